@@ -1,0 +1,10 @@
+"""The one exception that means: the input is wrong, and here is the way out."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is a single line that names the value, the place (file, row, column or config
+    key), the valid choices, and what to do next. The entry points print it without a traceback
+    and end with exit code 2.
+    """

@@ -1,0 +1,1 @@
+"""Recurrent encoder, pooling, classifier and its training module. Knows nothing of files."""
