@@ -1,0 +1,62 @@
+"""What the plain command lines share: options for reading a CSV file, and refusals in one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sentiment.errors import InputError
+
+if TYPE_CHECKING:
+    from sentiment.data.reviews import CsvFormat
+
+
+def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
+    """Add the options that say how a CSV file is to be read."""
+    group = parser.add_argument_group("reading the CSV file")
+    group.add_argument("--text-column", metavar="NAME", help="default: the one of the training")
+    if labels:
+        group.add_argument(
+            "--label-column", metavar="NAME", help="default: the one of the training"
+        )
+    group.add_argument(
+        "--separator", metavar="CHAR", help="default: a tab for .tsv, a comma for others"
+    )
+    group.add_argument(
+        "--no-header", action="store_true", help="there is none; columns are called 0, 1, 2 ..."
+    )
+    group.add_argument("--encoding", default="utf-8", help="default: utf-8")
+    group.add_argument("--compression", default="infer", help="default: by the file's suffix")
+
+
+def csv_format_from(
+    parsed: argparse.Namespace, text_column: str, label_column: str | None
+) -> "CsvFormat":
+    """The format that the options describe; the two columns are used where none is named."""
+    from sentiment.data.reviews import CsvFormat
+
+    return CsvFormat(
+        text_column=parsed.text_column or text_column,
+        label_column=getattr(parsed, "label_column", None) or label_column,
+        separator={"\\t": "\t"}.get(parsed.separator, parsed.separator),
+        header=not parsed.no_header,
+        encoding=parsed.encoding,
+        compression=parsed.compression,
+    )
+
+
+@contextmanager
+def refusing_bad_input() -> Iterator[None]:
+    """Print an InputError as one line and exit with code 2; be quiet when a pipe is closed."""
+    try:
+        yield
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,124 @@
+"""Where ``conf/`` is found, what it can refer to, and refusals of a wrong config in one line."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    OverrideParseException,
+)
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sentiment.errors import InputError
+from sentiment.schemas import SCHEMAS
+
+
+def config_directory() -> Path:
+    """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
+
+    Raises:
+        InputError: it is in neither place.
+    """
+    package = Path(str(resources.files("sentiment")))
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise InputError(
+        f"no conf/train.yaml in {package} or {package.parents[1]}; install the package again"
+    )
+
+
+def sample_path() -> str:
+    """The bundled sample of reviews."""
+    return str(resources.files("sentiment.data") / "sample_reviews.csv")
+
+
+def fast_precision(accelerator: str) -> str:
+    """A precision that is fast and right on this machine: bf16 where the hardware computes in it.
+
+    On a CPU that is AVX-512 BF16 or AMX; on CUDA, compute capability 8.0 and above. Elsewhere fp32.
+    """
+    if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    if accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
+        capability = torch.cpu.get_capabilities()
+        if capability.get("avx512_bf16") or capability.get("amx_bf16"):
+            return "bf16-mixed"
+    return "32-true"
+
+
+def new_run_folder(parent: str) -> str:
+    """Make a folder named after date and time, which no other run gets, and return its path."""
+    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    for count in range(1, 10_000):
+        folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return str(folder)
+    raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
+
+
+def register() -> None:
+    """Make the schemas and resolvers known to Hydra and OmegaConf (harmless when repeated)."""
+    store = ConfigStore.instance()
+    for group, name, node in SCHEMAS:
+        store.store(group=group, name=name, node=node)
+    OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
+    OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
+    OmegaConf.register_new_resolver("new_run_folder", new_run_folder, use_cache=True, replace=True)
+
+
+@contextmanager
+def refused_in_one_line() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf say of a wrong config into an InputError with the way out."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets the exception through to us
+    try:
+        yield
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, ValueError):
+            key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
+            raise InputError(f"config: {key}: {error.__cause__}") from error
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_explain(error)) from error
+
+
+def _explain(error: BaseException) -> str:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
+            if dataclasses.is_dataclass(link.object_type) and link.key is not None:
+                names = [f.name for f in dataclasses.fields(link.object_type) if f.name[0] != "_"]
+                if str(link.key) not in names:
+                    close = difflib.get_close_matches(str(link.key), names, n=1)
+                    hint = f"did you mean {close[0]!r}? " if close else ""
+                    place = link.full_key or str(link.key)
+                    return f"config: unknown key {place!r}; {hint}valid: {', '.join(names)}"
+            if link.full_key:
+                return f"config: {link.full_key}: {_first_line(link)}"
+    if isinstance(error, OverrideParseException | ConfigCompositionException):
+        return f"command line: {_first_line(chain[0])}"
+    return f"config: {' '.join(str(error).split())}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

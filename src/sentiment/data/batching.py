@@ -1,0 +1,243 @@
+"""Padded batches of reviews of like length, made by array work from flat token ids.
+
+Knows nothing of files, words or models. A batch is padded only to its own longest review, and
+reviews of like length share one, so little of it is padding.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+KEEP = ("head", "tail", "both")
+# Lengths within one bucket differ by at most a tenth, unless the bucket would be too small to
+# shuffle in.
+_BUCKET_SPREAD = 1.1
+_BATCHES_IN_BUCKET = 8
+
+
+class Batch(NamedTuple):
+    """Reviews padded to the longest among them.
+
+    Attributes:
+        token_ids: (batch, time) int64, ``padding`` after the end of each review.
+        lengths: (batch,) int64, tokens of each review, at least 1.
+        labels: (batch,) int64, class of each review.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+
+
+def pad_reviews(
+    flat_ids: npt.NDArray[np.integer],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    *,
+    max_length: int | None = None,
+    keep: str = "head",
+    word_to_id: npt.NDArray[np.int64] | None = None,
+    padding: int = 0,
+    empty: int = 1,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Gather reviews from flat ids into one padded array.
+
+    Args:
+        flat_ids: ids of all reviews, one after the other.
+        starts: (batch,) where each review starts in ``flat_ids``.
+        lengths: (batch,) how many tokens each has.
+        max_length: longer reviews are cut to this many tokens.
+        keep: what stays of a longer review: its ``head``, its ``tail``, or half of each (``both``).
+        word_to_id: what each flat id becomes, where it is not yet the id of a vocabulary.
+        padding: the id after the end of a review.
+        empty: the one id that stands for a review without tokens.
+
+    Returns:
+        The ids, (batch, time), and the lengths after cutting, (batch,).
+
+    >>> ids = np.array([7, 8, 9, 5])
+    >>> pad_reviews(ids, np.array([0, 3]), np.array([3, 1]))
+    (array([[7, 8, 9],
+           [5, 0, 0]]), array([3, 1]))
+    """
+    kept = np.minimum(lengths, max_length) if max_length is not None else lengths
+    places = np.arange(max(1, kept.max(initial=0)))[None, :]  # (1, time)
+    inside = places < kept[:, None]  # (batch, time)
+    if keep == "tail":
+        places = places + (lengths - kept)[:, None]
+    elif keep == "both":
+        from_the_end = places >= (kept[:, None] + 1) // 2
+        places = places + from_the_end * (lengths - kept)[:, None]
+    ids = np.full(inside.shape, padding, np.int64)
+    tokens = flat_ids[(starts[:, None] + places)[inside]]
+    ids[inside] = tokens if word_to_id is None else word_to_id[tokens]
+    ids[kept == 0, 0] = empty
+    return ids, np.maximum(kept, 1)
+
+
+class TokenisedReviews(Dataset[Batch]):
+    """A split as something a ``DataLoader`` can take whole batches from.
+
+    An index is a list of positions in the split, and the item a padded ``Batch`` of them: use it
+    with a batch sampler as ``sampler`` and ``batch_size=None``.
+
+    Args:
+        token_ids: (tokens,) ids of the corpus, memory-mapped or not.
+        offsets: (corpus reviews + 1,) where each review of the corpus starts and ends.
+        reviews: (n,) the reviews of this split.
+        classes: (n,) their classes.
+        word_to_id: (corpus words,) the vocabulary index of each corpus word.
+        max_length: see ``pad_reviews``.
+        keep: see ``pad_reviews``.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_ids: npt.NDArray[np.int32],
+        offsets: npt.NDArray[np.int64],
+        reviews: npt.NDArray[np.int64],
+        classes: npt.NDArray[np.int64],
+        word_to_id: npt.NDArray[np.int64],
+        max_length: int | None = None,
+        keep: str = "head",
+    ) -> None:
+        self._token_ids = token_ids
+        self._starts = np.asarray(offsets[reviews])
+        self._full_lengths = np.asarray(offsets[reviews + 1]) - self._starts
+        self._classes = classes
+        self._word_to_id = word_to_id
+        self._max_length = max_length
+        self._keep = keep
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each review as batches hold them: cut, and at least 1; (n,)."""
+        lengths: npt.NDArray[np.int64] = np.maximum(self._full_lengths, 1)
+        return lengths if self._max_length is None else np.minimum(lengths, self._max_length)
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        chosen = np.asarray(positions)
+        ids, lengths = pad_reviews(
+            self._token_ids,
+            self._starts[chosen],
+            self._full_lengths[chosen],
+            max_length=self._max_length,
+            keep=self._keep,
+            word_to_id=self._word_to_id,
+        )
+        return Batch(
+            token_ids=torch.from_numpy(ids),
+            lengths=torch.from_numpy(lengths),
+            labels=torch.from_numpy(self._classes[chosen]),
+        )
+
+
+class BucketBatchSampler(Sampler[list[int]]):
+    """Batches of reviews of like length, shuffled within buckets and in their order.
+
+    Reviews are sorted by length once and cut into buckets; an epoch shuffles each bucket, cuts it
+    into batches (what is left over joins the next bucket), and shuffles the batches. How many
+    batches there are does not depend on the shuffle, so a schedule can count on it; and the order
+    depends on ``seed`` and epoch alone.
+
+    Args:
+        lengths: (n,) tokens of each review.
+        batch_size: reviews in a batch at most, or None for no limit.
+        tokens_per_batch: positions in a batch at most, padding included, or None for no limit; a
+            longer review makes a batch of its own.
+        shuffle: False gives every epoch the same batches, in order of length.
+        seed: of the shuffles.
+
+    Raises:
+        ValueError: neither limit is given, or one is below 1.
+    """
+
+    def __init__(
+        self,
+        lengths: npt.NDArray[np.int64],
+        *,
+        batch_size: int | None = None,
+        tokens_per_batch: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        limits = [limit for limit in (batch_size, tokens_per_batch) if limit is not None]
+        if not limits or min(limits) < 1:
+            raise ValueError(
+                f"batch_size={batch_size} and tokens_per_batch={tokens_per_batch}: give one of them"
+                " or both, 1 or more"
+            )
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._tokens_per_batch = tokens_per_batch
+        self._shuffle = shuffle
+        self._seed = seed
+        self._epoch = 0
+        self._skip = 0
+        self.position = 0  # batches of the current epoch given out so far
+        self._buckets = self._cut_buckets(np.argsort(self._lengths, kind="stable"))
+        self._batch_count = sum(1 for _ in self._batches(self._buckets))
+
+    def __len__(self) -> int:
+        return self._batch_count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.position, self._skip = self._skip, 0
+        for batch in self._epoch_batches()[self.position :]:
+            self.position += 1
+            yield batch.tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffle; Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first batches of the next epoch that is begun, and only of that one."""
+        self._skip = batches
+
+    def _epoch_batches(self) -> list[npt.NDArray[np.int64]]:
+        if not self._shuffle:
+            return list(self._batches(self._buckets))
+        generator = np.random.default_rng([self._seed, self._epoch])
+        batches = list(self._batches([generator.permutation(bucket) for bucket in self._buckets]))
+        return [batches[index] for index in generator.permutation(len(batches))]
+
+    def _size_for(self, length: int) -> int:
+        """How many reviews of at most this length make a batch."""
+        size = len(self._lengths) if self._batch_size is None else self._batch_size
+        if self._tokens_per_batch is not None:
+            size = min(size, self._tokens_per_batch // length)
+        return max(1, size)
+
+    def _cut_buckets(self, order: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        sorted_lengths = self._lengths[order]
+        buckets = []
+        start = 0
+        while start < len(order):
+            shortest = max(1, int(sorted_lengths[start]))
+            by_spread = int(np.searchsorted(sorted_lengths, shortest * _BUCKET_SPREAD, "right"))
+            by_count = start + _BATCHES_IN_BUCKET * self._size_for(shortest)
+            end = min(len(order), max(by_spread, by_count))
+            buckets.append(order[start:end])
+            start = end
+        return buckets
+
+    def _batches(self, buckets: list[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:
+        rest: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        for bucket in buckets:
+            reviews = np.concatenate([rest, bucket])
+            size = self._size_for(int(self._lengths[bucket].max()))
+            whole = len(reviews) // size * size
+            yield from reviews[:whole].reshape(-1, size)
+            rest = reviews[whole:]
+        if len(rest):
+            yield rest

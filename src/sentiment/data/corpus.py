@@ -1,0 +1,229 @@
+"""A file of reviews as flat token ids on disk: tokenised once, then memory-mapped.
+
+Does not know the vocabulary: ids count the words of this file in the order they were met, so
+``min_freq`` and ``max_size`` may change without tokenising again.
+"""
+
+import itertools
+import json
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from sentiment.data.cache import content_digest, fingerprint
+from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
+from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, spacy_version
+from sentiment.errors import InputError
+from sentiment.files import folder_when_whole
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1  # counts up when the files below change their meaning
+_ARRAYS: dict[str, np.dtype[Any]] = {
+    "token_ids": np.dtype(np.int32),
+    "offsets": np.dtype(np.int64),
+    "labels": np.dtype(np.int32),
+    "digests": np.dtype(np.uint64),
+    "rows": np.dtype(np.int64),
+}
+# Below this many chunks, starting worker processes costs more than it saves.
+_CHUNKS_WORTH_WORKERS = 6
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The reviews of one file, tokenised.
+
+    Attributes:
+        path: the CSV file they came from.
+        words: the distinct words; a token id is an index into them.
+        label_names: the labels as they stand in the file, in the order they were met.
+        token_ids: (tokens,) int32, all reviews one after the other.
+        offsets: (reviews + 1,) int64; review ``i`` is ``token_ids[offsets[i]:offsets[i + 1]]``.
+        labels: (reviews,) int32, indices into ``label_names``; empty without a label column.
+        digests: (reviews, 2) uint64, equal where the cleaned texts are equal.
+        rows: (reviews,) int64, the 0-based row of the file that each review came from.
+        missing: rows of the file that were left out because a text or label was missing.
+    """
+
+    path: Path
+    words: list[str]
+    label_names: list[str]
+    token_ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    digests: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.int64]
+    missing: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each review, (reviews,)."""
+        return np.diff(self.offsets)
+
+    def word_counts(self, reviews: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How often each word stands in the given reviews, (words,)."""
+        counts = np.zeros(len(self.words), np.int64)
+        chosen = np.zeros(len(self), bool)
+        chosen[reviews] = True
+        for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
+            last = min(len(self), first + 65536)
+            tokens = self.token_ids[self.offsets[first] : self.offsets[last]]
+            kept = np.repeat(chosen[first:last], np.diff(self.offsets[first : last + 1]))
+            counts += np.bincount(tokens[kept], minlength=len(self.words))
+        return counts
+
+
+def open_corpus(
+    path: Path,
+    csv_format: CsvFormat,
+    tokenizer: TokenizerSettings,
+    *,
+    cache: Path,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> Corpus:
+    """The corpus of a CSV file: from the cache if it is there, else tokenised into it first.
+
+    Args:
+        path: the CSV file.
+        csv_format: how it is read.
+        tokenizer: how its texts fall into tokens.
+        cache: the folder that keeps tokenised files.
+        num_workers: processes that tokenise; None takes one for each core of this machine.
+        progress: whether a terminal shows a progress bar.
+
+    Raises:
+        InputError: as ``read_reviews``; or the cache folder cannot be written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        next(read_reviews(path, csv_format))  # says what is wrong with it
+    key = {
+        "format": _FORMAT,
+        "csv": asdict(csv_format),
+        "suffixes": path.suffixes,
+        "tokenizer": tokenizer.as_dict(),
+        "spacy": spacy_version(),
+    }
+    try:
+        key["content"] = content_digest(path, cache)
+        folder = cache / "corpora" / fingerprint(key)
+        if not folder.is_dir():
+            with folder_when_whole(folder) as temporary:
+                workers = os.cpu_count() or 1 if num_workers is None else num_workers
+                chunks = read_reviews(path, csv_format)
+                _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename}: the cache folder {cache} cannot be used (permission denied); set"
+            " data.cache_dir or the environment variable SENTIMENT_CACHE to one that can"
+        ) from error
+    return _read_corpus(folder, path)
+
+
+def encode_chunks(
+    chunks: Iterable[ReviewChunk], settings: TokenizerSettings, num_workers: int
+) -> Iterator[tuple[ReviewChunk, EncodedTexts]]:
+    """Tokenise chunks in order, in worker processes when there are enough of them to be worth it.
+
+    Each chunk comes back with its tokens. At most a few chunks for each worker are held at a time.
+    """
+    stream = iter(chunks)
+    head = list(itertools.islice(stream, _CHUNKS_WORTH_WORKERS))
+    if num_workers <= 1 or len(head) < _CHUNKS_WORTH_WORKERS:
+        tokenizer = Tokenizer(settings)
+        for chunk in itertools.chain(head, stream):
+            yield chunk, tokenizer.encode(chunk.texts)
+        return
+    from joblib import Parallel, delayed
+
+    # joblib's workers do not run the user's main module again, as multiprocessing's would.
+    parallel = Parallel(
+        n_jobs=num_workers, return_as="generator", pre_dispatch=3 * num_workers, batch_size=1
+    )
+    waiting: deque[ReviewChunk] = deque()
+
+    def jobs() -> Iterator[Any]:
+        for chunk in itertools.chain(head, stream):
+            waiting.append(chunk)
+            yield delayed(_encode)(chunk.texts, settings)
+
+    for encoded in parallel(jobs()):
+        yield waiting.popleft(), encoded
+
+
+_tokenizers: dict[TokenizerSettings, Tokenizer] = {}
+
+
+def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
+    """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
+    if settings not in _tokenizers:
+        _tokenizers[settings] = Tokenizer(settings)
+    return _tokenizers[settings].encode(texts)
+
+
+def _write_corpus(
+    chunks: Iterable[ReviewChunk],
+    settings: TokenizerSettings,
+    folder: Path,
+    path: Path,
+    num_workers: int,
+    progress: bool,
+) -> None:
+    word_index: dict[str, int] = {}
+    label_index: dict[str, int] = {}
+    missing = end = 0
+    files = {name: (folder / f"{name}.bin").open("wb") for name in _ARRAYS}
+    np.zeros(1, np.int64).tofile(files["offsets"])
+    bar = tqdm(
+        desc=f"Tokenising {path.name}",
+        total=100,
+        bar_format="{l_bar}{bar}| {elapsed}<{remaining}",
+        disable=not (progress and sys.stderr.isatty()),
+        leave=False,
+    )
+    try:
+        for chunk, encoded in encode_chunks(chunks, settings, num_workers):
+            ids = [word_index.setdefault(word, len(word_index)) for word in encoded.words]
+            labels = [label_index.setdefault(label, len(label_index)) for label in chunk.labels]
+            np.array(ids, np.int32)[encoded.token_ids].tofile(files["token_ids"])
+            offsets = end + np.cumsum(encoded.lengths)
+            offsets.tofile(files["offsets"])
+            end = int(offsets[-1]) if len(offsets) else end
+            np.array(labels, np.int32).tofile(files["labels"])
+            encoded.digests.tofile(files["digests"])
+            np.array(chunk.rows, np.int64).tofile(files["rows"])
+            missing += chunk.missing
+            bar.update(round(100 * chunk.progress) - bar.n)
+    finally:
+        bar.close()
+        for file in files.values():
+            file.close()
+    facts = {"words": list(word_index), "label_names": list(label_index), "missing": missing}
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def _read_corpus(folder: Path, path: Path) -> Corpus:
+    facts = json.loads((folder / "facts.json").read_text())
+    arrays: dict[str, Any] = {}
+    for name, dtype in _ARRAYS.items():
+        file = folder / f"{name}.bin"
+        # An empty file cannot be mapped.
+        arrays[name] = (
+            np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
+        )
+    arrays["digests"] = arrays["digests"].reshape(-1, 2)
+    return Corpus(path=path, **arrays, **facts)

@@ -1,0 +1,339 @@
+"""The data side of a training: from CSV files to batches, as one Lightning DataModule."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from sentiment.data.batching import KEEP, Batch, BucketBatchSampler, TokenisedReviews
+from sentiment.data.cache import cache_directory
+from sentiment.data.corpus import Corpus, open_corpus
+from sentiment.data.reviews import CsvFormat
+from sentiment.data.splits import (
+    Split,
+    Splits,
+    order_labels,
+    split_given_files,
+    split_one_file,
+    write_splits,
+)
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
+from sentiment.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What was found in the data, for the model and the results.
+
+    Attributes:
+        vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
+        word_counts: (vocabulary,) how often the training split has each; 0 for the special two.
+        labels: names of the classes, by index.
+        class_counts: training reviews of each class.
+        train_reviews: reviews that train.
+        val_reviews: reviews that validate.
+        test_reviews: reviews that test.
+        train_tokens: tokens of the training split as batches hold them, in one epoch.
+        dropped_duplicates: reviews left out because their text stands elsewhere.
+        dropped_missing: rows left out because the text or the label is missing.
+    """
+
+    vocabulary: list[str]
+    word_counts: npt.NDArray[np.int64]
+    labels: list[str]
+    class_counts: list[int]
+    train_reviews: int
+    val_reviews: int
+    test_reviews: int
+    train_tokens: int
+    dropped_duplicates: int
+    dropped_missing: int
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that tells Lightning where in an epoch it is, and goes on from there.
+
+    It counts what its ``BucketBatchSampler`` gave out, so it must not prefetch with workers.
+    """
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of this epoch were given out."""
+        return {"batches": self._batches.position}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave out as many batches of the next epoch that is begun."""
+        self._batches.skip(state_dict["batches"])
+
+    @property
+    def _batches(self) -> BucketBatchSampler:
+        sampler = self.sampler
+        assert isinstance(sampler, BucketBatchSampler)
+        return sampler
+
+
+class SentimentDataModule(LightningDataModule):
+    """Reads, splits, tokenises and batches reviews.
+
+    Args:
+        csv: one file that is split into training, validation and test.
+        train_csv: instead of ``csv``, a file for training alone.
+        val_csv: a file for validation; without it, ``val_size`` of the training file.
+        test_csv: a file for testing; without it, ``test_size`` of the training file.
+        text_column: column with the texts (its number as a string if there is no header).
+        label_column: column with the labels.
+        labels: the labels as they stand in the file, in the order of the classes; None sorts them.
+        label_names: what the labels are called in results, in the same order.
+        separator: of the columns; None takes a tab for ``.tsv`` and a comma for other files.
+        header: whether the first row names the columns.
+        encoding: of the files.
+        compression: of the files; ``infer`` goes by the suffix.
+        test_size: share of the reviews that test.
+        val_size: share of the remaining reviews that validate.
+        split_seed: ``random_state`` of the splits.
+        splits_dir: a folder into which the splits are written as CSV files.
+        language: of the texts, as spaCy codes it.
+        lowercase: whether tokens are lower-cased.
+        strip_markup: whether HTML markup is removed.
+        min_freq: words seen less often are unknown.
+        max_size: words in the vocabulary at most.
+        max_length: tokens of a review at most.
+        keep: what stays of a longer one: ``head``, ``tail``, or half of each (``both``).
+        batch_size: reviews in a batch at most.
+        tokens_per_batch: positions in a batch at most, padding included.
+        cache_dir: where tokenised files are kept; None is ``$SENTIMENT_CACHE`` or the user's cache.
+        num_workers: processes that tokenise; None is one for each core.
+        seed: of the order of batches.
+
+    Raises:
+        InputError: when the arguments contradict each other, or (later) the files are no good.
+    """
+
+    def __init__(
+        self,
+        *,
+        csv: str | None = None,
+        train_csv: str | None = None,
+        val_csv: str | None = None,
+        test_csv: str | None = None,
+        text_column: str = "review",
+        label_column: str = "sentiment",
+        labels: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        separator: str | None = None,
+        header: bool = True,
+        encoding: str = "utf-8",
+        compression: str = "infer",
+        test_size: float = 0.2,
+        val_size: float = 0.1,
+        split_seed: int = 42,
+        splits_dir: str | None = None,
+        language: str = "en",
+        lowercase: bool = True,
+        strip_markup: bool = True,
+        min_freq: int = 1,
+        max_size: int | None = None,
+        max_length: int | None = None,
+        keep: str = "head",
+        batch_size: int | None = 32,
+        tokens_per_batch: int | None = None,
+        cache_dir: str | None = None,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if (csv is None) == (train_csv is None):
+            raise InputError(
+                f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
+                " split or a file for training"
+            )
+        if csv is not None and (val_csv is not None or test_csv is not None):
+            raise InputError(
+                "data.csv is split into training, validation and test; with data.val_csv or"
+                " data.test_csv, give data.train_csv instead"
+            )
+        if str(keep) not in KEEP:
+            raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
+        if batch_size is None and tokens_per_batch is None:
+            raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
+        for name, value in (
+            ("min_freq", min_freq),
+            ("max_size", max_size),
+            ("max_length", max_length),
+            ("batch_size", batch_size),
+            ("tokens_per_batch", tokens_per_batch),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"data.{name}={value}: must be 1 or more")
+        self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
+        self._csv_format = CsvFormat(
+            text_column=text_column,
+            label_column=label_column,
+            separator=separator,
+            header=header,
+            encoding=encoding,
+            compression=str(compression),
+        )
+        self._tokenizer = TokenizerSettings(
+            language=language, lowercase=lowercase, strip_markup=strip_markup
+        )
+        self._labels = list(labels) if labels is not None else None
+        self._label_names = list(label_names) if label_names is not None else None
+        self._split = {"test_size": test_size, "val_size": val_size, "seed": split_seed}
+        self._splits_dir = splits_dir
+        self._min_freq, self._max_size = min_freq, max_size
+        self._max_length, self._keep = max_length, str(keep)
+        self._batch_size, self._tokens_per_batch = batch_size, tokens_per_batch
+        self._cache = cache_directory(cache_dir)
+        self._num_workers = num_workers
+        self._seed = seed
+        self._facts: DataFacts | None = None
+        self._reviews: dict[str, TokenisedReviews] = {}
+
+    @property
+    def facts(self) -> DataFacts:
+        """What was found in the data; known after ``setup``."""
+        if self._facts is None:
+            raise RuntimeError("the facts are known after prepare_data() and setup()")
+        return self._facts
+
+    def prepare_data(self) -> None:
+        """Tokenise every file that is not in the cache yet (one process does this for all)."""
+        for path in filter(None, self._files.values()):
+            self._open(path)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the tokenised files, split them and build the vocabulary (once, for all stages)."""
+        if self._facts is not None:
+            return
+        corpora = {name: self._open(path) for name, path in self._files.items() if path is not None}
+        labels = order_labels(list(corpora.values()), self._labels)
+        names = self._display_names(labels)
+        splits = self._make_splits(corpora, labels)
+        if self._splits_dir is not None:
+            write_splits(splits, self._csv_format, Path(self._splits_dir))
+        vocabulary = build_vocabulary(
+            splits.train, min_freq=self._min_freq, max_size=self._max_size
+        )
+        word_to_id = {
+            id(corpus): vocabulary_ids(corpus.words, vocabulary) for corpus in corpora.values()
+        }
+        for name in ("train", "val", "test"):
+            split: Split = getattr(splits, name)
+            self._reviews[name] = TokenisedReviews(
+                token_ids=split.corpus.token_ids,
+                offsets=split.corpus.offsets,
+                reviews=split.reviews,
+                classes=split.classes,
+                word_to_id=word_to_id[id(split.corpus)],
+                max_length=self._max_length,
+                keep=self._keep,
+            )
+        self._facts = DataFacts(
+            vocabulary=list(vocabulary.itos),
+            word_counts=np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64),
+            labels=names,
+            class_counts=np.bincount(splits.train.classes, minlength=len(labels)).tolist(),
+            train_reviews=len(splits.train),
+            val_reviews=len(splits.val),
+            test_reviews=len(splits.test),
+            train_tokens=int(self._reviews["train"].lengths.sum()),
+            dropped_duplicates=splits.dropped_duplicates,
+            dropped_missing=sum(corpus.missing for corpus in corpora.values()),
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the training split, shuffled anew in every epoch."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the validation split, in order of length."""
+        return self._loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the test split, in order of length."""
+        return self._loader("test", shuffle=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that prediction needs to know of the data, as plain Python types."""
+        facts = self.facts
+        return {
+            "vocabulary": facts.vocabulary,
+            "labels": facts.labels,
+            "raw_labels": self._raw_labels,
+            "tokenizer": self._tokenizer.as_dict(),
+            "max_length": self._max_length,
+            "keep": self._keep,
+            "text_column": self._csv_format.text_column,
+            "label_column": self._csv_format.label_column,
+            "train_reviews": facts.train_reviews,
+            "val_reviews": facts.val_reviews,
+            "dropped_duplicates": facts.dropped_duplicates,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that a resumed training has the data that it began with.
+
+        Raises:
+            InputError: the vocabulary or the labels are others.
+        """
+        for name in ("vocabulary", "labels"):
+            if state_dict[name] != getattr(self.facts, name):
+                raise InputError(
+                    f"ckpt_path: the checkpoint was trained with another {name.rstrip('s')} than"
+                    " this data gives; resume with the same files and data settings, or start anew"
+                )
+
+    def _open(self, path: str) -> Corpus:
+        return open_corpus(
+            Path(path),
+            self._csv_format,
+            self._tokenizer,
+            cache=self._cache,
+            num_workers=self._num_workers,
+        )
+
+    def _display_names(self, labels: list[str]) -> list[str]:
+        self._raw_labels = labels
+        if self._label_names is None:
+            return labels
+        if len(self._label_names) != len(labels):
+            raise InputError(
+                f"data.label_names={self._label_names}: {len(self._label_names)} names for"
+                f" {len(labels)} labels ({', '.join(labels[:20])})"
+            )
+        return self._label_names
+
+    def _make_splits(self, corpora: dict[str, Corpus], labels: list[str]) -> Splits:
+        if "csv" in corpora:
+            return split_one_file(corpora["csv"], labels, **self._split)  # type: ignore[arg-type]
+        return split_given_files(
+            corpora["train_csv"],
+            corpora.get("val_csv"),
+            corpora.get("test_csv"),
+            labels,
+            labels_chosen=self._labels is not None,
+            **self._split,  # type: ignore[arg-type]
+        )
+
+    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Batch]:
+        reviews = self._reviews[name]
+        sampler = BucketBatchSampler(
+            reviews.lengths,
+            batch_size=self._batch_size,
+            tokens_per_batch=self._tokens_per_batch,
+            shuffle=shuffle,
+            seed=self._seed,
+        )
+        return ResumableLoader(
+            reviews, sampler=sampler, batch_size=None, pin_memory=torch.cuda.is_available()
+        )

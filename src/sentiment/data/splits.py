@@ -1,0 +1,262 @@
+"""Which reviews train, validate and test: labels checked, repeated texts dropped, classes kept
+in proportion.
+
+Works on labels and digests of texts, not on the texts.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+
+from sentiment.data.corpus import Corpus
+from sentiment.data.reviews import CsvFormat, read_frames
+from sentiment.errors import InputError
+from sentiment.files import replaced_when_whole
+
+log = logging.getLogger(__name__)
+
+_MOST_LABELS = 1000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some reviews of a corpus and their classes.
+
+    Attributes:
+        corpus: where the reviews stand.
+        reviews: (n,) int64, indices into the corpus.
+        classes: (n,) int64, index of each review's label among all labels.
+    """
+
+    corpus: Corpus
+    reviews: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.reviews)
+
+    def take(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Split":
+        """The split with only the chosen reviews (indices into it, or a mask)."""
+        return replace(self, reviews=self.reviews[chosen], classes=self.classes[chosen])
+
+    @property
+    def digests(self) -> npt.NDArray[np.void]:
+        """(n,) values that are equal where the texts are equal."""
+        rows = np.ascontiguousarray(self.corpus.digests[self.reviews])
+        return rows.view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits, the labels in the order of the classes, and what was left out."""
+
+    train: Split
+    val: Split
+    test: Split
+    labels: list[str]
+    dropped_duplicates: int
+
+
+def order_labels(corpora: Sequence[Corpus], chosen: Sequence[str] | None = None) -> list[str]:
+    """The labels in the order of the classes: as chosen, else by number, else by name.
+
+    Raises:
+        InputError: fewer than two labels, far too many, or one that was not chosen.
+    """
+    files = ", ".join(dict.fromkeys(str(corpus.path) for corpus in corpora))
+    found = dict.fromkeys(name for corpus in corpora for name in corpus.label_names)
+    if chosen is not None:
+        labels = [str(label) for label in chosen]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"data.labels={labels}: a label stands twice")
+        unknown = [name for name in found if name not in labels]
+        if unknown:
+            raise InputError(
+                f"{files}: label {unknown[0]!r} is not among data.labels={labels}; add it, or"
+                " remove its rows from the file"
+            )
+        absent = [label for label in labels if label not in found]
+        if absent:
+            raise InputError(
+                f"{files}: no row has the label {absent[0]!r} of data.labels={labels}; it has"
+                f" {', '.join(map(repr, list(found)[:20]))}"
+            )
+    else:
+        labels = sorted(found, key=_by_number_then_name)
+    if len(labels) < 2:
+        raise InputError(
+            f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
+            " (is data.label_column the right column?)"
+        )
+    if len(labels) > _MOST_LABELS:
+        raise InputError(
+            f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
+            " data.label_column the right column?"
+        )
+    return labels
+
+
+def whole_file(corpus: Corpus, labels: Sequence[str]) -> Split:
+    """All reviews of a corpus as one split."""
+    to_class = np.array([labels.index(name) for name in corpus.label_names], np.int64)
+    return Split(corpus, np.arange(len(corpus)), to_class[corpus.labels])
+
+
+def split_one_file(
+    corpus: Corpus,
+    labels: Sequence[str],
+    *,
+    test_size: float,
+    val_size: float,
+    seed: int,
+) -> Splits:
+    """Drop repeated texts, then split in proportion to the classes.
+
+    The test split is what ``train_test_split(..., test_size, random_state=seed, stratify=labels)``
+    of scikit-learn gives, and the validation split the same of the rest.
+    """
+    everything = whole_file(corpus, labels)
+    unique = _without_repeats(everything, labels)
+    rest, test = _stratified(unique, test_size, seed, labels, "data.test_size")
+    train, val = _stratified(rest, val_size, seed, labels, "data.val_size")
+    return Splits(train, val, test, list(labels), len(everything) - len(unique))
+
+
+def split_given_files(
+    train_corpus: Corpus,
+    val_corpus: Corpus | None,
+    test_corpus: Corpus | None,
+    labels: Sequence[str],
+    *,
+    test_size: float,
+    val_size: float,
+    seed: int,
+    labels_chosen: bool,
+) -> Splits:
+    """Use the files given; what has no file of its own is split from the training file.
+
+    A test file stays whole, so that its figures compare with others'. Texts of the test file that
+    stand in another split are dropped there, and texts of the validation file from training.
+    """
+    everything = whole_file(train_corpus, labels)
+    train = _without_repeats(everything, labels)
+    dropped = len(everything) - len(train)
+    given = {
+        name: whole_file(corpus, labels)
+        for name, corpus in (("validation", val_corpus), ("test", test_corpus))
+        if corpus is not None
+    }
+    if not labels_chosen:
+        for split in given.values():
+            _check_same_labels(train, split, labels)
+    test, val = given.get("test"), given.get("validation")
+    if test is not None:
+        train, repeated = _without(train, test)
+        dropped += _told(repeated, "training", "test")
+        if val is not None:
+            val, repeated = _without(val, test)
+            dropped += _told(repeated, "validation", "test")
+    if val is not None:
+        train, repeated = _without(train, val)
+        dropped += _told(repeated, "training", "validation")
+    if test is None:
+        train, test = _stratified(train, test_size, seed, labels, "data.test_size")
+    if val is None:
+        train, val = _stratified(train, val_size, seed, labels, "data.val_size")
+    for name, split in (("training", train), ("validation", val)):
+        if len(split) == 0:
+            raise InputError(
+                f"{split.corpus.path}: every text of this {name} file also stands in another"
+                " split, so none is left; give different files"
+            )
+    return Splits(train, val, test, list(labels), dropped)
+
+
+def _without_repeats(split: Split, labels: Sequence[str]) -> Split:
+    """Keep the first of each text."""
+    _, first, group = np.unique(split.digests, return_index=True, return_inverse=True)
+    repeated = len(split) - len(first)
+    if repeated:
+        conflicting = len(np.unique(group[split.classes != split.classes[first][group]]))
+        log.info(
+            "%s: %s repeated texts dropped (the first of each is kept)%s",
+            split.corpus.path,
+            f"{repeated:,}",
+            f"; {conflicting:,} of these texts carry different labels" if conflicting else "",
+        )
+    return split.take(np.sort(first))
+
+
+def _without(split: Split, other: Split) -> tuple[Split, int]:
+    """The split without the texts of another, and how many those were."""
+    kept = ~np.isin(split.digests, other.digests)
+    return split.take(kept), int((~kept).sum())
+
+
+def _told(count: int, name: str, other: str) -> int:
+    if count:
+        log.info("%s texts of the %s split also stand in the %s split: dropped", count, name, other)
+    return count
+
+
+def _stratified(
+    split: Split, size: float, seed: int, labels: Sequence[str], key: str
+) -> tuple[Split, Split]:
+    if not 0 < size < 1:
+        raise InputError(f"{key}={size}: must lie between 0 and 1 (the share that is split off)")
+    counts = np.bincount(split.classes, minlength=len(labels))
+    rarest = int(counts.argmin())
+    classes = len(labels)
+    second = math.ceil(size * len(split))
+    if counts[rarest] < 2 or second < classes or len(split) - second < classes:
+        raise InputError(
+            f"{split.corpus.path}: too few rows to split: {len(split)} different texts in"
+            f" {classes} classes, {counts[rarest]} of them {labels[rarest]!r}, with {key}={size};"
+            " every split needs each class: add rows, merge rare classes, or change the share"
+        )
+    kept, taken = train_test_split(
+        np.arange(len(split)), test_size=size, random_state=seed, stratify=split.classes
+    )
+    return split.take(kept), split.take(taken)
+
+
+def _check_same_labels(train: Split, other: Split, labels: Sequence[str]) -> None:
+    there = [set(np.unique(split.classes).tolist()) for split in (train, other)]
+    for lacking, having in ((0, 1), (1, 0)):
+        if only := there[having] - there[lacking]:
+            splits = (train, other)
+            raise InputError(
+                f"{splits[lacking].corpus.path}: no row has the label {labels[min(only)]!r}, which"
+                f" stands in {splits[having].corpus.path}; the splits must share their labels (to"
+                " allow a label without test rows, list all labels in data.labels)"
+            )
+
+
+def _by_number_then_name(label: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def write_splits(splits: Splits, csv_format: CsvFormat, folder: Path) -> None:
+    """Write ``train.csv``, ``val.csv`` and ``test.csv`` with all columns of the source files.
+
+    The rows stand in the order of their file. Files of these names are replaced.
+    """
+    for name in ("train", "val", "test"):
+        split: Split = getattr(splits, name)
+        rows = np.sort(split.corpus.rows[split.reviews])
+        with replaced_when_whole(folder / f"{name}.csv") as temporary:
+            first = True
+            for frame, _ in read_frames(split.corpus.path, csv_format, None, 10_000):
+                chosen = frame[np.isin(frame.index.to_numpy(), rows)]
+                chosen.to_csv(temporary, mode="w" if first else "a", header=first, index=False)
+                first = False
+        log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")

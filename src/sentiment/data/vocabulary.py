@@ -1,0 +1,48 @@
+"""torchtext's ``Vocab``, built from the training split alone.
+
+torchtext 0.6.0 is the last pure Python release: later ones are compiled against an old torch.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from torchtext.vocab import Vocab
+
+from sentiment.data.splits import Split
+from sentiment.errors import InputError
+
+PAD, UNK = "<pad>", "<unk>"
+PAD_INDEX, UNK_INDEX = 0, 1
+
+
+def build_vocabulary(train: Split, *, min_freq: int = 1, max_size: int | None = None) -> Vocab:
+    """The most frequent words of the training split, after ``<pad>`` (0) and ``<unk>`` (1).
+
+    Args:
+        train: the reviews that are counted.
+        min_freq: words seen less often are left out.
+        max_size: how many words are kept at most, the two special ones not counted.
+
+    Raises:
+        InputError: no word is left.
+    """
+    counts = train.corpus.word_counts(train.reviews)
+    frequencies: Counter[str] = Counter()
+    for index in np.flatnonzero(counts):
+        frequencies[train.corpus.words[index]] = int(counts[index])
+    vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
+    if len(vocabulary) <= 2:
+        raise InputError(
+            f"{train.corpus.path}: no word of the training split is seen"
+            f" data.min_freq={min_freq} times; lower it"
+        )
+    return vocabulary
+
+
+def vocabulary_ids(words: Sequence[str], vocabulary: Vocab) -> npt.NDArray[np.int64]:
+    """The vocabulary index of each word, ``UNK_INDEX`` for those it lacks; (words,)."""
+    known = vocabulary.stoi
+    # .get, because indexing would add the unknown words to the vocabulary.
+    return np.array([known.get(word, UNK_INDEX) for word in words], np.int64)

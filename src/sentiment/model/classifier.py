@@ -1,0 +1,175 @@
+"""The classifier: token ids and lengths in, logits out.
+
+This file knows torch alone; `module.py` trains what it defines.
+"""
+
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
+from sentiment.model.pooling import Pooling, token_mask, widen
+
+
+class SentimentClassifier(nn.Module):
+    """Embeds the tokens of a text, encodes them, pools their states and classifies the result.
+
+    The logits of a text are the same alone, in any batch and under any padding.
+
+    Args:
+        vocabulary_size: Rows of the embedding, special tokens included.
+        num_classes: Number of labels.
+        embedding_size: Size of a token's vector.
+        cell: `rnn`, `gru` or `lstm`.
+        hidden_size: Size of one direction's state.
+        num_layers: Recurrent layers.
+        bidirectional: Whether to read from both ends.
+        merge: How the directions become one vector: `concat`, `sum` or `mean`.
+        pooling: `last`, `mean`, `max`, `max+mean` or `attention`.
+        embedding_dropout: Share of the embeddings' values dropped in training, one by one.
+        word_dropout: Share of the tokens read as unknown words in training.
+        layer_dropout: Share of the values dropped between recurrent layers in training.
+        head_dropout: Share of the values dropped before each layer of the head in training.
+        head_size: Size of a hidden ReLU layer before the output layer; None for no such layer.
+        padding_index: Token id of padding.
+        unknown_index: Token id of unknown words.
+
+    Raises:
+        ValueError: An argument is out of its range, or names no known choice.
+
+    Example:
+        >>> classifier = SentimentClassifier(vocabulary_size=9, num_classes=3, hidden_size=8)
+        >>> classifier(torch.tensor([[5, 7, 2], [8, 0, 0]]), torch.tensor([3, 1])).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        num_classes: int,
+        embedding_size: int = 100,
+        cell: str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        merge: str = "concat",
+        pooling: str = "max+mean",
+        embedding_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        layer_dropout: float = 0.0,
+        head_dropout: float = 0.0,
+        head_size: int | None = None,
+        padding_index: int = 0,
+        unknown_index: int = 1,
+    ) -> None:
+        arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
+        del arguments["__class__"]  # Python's own, for super()
+        super().__init__()
+        self._settings = arguments
+        self._check()
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=padding_index)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.word_dropout = word_dropout
+        self.unknown_index = unknown_index
+        self.encoder = RecurrentEncoder(
+            cell=cell,
+            input_size=embedding_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=layer_dropout,
+            merge=merge,
+        )
+        self.pooling = Pooling(mode=pooling, input_size=self.encoder.output_size)
+        self.head = _head(self.pooling.output_size, head_size, num_classes, head_dropout)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments as plain Python values: enough to build this once more."""
+        return dict(self._settings)
+
+    def load_embeddings(self, weights: Tensor) -> None:
+        """Take over pre-trained vectors; the row of padding stays zero.
+
+        Args:
+            weights: (vocabulary_size, embedding_size), of any floating-point type.
+
+        Raises:
+            ValueError: The shape is another.
+        """
+        rows = self.embedding.weight
+        if weights.shape != rows.shape:
+            raise ValueError(
+                f"weights have shape {tuple(weights.shape)}; expected {tuple(rows.shape)}, "
+                "(vocabulary_size, embedding_size)"
+            )
+        with torch.no_grad():
+            rows.copy_(weights)
+            rows[self.embedding.padding_idx] = 0
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Classify a padded batch.
+
+        Args:
+            token_ids: (batch, time) int64, padded at the end of each row.
+            lengths: (batch,) int64 on the CPU: the tokens of each row, 1 to time.
+
+        Returns:
+            Logits, (batch, num_classes), in float32 or wider.
+
+        Raises:
+            ValueError: The shapes disagree, or a length is 0 or above time.
+        """
+        mask = token_mask(lengths.to(token_ids.device), token_ids.shape[1])  # (batch, time)
+        token_ids = self._drop_words(token_ids, mask)
+        # Time comes first in memory, as the encoder wants it: (batch, time, embedding_size).
+        embedded = self.embedding(token_ids.t().contiguous()).transpose(0, 1)
+        pooled = self.pooling(self.encoder(self.embedding_dropout(embedded), lengths), mask)
+        with torch.autocast(pooled.device.type, enabled=False):  # the head is cheap: full precision
+            return widen(self.head(pooled.to(self.embedding.weight.dtype)))
+
+    def _drop_words(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        if not self.training or self.word_dropout == 0:
+            return token_ids
+        dropped = torch.rand(token_ids.shape, device=token_ids.device) < self.word_dropout
+        return token_ids.masked_fill(dropped & mask, self.unknown_index)
+
+    def _check(self) -> None:
+        """Refuse settings out of range that no part of the classifier refuses by this name."""
+        settings = self._settings
+        sizes = ("vocabulary_size", "num_classes", "embedding_size")
+        require_positive(**{name: settings[name] for name in sizes})
+        if settings["head_size"] is not None:
+            require_positive(head_size=settings["head_size"])
+        require_share(**{name: settings[name] for name in settings if name.endswith("_dropout")})
+        for name in ("padding_index", "unknown_index"):
+            if not 0 <= settings[name] < settings["vocabulary_size"]:
+                raise ValueError(
+                    f"{name}={settings[name]} is outside the vocabulary; "
+                    f"give 0 to {settings['vocabulary_size'] - 1}"
+                )
+
+
+def _plain(value: Any) -> Any:
+    """Give a setting as the plain Python type that it stands for, such as a StrEnum's string."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _head(input_size: int, hidden_size: int | None, num_classes: int, dropout: float) -> nn.Module:
+    """Build the layers from the pooled vector to the logits."""
+    if hidden_size is None:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(input_size, num_classes))
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(input_size, hidden_size),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden_size, num_classes),
+    )

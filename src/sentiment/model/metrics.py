@@ -1,0 +1,40 @@
+"""The figures by which classifiers are compared, the same in training, test and evaluation."""
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+
+
+def classification_metrics(num_classes: int, prefix: str) -> MetricCollection:
+    """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
+            "auroc": MulticlassAUROC(num_classes, average="macro", validate_args=False),
+        },
+        prefix=prefix,
+    )
+
+
+def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
+    """Accuracy, macro F1, macro AUROC and cross-entropy (in nats) of a whole split.
+
+    Args:
+        logits: (reviews, classes).
+        labels: (reviews,) int64.
+        prefix: stands before each name, such as ``test/``.
+    """
+    metrics = classification_metrics(logits.shape[1], prefix)
+    metrics.update(logits.softmax(1), labels)
+    values = {name: float(value) for name, value in metrics.compute().items()}
+    values[f"{prefix}loss"] = float(torch.nn.functional.cross_entropy(logits, labels))
+    return values
+
+
+def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
+    """How often each label (row) was taken for each (column); (classes, classes) int64."""
+    classes = logits.shape[1]
+    pairs = labels * classes + logits.argmax(1)
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

@@ -1,0 +1,174 @@
+"""Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.metrics import classification_metrics, confusion_counts, summarise_predictions
+
+OptimizerFactory = Callable[[Any], Optimizer]
+Schedule = Callable[[Optimizer, int], dict[str, Any]]
+
+
+class ReviewBatch(Protocol):
+    """What a batch must hold; see ``sentiment.data.batching.Batch``."""
+
+    @property
+    def token_ids(self) -> Tensor:
+        """(batch, time) int64."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """(batch,) int64."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(batch,) int64."""
+
+
+class SentimentModule(LightningModule):
+    """Fits a classifier by cross-entropy.
+
+    Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
+    gives the same figures wherever it is evaluated.
+
+    Args:
+        classifier: a classifier, or (as a checkpoint keeps it) its constructor's arguments.
+        optimizer: makes the optimizer from parameter groups.
+        schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
+        label_smoothing: share of the target spread over all classes, in training alone.
+        class_weights: weight of each class in the training loss, or None for equal weights.
+        frozen: whether the embedding stays as it is.
+        frozen_epochs: epochs in which it stays as it is before it is trained too.
+        embedding_lr_scale: the embedding's learning rate as a share of the others'.
+    """
+
+    def __init__(
+        self,
+        *,
+        classifier: SentimentClassifier | Mapping[str, Any],
+        optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=2e-3),
+        schedule: Schedule | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        frozen: bool = False,
+        frozen_epochs: int = 0,
+        embedding_lr_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(classifier, SentimentClassifier):
+            classifier = SentimentClassifier(**classifier)
+        self.classifier = classifier
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._frozen = frozen
+        self._frozen_epochs = frozen_epochs
+        self._embedding_lr_scale = embedding_lr_scale
+        weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.save_hyperparameters(
+            {
+                "classifier": classifier.settings,
+                "label_smoothing": float(label_smoothing),
+                "class_weights": weights,
+                "frozen": bool(frozen),
+                "frozen_epochs": int(frozen_epochs),
+                "embedding_lr_scale": float(embedding_lr_scale),
+            }
+        )
+        self.training_loss = nn.CrossEntropyLoss(
+            weight=None if weights is None else torch.tensor(weights),
+            label_smoothing=label_smoothing,
+        )
+        num_classes = int(classifier.settings["num_classes"] or 0)
+        self.val_metrics = classification_metrics(num_classes, "val/")
+        self.confusion: Tensor | None = None  # (classes, classes), known after a test
+        self._test_logits: list[Tensor] = []
+        self._test_labels: list[Tensor] = []
+        self._random_state: Tensor | None = None
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
+        logits: Tensor = self.classifier(token_ids, lengths)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the embedding for as long as the settings say."""
+        trained = not self._frozen and self.current_epoch >= self._frozen_epochs
+        self.classifier.embedding.weight.requires_grad_(trained)
+
+    def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
+        """The training loss of a batch."""
+        logits = self(batch.token_ids, batch.lengths)
+        loss: Tensor = self.training_loss(logits, batch.labels)
+        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
+        size = len(batch.labels)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=size)
+        self.log("train/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: ReviewBatch, batch_idx: int) -> None:
+        """Add a batch to the figures of this validation."""
+        logits = self(batch.token_ids, batch.lengths)
+        loss = nn.functional.cross_entropy(logits, batch.labels)
+        self.val_metrics.update(logits.softmax(1), batch.labels)
+        self.log("val/loss", loss, batch_size=len(batch.labels), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of this validation."""
+        figures = self.val_metrics.compute()
+        self.val_metrics.reset()
+        self.log_dict(figures)
+        self.log("val_accuracy_bar", figures["val/accuracy"], prog_bar=True, logger=False)
+
+    def test_step(self, batch: ReviewBatch, batch_idx: int) -> None:
+        """Keep the logits of a batch, computed in full precision."""
+        with torch.autocast(self.device.type, enabled=False):
+            self._test_logits.append(self(batch.token_ids, batch.lengths).cpu())
+        self._test_labels.append(batch.labels.cpu())
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test and keep its confusion matrix."""
+        logits, labels = torch.cat(self._test_logits), torch.cat(self._test_labels)
+        self._test_logits, self._test_labels = [], []
+        self.confusion = confusion_counts(logits, labels)
+        self.log_dict(summarise_predictions(logits, labels, "test/"))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, with a group of its own for the embedding, and the schedule."""
+        embedding = self.classifier.embedding.weight
+        others = [weight for weight in self.parameters() if weight is not embedding]
+        optimizer = self._optimizer([{"params": others}, {"params": [embedding]}])
+        optimizer.param_groups[1]["lr"] *= self._embedding_lr_scale
+        if self._schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch, except its lengths: packing and checking want them on the CPU."""
+        return batch._replace(
+            token_ids=batch.token_ids.to(device, non_blocking=True),
+            labels=batch.labels.to(device, non_blocking=True),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the generator's state, so that a resumed training goes on with the same numbers."""
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the generator's state again when training starts."""
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        """Set the generator, which building and restoring have used meanwhile."""
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+            self._random_state = None

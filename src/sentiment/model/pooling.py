@@ -1,0 +1,108 @@
+"""One vector for each sequence from the states of an encoder, blind to padding.
+
+This file knows torch alone.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sentiment.model.encoder import Encoded, require_choice, require_positive
+
+POOLINGS = ("last", "mean", "max", "max+mean", "attention")
+
+
+def token_mask(lengths: Tensor, time: int) -> Tensor:
+    """Mark the positions that hold tokens: (batch,) lengths to a (batch, time) bool mask.
+
+    >>> token_mask(torch.tensor([3, 1]), 3).int().tolist()
+    [[1, 1, 1], [1, 0, 0]]
+    """
+    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
+class Pooling(nn.Module):
+    """Pools the states of each sequence into one vector, computed in float32 or wider.
+
+    - `last`: the last state of each direction, as the encoder merged them.
+    - `mean`: the average over the tokens.
+    - `max`: the largest value of each feature over the tokens.
+    - `max+mean`: both, side by side (twice `input_size`).
+    - `attention`: the average weighted by how well each token's state h answers one learned
+      query u, softmax(u^T tanh(W h + b)) (Yang et al. 2016, "Hierarchical Attention Networks for
+      Document Classification", equations 5 to 7).
+
+    Args:
+        mode: One of the names above.
+        input_size: Size of the encoder's vectors, its `output_size`.
+
+    Attributes:
+        output_size: Size of the pooled vectors.
+
+    Raises:
+        ValueError: `mode` is none of the names above, or `input_size` is below 1.
+
+    Example:
+        >>> states = torch.tensor([[[1.0], [3.0], [9.0]]])
+        >>> encoded = Encoded(outputs=states, final=states[:, 1])
+        >>> Pooling(mode="max+mean", input_size=1)(encoded, token_mask(torch.tensor([2]), 3))
+        tensor([[3., 2.]])
+    """
+
+    def __init__(self, *, mode: str, input_size: int) -> None:
+        super().__init__()
+        require_choice("pooling", mode, POOLINGS)
+        require_positive(input_size=input_size)
+        self.mode = mode
+        self.output_size = 2 * input_size if mode == "max+mean" else input_size
+        if mode == "attention":
+            self.projection = nn.Linear(input_size, input_size)
+            self.query = nn.Linear(input_size, 1, bias=False)
+
+    def forward(self, encoded: Encoded, mask: Tensor) -> Tensor:
+        """Pool a batch.
+
+        Args:
+            encoded: What the encoder made of the batch, (batch, time, input_size).
+            mask: (batch, time) bool, true where a token stands; at least one in each row.
+
+        Returns:
+            (batch, output_size), in float32 or wider.
+        """
+        mask = mask.unsqueeze(-1)  # (batch, time, 1)
+        if self.mode == "last":
+            return widen(encoded.final)
+        if self.mode == "mean":
+            return _mean(encoded.outputs, mask)
+        if self.mode == "max":
+            return _max(encoded.outputs, mask)
+        if self.mode == "max+mean":
+            return torch.cat([_max(encoded.outputs, mask), _mean(encoded.outputs, mask)], dim=-1)
+        return self._attend(encoded.outputs, mask)
+
+    def _attend(self, states: Tensor, mask: Tensor) -> Tensor:
+        scores = self.query(torch.tanh(self.projection(states)))  # (batch, time, 1)
+        weights = widen(scores).masked_fill(~mask, -torch.inf).softmax(dim=1)
+        return _weighted_sum(states, weights)
+
+
+def widen(values: Tensor) -> Tensor:
+    """Give the values in float32, or in float64 if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _max(states: Tensor, mask: Tensor) -> Tensor:
+    # max gives the gradient to one step; amax shares it out among ties, at twice the cost
+    return widen(torch.where(mask, states, -torch.inf).max(dim=1).values)
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    ones = mask.to(torch.promote_types(states.dtype, torch.float32))
+    return _weighted_sum(states, ones / ones.sum(dim=1, keepdim=True))
+
+
+def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
+    """Sum (batch, time, size) states over time by (batch, time, 1) weights of float32 or wider.
+
+    A product and a sum rather than a matrix product, which autocast would do in half precision.
+    """
+    return (states * weights).sum(dim=1)

@@ -1,0 +1,254 @@
+"""Predict with a trained checkpoint: a sentence, a CSV file, or lines from standard input.
+
+Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentiment.checkpoint import load_classifier
+from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
+from sentiment.data.batching import pad_reviews
+from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
+from sentiment.errors import InputError
+from sentiment.model.classifier import SentimentClassifier
+
+if TYPE_CHECKING:
+    from sentiment.data.reviews import CsvFormat
+
+Prediction = dict[str, Any]
+
+_POSITIONS_PER_BATCH = 16_384
+
+
+class Predictor:
+    """Labels texts with a trained classifier.
+
+    >>> predictor = Predictor.load("runs/…/checkpoints/best.ckpt")  # doctest: +SKIP
+    >>> predictor("A joy from start to finish.")  # doctest: +SKIP
+    {'label': 'positive', 'score': 0.98, 'scores': {'negative': 0.02, 'positive': 0.98}}
+
+    Attributes:
+        labels: names of the classes, in the order of the logits.
+        text_column: what the column with the texts was called in training.
+        label_column: what the column with the labels was called in training.
+        raw_labels: the labels as they stood in the training files, in the order of ``labels``.
+    """
+
+    def __init__(
+        self, classifier: SentimentClassifier, data: dict[str, Any], device: str = "cpu"
+    ) -> None:
+        """Put a classifier and the state of its data module to use; see ``load``."""
+        self.classifier = classifier.eval().to(device)
+        self.labels: list[str] = data["labels"]
+        self.raw_labels: list[str] = data["raw_labels"]
+        self.text_column: str = data["text_column"]
+        self.label_column: str = data["label_column"]
+        self._tokenizer = Tokenizer(TokenizerSettings(**data["tokenizer"]))
+        self._ids = {word: index for index, word in enumerate(data["vocabulary"])}
+        self._unknown = int(classifier.settings["unknown_index"] or 0)
+        self._max_length: int | None = data["max_length"]
+        self._keep: str = data["keep"]
+        self._device = device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
+        """Load a checkpoint of ``sentiment.train``; nothing else is needed.
+
+        Raises:
+            InputError: the file is missing, damaged, no such checkpoint, or carries code.
+        """
+        saved = load_classifier(path)
+        return cls(saved.classifier, saved.data, device)
+
+    @overload
+    def __call__(self, texts: str) -> Prediction: ...
+
+    @overload
+    def __call__(self, texts: Sequence[str]) -> list[Prediction]: ...
+
+    def __call__(self, texts: str | Sequence[str]) -> Prediction | list[Prediction]:
+        """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
+
+        Scores are probabilities (the softmax of the logits). Texts share a batch only with texts
+        of like length, and no text's result depends on the others.
+
+        Raises:
+            TypeError: something is no string.
+        """
+        if isinstance(texts, str):
+            return self([texts])[0]
+        probabilities = self.logits(texts).softmax(1).tolist()
+        return [self._prediction(scores) for scores in probabilities]
+
+    def logits(self, texts: Sequence[str]) -> Tensor:
+        """The logits of each text, (texts, classes), float32 on the CPU."""
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
+        encoded = self._tokenizer.encode(texts)
+        unknown = self._unknown
+        word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
+        starts = np.cumsum(encoded.lengths) - encoded.lengths
+        logits = torch.empty(len(texts), len(self.labels))
+        with torch.inference_mode():
+            for batch in self._batches(encoded.lengths):
+                ids, lengths = pad_reviews(
+                    encoded.token_ids,
+                    starts[batch],
+                    encoded.lengths[batch],
+                    max_length=self._max_length,
+                    keep=self._keep,
+                    word_to_id=word_to_id,
+                    empty=unknown,
+                )
+                token_ids = torch.from_numpy(ids).to(self._device)
+                logits[batch] = self.classifier(token_ids, torch.from_numpy(lengths)).cpu()
+        return logits
+
+    def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
+        """Indices of texts of like length, a bounded number of padded positions at a time."""
+        cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
+        order = np.argsort(cut, kind="stable")
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and (end + 1 - start) * cut[order[end]] <= _POSITIONS_PER_BATCH:
+                end += 1
+            yield order[start:end]
+            start = end
+
+    def _prediction(self, scores: list[float]) -> Prediction:
+        best = max(range(len(scores)), key=scores.__getitem__)
+        return {
+            "label": self.labels[best],
+            "score": scores[best],
+            "scores": dict(zip(self.labels, scores, strict=True)),
+        }
+
+
+def predict_csv(
+    predictor: Predictor, source: Path, target: Path, csv_format: "CsvFormat"
+) -> tuple[int, int]:
+    """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
+
+    Rows without a text keep their place, with empty cells. The target appears only when it is
+    whole.
+
+    Returns:
+        How many rows were written, and how many of them had no text.
+
+    Raises:
+        InputError: the source cannot be read, or has a column ``label`` or ``score`` already.
+    """
+    from sentiment.data.reviews import column_names, read_frames
+    from sentiment.files import replaced_when_whole
+
+    taken = [name for name in ("label", "score") if name in column_names(source, csv_format)]
+    if taken:
+        raise InputError(
+            f"{source}: has a column {taken[0]!r} already, which would be overwritten; rename it"
+        )
+    rows = without_text = 0
+    with replaced_when_whole(target) as temporary, temporary.open("w", newline="") as out:
+        for frame, _ in read_frames(source, csv_format, None, 2_000):
+            present = frame[csv_format.text_column].notna().to_numpy()
+            predictions = predictor(frame.loc[present, csv_format.text_column].tolist())
+            for name in ("label", "score"):
+                frame[name] = None
+                frame.loc[present, name] = [prediction[name] for prediction in predictions]
+            frame.to_csv(out, header=rows == 0 and csv_format.header, index=False)
+            rows += len(frame)
+            without_text += int((~present).sum())
+    return rows, without_text
+
+
+def predict_lines(predictor: Predictor, groups: Iterable[Sequence[str]], out: IO[str]) -> None:
+    """Write a JSON line for each text; the texts of a group are predicted together."""
+    for texts in groups:
+        for text, prediction in zip(texts, predictor(texts), strict=True):
+            out.write(json.dumps({"text": text, **prediction}, ensure_ascii=False) + "\n")
+        out.flush()
+
+
+def lines_as_they_come(stream: IO[bytes]) -> Iterator[list[str]]:
+    """The lines of a stream: as many at a time as are there, so that nothing typed waits.
+
+    Raises:
+        InputError: a line is no UTF-8.
+    """
+    rest = b""
+    number = 0
+    while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
+        *whole, rest = (rest + block).split(b"\n")
+        yield [_decoded(line, number + index) for index, line in enumerate(whole)]
+        number += len(whole)
+    if rest:
+        yield [_decoded(rest, number)]
+
+
+def _decoded(line: bytes, index: int) -> str:
+    try:
+        return line.decode().removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"standard input, line {index + 1}: byte {error.start} of the line is no UTF-8; convert"
+            " the text first (iconv -f latin-1 -t utf-8)"
+        ) from error
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sentiment.predict",
+        description="Predict labels with a trained checkpoint.",
+        epilog="Examples:\n"
+        '  python -m sentiment.predict best.ckpt "What a film!"\n'
+        "  python -m sentiment.predict best.ckpt --csv in.csv --out out.csv\n"
+        "  cat lines.txt | python -m sentiment.predict best.ckpt -",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")
+    parser.add_argument(
+        "text", nargs="*", help="texts, each answered by a JSON line; - reads lines from stdin"
+    )
+    parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
+    parser.add_argument(
+        "--out", type=Path, metavar="OUT", help="where the CSV goes, with label and score added"
+    )
+    add_csv_options(parser, labels=False)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parsed = parser.parse_args(arguments)
+    if (parsed.csv is None) == (not parsed.text):
+        parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
+    if (parsed.csv is None) != (parsed.out is None):
+        parser.error("--csv and --out go together")
+    return parsed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: predictions on standard output, one line for what is wrong."""
+    parsed = parse_arguments(arguments)
+    with refusing_bad_input():
+        predictor = Predictor.load(parsed.checkpoint, parsed.device)
+        if parsed.csv is not None:
+            csv_format = csv_format_from(parsed, predictor.text_column, None)
+            rows, without_text = predict_csv(predictor, parsed.csv, parsed.out, csv_format)
+            told = f" ({without_text:,} without a text left empty)" if without_text else ""
+            sys.stderr.write(f"wrote {rows:,} rows to {parsed.out}{told}\n")
+        elif parsed.text == ["-"]:
+            predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
+        else:
+            predict_lines(predictor, [parsed.text], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

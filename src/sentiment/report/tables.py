@@ -1,0 +1,233 @@
+"""Results as files (JSON, CSV) and as tables for the terminal.
+
+Everything a table prints of its own is ASCII, so that a log file in any encoding can hold it.
+Text from the user goes into cells as ``rich.text.Text``, never as markup: ``[lstm,gru]`` is a value
+here, not a style.
+"""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeGuard
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from sentiment.files import replaced_when_whole
+
+PLAIN_WIDTH = 120
+"""Columns a table may take where no terminal says how many there are."""
+
+MISSING = "-"
+
+_METRIC_ROWS = (("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"))
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write ``values`` as indented JSON, in the order given; NaN and infinity become null.
+
+    Floats keep their full precision. NumPy numbers and arrays, tuples and paths are written as
+    the plain JSON they stand for.
+
+    Raises:
+        TypeError: A value has no JSON form. Nothing is written.
+    """
+    text = json.dumps(_json_value(values), indent=2, ensure_ascii=False, allow_nan=False)
+    with replaced_when_whole(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write ``rows`` under one header: every key that appears, in order of first appearance.
+
+    A cell that a row does not have stays empty. No rows make an empty file.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with replaced_when_whole(path) as part, part.open("x", encoding="utf-8", newline="") as file:
+        if columns:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def result_table(results: Mapping[str, Any]) -> Table:
+    """Lay out what a training reached, on what data, and what it cost.
+
+    Args:
+        results: The content of ``results.json``; see the README for its keys. Any of them may be
+            missing, None or NaN: a line without a single value is left out. ``best_epoch`` counts
+            from 0, as Lightning does, and is shown counting from 1.
+
+    Returns:
+        A table no wider than 80 columns, as long as labels and device names are of common length.
+    """
+    outer = Table.grid()
+    splits = _split_table(results)
+    if splits.row_count:
+        outer.add_row(splits)
+    named = (("data", _data_facts(results)), ("cost", _cost_facts(results)))
+    parts = [_fact_table(name, facts) for name, facts in named if facts]
+    if parts:
+        facts = Table.grid(padding=(0, 4, 0, 0))
+        facts.add_row(*parts)
+        if splits.row_count:
+            outer.add_row("")
+        outer.add_row(facts)
+    return outer
+
+
+def print_table(table: Table, file: IO[str] | None = None) -> None:
+    """Print ``table`` to ``file`` (default: standard output).
+
+    In a terminal the table has the terminal's width and colours. Anywhere else it is plain text,
+    as wide as it needs to be for no cell to be wrapped or cut, in characters the file can hold.
+    """
+    console = Console(file=file)
+    if console.is_terminal:
+        console.print(table)
+        return
+    unlimited = console.options.update(width=10_000)
+    needed = Measurement.get(console, unlimited, table).maximum
+    console = Console(file=file, width=max(PLAIN_WIDTH, needed))
+    with console.capture() as capture:
+        console.print(table)
+    lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    console.file.write(lines.encode(console.encoding, "replace").decode(console.encoding))
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether ``value`` is a finite number; None, NaN, infinity, text and bool are not."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    return math.isfinite(value)
+
+
+def format_percent(share: object) -> str:
+    """Write 0.91837 as ``91.84 %``, and what is no number as ``-``."""
+    return f"{100 * share:.2f} %" if is_number(share) else MISSING
+
+
+def format_count(count: object) -> str:
+    """Write 30002 as ``30,002``, and what is no number as ``-``."""
+    return f"{count:,.0f}" if is_number(count) else MISSING
+
+
+def format_duration(seconds: object) -> str:
+    """Write 7.34 as ``7.3s``, 164 as ``2m 44s``, 3780 as ``1h 03m``, and no number as ``-``."""
+    if not is_number(seconds):
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def new_table(**options: Any) -> Table:
+    """Make an empty table in the one style of this package: a rule under the header, no edges."""
+    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "border_style": "dim", "header_style": "bold"}
+    tight: dict[str, Any] = {"show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    return Table(**(style | tight | options))
+
+
+def _json_value(value: Any) -> Any:
+    """Turn ``value`` into what ``json`` writes without loss, and non-finite floats into None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _split_table(results: Mapping[str, Any]) -> Table:
+    """Build the upper part: metrics and review counts, a column for each split."""
+    table = new_table()
+    table.add_column("")
+    for heading in ("training", "validation", "test"):
+        style = "bold" if heading == "test" else ""
+        table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
+    for name, metric in _METRIC_ROWS:
+        values = [results.get(f"{split}/{metric}") for split in ("train", "val", "test")]
+        if any(is_number(value) for value in values):
+            table.add_row(name, *(_format_metric(metric, value) for value in values))
+    counts = [results.get(f"{split}_reviews") for split in ("train", "val", "test")]
+    if any(is_number(count) for count in counts):
+        table.add_row("reviews", *map(format_count, counts))
+    return table
+
+
+def _fact_table(heading: str, facts: Sequence[tuple[str, str]]) -> Table:
+    """Build one half of the lower part: names on the left, values on the right."""
+    table = new_table()
+    table.add_column(heading, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name, value in facts:
+        table.add_row(name, Text(value))
+    return table
+
+
+def _data_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the facts about the data that ``results`` knows."""
+    words, coverage = results.get("vocabulary_size"), results.get("vector_coverage")
+    return _known(
+        ("labels", _format_labels(results.get("labels"))),
+        ("vocabulary", f"{format_count(words)} words" if is_number(words) else MISSING),
+        ("with vectors", format_percent(coverage)),
+        ("duplicates", _with_unit(results.get("dropped_duplicates"), "dropped")),
+        ("seed", _as_text(results.get("seed"))),
+    )
+
+
+def _cost_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the facts about the cost that ``results`` knows."""
+    epochs, best = _as_text(results.get("epochs")), results.get("best_epoch")
+    best_text = f"best: {best + 1:.0f}" if is_number(best) else ""
+    place = [_as_text(results.get(key)) for key in ("device", "precision")]
+    return _known(
+        ("time", format_duration(results.get("fit_seconds"))),
+        ("epochs", f"{epochs} ({best_text})" if best_text and epochs != MISSING else epochs),
+        ("speed", _with_unit(results.get("train_reviews_per_second"), "reviews/s")),
+        ("", _with_unit(results.get("train_tokens_per_second"), "tokens/s")),
+        ("parameters", format_count(results.get("parameters"))),
+        ("device", ", ".join(text for text in place if text != MISSING) or MISSING),
+    )
+
+
+def _known(*facts: tuple[str, str]) -> list[tuple[str, str]]:
+    """Leave out the facts whose value is missing."""
+    return [fact for fact in facts if fact[1] != MISSING]
+
+
+def _format_metric(metric: str, value: Any) -> str:
+    if metric in {"accuracy", "f1"}:
+        return format_percent(value)
+    return f"{value:.4f}" if is_number(value) else MISSING
+
+
+def _format_labels(labels: Any) -> str:
+    """Name up to four labels, and count more than that."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        return _as_text(labels)
+    joined = ", ".join(map(str, labels))
+    return joined if len(labels) <= 4 and len(joined) <= 24 else f"{len(labels)} classes"
+
+
+def _with_unit(count: Any, unit: str) -> str:
+    return f"{format_count(count)} {unit}" if is_number(count) else MISSING
+
+
+def _as_text(value: object) -> str:
+    return MISSING if value is None else str(value)

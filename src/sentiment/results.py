@@ -1,0 +1,102 @@
+"""What a training has to tell: the data it saw, ``results.json``, the pictures, the final table."""
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sentiment.data.datamodule import DataFacts
+from sentiment.report.figures import confusion_matrix, learning_curves
+from sentiment.report.tables import print_table, result_table, write_json
+
+log = logging.getLogger(__name__)
+
+
+def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool) -> None:
+    """Say what the training will see."""
+    if sample:
+        log.info(
+            "This is the bundled sample, for a first look: its figures say nothing of real reviews."
+            "\n  Your own:  python -m sentiment.train data=csv data.csv=FILE"
+            " data.text_column=NAME data.label_column=NAME"
+            "\n  IMDB:      python scripts/download_imdb.py && python -m sentiment.train"
+            " experiment=imdb"
+        )
+    log.info(
+        "%s training, %s validation and %s test reviews of %s; %s repeated texts and %s rows with"
+        " missing values dropped",
+        f"{facts.train_reviews:,}",
+        f"{facts.val_reviews:,}",
+        f"{facts.test_reviews:,}",
+        ", ".join(facts.labels[:20]),
+        f"{facts.dropped_duplicates:,}",
+        f"{facts.dropped_missing:,}",
+    )
+    told = f"; {vector_coverage:.1%} of the running text has a pre-trained vector"
+    log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
+
+
+def data_results(facts: DataFacts) -> dict[str, Any]:
+    """What ``results.json`` says of the data."""
+    return {
+        "labels": facts.labels,
+        "vocabulary_size": len(facts.vocabulary),
+        "train_reviews": facts.train_reviews,
+        "val_reviews": facts.val_reviews,
+        "test_reviews": facts.test_reviews,
+        "dropped_duplicates": facts.dropped_duplicates,
+        "dropped_missing": facts.dropped_missing,
+    }
+
+
+def fit_results(
+    rows: Sequence[Mapping[str, float]],
+    facts: DataFacts,
+    *,
+    fit_seconds: float,
+    train_seconds: float,
+    monitor: str,
+    mode: str,
+) -> dict[str, Any]:
+    """What ``results.json`` says of the fit: figures of the best epoch, and speed.
+
+    Args:
+        rows: one for each epoch, as ``metrics.csv`` has them.
+        facts: of the data.
+        fit_seconds: training, validation and checkpoints.
+        train_seconds: training alone, over which the rates are taken.
+        monitor: the figure that tells the best epoch.
+        mode: ``max`` or ``min`` of it.
+    """
+    candidates = [row for row in rows if monitor in row]
+    choose = max if mode == "max" else min
+    best = choose(candidates, key=lambda row: row[monitor]) if candidates else {}
+    epochs_per_second = len(rows) / train_seconds if train_seconds > 0 else 0.0
+    return {
+        **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
+        "epochs": len(rows),
+        "best_epoch": best.get("epoch"),
+        "fit_seconds": fit_seconds,
+        "train_reviews_per_second": facts.train_reviews * epochs_per_second,
+        "train_tokens_per_second": facts.train_tokens * epochs_per_second,
+    }
+
+
+def write_results(
+    folder: Path,
+    results: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    confusion: Tensor | None,
+) -> None:
+    """Write the results and the pictures, print the final table and the next command."""
+    write_json(folder / "results.json", results)
+    learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
+    if confusion is not None:
+        confusion_matrix(confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
+    print_table(result_table(results))
+    command = ["python", "-m", "sentiment.predict", str(folder / "checkpoints" / "best.ckpt")]
+    log.info("Everything is in %s. Predict with:", folder)
+    log.info('  %s "This movie was fantastic! I really enjoyed it."', shlex.join(command))

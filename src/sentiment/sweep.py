@@ -1,0 +1,33 @@
+"""What Hydra does at the end of a multirun: one ranked table of all runs."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from sentiment.report.ranking import (
+    has_seeds,
+    rank_runs,
+    ranking_table,
+    seeds_table,
+    summarise_seeds,
+)
+from sentiment.report.tables import print_table, write_csv
+
+log = logging.getLogger(__name__)
+
+
+class RankRuns(Callback):
+    """Ranks the runs of a multirun by validation accuracy, prints them and writes ``sweep.csv``."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read each run's ``results.json``."""
+        folder = Path(config.hydra.sweep.dir)
+        rows = rank_runs(folder)
+        write_csv(folder / "sweep.csv", rows)
+        print_table(ranking_table(rows))
+        if has_seeds(rows):
+            print_table(seeds_table(summarise_seeds(rows)))
+        log.info("The table is in %s", folder / "sweep.csv")

@@ -1,0 +1,237 @@
+"""Train a classifier: compose the config, fit, test the best checkpoint, write the results.
+
+``python -m sentiment.train model=bilstm`` trains on the bundled sample; ``--help`` lists the
+choices.
+"""
+
+import logging
+import shlex
+import sys
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import lightning
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichModelSummary, TQDMProgressBar
+from omegaconf import DictConfig
+
+from sentiment import config
+from sentiment.callbacks import EpochTable, Interrupted, StopWhenAsked
+from sentiment.checkpoint import read_checkpoint
+from sentiment.data.datamodule import DataFacts, SentimentDataModule
+from sentiment.data.vectors import coverage
+from sentiment.environment import device_name, versions
+from sentiment.errors import InputError
+from sentiment.model.module import SentimentModule
+from sentiment.results import data_results, fit_results, tell_data, write_results
+from sentiment.schemas import ModelCheckpointConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
+    """A training ended early because it was asked to."""
+
+    exit_code: int
+
+
+def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Train, test and write everything into a run folder.
+
+    Args:
+        cfg: a config as ``conf/train.yaml`` composes it.
+        folder: the run folder.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
+        Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
+    """
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule.prepare_data()
+    datamodule.setup()
+    facts = datamodule.facts
+    module, vector_coverage = build_module(cfg, facts)
+    tell_data(
+        facts,
+        vector_coverage,
+        sample=cfg.data.csv == config.sample_path(),
+        pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
+    )
+    run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
+    table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty(), run=run)
+    trainer = build_trainer(cfg, folder, table)
+    fit(trainer, module, datamodule, folder, ckpt_path=cfg.ckpt_path)
+    results = {**test(trainer, module, datamodule), **data_results(facts), **run}
+    best = cfg.callbacks.checkpoint or ModelCheckpointConfig()
+    results |= fit_results(
+        table.rows,
+        facts,
+        fit_seconds=table.fit_seconds,
+        train_seconds=table.train_seconds,
+        monitor=best.monitor or "val/accuracy",
+        mode=best.mode,
+    )
+    results |= {
+        "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
+        "precision": cfg.trainer.precision,
+        "device": device_name(trainer.strategy.root_device),
+        "versions": versions(),
+    }
+    write_results(folder, results, table.rows, module.confusion)
+    return results
+
+
+def build_module(cfg: DictConfig, facts: DataFacts) -> tuple[SentimentModule, float]:
+    """The model with its first vectors, and the share of the running text that has a vector."""
+    source = instantiate(cfg.embeddings)
+    vectors = source.table(facts.vocabulary, seed=cfg.seed)
+    classifier = instantiate(
+        cfg.model,
+        _convert_="object",
+        vocabulary_size=len(facts.vocabulary),
+        num_classes=len(facts.labels),
+        embedding_size=vectors.weights.shape[1],
+    )
+    classifier.load_embeddings(vectors.weights)
+    module = SentimentModule(
+        classifier=classifier,
+        optimizer=instantiate(cfg.optimizer, _convert_="object"),
+        schedule=instantiate(cfg.scheduler) or None,
+        label_smoothing=cfg.loss.label_smoothing,
+        class_weights=class_weights(cfg.loss, facts),
+        frozen=source.frozen,
+        frozen_epochs=source.frozen_epochs,
+        embedding_lr_scale=source.lr_scale,
+    )
+    return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
+    """Weights of the classes as set, or inverse to how often each is seen (mean 1), or None."""
+    if loss.class_weights is not None:
+        if loss.balanced or len(loss.class_weights) != len(facts.labels):
+            raise InputError(
+                f"loss.class_weights={list(loss.class_weights)}: give one weight for each of"
+                f" {', '.join(facts.labels)}, and loss.balanced=false"
+            )
+        return list(loss.class_weights)
+    if loss.balanced:
+        counts = np.array(facts.class_counts)
+        return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
+    return None
+
+
+def build_trainer(cfg: DictConfig, folder: Path, table: EpochTable) -> Trainer:
+    """The trainer with its callbacks and loggers."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are array work
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*The number of training batches.*")
+    warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    chosen = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
+    callbacks = [table, StopWhenAsked(folder / "checkpoints" / "last.ckpt"), *chosen]
+    terminal = sys.stdout.isatty()
+    if terminal and cfg.trainer.enable_progress_bar:
+        callbacks.append(TQDMProgressBar())
+    if cfg.trainer.enable_model_summary:
+        callbacks.append(RichModelSummary(max_depth=2))
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        _convert_="object",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=str(folder),
+        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+    )
+    return trainer
+
+
+def fit(
+    trainer: Trainer,
+    module: SentimentModule,
+    datamodule: SentimentDataModule,
+    folder: Path,
+    *,
+    ckpt_path: str | None,
+) -> None:
+    """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
+    if ckpt_path is not None:
+        read_checkpoint(ckpt_path)
+    stop = next(item for item in trainer.callbacks if isinstance(item, StopWhenAsked))
+    with stop.listening(), suppress(Interrupted):
+        trainer.fit(module, datamodule, ckpt_path=ckpt_path)
+    if stop.asked is not None:
+        last = folder / "checkpoints" / "last.ckpt"
+        command = shlex.join(
+            ["python", "-m", "sentiment.train", *_overrides(), f"hydra.run.dir={folder}",
+             f"ckpt_path={last}"]
+        )  # fmt: skip
+        log.info("Stopped in epoch %d. Go on with:\n  %s", trainer.current_epoch + 1, command)
+        raise Stopped(128 + stop.asked)
+
+
+def test(
+    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
+) -> dict[str, float]:
+    """The figures of the best checkpoint (where one was written) on the test split."""
+    callback = trainer.checkpoint_callback
+    if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+        module.load_state_dict(read_checkpoint(callback.best_model_path)["state_dict"])
+    trainer.test(module, datamodule, verbose=False)
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {name: value for name, value in figures.items() if name.startswith("test/")}
+
+
+def _overrides() -> list[str]:
+    """The overrides of this command line, without those that a resumed one gives anew."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [item for item in given if not item.startswith(("ckpt_path=", "+ckpt_path="))]
+
+
+@hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name="train")
+def _run(cfg: DictConfig) -> float:
+    hydra_config = HydraConfig.get()
+    try:
+        with config.refused_in_one_line():
+            results = train(cfg, Path(hydra_config.runtime.output_dir))
+    except InputError as error:
+        if hydra_config.mode == RunMode.MULTIRUN:  # the other runs go on; the table tells of it
+            log.error("error: %s", error)
+            return float("nan")
+        _refuse(error)
+    except Stopped as stop:
+        sys.exit(stop.exit_code)
+    return float(results.get("val/accuracy", float("nan")))
+
+
+def main() -> None:
+    """The command line: one clear line for what is wrong with the input, and exit code 2."""
+    config.register()
+    try:
+        with config.refused_in_one_line():
+            _run()
+    except InputError as error:
+        _refuse(error)
+
+
+def _refuse(error: InputError) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from sentiment.report import tables
+
+RESULTS = {
+    "test/accuracy": 0.91837,
+    "test/f1": 0.91835,
+    "test/auroc": 0.97312,
+    "test/loss": 0.21904,
+    "val/accuracy": 0.916,
+    "val/f1": 0.91593,
+    "val/loss": 0.2261,
+    "labels": ["negative", "positive"],
+    "vocabulary_size": 30_002,
+    "vector_coverage": 0.9642,
+    "train_reviews": 22_500,
+    "val_reviews": 2_500,
+    "test_reviews": 25_000,
+    "dropped_duplicates": 418,
+    "fit_seconds": 164.2,
+    "train_reviews_per_second": 1234.4,
+    "train_tokens_per_second": 361_234.2,
+    "parameters": 3_213_570,
+    "seed": 0,
+    "device": "cpu",
+    "precision": "bf16-mixed",
+    "epochs": 12,
+    "best_epoch": 8,
+}
+
+
+def printed(table: Table) -> str:
+    file = io.StringIO()
+    tables.print_table(table, file)
+    return file.getvalue()
+
+
+def words(table: Table) -> list[list[str]]:
+    return [line.split() for line in printed(table).splitlines()]
+
+
+def test_json_keeps_order_and_precision_and_knows_no_nan(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "results.json"
+    values = {
+        "z": 0.1 + 0.2,
+        "a": float("nan"),
+        "nested": {"inf": float("inf"), "list": [1, -np.inf, None, True]},
+        "numpy": np.float32(0.5),
+        "count": np.int64(7),
+        "array": np.array([[1.0, np.nan]]),
+        "pair": ("é", Path("a/b")),
+    }
+    tables.write_json(path, values)
+
+    text = path.read_text(encoding="utf-8")
+    read = json.loads(text)
+    assert list(read) == list(values)
+    assert read["z"] == 0.1 + 0.2
+    assert read["a"] is None
+    assert read["nested"] == {"inf": None, "list": [1, None, None, True]}
+    assert (read["numpy"], read["count"], read["array"]) == (0.5, 7, [[1.0, None]])
+    assert read["pair"] == ["é", "a/b"]
+    assert text.endswith("}\n")
+    assert "é" in text
+
+
+def test_json_of_something_else_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    tables.write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        tables.write_json(path, {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_has_the_union_of_columns_in_order_of_appearance(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    tables.write_csv(path, [{"epoch": 0, "b": 1 / 3}, {"a": 'x, "y"\n', "epoch": 1, "b": None}])
+    assert path.read_bytes().decode() == ('epoch,b,a\n0,0.3333333333333333,\n1,,"x, ""y""\n"\n')
+
+
+def test_csv_of_no_rows_is_an_empty_file(tmp_path: Path) -> None:
+    tables.write_csv(tmp_path / "metrics.csv", [])
+    assert (tmp_path / "metrics.csv").read_bytes() == b""
+
+
+def test_a_failed_csv_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    with pytest.raises(RuntimeError, match="no text"):
+        tables.write_csv(tmp_path / "metrics.csv", [{"a": 1}, {"a": Unprintable()}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with replaced_when_whole(path) as part:
+            part.write_text("half")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_result_table_says_what_was_reached_on_what_and_at_what_cost() -> None:
+    lines = words(tables.result_table(RESULTS))
+    for expected in (
+        "training validation test",
+        "accuracy - 91.60 % 91.84 %",
+        "macro F1 - 91.59 % 91.83 %",
+        "AUROC - - 0.9731",
+        "loss - 0.2261 0.2190",
+        "reviews 22,500 2,500 25,000",
+        "labels negative, positive time 2m 44s",
+        "vocabulary 30,002 words epochs 12 (best: 9)",
+        "with vectors 96.42 % speed 1,234 reviews/s",
+        "duplicates 418 dropped 361,234 tokens/s",
+        "seed 0 parameters 3,213,570",
+        "device cpu, bf16-mixed",
+    ):
+        assert expected.split() in lines
+
+
+@pytest.mark.parametrize("key", RESULTS)
+def test_any_result_may_be_missing(key: str) -> None:
+    for rest in (
+        {name: value for name, value in RESULTS.items() if name != key},
+        RESULTS | {key: None},
+        {key: RESULTS[key]},
+    ):
+        text = printed(tables.result_table(rest))
+        assert "None" not in text
+        assert "nan" not in text
+
+
+def test_lines_without_a_value_are_left_out() -> None:
+    text = printed(tables.result_table({"test/accuracy": 0.5, "test/loss": float("nan")}))
+    assert "50.00 %" in text
+    for absent in ("loss", "AUROC", "reviews", "data", "cost"):
+        assert absent not in text
+    assert printed(tables.result_table({})).strip() == ""
+
+
+def test_many_labels_are_counted() -> None:
+    assert "40 classes" in printed(tables.result_table({"labels": [f"c{i}" for i in range(40)]}))
+
+
+def test_text_of_the_user_is_no_markup() -> None:
+    assert "[red]a, b" in printed(tables.result_table({"labels": ["[red]a", "b"]}))
+
+
+def test_result_table_fits_eighty_columns() -> None:
+    file = io.StringIO()
+    Console(file=file, width=80).print(tables.result_table(RESULTS))
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert lines == printed(tables.result_table(RESULTS)).splitlines()
+    assert len(lines) <= 16
+
+
+def test_without_a_terminal_nothing_is_cut_or_coloured() -> None:
+    table = tables.new_table()
+    for name in ("one", "two", "three"):
+        table.add_column(name)
+    table.add_row(*(letter * 90 for letter in "abc"), style="bold red")
+    text = printed(table)
+    assert all(letter * 90 in text for letter in "abc")
+    assert "\x1b" not in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_terminal_gets_its_own_width_and_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "40")
+    table = tables.new_table()
+    table.add_column("name")
+    table.add_row("word " * 30)
+    file = Terminal()
+    tables.print_table(table, file)
+    assert "\x1b[1m" in file.getvalue()
+    assert file.getvalue().count("\n") > 4
+
+
+def test_a_log_in_ascii_can_hold_any_table() -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii")
+    tables.print_table(tables.result_table(RESULTS | {"labels": ["gut", "übel"]}), file)
+    file.flush()
+    text = raw.getvalue().decode("ascii")
+    assert "gut, ?bel" in text
+    assert "91.84 %" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (7.34, "7.3s"),
+        (59.94, "59.9s"),
+        (59.96, "1m 00s"),
+        (164.2, "2m 44s"),
+        (3599.7, "1h 00m"),
+        (3780, "1h 03m"),
+        (90_000, "25h 00m"),
+        (None, "-"),
+        (float("nan"), "-"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert tables.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, True), (1.5, True), (np.float32(2), True), (np.int64(3), True)]
+    + [(value, False) for value in (None, "1", True, float("nan"), float("-inf"), [1])],
+)
+def test_is_number(value: object, expected: bool) -> None:
+    assert tables.is_number(value) is expected
