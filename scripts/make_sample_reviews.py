@@ -125,10 +125,10 @@ class ReviewWriter:
             "the": f"the {noun}",
         }
 
-    def _pools(self, key: str, side: str | None = None) -> list[list[str]]:
-        """Return the lists of fragments of a key, shared or of the domain, for one side if given."""
+    def _pools(self, key: str, side: str) -> list[list[str]]:
+        """Return the lists of fragments of a key, the shared ones and those of the domain."""
         tables = [self.fragments["common"], self.domain]
-        if side is not None:
+        if side:
             feeling = self.sides[side]
             tables += [self.fragments["both"], self.fragments[feeling], self.domain[feeling]]
         return [table[key] for table in tables if key in table]
@@ -142,8 +142,8 @@ class ReviewWriter:
         return fragment
 
     def _early(self, words: Sequence[str]) -> str:
-        """Choose a word, the first ones more often."""
-        return words[min(self.rng.randrange(len(words)), self.rng.randrange(len(words)))]
+        """Choose a word; as in real text, a few (the first ones) make up most of the choices."""
+        return words[min(self.rng.randrange(len(words)) for _ in range(3))]
 
     def _expand(self, template: str) -> str:
         template = CHOICE.sub(lambda match: self.rng.choice(match[1].split("|")), template)
@@ -155,17 +155,12 @@ class ReviewWriter:
             return self.words[slot]
         if slot in ("subj", "obj"):
             return self._reference("it" if slot == "subj" else "them")
-        if slot == "negclause":
-            return self._clause(slot, "right")
         side, _, key = slot.rpartition(".")
-        if not side:
-            return self._expand(self._pick(self._pools(key)))
-        if key == "clause":
+        if key in ("clause", "negclause"):
             return self._clause(key, side)
         if key == "np":
             return self._noun_phrase(side)
-        if key == "adj":
-            key = self.rng.choice(("plain", "strong"))
+        key = self.rng.choice(("plain", "strong")) if key == "adj" else key
         return self._expand(self._pick(self._pools(key, side)))
 
     def _reference(self, pronoun: str) -> str:

@@ -62,8 +62,8 @@ class EpochTable(Callback):
         write_csv(self._path, self.rows)
         if self._print_lines:
             log.info(
-                "epoch %d of %s: train loss %.4f, accuracy %.2f %%; val loss %.4f, accuracy %.2f %%;"
-                " %.1f s",
+                "epoch %d of %s: train loss %.4f, accuracy %.2f %%; val loss %.4f,"
+                " accuracy %.2f %%; %.1f s",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
                 figures.get("train/loss", float("nan")),
@@ -111,7 +111,7 @@ class StopWhenAsked(Callback):
 
     def __init__(self, checkpoint: Path) -> None:
         self.asked: signal.Signals | None = None
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -132,7 +132,7 @@ class StopWhenAsked(Callback):
         done = batch_idx + 1
         whole_step = done % trainer.accumulate_grad_batches == 0
         if self.asked is not None and whole_step and done < trainer.num_training_batches:
-            trainer.save_checkpoint(self._checkpoint)
+            trainer.save_checkpoint(self.checkpoint)
             raise Interrupted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

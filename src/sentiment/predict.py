@@ -73,9 +73,9 @@ class Predictor:
     def __call__(self, texts: str) -> Prediction: ...
 
     @overload
-    def __call__(self, texts: Sequence[str]) -> list[Prediction]: ...
+    def __call__(self, texts: list[str] | tuple[str, ...]) -> list[Prediction]: ...
 
-    def __call__(self, texts: str | Sequence[str]) -> Prediction | list[Prediction]:
+    def __call__(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
         """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
         Scores are probabilities (the softmax of the logits). Texts share a batch only with texts
@@ -171,7 +171,7 @@ def predict_csv(
     return rows, without_text
 
 
-def predict_lines(predictor: Predictor, groups: Iterable[Sequence[str]], out: IO[str]) -> None:
+def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
     """Write a JSON line for each text; the texts of a group are predicted together."""
     for texts in groups:
         for text, prediction in zip(texts, predictor(texts), strict=True):

@@ -132,7 +132,7 @@ class ModelConfig:
     num_layers: int = 1
     bidirectional: bool = True
     merge: Merge = Merge.concat
-    pooling: Pooling = Pooling("max+mean")
+    pooling: Pooling = Pooling["max+mean"]
     embedding_dropout: float = 0.0
     word_dropout: float = 0.0
     layer_dropout: float = 0.0

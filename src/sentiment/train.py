@@ -8,6 +8,7 @@ import logging
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichModelSummary, TQDMProgressBar
 from omegaconf import DictConfig
 
@@ -72,8 +73,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
     table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty(), run=run)
-    trainer = build_trainer(cfg, folder, table)
-    fit(trainer, module, datamodule, folder, ckpt_path=cfg.ckpt_path)
+    stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
+    trainer = build_trainer(cfg, folder, [table, stop])
+    fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
     results = {**test(trainer, module, datamodule), **data_results(facts), **run}
     best = cfg.callbacks.checkpoint or ModelCheckpointConfig()
     results |= fit_results(
@@ -134,15 +136,15 @@ def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
     return None
 
 
-def build_trainer(cfg: DictConfig, folder: Path, table: EpochTable) -> Trainer:
-    """The trainer with its callbacks and loggers."""
+def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Trainer:
+    """The trainer with our own callbacks, those of the config, and the loggers."""
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are array work
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*")
     warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     chosen = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks = [table, StopWhenAsked(folder / "checkpoints" / "last.ckpt"), *chosen]
+    callbacks = [*own, *chosen]
     terminal = sys.stdout.isatty()
     if terminal and cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar())
@@ -164,22 +166,18 @@ def fit(
     trainer: Trainer,
     module: SentimentModule,
     datamodule: SentimentDataModule,
-    folder: Path,
+    stop: StopWhenAsked,
     *,
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
     if ckpt_path is not None:
         read_checkpoint(ckpt_path)
-    stop = next(item for item in trainer.callbacks if isinstance(item, StopWhenAsked))
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     if stop.asked is not None:
-        last = folder / "checkpoints" / "last.ckpt"
-        command = shlex.join(
-            ["python", "-m", "sentiment.train", *_overrides(), f"hydra.run.dir={folder}",
-             f"ckpt_path={last}"]
-        )  # fmt: skip
+        again = [f"hydra.run.dir={stop.checkpoint.parents[1]}", f"ckpt_path={stop.checkpoint}"]
+        command = shlex.join(["python", "-m", "sentiment.train", *_overrides(), *again])
         log.info("Stopped in epoch %d. Go on with:\n  %s", trainer.current_epoch + 1, command)
         raise Stopped(128 + stop.asked)
 

@@ -1,5 +1,4 @@
-"""Which reviews train, validate and test: labels checked, repeated texts dropped, classes kept
-in proportion.
+"""Which reviews train, validate and test: labels checked, repeated texts dropped.
 
 Works on labels and digests of texts, not on the texts.
 """

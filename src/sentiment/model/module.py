@@ -1,7 +1,6 @@
 """Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -53,7 +52,7 @@ class SentimentModule(LightningModule):
         self,
         *,
         classifier: SentimentClassifier | Mapping[str, Any],
-        optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=2e-3),
+        optimizer: OptimizerFactory = torch.optim.AdamW,
         schedule: Schedule | None = None,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
