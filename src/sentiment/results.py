@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from sentiment.data.datamodule import DataFacts
+from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.figures import confusion_matrix, learning_curves
-from sentiment.report.tables import print_table, result_table, write_json
+from sentiment.report.tables import new_table, print_table, result_table, write_json
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,31 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
     )
     told = f"; {vector_coverage:.1%} of the running text has a pre-trained vector"
     log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
+
+
+def tell_model(classifier: SentimentClassifier) -> None:
+    """Say what the model is made of, and where its parameters are."""
+    settings = classifier.settings
+    directions = "both directions" if settings["bidirectional"] else "one direction"
+    layers = f"{settings['num_layers']} x " if settings["num_layers"] != 1 else ""
+    table = new_table(show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(justify="right")
+    descriptions = {
+        "embedding": f"{settings['vocabulary_size']:,} words x {settings['embedding_size']}",
+        "encoder": f"{layers}{str(settings['cell']).upper()} of {settings['hidden_size']},"
+        f" {directions}",
+        "pooling": f"{settings['pooling']} over time",
+        "head": f"{settings['num_classes']} classes"
+        + (f", hidden layer of {settings['head_size']}" if settings["head_size"] else ""),
+    }
+    for name, description in descriptions.items():
+        weights = list(classifier.get_submodule(name).parameters())
+        table.add_row(name, description, f"{sum(weight.numel() for weight in weights):,}")
+    total = sum(weight.numel() for weight in classifier.parameters())
+    table.add_row("parameters", "", f"{total:,}")
+    print_table(table)
 
 
 def data_results(facts: DataFacts) -> dict[str, Any]:

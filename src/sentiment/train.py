@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichModelSummary, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from omegaconf import DictConfig
 
 from sentiment import config
@@ -32,7 +32,7 @@ from sentiment.data.vectors import coverage
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
-from sentiment.results import data_results, fit_results, tell_data, write_results
+from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
 from sentiment.schemas import ModelCheckpointConfig
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         sample=cfg.data.csv == config.sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
+    if cfg.trainer.enable_model_summary:
+        tell_model(module.classifier)
     run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
     table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty(), run=run)
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
@@ -142,14 +144,13 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*")
     warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     chosen = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks = [*own, *chosen]
     terminal = sys.stdout.isatty()
     if terminal and cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar())
-    if cfg.trainer.enable_model_summary:
-        callbacks.append(RichModelSummary(max_depth=2))
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
     trainer: Trainer = instantiate(
         cfg.trainer,
@@ -158,6 +159,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         logger=loggers or False,
         default_root_dir=str(folder),
         enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+        enable_model_summary=False,
     )
     return trainer
 
