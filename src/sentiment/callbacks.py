@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,11 +25,10 @@ class EpochTable(Callback):
     Args:
         path: the CSV file.
         print_lines: whether to print a line for each epoch (where no progress bar shows it).
-        run: facts of the run that each checkpoint carries, beside the epoch's own figures.
     """
 
-    def __init__(self, path: Path, *, print_lines: bool, run: Mapping[str, Any]) -> None:
-        self._run = dict(run)
+    def __init__(self, path: Path, *, print_lines: bool) -> None:
+        self.run: dict[str, Any] = {}  # what each checkpoint tells of the run
         self.rows: list[dict[str, float]] = []
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
         self.train_seconds = 0.0  # training alone
@@ -79,7 +78,7 @@ class EpochTable(Callback):
         """Let the checkpoint tell what it is: the run's facts and the figures of its epoch."""
         last = self.rows[-1] if self.rows else {}
         figures = {name: value for name, value in last.items() if name.startswith("val/")}
-        checkpoint["run"] = {**self._run, **figures, "epochs": len(self.rows)}
+        checkpoint["run"] = {**self.run, **figures, "epochs": len(self.rows)}
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""

@@ -15,13 +15,14 @@ from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     InstantiationException,
+    MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sentiment.errors import InputError
-from sentiment.schemas import SCHEMAS
+from sentiment.schemas import SCHEMAS, TrainConfig
 
 
 def config_directory() -> Path:
@@ -83,6 +84,18 @@ def register() -> None:
     OmegaConf.register_new_resolver("new_run_folder", new_run_folder, use_cache=True, replace=True)
 
 
+def check_keys(cfg: DictConfig) -> None:
+    """Refuse keys that ``+key=value`` added beside the known ones.
+
+    Raises:
+        InputError: with the valid names.
+    """
+    valid = [field.name for field in dataclasses.fields(TrainConfig)]
+    for key in cfg:
+        if key not in valid:
+            raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
+
+
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
     """Turn what Hydra and OmegaConf say of a wrong config into an InputError with the way out."""
@@ -92,9 +105,10 @@ def refused_in_one_line() -> Iterator[None]:
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
-        if isinstance(error.__cause__, ValueError):
+        reason = str(error.__cause__)
+        if isinstance(error.__cause__, ValueError) or "unexpected keyword argument" in reason:
             key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
-            raise InputError(f"config: {key}: {error.__cause__}") from error
+            raise InputError(f"config: {key}: {reason}") from error
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
@@ -113,8 +127,16 @@ def _explain(error: BaseException) -> str:
                     hint = f"did you mean {close[0]!r}? " if close else ""
                     place = link.full_key or str(link.key)
                     return f"config: unknown key {place!r}; {hint}valid: {', '.join(names)}"
+            if isinstance(link, MissingMandatoryValue):
+                return f"config: {link.full_key} has no value; give {link.full_key}=VALUE"
             if link.full_key:
                 return f"config: {link.full_key}: {_first_line(link)}"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).partition("/")
+        close = difflib.get_close_matches(option, error.options, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        choices = sorted(name for name in error.options if not name.endswith("schema"))
+        return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
     if isinstance(error, OverrideParseException | ConfigCompositionException):
         return f"command line: {_first_line(chain[0])}"
     return f"config: {' '.join(str(error).split())}"

@@ -18,17 +18,19 @@ import hydra
 import lightning
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from sentiment import config
 from sentiment.callbacks import EpochTable, Interrupted, StopWhenAsked
 from sentiment.checkpoint import read_checkpoint
 from sentiment.data.datamodule import DataFacts, SentimentDataModule
-from sentiment.data.vectors import coverage
+from sentiment.data.vectors import Embeddings, coverage
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
@@ -59,12 +61,21 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
+    config.check_keys(cfg)
+    if cfg.ckpt_path is not None:
+        read_checkpoint(cfg.ckpt_path)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty())
+    stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
+    trainer = build_trainer(cfg, folder, [table, stop])
+    embeddings = instantiate(cfg.embeddings)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
     facts = datamodule.facts
-    module, vector_coverage = build_module(cfg, facts)
+    module, vector_coverage = build_module(cfg, facts, embeddings)
+    run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
+    table.run.update(run)
     tell_data(
         facts,
         vector_coverage,
@@ -73,10 +84,6 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
-    run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
-    table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty(), run=run)
-    stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
-    trainer = build_trainer(cfg, folder, [table, stop])
     fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
     results = {**test(trainer, module, datamodule), **data_results(facts), **run}
     best = cfg.callbacks.checkpoint or ModelCheckpointConfig()
@@ -98,10 +105,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return results
 
 
-def build_module(cfg: DictConfig, facts: DataFacts) -> tuple[SentimentModule, float]:
+def build_module(
+    cfg: DictConfig, facts: DataFacts, embeddings: Embeddings
+) -> tuple[SentimentModule, float]:
     """The model with its first vectors, and the share of the running text that has a vector."""
-    source = instantiate(cfg.embeddings)
-    vectors = source.table(facts.vocabulary, seed=cfg.seed)
+    vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
     classifier = instantiate(
         cfg.model,
         _convert_="object",
@@ -116,9 +124,9 @@ def build_module(cfg: DictConfig, facts: DataFacts) -> tuple[SentimentModule, fl
         schedule=instantiate(cfg.scheduler) or None,
         label_smoothing=cfg.loss.label_smoothing,
         class_weights=class_weights(cfg.loss, facts),
-        frozen=source.frozen,
-        frozen_epochs=source.frozen_epochs,
-        embedding_lr_scale=source.lr_scale,
+        frozen=embeddings.frozen,
+        frozen_epochs=embeddings.frozen_epochs,
+        embedding_lr_scale=embeddings.lr_scale,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
 
@@ -152,15 +160,21 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     if terminal and cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
-    trainer: Trainer = instantiate(
-        cfg.trainer,
-        _convert_="object",
-        callbacks=callbacks,
-        logger=loggers or False,
-        default_root_dir=str(folder),
-        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
-        enable_model_summary=False,
-    )
+    try:
+        trainer: Trainer = instantiate(
+            cfg.trainer,
+            _convert_="object",
+            callbacks=callbacks,
+            logger=loggers or False,
+            default_root_dir=str(folder),
+            enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+            enable_model_summary=False,
+        )
+    except InstantiationException as error:
+        if isinstance(error.__cause__, MisconfigurationException):
+            reason = " ".join(str(error.__cause__).split())
+            raise InputError(f"config: trainer: {reason} (trainer=cpu runs anywhere)") from error
+        raise
     return trainer
 
 
@@ -173,8 +187,6 @@ def fit(
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
-    if ckpt_path is not None:
-        read_checkpoint(ckpt_path)
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     if stop.asked is not None:

@@ -6,6 +6,7 @@ Hydra builds them from ``conf/embeddings``. They know nothing of models or batch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,6 +52,17 @@ def _check(frozen_epochs: int, lr_scale: float, size: int | None) -> None:
         raise InputError(f"lr_scale must be a number above 0, not {lr_scale}")
     if size is not None and size < 1:
         raise InputError(f"size must be 1 or more, not {size}")
+
+
+class Embeddings(Protocol):
+    """What every source of embeddings offers; see ``FileEmbeddings``."""
+
+    frozen: bool
+    frozen_epochs: int
+    lr_scale: float
+
+    def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
+        """The first weights for a vocabulary."""
 
 
 class LearnedEmbeddings:
