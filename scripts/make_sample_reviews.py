@@ -116,11 +116,14 @@ class ReviewWriter:
         nouns = self.domain["nouns"]
         plural_nouns = self.domain.get("plural_nouns", [])
         noun = self.rng.choice(nouns + plural_nouns)
-        forms = PLURAL if noun in plural_nouns else SINGULAR
+        paired = noun in plural_nouns
+        forms = PLURAL if paired else SINGULAR
         return {
             **forms,
             "noun": noun,
-            "nouns": noun if noun in plural_nouns else plural_of(noun),
+            "nouns": noun if paired else plural_of(noun),
+            "unit": f"pair of {noun}" if paired else noun,
+            "units": f"pairs of {noun}" if paired else plural_of(noun),
             "this": f"{forms['this']} {noun}",
             "the": f"the {noun}",
         }

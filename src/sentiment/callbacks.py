@@ -36,8 +36,12 @@ class EpochTable(Callback):
         self._print_lines = print_lines
         self._epoch_started = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock (a training resumed within an epoch does not start that epoch)."""
+        self._epoch_started = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock anew."""
         self._epoch_started = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -307,7 +307,6 @@ class ModelCheckpointConfig:
     monitor: str | None = "val/accuracy"
     mode: str = "max"
     save_top_k: int = 1
-    save_last: bool = True
     save_on_train_epoch_end: bool = True
     enable_version_counter: bool = False
     auto_insert_metric_name: bool = False
@@ -318,6 +317,9 @@ class CallbacksConfig:
     """Lightning callbacks by name; null leaves one out."""
 
     checkpoint: ModelCheckpointConfig = field(default_factory=ModelCheckpointConfig)
+    last: ModelCheckpointConfig = field(
+        default_factory=lambda: ModelCheckpointConfig(filename="last", monitor=None)
+    )
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 
 

@@ -181,8 +181,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         self._tokens_per_batch = tokens_per_batch
         self._shuffle = shuffle
         self._seed = seed
-        self._epoch = 0
-        self._skip = 0
+        self.epoch = 0
+        self._resumed = (0, 0)
         self.position = 0  # batches of the current epoch given out so far
         self._buckets = self._cut_buckets(np.argsort(self._lengths, kind="stable"))
         self._batch_count = sum(1 for _ in self._batches(self._buckets))
@@ -191,23 +191,25 @@ class BucketBatchSampler(Sampler[list[int]]):
         return self._batch_count
 
     def __iter__(self) -> Iterator[list[int]]:
-        self.position, self._skip = self._skip, 0
+        epoch, done = self._resumed
+        self.position = done if epoch == self.epoch else 0
+        self._resumed = (0, 0)
         for batch in self._epoch_batches()[self.position :]:
             self.position += 1
             yield batch.tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffle; Lightning calls this before each epoch."""
-        self._epoch = epoch
+        self.epoch = epoch
 
-    def skip(self, batches: int) -> None:
-        """Leave out the first batches of the next epoch that is begun, and only of that one."""
-        self._skip = batches
+    def go_on_from(self, epoch: int, batches: int) -> None:
+        """Leave out the first batches of this epoch, once, if it is the next that is begun."""
+        self._resumed = (epoch, batches)
 
     def _epoch_batches(self) -> list[npt.NDArray[np.int64]]:
         if not self._shuffle:
             return list(self._batches(self._buckets))
-        generator = np.random.default_rng([self._seed, self._epoch])
+        generator = np.random.default_rng([self._seed, self.epoch])
         batches = list(self._batches([generator.permutation(bucket) for bucket in self._buckets]))
         return [batches[index] for index in generator.permutation(len(batches))]
 

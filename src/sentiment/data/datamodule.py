@@ -60,27 +60,6 @@ class DataFacts:
     dropped_missing: int
 
 
-class ResumableLoader(DataLoader[Batch]):
-    """A loader that tells Lightning where in an epoch it is, and goes on from there.
-
-    It counts what its ``BucketBatchSampler`` gave out, so it must not prefetch with workers.
-    """
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches of this epoch were given out."""
-        return {"batches": self._batches.position}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Leave out as many batches of the next epoch that is begun."""
-        self._batches.skip(state_dict["batches"])
-
-    @property
-    def _batches(self) -> BucketBatchSampler:
-        sampler = self.sampler
-        assert isinstance(sampler, BucketBatchSampler)
-        return sampler
-
-
 class SentimentDataModule(LightningDataModule):
     """Reads, splits, tokenises and batches reviews.
 
@@ -198,6 +177,8 @@ class SentimentDataModule(LightningDataModule):
         self._seed = seed
         self._facts: DataFacts | None = None
         self._reviews: dict[str, TokenisedReviews] = {}
+        self._train_sampler: BucketBatchSampler | None = None
+        self._resumed_position = (0, 0)
 
     @property
     def facts(self) -> DataFacts:
@@ -278,10 +259,11 @@ class SentimentDataModule(LightningDataModule):
             "train_reviews": facts.train_reviews,
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
+            "position": self._position(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a resumed training has the data that it began with.
+        """Check that a resumed training has the data that it began with, and find its place.
 
         Raises:
             InputError: the vocabulary or the labels are others.
@@ -292,6 +274,15 @@ class SentimentDataModule(LightningDataModule):
                     f"ckpt_path: the checkpoint was trained with another {name.rstrip('s')} than"
                     " this data gives; resume with the same files and data settings, or start anew"
                 )
+
+        epoch, batches = state_dict["position"]
+        self._resumed_position = int(epoch), int(batches)
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch that is trained, and how many of its batches were given out."""
+        if self._train_sampler is None:
+            return self._resumed_position
+        return self._train_sampler.epoch, self._train_sampler.position
 
     def _open(self, path: str) -> Corpus:
         return open_corpus(
@@ -334,6 +325,15 @@ class SentimentDataModule(LightningDataModule):
             shuffle=shuffle,
             seed=self._seed,
         )
-        return ResumableLoader(
-            reviews, sampler=sampler, batch_size=None, pin_memory=torch.cuda.is_available()
+        if name == "train":
+            sampler.go_on_from(*self._position())
+            self._train_sampler = sampler
+        return DataLoader(
+            reviews,
+            sampler=sampler,
+            batch_size=None,
+            pin_memory=torch.cuda.is_available(),
+            # A loader draws a seed for workers whenever it is iterated: not from the generator
+            # that dropout uses, or a resumed training would see other masks.
+            generator=torch.Generator(),
         )

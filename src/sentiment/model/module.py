@@ -98,6 +98,9 @@ class SentimentModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze the embedding for as long as the settings say."""
+        self._freeze()
+
+    def _freeze(self) -> None:
         trained = not self._frozen and self.current_epoch >= self._frozen_epochs
         self.classifier.embedding.weight.requires_grad_(trained)
 
@@ -167,7 +170,8 @@ class SentimentModule(LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
-        """Set the generator, which building and restoring have used meanwhile."""
+        """Take up the state that a checkpoint left, in the middle of an epoch or not."""
+        self._freeze()
         if self._random_state is not None:
             torch.set_rng_state(self._random_state)
             self._random_state = None

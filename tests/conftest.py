@@ -1,0 +1,80 @@
+"""What all tests share: a cache of their own, one thread, and one small trained run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from sentiment import config
+
+TINY = (
+    "model.hidden_size=8",
+    "embeddings.size=16",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=2",
+    "logger=csv",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def compose_config(overrides: Sequence[str], folder: Path) -> DictConfig:
+    """The config that a command line composes, for the run folder given."""
+    config.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        cfg = compose("train", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(cfg)
+        del cfg["hydra"]
+    return cfg
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
+    """Compose overrides for the folder ``tmp_path / "run"``."""
+    yield lambda *overrides: compose_config(overrides, tmp_path / "run")
+    GlobalHydra.instance().clear()
+
+
+def write_reviews(path: Path, rows: int = 120, classes: int = 2) -> Path:
+    """A CSV that a tiny model can learn: each class has words of its own among shared ones."""
+    words = ["awful", "lovely", "plain", "strange"]
+    texts = [
+        f"the film number {row} was {words[row % classes]} , and so was act {row % 7}"
+        for row in range(rows)
+    ]
+    labels = [f"{words[row % classes]}" for row in range(rows)]
+    pd.DataFrame({"review": texts, "sentiment": labels}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny training on generated reviews, its splits written out."""
+    from sentiment.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    reviews = write_reviews(folder / "reviews.csv")
+    overrides = [*TINY, f"data.csv={reviews}", f"data.splits_dir={folder / 'splits'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        train(compose_config([*overrides, "optimizer.lr=2e-2"], folder), folder)
+    GlobalHydra.instance().clear()
+    return folder

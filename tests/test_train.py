@@ -1,0 +1,223 @@
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from lightning import Callback
+from omegaconf import DictConfig
+
+from conftest import TINY, write_reviews
+from sentiment import train as train_module
+from sentiment.train import Stopped, train
+
+Compose = Callable[..., DictConfig]
+
+RESULT_KEYS = {
+    "test/accuracy", "test/f1", "test/loss", "val/accuracy", "labels", "vocabulary_size",
+    "vector_coverage", "train_reviews", "val_reviews", "test_reviews", "dropped_duplicates",
+    "fit_seconds", "train_reviews_per_second", "train_tokens_per_second", "parameters", "seed",
+    "device", "versions",
+}  # fmt: skip
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return weights
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    ours, theirs = weights_of(left), weights_of(right)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_a_run_folder_holds_everything(trained: Path) -> None:
+    results = json.loads((trained / "results.json").read_text())
+    assert results.keys() >= RESULT_KEYS
+    assert results["test_reviews"] == 24
+    assert results["train_reviews"] + results["val_reviews"] == 96
+    assert results["labels"] == ["awful", "lovely"]
+    rows = pd.read_csv(trained / "metrics.csv")
+    assert rows["epoch"].tolist() == [0, 1]
+    assert rows[["train/loss", "train/accuracy", "val/loss", "val/accuracy"]].notna().all(axis=None)
+    assert results["val/accuracy"] == pytest.approx(rows["val/accuracy"].max())
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (trained / name).is_file()
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        assert (trained / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_small_task_is_learned(trained: Path) -> None:
+    assert json.loads((trained / "results.json").read_text())["test/accuracy"] == 1.0
+
+
+def test_the_same_seed_gives_the_same_figures(tmp_path: Path, composed: Compose) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+
+    def figures(seed: int) -> dict[str, Any]:
+        results = train(composed(*TINY, f"data.csv={reviews}", f"seed={seed}"), tmp_path / "run")
+        return {name: value for name, value in results.items() if "/" in name}
+
+    first = figures(3)
+    assert first == figures(3)
+    assert first["train/loss"] != figures(4)["train/loss"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=adam", "scheduler=none", "model=rnn", "model.pooling=last"],
+        ["optimizer=rmsprop", "scheduler=cosine", "model=bigru", "model.pooling=attention"],
+        ["optimizer=sgd", "scheduler=plateau", "model=stacked_lstm", "model.merge=sum"],
+        ["trainer=debug", "data.tokens_per_batch=64", "loss.balanced=true"],
+        ["loss.class_weights=[1,2,3]", "loss.label_smoothing=0.1", "callbacks.early_stopping=null"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_choices_train_on_three_classes(
+    tmp_path: Path, composed: Compose, overrides: list[str]
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60, classes=3)
+    cfg = composed(*TINY, "trainer.max_epochs=1", f"data.csv={reviews}", *overrides)
+    results = train(cfg, tmp_path / "run")
+    assert results["labels"] == ["awful", "lovely", "plain"]
+    assert math.isfinite(results["test/loss"])
+
+
+def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
+    tmp_path: Path, composed: Compose
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("the 1 2 3\nfilm 0 1 0\nawful -1 0 0.5\nlovely 1 0 0.25\n")
+    seen: list[torch.Tensor] = []
+
+    class Watch(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            seen.append(pl_module.classifier.embedding.weight.detach().clone())
+
+    base = [item for item in TINY if not item.startswith("embeddings")]
+    cfg = composed(
+        *base, f"data.csv={reviews}", "embeddings=file", f"embeddings.path={vectors}",
+        "embeddings.frozen_epochs=1", "trainer.max_epochs=2",
+    )  # fmt: skip
+    build = train_module.build_trainer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            train_module,
+            "build_trainer",
+            lambda cfg, folder, own: build(cfg, folder, [*own, Watch()]),
+        )
+        results = train(cfg, tmp_path / "run")
+    assert 0 < results["vector_coverage"] < 1
+    words = json.loads(json.dumps(_data_state(tmp_path / "run")["vocabulary"]))
+    row = words.index("awful")
+    torch.testing.assert_close(seen[0][row], torch.tensor([-1.0, 0.0, 0.5]))
+    assert not torch.equal(seen[1][row], seen[0][row])
+
+
+def _data_state(folder: Path) -> dict[str, Any]:
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    state: dict[str, Any] = checkpoint["SentimentDataModule"]
+    return state
+
+
+class Signal(Callback):
+    """Sends this process a signal at a batch of an epoch."""
+
+    def __init__(self, number: int, epoch: int, batch: int) -> None:
+        self.number, self.epoch, self.batch = number, epoch, batch
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "batch"),
+    [(signal.SIGINT, 1, 1), (signal.SIGTERM, 0, 2), (signal.SIGINT, 1, 5)],
+    ids=["Ctrl-C in an epoch", "SIGTERM in the first", "at the end of an epoch"],
+)
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture,
+    number: int, epoch: int, batch: int,
+) -> None:  # fmt: skip
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    overrides = [*TINY, f"data.csv={reviews}", "data.batch_size=8", "trainer.max_epochs=3"]
+    train(composed(*overrides), tmp_path / "whole")
+    (tmp_path / "run").rename(tmp_path / "whole_checkpoints")
+
+    build = train_module.build_trainer
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(
+            train_module,
+            "build_trainer",
+            lambda cfg, folder, own: build(cfg, folder, [*own, Signal(number, epoch, batch)]),
+        )
+        with pytest.raises(Stopped) as stopped:
+            train(composed(*overrides), tmp_path / "run")
+    assert stopped.value.exit_code == 128 + number
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert f"ckpt_path={last}" in caplog.text
+
+    train(composed(*overrides, f"ckpt_path={last}"), tmp_path / "run")
+    assert_same_weights(last, tmp_path / "whole_checkpoints" / "checkpoints" / "last.ckpt")
+    resumed = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    whole = pd.read_csv(tmp_path / "whole" / "metrics.csv")
+    assert resumed["epoch"].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(resumed["val/loss"], whole["val/loss"])
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    done = run_train(*TINY[:-1], f"data.csv={reviews}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert list(run.glob("tensorboard/events*"))
+    cfg = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
+    assert cfg["model"]["hidden_size"] == 8
+    assert "epoch 2 of 2: train loss" in done.stdout
+    command = re.search(r"python -m sentiment\.predict (\S+)", done.stdout)
+    assert command is not None
+    assert (tmp_path / command[1]).is_file()
+
+
+@pytest.mark.slow
+def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    done = run_train(
+        "-m", "model=birnn,bigru", "seed=1,2", *TINY, "trainer.max_epochs=1", f"data.csv={reviews}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "sweeps").iterdir()
+    table = pd.read_csv(sweep / "sweep.csv")
+    assert table["rank"].tolist() == [1, 2, 3, 4]
+    assert set(zip(table["model"], table["seed"], strict=True)) == {
+        ("birnn", 1), ("birnn", 2), ("bigru", 1), ("bigru", 2),
+    }  # fmt: skip
+    assert table["val/accuracy"].is_monotonic_decreasing
+    assert "sweep.csv" in done.stdout
+
+
+def run_train(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "sentiment.train", *overrides],
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
