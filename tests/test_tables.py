@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from sentiment.files import replaced_when_whole
 from sentiment.report import tables
 
 RESULTS = {

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 KEEP = ("head", "tail", "both")
-# Lengths within one bucket differ by at most a tenth, unless the bucket would be too small to
-# shuffle in.
-_BUCKET_SPREAD = 1.1
-_BATCHES_IN_BUCKET = 8
+# Enough that a review meets other neighbours in every epoch, few enough that lengths within a
+# bucket stay close.
+_BATCHES_IN_BUCKET = 10
 
 
 class Batch(NamedTuple):
@@ -226,9 +225,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         start = 0
         while start < len(order):
             shortest = max(1, int(sorted_lengths[start]))
-            by_spread = int(np.searchsorted(sorted_lengths, shortest * _BUCKET_SPREAD, "right"))
-            by_count = start + _BATCHES_IN_BUCKET * self._size_for(shortest)
-            end = min(len(order), max(by_spread, by_count))
+            end = min(len(order), start + _BATCHES_IN_BUCKET * self._size_for(shortest))
             buckets.append(order[start:end])
             start = end
         return buckets

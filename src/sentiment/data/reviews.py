@@ -84,6 +84,11 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
     columns = [csv_format.text_column]
     if csv_format.label_column is not None:
         columns.append(csv_format.label_column)
+        if csv_format.label_column == csv_format.text_column:
+            raise InputError(
+                f"{path}: column {csv_format.text_column!r} cannot be both text and label; set the"
+                " text column and the label column"
+            )
     for frame, progress in read_frames(path, csv_format, columns, chunk_rows):
         blank = frame.isna().any(axis=1)
         if first_missing < 0 and blank.any():
@@ -127,13 +132,20 @@ def read_frames(
         "skip_blank_lines": True,
     }
     with _told_in_one_line(path, csv_format), _open(path, csv_format) as (stream, raw):
-        if columns is not None:
-            options["usecols"] = columns if csv_format.header else [int(name) for name in columns]
         size = max(1, path.stat().st_size)
+        # All columns are read, because pandas lets rows that are too long pass where it is told
+        # which columns to use.
         with pd.read_csv(stream, **options) as reader:
             for frame in reader:
+                if not isinstance(frame.index, pd.RangeIndex):
+                    raise InputError(
+                        f"{path}: rows have more fields than the header has names"
+                        f" ({', '.join(map(str, frame.columns[:20]))}); check the separator (now"
+                        f" {options['sep']!r}) and the quotes around texts"
+                    )
                 frame.columns = frame.columns.map(str)
-                yield frame, min(1.0, raw.tell() / size)
+                chosen = frame if columns is None else frame[list(columns)]
+                yield chosen, min(1.0, raw.tell() / size)
 
 
 def column_names(path: Path, csv_format: CsvFormat) -> list[str]:

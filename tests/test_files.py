@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from sentiment.files import folder_when_whole, replaced_when_whole
+
+
+def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with replaced_when_whole(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), replaced_when_whole(path) as temporary:
+        temporary.write_text("tw")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_two_folders_the_first_wins(tmp_path: Path) -> None:
+    with folder_when_whole(tmp_path / "a") as slow:
+        (slow / "x").write_text("slow")
+        with folder_when_whole(tmp_path / "a") as fast:
+            (fast / "x").write_text("fast")
+    assert (tmp_path / "a" / "x").read_text() == "fast"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(RuntimeError), folder_when_whole(tmp_path / "b"):
+        raise RuntimeError
+    assert len(list(tmp_path.iterdir())) == 1

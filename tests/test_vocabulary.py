@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment.data.corpus import open_corpus
+from sentiment.data.reviews import CsvFormat
+from sentiment.data.splits import Split, whole_file
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
+from sentiment.errors import InputError
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\nb b b a a <pad> <unk>,x\nc a z,y\nonlytest b,x\n")
+    settings = TokenizerSettings(strip_markup=False)
+    corpus = open_corpus(path, CsvFormat(), settings, cache=tmp_path / "c", num_workers=1)
+    return whole_file(corpus, ["x", "y"])
+
+
+def test_words_are_those_of_the_training_split_by_frequency(split: Split) -> None:
+    vocabulary = build_vocabulary(split.take(np.array([0, 1])))
+    assert vocabulary.itos == ["<pad>", "<unk>", "a", "b", "<", ">", "c", "pad", "unk", "z"]
+    size = len(vocabulary.stoi)
+    assert vocabulary_ids(["b", "onlytest", "a"], vocabulary).tolist() == [3, 1, 2]
+    assert len(vocabulary.stoi) == size
+
+
+def test_rare_words_and_all_beyond_the_size_are_unknown(split: Split) -> None:
+    train = split.take(np.array([0, 1]))
+    assert build_vocabulary(train, min_freq=3).itos == ["<pad>", "<unk>", "a", "b"]
+    assert build_vocabulary(train, max_size=1).itos == ["<pad>", "<unk>", "a"]
+    with pytest.raises(InputError, match="data.min_freq=9"):
+        build_vocabulary(train, min_freq=9)
