@@ -75,6 +75,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = [*TINY, f"data.csv={reviews}", f"data.splits_dir={folder / 'splits'}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        train(compose_config([*overrides, "optimizer.lr=2e-2"], folder), folder)
+        train(
+            compose_config([*overrides, "optimizer.lr=2e-2", "data.batch_size=8"], folder), folder
+        )
     GlobalHydra.instance().clear()
     return folder

@@ -10,7 +10,7 @@ import pytest
 from sentiment.data.reviews import CsvFormat, read_reviews
 from sentiment.errors import InputError
 
-PLAIN = "review,sentiment\ngood,pos\n\"bad, very\nbad\",neg\n"
+PLAIN = 'review,sentiment\ngood,pos\n"bad, very\nbad",neg\n'
 
 
 def read(path: Path, **options: Any) -> tuple[list[str], list[str], list[int], int]:

@@ -54,13 +54,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path}: cut off or not a checkpoint at all ({str(error).splitlines()[0][:120]});"
+            f"{path}: cut off or not a checkpoint at all ({_reason(error)});"
             " copy it again, or use another checkpoint of the run"
         ) from error
     needed = {"state_dict", "hyper_parameters", _DATA}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise InputError(f"{path}: a torch file, but not a checkpoint of sentiment.train")
     return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """The first words of an error, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
 def load_classifier(path: str | Path) -> SavedClassifier:
@@ -81,7 +86,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         classifier.load_state_dict(weights, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path}: its weights do not fit its settings ({str(error).splitlines()[0][:120]});"
+            f"{path}: its weights do not fit its settings ({_reason(error)});"
             " was it written by another version?"
         ) from error
     return SavedClassifier(classifier.eval(), checkpoint[_DATA], checkpoint.get("run", {}))

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 KEEP = ("head", "tail", "both")
 # Enough that a review meets other neighbours in every epoch, few enough that lengths within a
 # bucket stay close.
-_BATCHES_IN_BUCKET = 10
+_BATCHES_IN_BUCKET = 5
 
 
 class Batch(NamedTuple):

@@ -1,0 +1,72 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sentiment.checkpoint import load_classifier, read_checkpoint
+from sentiment.errors import InputError
+from sentiment.predict import main
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_classifier(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message
+
+
+def test_a_checkpoint_is_plain(trained: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    assert checkpoint["run"]["seed"] == 42
+    assert 0 <= checkpoint["run"]["val/accuracy"] <= 1
+    saved = load_classifier(trained / "checkpoints" / "best.ckpt")
+    assert not saved.classifier.training
+    assert saved.classifier.settings == checkpoint["hyper_parameters"]["classifier"]
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
+    path, target = tmp_path / "bomb.ckpt", tmp_path / "made"
+    torch.save({"state_dict": {}, "hyper_parameters": Bomb(target)}, path)
+    assert "code" in refusal(path)
+    assert not target.exists()
+
+
+def test_damaged_and_foreign_files_are_refused(trained: Path, tmp_path: Path) -> None:
+    whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    path = tmp_path / "x.ckpt"
+    for content in (whole[: len(whole) // 2], b"", b"just text\n"):
+        path.write_bytes(content)
+        refusal(path)
+    torch.save({"weight": torch.ones(1)}, path)
+    assert "not a checkpoint of sentiment.train" in refusal(path)
+    assert "no such checkpoint" in refusal(tmp_path / "nope.ckpt")
+    assert "folder" in refusal(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    checkpoint["hyper_parameters"]["classifier"]["hidden_size"] += 1
+    path = tmp_path / "x.ckpt"
+    torch.save(checkpoint, path)
+    assert "do not fit" in refusal(path)
+
+
+def test_the_command_line_says_so_in_one_line(tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "nope.ckpt"), "text"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1

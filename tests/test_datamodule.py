@@ -1,0 +1,92 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import write_reviews
+
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.errors import InputError
+
+
+def ready(path: Path, **options: Any) -> SentimentDataModule:
+    module = SentimentDataModule(csv=str(path), num_workers=1, **options)
+    module.prepare_data()
+    module.setup()
+    return module
+
+
+def test_facts_and_batches_agree(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100), batch_size=16, max_length=9)
+    facts = module.facts
+    assert (facts.train_reviews, facts.val_reviews, facts.test_reviews) == (72, 8, 20)
+    assert facts.labels == ["awful", "lovely"]
+    assert facts.class_counts == [36, 36]
+    assert facts.word_counts[facts.vocabulary.index("awful")] == 36
+    batches = list(module.train_dataloader())
+    assert sum(len(batch.labels) for batch in batches) == 72
+    assert sum(int(batch.lengths.sum()) for batch in batches) == facts.train_tokens
+    for batch in batches:
+        assert batch.token_ids.shape[1] <= 9
+        for ids, label in zip(batch.token_ids, batch.labels, strict=True):
+            words = {facts.vocabulary[i] for i in ids}
+            assert facts.labels[label] in words
+    assert sum(len(batch.labels) for batch in module.val_dataloader()) == 8
+    assert sum(len(batch.labels) for batch in module.test_dataloader()) == 20
+
+
+def test_every_epoch_has_its_own_order(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100))
+    loader = module.train_dataloader()
+    orders = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        orders.append([batch.token_ids.tolist() for batch in loader])
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_names_replace_labels_in_their_order(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 60)
+    module = ready(path, labels=["lovely", "awful"], label_names=["good", "bad"])
+    assert module.facts.labels == ["good", "bad"]
+    assert module.state_dict()["raw_labels"] == ["lovely", "awful"]
+    with pytest.raises(InputError, match="3 names for 2 labels"):
+        ready(path, label_names=["a", "b", "c"])
+
+
+def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 60), splits_dir=str(tmp_path / "splits"))
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    assert state == module.state_dict()
+    assert state["vocabulary"][:2] == ["<pad>", "<unk>"]
+    module.load_state_dict(state)
+    with pytest.raises(InputError, match="another vocabulary"):
+        ready(write_reviews(tmp_path / "s.csv", 80)).load_state_dict(state)
+    assert len(pd.read_csv(tmp_path / "splits" / "test.csv")) == 12
+
+
+def test_facts_need_a_setup(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="setup"):
+        _ = SentimentDataModule(csv=str(tmp_path / "r.csv")).facts
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "data.csv=None"),
+        ({"csv": "a", "train_csv": "b"}, "give one of the two"),
+        ({"csv": "a", "test_csv": "b"}, "data.train_csv instead"),
+        ({"csv": "a", "keep": "middle"}, "head, tail, both"),
+        ({"csv": "a", "batch_size": None}, "set one"),
+        ({"csv": "a", "max_length": 0}, "data.max_length=0"),
+        ({"csv": "a", "compression": "rar"}, "rar"),
+    ],
+)
+def test_contradictory_arguments_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        SentimentDataModule(**options)

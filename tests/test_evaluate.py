@@ -1,0 +1,32 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sentiment.evaluate import main
+
+
+def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: Any) -> None:
+    results = json.loads((trained / "results.json").read_text())
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    main([str(checkpoint), str(trained / "splits" / "test.csv"), "--json"])
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated.keys() - results.keys() == set()
+    for name in ("test/accuracy", "test/f1", "test/auroc", "test/loss", "val/accuracy"):
+        assert evaluated[name] == pytest.approx(results[name], abs=1e-6), name
+    for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions"):
+        assert evaluated[name] == results[name], name
+    main([str(checkpoint), str(trained / "splits" / "test.csv")])
+    assert "100.00 %" in capsys.readouterr().out
+
+
+def test_a_label_of_another_kind_is_refused(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "r.csv"
+    pd.DataFrame({"text": ["a", "b"], "stars": ["awful", "grand"]}).to_csv(path, index=False)
+    options = ["--text-column", "text", "--label-column", "stars"]
+    with pytest.raises(SystemExit) as stopped:
+        main([str(trained / "checkpoints" / "best.ckpt"), str(path), *options])
+    assert stopped.value.code == 2
+    assert "row 2: label 'grand'" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from sentiment import Predictor
+from sentiment.errors import InputError
+from sentiment.model.module import SentimentModule
+from sentiment.predict import lines_as_they_come, main
+
+GOOD = "the film number 1 was lovely , and so was act 1"
+BAD = "the film number 2 was awful , and so was act 2"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint alone, in a folder of its own."""
+    alone = tmp_path_factory.mktemp("alone") / "best.ckpt"
+    alone.write_bytes((trained / "checkpoints" / "best.ckpt").read_bytes())
+    return alone
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor.load(checkpoint)
+
+
+def test_a_string_gives_a_prediction_and_a_list_a_list(predictor: Predictor) -> None:
+    one = predictor(GOOD)
+    assert one["label"] == "lovely"
+    assert one["score"] == max(one["scores"].values())
+    assert sum(one["scores"].values()) == pytest.approx(1, abs=1e-6)
+    assert [answer["label"] for answer in predictor([BAD, GOOD, BAD])] == [
+        "awful", "lovely", "awful",
+    ]  # fmt: skip
+    assert predictor([]) == []
+    assert predictor("")["scores"] == predictor("qwertyuiop")["scores"]  # both are one unknown word
+
+
+def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
+    alone = predictor.logits([GOOD])
+    among = predictor.logits([BAD * 50, GOOD, "", BAD * 300])[1:2]
+    torch.testing.assert_close(alone, among, atol=1e-5, rtol=0)
+
+
+def test_only_strings_are_texts(predictor: Predictor) -> None:
+    with pytest.raises(TypeError, match="not float: nan"):
+        predictor([GOOD, float("nan")])  # type: ignore[list-item]
+
+
+def test_lightning_loads_the_checkpoint_without_further_arguments(
+    checkpoint: Path, predictor: Predictor
+) -> None:
+    module = SentimentModule.load_from_checkpoint(checkpoint).eval()
+    ids, lengths = torch.tensor([[2, 3, 4]]), torch.tensor([3])
+    with torch.no_grad():
+        torch.testing.assert_close(module(ids, lengths), predictor.classifier(ids, lengths))
+
+
+def test_csv_rows_get_a_label_and_a_score(checkpoint: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    texts = [GOOD, None, BAD]
+    pd.DataFrame({"id": ["007", "8", "9"], "text": texts}).to_csv(source, index=False)
+    main([str(checkpoint), "--csv", str(source), "--out", str(target), "--text-column", "text"])
+    out = pd.read_csv(target, dtype=str)
+    assert out.columns.tolist() == ["id", "text", "label", "score"]
+    assert out["id"].tolist() == ["007", "8", "9"]
+    assert out["label"].fillna("").tolist() == ["lovely", "", "awful"]
+    assert out["score"].dropna().astype(float).between(0.5, 1).all()
+    with pytest.raises(SystemExit) as stopped:  # it has the columns now
+        main([str(checkpoint), "--csv", str(target), "--out", str(source), "--text-column", "text"])
+    assert stopped.value.code == 2
+    assert len(pd.read_csv(source).columns) == 2
+
+
+def test_lines_come_as_they_are_there() -> None:
+    stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
+    assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]
+    with pytest.raises(InputError, match="line 2: byte 1"):
+        list(lines_as_they_come(io.BytesIO(b"a\nb\xff\n")))
+
+
+def test_a_line_is_answered_before_the_next_one_is_written(checkpoint: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentiment.predict", str(checkpoint), "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text, label in ((GOOD, "lovely"), (BAD, "awful")):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            assert (answer["text"], answer["label"]) == (text, label)
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_predicting_imports_neither_hydra_nor_lightning(checkpoint: Path) -> None:
+    code = (
+        "import sys; from sentiment.predict import main; main(sys.argv[1:]);"
+        "import sentiment.evaluate;"
+        "heavy = {'hydra', 'omegaconf', 'lightning', 'pytorch_lightning', 'torchtext'};"
+        "sys.exit(len(heavy & set(sys.modules)))"
+    )
+    sentence = 'Fine, "really" fine = {yes}, [no]'
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint), sentence],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == sentence
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["a.ckpt"], ["a.ckpt", "text", "--csv", "x"], ["a.ckpt", "--csv", "x"]]
+)
+def test_wrong_arguments_end_with_code_2(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
