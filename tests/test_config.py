@@ -1,0 +1,102 @@
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from sentiment import config
+from sentiment.errors import InputError
+
+Compose = Callable[..., DictConfig]
+
+
+def refusal(composed: Compose, overrides: Sequence[str]) -> str:
+    with pytest.raises(InputError) as caught, config.refused_in_one_line():
+        config.check_keys(composed(*overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.hiden_size=3", "'model.hiden_size'; did you mean 'hidden_size'?"),
+        ("modle.hidden_size=3", "did you mean 'model'?"),
+        ("seeds=3", "did you mean 'seed'?"),
+        ("optimizer.lrr=3", "valid: lr, betas"),
+        ("callbacks.early_stopping.patient=1", "did you mean 'patience'?"),
+        ("+foo=1", "'foo'; valid: seed, ckpt_path"),
+        ("model.hidden_size=big", "model.hidden_size: Value 'big'"),
+        ("model.cell=lsm", "expected one of [rnn, gru, lstm]"),
+        ("model.pooling=maxi", "max+mean"),
+        ("model=bilstmm", "did you mean 'bilstm'?"),
+        ("experiment=imbd", "did you mean 'imdb'?"),
+        ("data.csv='a", "command line"),
+    ],
+)
+def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str) -> None:
+    assert told in refusal(composed, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("model: {hiden_size: 3}", "did you mean 'hidden_size'?"),
+        ("model: {hidden_size: big}", "model.hidden_size"),
+        ("modle: {hidden_size: 3}", "did you mean 'model'?"),
+        ("trainer: {max_epochs: many}", "trainer.max_epochs"),
+    ],
+)
+def test_a_wrong_experiment_file_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
+    config.register()
+    with (
+        initialize_config_dir(str(config.config_directory()), version_base="1.3"),
+        pytest.raises(InputError, match=told.replace("?", r"\?")),
+        config.refused_in_one_line(),
+    ):
+        compose("train", ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.embedding_dropout=1.5", "embedding_dropout=1.5"),
+        ("model.num_layers=0", "num_layers=0"),
+        ("+model.foo=1", "'foo'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(composed: Compose, override: str, told: str) -> None:
+    with pytest.raises(InputError, match=told), config.refused_in_one_line():
+        instantiate(composed(override).model, vocabulary_size=9, num_classes=2)
+
+
+def test_other_errors_keep_their_traceback(composed: Compose) -> None:
+    with pytest.raises(ZeroDivisionError), config.refused_in_one_line():
+        _ = 1 / 0
+
+
+def test_no_two_runs_share_a_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(config.new_run_folder, [str(tmp_path)] * 24))
+    assert len(set(folders)) == 24
+    assert all(Path(folder).is_dir() for folder in folders)
+
+
+def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert config.fast_precision("auto") == config.fast_precision("cpu") == "bf16-mixed"
+    assert config.fast_precision("mps") == "32-true"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert config.fast_precision("auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert config.fast_precision("auto") == "bf16-mixed"
+    assert config.fast_precision("cpu") == "32-true"
