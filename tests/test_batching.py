@@ -109,7 +109,7 @@ def test_an_epoch_goes_on_from_a_batch_once() -> None:
 @pytest.mark.parametrize("limits", [{}, {"batch_size": 0}, {"tokens_per_batch": -1}])
 def test_limits_must_make_sense(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give one of them or both"):
-        BucketBatchSampler(np.ones(3), **limits)
+        BucketBatchSampler(np.ones(3, np.int64), **limits)
 
 
 def test_a_loader_takes_whole_batches() -> None:

@@ -1,3 +1,5 @@
+# mypy: allow-untyped-calls
+# (torch's Tensor.backward and Tensor.split are untyped)
 """The classifier: the same logits alone and in a batch, its dropouts, its settings."""
 
 import inspect

@@ -3,8 +3,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_reviews
 
+from conftest import write_reviews
 from sentiment.data import corpus as corpus_module
 from sentiment.data.cache import cache_directory, content_digest
 from sentiment.data.corpus import Corpus, open_corpus

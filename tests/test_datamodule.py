@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import write_reviews
 
+from conftest import write_reviews
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.errors import InputError
 

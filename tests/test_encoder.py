@@ -1,3 +1,5 @@
+# mypy: allow-untyped-calls
+# (torch's Tensor.backward and Tensor.split are untyped)
 """The recurrent encoder: its numbers, its indifference to padding, its two ways of running."""
 
 import copy

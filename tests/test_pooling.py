@@ -157,4 +157,4 @@ def test_attention_with_huge_scores_is_finite() -> None:
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Pooling(**({"mode": "mean", "input_size": 2} | arguments))
+        Pooling(**{"mode": "mean", "input_size": 2, **arguments})

@@ -1,3 +1,5 @@
+# mypy: allow-untyped-calls
+# (torch's Tensor.backward and Tensor.split are untyped)
 """The encoder learns sequences that are not text: pictures read row by row, and a wave."""
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +189,8 @@ def fit(
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
+    if ckpt_path is not None:
+        check_resumable(read_checkpoint(ckpt_path), module, datamodule)
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     if stop.asked is not None:
@@ -196,6 +198,20 @@ def fit(
         command = shlex.join(["python", "-m", "sentiment.train", *_overrides(), *again])
         log.info("Stopped in epoch %d. Go on with:\n  %s", trainer.current_epoch + 1, command)
         raise Stopped(128 + stop.asked)
+
+
+def check_resumable(
+    checkpoint: Mapping[str, Any], module: SentimentModule, datamodule: SentimentDataModule
+) -> None:
+    """Raise InputError unless a checkpoint is of this data and this model."""
+    datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
+    before = checkpoint["hyper_parameters"]["classifier"]
+    for name, value in module.classifier.settings.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"ckpt_path: the checkpoint was trained with model.{name}={before.get(name)}, not"
+                f" {value}; resume with the same settings, or start anew"
+            )
 
 
 def test(

@@ -1,0 +1,112 @@
+"""What a user gets for input that cannot be used: one line, and nothing half-written."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from conftest import TINY, write_reviews
+from sentiment.config import refused_in_one_line
+from sentiment.errors import InputError
+from sentiment.train import train
+
+Compose = Callable[..., DictConfig]
+
+
+def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught, refused_in_one_line():
+        train(composed(*TINY, *overrides), folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not (folder / "results.json").exists()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "no such file"),
+        ("", "empty"),
+        ("review,label\na,1\n", "no column 'sentiment'"),
+        ("review,sentiment\na,1\nb,1\nc,1\n", "every row has the label '1'"),
+        ("review,sentiment\na,1\nb,0\nc,1\n", "too few rows"),
+        ("review,sentiment\na,1\n,0\nc,1\n", "more than a tenth"),
+    ],
+)
+def test_a_csv_that_cannot_be_used(
+    tmp_path: Path, composed: Compose, content: str | None, told: str
+) -> None:
+    path = tmp_path / "r.csv"
+    if content is not None:
+        path.write_text(content)
+    message = refusal(composed, tmp_path / "run", f"data.csv={path}")
+    assert told in message
+    assert str(path) in message
+
+
+def test_labels_that_one_split_lacks(tmp_path: Path, composed: Compose) -> None:
+    train_csv = write_reviews(tmp_path / "train.csv", 60)
+    test_csv = write_reviews(tmp_path / "test.csv", 60, classes=3)
+    message = refusal(
+        composed, tmp_path / "run",
+        "data.csv=null", f"data.train_csv={train_csv}", f"data.test_csv={test_csv}",
+    )  # fmt: skip
+    assert "'plain'" in message
+    assert str(train_csv) in message
+
+
+def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) -> None:
+    reviews = f"data.csv={write_reviews(tmp_path / 'r.csv', 60)}"
+    run = tmp_path / "run"
+    assert "one weight for each" in refusal(composed, run, reviews, "loss.class_weights=[1,2,3]")
+    assert "model: head_dropout=2" in refusal(composed, run, reviews, "model.head_dropout=2")
+    assert "trainer" in refusal(composed, run, reviews, "trainer=gpu")
+
+
+def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:
+    reviews = write_reviews(tmp_path / "r.csv", 60)
+    vectors = tmp_path / "v.txt"
+    base = ["model.hidden_size=8", "trainer=cpu", "embeddings=file", f"embeddings.path={vectors}"]
+
+    def told() -> str:
+        with pytest.raises(InputError) as caught, refused_in_one_line():
+            train(composed(*base, f"data.csv={reviews}"), tmp_path / "run")
+        return str(caught.value)
+
+    assert str(vectors) in told()
+    vectors.write_text("the 1 2 3\nfilm 1 2\n")
+    assert "2" in told()
+    vectors.write_text("qwert 1 2 3\n")
+    assert "none of the" in told()
+
+
+def test_a_checkpoint_that_cannot_be_resumed(
+    tmp_path: Path, composed: Compose, trained: Path
+) -> None:
+    reviews = f"data.csv={write_reviews(tmp_path / 'r.csv', 80)}"
+    last = trained / "checkpoints" / "last.ckpt"
+    assert "another vocabulary" in refusal(composed, tmp_path / "run", reviews, f"ckpt_path={last}")
+    same_data = f"data.csv={trained / 'reviews.csv'}"
+    assert "model.hidden_size=8, not 9" in refusal(
+        composed, tmp_path / "run", same_data, f"ckpt_path={last}", "model.hidden_size=9"
+    )
+    assert "no such checkpoint" in refusal(
+        composed, tmp_path / "run", reviews, f"ckpt_path={tmp_path / 'nope.ckpt'}"
+    )
+
+
+@pytest.mark.parametrize("override", ["data.csv=nope.csv", "model.hiden_size=3"])
+def test_the_command_line_ends_with_code_2_and_one_line(tmp_path: Path, override: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment.train", override],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout

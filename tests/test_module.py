@@ -1,0 +1,129 @@
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
+from torch.utils.data import DataLoader
+
+from sentiment.data.batching import Batch
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.metrics import confusion_counts, summarise_predictions
+from sentiment.model.module import SentimentModule
+from sentiment.model.schedules import cosine, one_cycle, plateau
+
+
+def small_module(**options: Any) -> SentimentModule:
+    torch.manual_seed(0)
+    classifier = SentimentClassifier(
+        vocabulary_size=12, num_classes=3, embedding_size=4, hidden_size=5
+    )
+    return SentimentModule(classifier=classifier, **options)
+
+
+def batch(size: int = 6) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(2, 12, (size, 7), generator=generator)
+    return Batch(ids, torch.full((size,), 7), torch.arange(size) % 3)
+
+
+def test_the_loss_is_cross_entropy_with_weights_and_smoothing() -> None:
+    weights = [1.0, 2.0, 3.0]
+    module = small_module(class_weights=weights, label_smoothing=0.1).eval()
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    data = batch()
+    with torch.no_grad():
+        log_p = module(data.token_ids, data.lengths).log_softmax(1)
+        target = torch.nn.functional.one_hot(data.labels, 3) * 0.9 + 0.1 / 3
+        weighed = torch.tensor(weights)
+        expected = -(target * weighed * log_p).sum() / weighed[data.labels].sum()
+        torch.testing.assert_close(module.training_step(data, 0), expected)
+
+
+def test_the_embedding_has_a_rate_of_its_own() -> None:
+    module = small_module(optimizer=partial(torch.optim.SGD, lr=0.5), embedding_lr_scale=0.1)
+    optimizer = module.configure_optimizers()
+    others, embedding = optimizer.param_groups
+    assert (others["lr"], embedding["lr"]) == (0.5, 0.05)
+    assert embedding["params"][0] is module.classifier.embedding.weight
+    assert len(others["params"]) + 1 == len(list(module.parameters()))
+
+
+def test_tests_run_in_full_precision_whatever_training_does() -> None:
+    module = small_module().eval()
+    data = batch()
+    trainer = Trainer(
+        precision="bf16-mixed", accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    loader: Any = DataLoader([data], batch_size=None)  # type: ignore[arg-type]
+    (figures,) = trainer.test(module, loader, verbose=False)
+    with torch.no_grad():
+        logits = module(data.token_ids, data.lengths)
+    expected = summarise_predictions(logits, data.labels, "test/")
+    assert figures["test/loss"] == pytest.approx(expected["test/loss"], abs=1e-7)
+    assert module.confusion is not None
+    assert module.confusion.tolist() == confusion_counts(logits, data.labels).tolist()
+
+
+def test_lengths_stay_on_the_cpu() -> None:
+    moved = small_module().transfer_batch_to_device(batch(), torch.device("meta"), 0)
+    assert moved.token_ids.device.type == moved.labels.device.type == "meta"
+    assert moved.lengths.device.type == "cpu"
+
+
+def test_figures_equal_those_of_scikit_learn() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits, labels = torch.randn(200, 3, generator=generator), torch.arange(200) % 3
+    scores = logits.double().softmax(1).numpy()
+    predicted = logits.argmax(1)
+    figures = summarise_predictions(logits, labels, "x/")
+    assert figures == pytest.approx(
+        {
+            "x/accuracy": float((predicted == labels).float().mean()),
+            "x/f1": f1_score(labels, predicted, average="macro"),
+            "x/auroc": roc_auc_score(labels, scores, multi_class="ovr", average="macro"),
+            "x/loss": log_loss(labels, scores),
+        },
+        abs=1e-5,
+    )
+    counts = confusion_counts(logits, labels)
+    assert counts.sum(1).tolist() == torch.bincount(labels).tolist()
+    assert counts[1, 2] == ((labels == 1) & (predicted == 2)).sum()
+
+
+def rates(schedule: Any, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    scheduler = schedule(optimizer, steps)["scheduler"]
+    seen = []
+    for _ in range(steps):
+        seen.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    seen = rates(one_cycle, 100)
+    assert seen[0] == pytest.approx(0.04)
+    assert max(seen) == pytest.approx(1.0, abs=1e-3)
+    assert seen.index(max(seen)) in range(28, 31)
+    assert seen[-1] == pytest.approx(4e-6)
+
+
+def test_cosine_warms_up_and_falls() -> None:
+    seen = rates(partial(cosine, warmup=0.1, final_factor=0.1), 100)
+    assert seen[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert seen[10] == 1.0
+    assert seen[55] == pytest.approx(0.1 + 0.9 / 2)
+    assert seen[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_plateau_waits_for_the_loss() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    settings = plateau(optimizer, 0, factor=0.5, patience=1)
+    assert settings["monitor"] == "val/loss"
+    for loss, rate in ((1.0, 1.0), (1.0, 1.0), (1.0, 0.5)):
+        settings["scheduler"].step(loss)
+        assert optimizer.param_groups[0]["lr"] == rate
