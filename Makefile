@@ -24,7 +24,7 @@ train: $(STAMP)  ## Train on the bundled sample; ARGS="model=bigru seed=1" chang
 	$(BIN)/python -m sentiment.train $(ARGS)
 
 test: $(STAMP)  ## Run every test (ARGS="-m 'not slow'" leaves out the slow ones)
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m '' --numprocesses auto --dist worksteal $(ARGS)
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .
