@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -41,16 +41,16 @@ def test_padding_equals_a_loop(texts: list[list[int]], limit: int | None, keep: 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.integers(1, 60), min_size=1, max_size=200),
+    st.lists(st.integers(0, 60), max_size=200),
     st.none() | st.integers(1, 9),
     st.none() | st.integers(1, 100),
     st.integers(0, 3),
 )
+@example([0, 0], None, 5, 0)
 def test_every_review_is_seen_once_within_the_limits(
     lengths: list[int], size: int | None, tokens: int | None, epoch: int
 ) -> None:
-    if size is None and tokens is None:
-        return
+    assume(size is not None or tokens is not None)
     sampler = BucketBatchSampler(np.array(lengths), batch_size=size, tokens_per_batch=tokens)
     sampler.set_epoch(epoch)
     batches = list(sampler)
@@ -74,7 +74,10 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(1, 2) != order(1, 3)
     assert order(1, 2) != order(2, 2)
     still = BucketBatchSampler(lengths, batch_size=8, shuffle=False)
-    assert list(still) == list(still)
+    first = list(still)
+    still.set_epoch(1)
+    assert list(still) == first
+    assert [max(lengths[batch]) for batch in first] == sorted(max(lengths[b]) for b in first)
 
 
 def test_reviews_change_their_neighbours_from_epoch_to_epoch() -> None:
@@ -104,6 +107,15 @@ def test_an_epoch_goes_on_from_a_batch_once() -> None:
     assert list(sampler) == whole
     sampler.go_on_from(2, 5)
     assert list(sampler) == whole
+    assert sampler.position == len(sampler) == len(whole)
+    sampler.go_on_from(3, len(whole))  # stopped at the end of an epoch
+    assert list(sampler) == []
+    sampler.set_epoch(4)
+    following = list(sampler)
+    sampler.set_epoch(3)
+    sampler.go_on_from(3, len(whole))
+    sampler.set_epoch(4)
+    assert list(sampler) == following
 
 
 @pytest.mark.parametrize("limits", [{}, {"batch_size": 0}, {"tokens_per_batch": -1}])

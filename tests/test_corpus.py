@@ -1,3 +1,5 @@
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,6 @@ import pytest
 
 from conftest import write_reviews
 from sentiment.data import corpus as corpus_module
-from sentiment.data.cache import cache_directory, content_digest
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.reviews import CsvFormat, ReviewChunk
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
@@ -88,16 +89,63 @@ def test_encoded_chunks_come_in_order() -> None:
     ]
 
 
-def test_the_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path / "env"))
-    assert cache_directory() == tmp_path / "env"
-    assert cache_directory(tmp_path / "set") == tmp_path / "set"
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_goes_wrong_late_is_told_and_leaves_nothing(tmp_path: Path, workers: int) -> None:
+    path = write_reviews(tmp_path / "r.csv", 5_000)
+    with path.open("a") as file:
+        file.write(",\n" * 700)
+    with pytest.raises(InputError, match=r"700 of 5700 rows .* row 5001"):
+        opened(path, tmp_path / "cache", num_workers=workers)
+    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
 
 
-def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("one")
-    first = content_digest(path, tmp_path / "cache")
-    assert content_digest(path, tmp_path / "cache") == first
-    path.write_text("two")
-    assert content_digest(path, tmp_path / "cache") != first
+def test_words_and_rows_add_up_over_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    texts = [f"w{n % 7} w{n % 3} w{n % 11} w1" for n in range(1_200)]
+    rows = [f"{text},{n % 3}\n" for n, text in enumerate(texts)]
+    rows[600] = ",1\n"
+    path.write_text("review,sentiment\n" + "".join(rows))
+    corpus = opened(path, tmp_path / "cache")
+    assert corpus.missing == 1
+    assert corpus.rows.tolist() == [n for n in range(1_200) if n != 600]
+    assert corpus.label_names == ["0", "1", "2"]
+    chosen = np.array([3, 700, 701, 1_198])
+    naive = Counter(word for n in corpus.rows[chosen] for word in texts[n].split())
+    counts = dict(zip(corpus.words, corpus.word_counts(chosen).tolist(), strict=True))
+    assert counts == {word: naive[word] for word in corpus.words}
+    same = corpus.digests[[0, 231, 1]].tolist()  # rows 0 and 231 hold the same text
+    assert same[0] == same[1] != same[2]
+
+
+def test_a_file_without_labels_has_none(tmp_path: Path) -> None:
+    corpus = opened(write_reviews(tmp_path / "r.csv", 9), tmp_path / "c", label_column=None)
+    assert (len(corpus), len(corpus.labels), corpus.label_names) == (9, 0, [])
+
+
+def test_the_same_content_is_tokenised_once_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(write_reviews(tmp_path / "r.csv", 9), tmp_path / "cache")
+    monkeypatch.setattr(corpus_module, "Tokenizer", None)
+    second = opened(write_reviews(tmp_path / "s.csv", 9), tmp_path / "cache")
+    assert texts_of(first) == texts_of(second)
+    assert second.path == tmp_path / "s.csv"
+
+
+def test_the_cache_and_the_file_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_reviews(tmp_path / "r.csv", 9)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cache folder .*file cannot be used"):
+        opened(path, tmp_path / "file")
+    with pytest.raises(InputError, match="no such file"):
+        opened(tmp_path / "nope.csv", tmp_path / "cache")
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(InputError, match=r"r\.csv: may not be read"):
+        opened(path, tmp_path / "cache")

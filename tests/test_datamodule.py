@@ -1,4 +1,6 @@
 import io
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,64 @@ def test_every_epoch_has_its_own_order(tmp_path: Path) -> None:
     assert orders[0] == orders[2] != orders[1]
 
 
+def test_given_files_are_used_as_they_are(tmp_path: Path) -> None:
+    files: dict[str, Any] = {
+        "train_csv": str(write_reviews(tmp_path / "train.csv", 100)),
+        "test_csv": str(write_reviews(tmp_path / "test.csv", 30)),  # stands in training too
+    }
+    module = SentimentDataModule(num_workers=1, batch_size=None, tokens_per_batch=100, **files)
+    module.prepare_data()
+    module.setup()
+    facts = module.facts
+    assert (facts.train_reviews, facts.val_reviews, facts.test_reviews) == (63, 7, 30)
+    assert facts.dropped_duplicates == 30
+    sizes = []
+    for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+        batches = list(loader)
+        assert len(loader) == len(batches)
+        assert max(batch.token_ids.numel() for batch in batches) <= 100
+        sizes.append(sum(len(batch.labels) for batch in batches))
+    assert sizes == [63, 7, 30]
+
+
+def test_a_second_setup_does_nothing(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 60)
+    module = ready(path)
+    facts = module.facts
+    path.unlink()
+    module.setup("test")
+    assert module.facts is facts
+
+
+def test_a_second_file_is_read_with_the_vocabulary_of_training(tmp_path: Path) -> None:
+    train, test = write_reviews(tmp_path / "train.csv", 60), tmp_path / "test.csv"
+    test.write_text("review,sentiment\nzounds lovely,lovely\nlovely awful,awful\n")
+    module = SentimentDataModule(train_csv=str(train), test_csv=str(test), num_workers=1)
+    module.setup()
+    (batch,) = module.test_dataloader()
+    words = [[module.facts.vocabulary[i] for i in ids] for ids in batch.token_ids]
+    assert sorted(words) == [["<unk>", "lovely"], ["lovely", "awful"]]
+
+
+def test_training_goes_on_at_the_batch_where_it_stopped(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 100)
+
+    def epoch(module: SentimentDataModule, number: int) -> Iterator[list[list[int]]]:
+        loader = module.train_dataloader()
+        loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+        return (batch.token_ids.tolist() for batch in loader)
+
+    whole = list(epoch(ready(path, batch_size=8), 1))
+    stopped = ready(path, batch_size=8)
+    first = list(itertools.islice(epoch(stopped, 1), 3))
+    state = stopped.state_dict()
+    assert tuple(state["position"]) == (1, 3)
+    resumed = ready(path, batch_size=8)
+    resumed.load_state_dict(state)
+    assert tuple(resumed.state_dict()["position"]) == (1, 3)
+    assert first + list(epoch(resumed, 1)) == whole
+
+
 def test_names_replace_labels_in_their_order(tmp_path: Path) -> None:
     path = write_reviews(tmp_path / "r.csv", 60)
     module = ready(path, labels=["lovely", "awful"], label_names=["good", "bad"])
@@ -67,6 +127,9 @@ def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
     module.load_state_dict(state)
     with pytest.raises(InputError, match="another vocabulary"):
         ready(write_reviews(tmp_path / "s.csv", 80)).load_state_dict(state)
+    other = ready(tmp_path / "r.csv", label_names=["bad", "good"])
+    with pytest.raises(InputError, match="another label "):
+        other.load_state_dict(state)
     assert len(pd.read_csv(tmp_path / "splits" / "test.csv")) == 12
 
 
@@ -84,6 +147,8 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
         ({"csv": "a", "keep": "middle"}, "head, tail, both"),
         ({"csv": "a", "batch_size": None}, "set one"),
         ({"csv": "a", "max_length": 0}, "data.max_length=0"),
+        ({"csv": "a", "min_freq": 0}, "data.min_freq=0"),
+        ({"csv": "a", "label_names": ["x", "x"]}, "twice"),
         ({"csv": "a", "compression": "rar"}, "rar"),
     ],
 )

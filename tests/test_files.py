@@ -27,3 +27,27 @@ def test_of_two_folders_the_first_wins(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), folder_when_whole(tmp_path / "b"):
         raise RuntimeError
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with replaced_when_whole(path) as part:
+            part.write_text("half")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_not_put_over_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(OSError, match="a"), folder_when_whole(tmp_path / "a") as temporary:
+        (temporary / "x").write_text("x")
+    assert (tmp_path / "a").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1

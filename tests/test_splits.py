@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.reviews import CsvFormat, read_frames
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -19,7 +20,7 @@ from sentiment.data.splits import (
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError
 
-SIZES = {"test_size": 0.2, "val_size": 0.1, "seed": 42}
+SIZES: dict[str, Any] = {"test_size": 0.2, "val_size": 0.1, "seed": 42}
 
 
 def corpus_of(tmp_path: Path, texts: list[str], labels: list[str], name: str = "r") -> Corpus:
@@ -64,7 +65,8 @@ def test_repeated_texts_are_dropped_and_counted(
     with caplog.at_level("INFO"):
         splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
     assert splits.dropped_duplicates == 3
-    assert len(splits.train) + len(splits.val) + len(splits.test) == 60
+    kept = [splits.train.reviews, splits.val.reviews, splits.test.reviews]
+    assert sorted(np.concatenate(kept)) == list(range(60))  # of equal texts, the first
     assert "1 of these texts carry different labels" in caplog.text
 
 
@@ -81,6 +83,31 @@ def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
     assert splits.dropped_duplicates == 3
 
 
+def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, numbered("t", 900), ["a", "b"] * 450)
+    test = corpus_of(tmp_path, numbered("t", 1200)[600:], ["a", "b"] * 300, "test")
+    splits = split_given_files(
+        train, None, test, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+    )
+    assert sorted([*texts_of(splits.train), *texts_of(splits.val)]) == sorted(numbered("t", 600))
+    assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
+
+
+def test_what_has_no_file_comes_from_training(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, numbered("t", 100), ["a", "b"] * 50)
+    val = corpus_of(tmp_path, numbered("v", 10), ["a", "b"] * 5, "v")
+    splits = split_given_files(
+        train, val, None, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+    )
+    assert texts_of(splits.val) == numbered("v", 10)
+    assert sorted([*texts_of(splits.train), *texts_of(splits.test)]) == sorted(numbered("t", 100))
+    assert np.bincount(splits.test.classes).tolist() == [10, 10]
+    with pytest.raises(InputError, match="every text of this training file"):
+        split_given_files(
+            train, val, train, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+        )
+
+
 def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, numbered("t", 60), ["a", "b", "c"] * 20)
     test = corpus_of(tmp_path, numbered("x", 10), ["a", "b"] * 5, "test")
@@ -94,6 +121,9 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c'"):
         split(labels_chosen=False)
     assert len(split(labels_chosen=True).test) == 10
+    train, test = test, train
+    with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c', which .*r\.csv"):
+        split(labels_chosen=False)
 
 
 def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
@@ -101,6 +131,9 @@ def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
     assert order_labels([corpus]) == ["2", "9", "10", "x"]
     assert order_labels([corpus], ["x", "10", "9", "2"]) == ["x", "10", "9", "2"]
     assert whole_file(corpus, ["x", "10", "9", "2"]).classes.tolist() == [1, 2, 0, 3]
+    odd = corpus_of(tmp_path, numbered("t", 5), ["nan", "2", "-1.5", "nan ", "1e1"], "odd")
+    assert order_labels([odd]) == ["-1.5", "2", "1e1", "nan"]
+    assert order_labels([corpus, odd]) == ["-1.5", "2", "9", "10", "1e1", "nan", "x"]
     with pytest.raises(InputError, match="label 'x' is not among"):
         order_labels([corpus], ["2", "9", "10"])
     with pytest.raises(InputError, match="no row has the label 'y'"):
@@ -142,3 +175,37 @@ def test_written_splits_part_the_file(tmp_path: Path) -> None:
     assert [len(frame) for frame in frames] == [36, 4, 10]
     together = pd.concat(frames).sort_values("extra").reset_index(drop=True)
     pd.testing.assert_frame_equal(together, pd.read_csv(corpus.path))
+
+
+def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv.gz"
+    ends = ["\rreturn", "\r\nboth", ' "quoted"', "", "\té", "NA"]
+    texts = [f"text {number}{ends[number % 6]}" for number in range(60)]
+    frame = pd.DataFrame({0: texts, 1: [None, *"bc", *"abc" * 19], 2: ["NA", None] * 30})
+    frame.to_csv(path, sep="\t", header=False, index=False, encoding="latin-1", quoting=1)
+    old = CsvFormat(text_column="0", label_column="1", header=False, encoding="latin-1")
+    new = CsvFormat(text_column="0", label_column="1")
+
+    def opened(path: Path, csv_format: CsvFormat) -> Corpus:
+        cache = tmp_path / "cache"
+        return open_corpus(path, csv_format, TokenizerSettings(), cache=cache, num_workers=1)
+
+    splits = split_one_file(opened(path, old), ["a", "b", "c"], **SIZES)
+    write_splits(splits, old, tmp_path / "out")
+    for name in ("train", "val", "test"):
+        split = getattr(splits, name)
+        again = opened(tmp_path / "out" / f"{name}.csv", new)
+        assert again.digests.tolist() == split.corpus.digests[np.sort(split.reviews)].tolist()
+        ((written, _),) = read_frames(again.path, new, None, 100)
+        rows = np.sort(split.corpus.rows[split.reviews])  # not the reviews: row 0 has no label
+        assert written["0"].tolist() == [texts[row] for row in rows]
+        assert set(written["2"].dropna()) == {"NA"}
+
+
+def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 60), ["a", "b"] * 30, "train")
+    before = corpus.path.read_bytes()
+    splits = split_one_file(corpus, ["a", "b"], **SIZES)
+    with pytest.raises(InputError, match=r"train\.csv would be replaced"):
+        write_splits(splits, CsvFormat(), tmp_path)
+    assert corpus.path.read_bytes() == before

@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sentiment.files import replaced_when_whole
 from sentiment.report import tables
 
 RESULTS = {
@@ -100,22 +99,6 @@ def test_a_failed_csv_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no text"):
         tables.write_csv(tmp_path / "metrics.csv", [{"a": 1}, {"a": Unprintable()}])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replaced_when_whole(path) as part:
-            part.write_text("half")
-            assert path.read_text() == "old"
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_result_table_says_what_was_reached_on_what_and_at_what_cost() -> None:

@@ -13,17 +13,25 @@ def test_markup_goes_and_the_rest_stays() -> None:
         "good", ".", "i", "<3", "it", "&", "you", "!",
     ]  # fmt: skip
     assert tokenize(" <br/>\n") == []
+    assert tokenize("3 < 4, 5 > 2<!--\n\n-->") == ["3", "<", "4", ",", "5", ">", "2"]
+    assert tokenize("caf&eacute;&nbsp;&lt;b&gt;")[0] == "café"
+    assert "b" in tokenize("&lt;b&gt;")  # what was escaped is text, not markup
 
 
 def test_settings_decide() -> None:
     kept = Tokenizer(TokenizerSettings(lowercase=False, strip_markup=False))
     assert kept("A <b>") == ["A", "<", "b", ">"]
     assert Tokenizer(TokenizerSettings(language="de"))("z.B. Haus")[0] == "z.b."
+    assert Tokenizer(TokenizerSettings(language="xx"))("Ça va, don't") == ["ça", "va", ",", "don't"]
+    settings = TokenizerSettings(language="de", lowercase=False)
+    assert TokenizerSettings(**settings.as_dict()) == settings
 
 
 def test_an_unknown_language_is_refused() -> None:
-    with pytest.raises(InputError, match="data.language='qq'"):
-        Tokenizer(TokenizerSettings(language="qq"))
+    for language in ("qq", "th"):  # the second needs a package that we do not install
+        with pytest.raises(InputError, match=f"data.language='{language}'") as caught:
+            Tokenizer(TokenizerSettings(language=language))
+        assert "\n" not in str(caught.value)
 
 
 def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +48,24 @@ def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch) -
     assert tokenizer.encode([]).digests.shape == (0, 2)
 
 
+def test_spacy_forgets_past_a_number_of_strings(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer(TokenizerSettings(language="xx"))
+    blank = len(tokenizer._spacy.vocab.strings)
+    monkeypatch.setattr(tokenizer_module, "_MAX_REMEMBERED_STRINGS", blank + 100)
+    sizes = []
+    for first in range(0, 1000, 50):
+        texts = [f"w{number}" for number in range(first, first + 50)]
+        assert sorted(tokenizer.encode(texts).words) == sorted(texts)
+        sizes.append(len(tokenizer._spacy.vocab.strings))
+    assert max(sizes) < blank + 400
+
+
 def test_digests_tell_cleaned_texts_apart() -> None:
-    digests = Tokenizer(TokenizerSettings()).encode(["a<br />b", "a b", "A b"]).digests.tolist()
+    tokenizer = Tokenizer(TokenizerSettings())
+    digests = tokenizer.encode(["a<br />b", "a b", "A b"]).digests.tolist()
     assert digests[0] == digests[1] != digests[2]
+    draw = random.Random(1)
+    texts = ["".join(draw.choices("aé <>&", k=draw.randrange(6))) for _ in range(500)]
+    cleaned = [tokenizer.clean(text) for text in texts]
+    digests = [tuple(row) for row in tokenizer.encode(texts).digests.tolist()]
+    assert len(set(digests)) == len(set(cleaned)) == len(set(zip(digests, cleaned, strict=True)))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,17 @@ def test_words_are_those_of_the_training_split_by_frequency(split: Split) -> Non
     size = len(vocabulary.stoi)
     assert vocabulary_ids(["b", "onlytest", "a"], vocabulary).tolist() == [3, 1, 2]
     assert len(vocabulary.stoi) == size
+    assert "onlytest" not in vocabulary.stoi
+    assert [vocabulary.freqs[word] for word in vocabulary.itos] == [0, 0, 3, 3, 2, 2, 1, 1, 1, 1]
+
+
+def test_words_named_like_the_special_ones_do_not_stand_twice(split: Split) -> None:
+    words = [f"<{word}>" if word in {"pad", "unk"} else word for word in split.corpus.words]
+    named = replace(split, corpus=replace(split.corpus, words=words))
+    vocabulary = build_vocabulary(named)
+    assert vocabulary.itos == ["<pad>", "<unk>", "b", "a", "<", ">", "c", "onlytest", "z"]
+    assert vocabulary.stoi["<pad>"] == 0
+    assert vocabulary.stoi["<unk>"] == 1
 
 
 def test_rare_words_and_all_beyond_the_size_are_unknown(split: Split) -> None:

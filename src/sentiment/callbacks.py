@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from sentiment.report.tables import write_csv
 
@@ -97,6 +98,15 @@ class EpochTable(Callback):
         self.rows = list(state_dict["rows"])
         self.fit_seconds = float(state_dict["fit_seconds"])
         self.train_seconds = float(state_dict["train_seconds"])
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar without the logger's version, which says nothing here."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands at the end of the bar."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 class Interrupted(Exception):  # noqa: N818 (it is no error)

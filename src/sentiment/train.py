@@ -23,11 +23,11 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from sentiment import config
-from sentiment.callbacks import EpochTable, Interrupted, StopWhenAsked
+from sentiment.callbacks import EpochTable, Interrupted, ProgressBar, StopWhenAsked
 from sentiment.checkpoint import read_checkpoint
 from sentiment.data.datamodule import DataFacts, SentimentDataModule
 from sentiment.data.vectors import Embeddings, coverage
@@ -160,7 +160,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     callbacks = [*own, *chosen]
     terminal = sys.stdout.isatty()
     if terminal and cfg.trainer.enable_progress_bar:
-        callbacks.append(TQDMProgressBar())
+        callbacks.append(ProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
     try:
         trainer: Trainer = instantiate(

@@ -216,7 +216,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         """How many reviews of at most this length make a batch."""
         size = len(self._lengths) if self._batch_size is None else self._batch_size
         if self._tokens_per_batch is not None:
-            size = min(size, self._tokens_per_batch // length)
+            size = min(size, self._tokens_per_batch // max(1, length))
         return max(1, size)
 
     def _cut_buckets(self, order: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
@@ -224,7 +224,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         buckets = []
         start = 0
         while start < len(order):
-            shortest = max(1, int(sorted_lengths[start]))
+            shortest = int(sorted_lengths[start])
             end = min(len(order), start + _BATCHES_IN_BUCKET * self._size_for(shortest))
             buckets.append(order[start:end])
             start = end

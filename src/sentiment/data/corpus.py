@@ -109,7 +109,7 @@ def open_corpus(
         InputError: as ``read_reviews``; or the cache folder cannot be written.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() and os.access(path, os.R_OK)):
         next(read_reviews(path, csv_format))  # says what is wrong with it
     key = {
         "format": _FORMAT,
@@ -126,9 +126,9 @@ def open_corpus(
                 workers = os.cpu_count() or 1 if num_workers is None else num_workers
                 chunks = read_reviews(path, csv_format)
                 _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
-    except PermissionError as error:
+    except OSError as error:
         raise InputError(
-            f"{error.filename}: the cache folder {cache} cannot be used (permission denied); set"
+            f"{error.filename}: the cache folder {cache} cannot be used ({error.strerror}); set"
             " data.cache_dir or the environment variable SENTIMENT_CACHE to one that can"
         ) from error
     return _read_corpus(folder, path)

@@ -140,6 +140,8 @@ class SentimentDataModule(LightningDataModule):
                 "data.csv is split into training, validation and test; with data.val_csv or"
                 " data.test_csv, give data.train_csv instead"
             )
+        if label_names is not None and len(set(label_names)) < len(label_names):
+            raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
         if str(keep) not in KEEP:
             raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
         if batch_size is None and tokens_per_batch is None:

@@ -10,6 +10,7 @@ import difflib
 import gzip
 import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -50,13 +51,14 @@ class CsvFormat:
             raise InputError(
                 f"compression {self.compression!r} is unknown: use one of {', '.join(COMPRESSIONS)}"
             )
-        if self.separator is not None and len(self.separator) != 1:
+        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
             raise InputError(
-                f"separator {self.separator!r} must be a single character, such as ',' or ';'"
+                f"separator {self.separator!r} must be a single character, such as ',' or ';', and"
+                " neither a quote nor a line break"
             )
         try:
-            codecs.lookup(self.encoding)
-        except LookupError as error:
+            "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass
+        except (LookupError, ValueError) as error:
             raise InputError(
                 f"encoding {self.encoding!r} is unknown to Python: try utf-8, latin-1 or cp1252"
             ) from error
@@ -91,6 +93,8 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
             )
     for frame, progress in read_frames(path, csv_format, columns, chunk_rows):
         blank = frame.isna().any(axis=1)
+        if csv_format.label_column is not None:
+            blank |= frame[csv_format.label_column].str.strip() == ""
         if first_missing < 0 and blank.any():
             first_missing = int(frame.index[blank.to_numpy()][0])
         whole = frame[~blank.to_numpy()]
@@ -139,7 +143,7 @@ def read_frames(
             for frame in reader:
                 if not isinstance(frame.index, pd.RangeIndex):
                     raise InputError(
-                        f"{path}: rows have more fields than the header has names"
+                        f"{path}: the first row has more fields than the header has names"
                         f" ({', '.join(map(str, frame.columns[:20]))}); check the separator (now"
                         f" {options['sep']!r}) and the quotes around texts"
                     )
@@ -203,7 +207,10 @@ def _open(path: Path, csv_format: CsvFormat) -> Iterator[tuple[IO[bytes], IO[byt
                 raise InputError(
                     f"{path}: a zip file with {len(members)} members; give one that holds one CSV"
                 )
-            stream = stack.enter_context(archive.open(members[0]))
+            try:
+                stream = stack.enter_context(archive.open(members[0]))
+            except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed otherwise
+                raise InputError(f"{path}: {error}; unpack it and give the CSV") from error
         else:
             stream = raw
         yield stream, raw
@@ -214,7 +221,7 @@ def _told_in_one_line(path: Path, csv_format: CsvFormat) -> Iterator[None]:
     """Turn what reading a CSV file can raise into an InputError."""
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
         raise InputError(f"{path}: no such file{where}") from error
     except IsADirectoryError as error:
@@ -235,7 +242,7 @@ def _told_in_one_line(path: Path, csv_format: CsvFormat) -> Iterator[None]:
             f"{path}: not a well-formed CSV ({reason}); check the separator"
             f" (now {_separator(path, csv_format)!r}) and the quotes"
         ) from error
-    except (gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); is it whole, and is the compression"
             f" ({csv_format.compression}) right?"
@@ -254,7 +261,7 @@ def _undecodable_offset(path: Path, csv_format: CsvFormat) -> int:
             except UnicodeDecodeError as error:
                 return offset - pending + error.start
             offset += len(block)
-    return offset
+    return offset - len(decoder.getstate()[0])  # the file ends within a character
 
 
 def _separator(path: Path, csv_format: CsvFormat) -> str:

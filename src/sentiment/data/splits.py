@@ -3,6 +3,7 @@
 Works on labels and digests of texts, not on the texts.
 """
 
+import csv
 import logging
 import math
 from collections.abc import Sequence
@@ -239,16 +240,27 @@ def _check_same_labels(train: Split, other: Split, labels: Sequence[str]) -> Non
 
 def _by_number_then_name(label: str) -> tuple[int, float, str]:
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
         return 1, 0.0, label
+    return (1, 0.0, label) if math.isnan(number) else (0, number, label)
 
 
 def write_splits(splits: Splits, csv_format: CsvFormat, folder: Path) -> None:
     """Write ``train.csv``, ``val.csv`` and ``test.csv`` with all columns of the source files.
 
     The rows stand in the order of their file. Files of these names are replaced.
+
+    Raises:
+        InputError: a source file has one of these names in this folder.
     """
+    sources = {split.corpus.path.resolve() for split in (splits.train, splits.val, splits.test)}
+    for name in ("train", "val", "test"):
+        if (folder / f"{name}.csv").resolve() in sources:
+            raise InputError(
+                f"data.splits_dir={folder}: its {name}.csv would be replaced, from which the splits"
+                " are made; give another folder"
+            )
     for name in ("train", "val", "test"):
         split: Split = getattr(splits, name)
         rows = np.sort(split.corpus.rows[split.reviews])
@@ -256,6 +268,13 @@ def write_splits(splits: Splits, csv_format: CsvFormat, folder: Path) -> None:
             first = True
             for frame, _ in read_frames(split.corpus.path, csv_format, None, 10_000):
                 chosen = frame[np.isin(frame.index.to_numpy(), rows)]
-                chosen.to_csv(temporary, mode="w" if first else "a", header=first, index=False)
+                # All is quoted, because a lone carriage return would else break a row in two.
+                chosen.to_csv(
+                    temporary,
+                    mode="w" if first else "a",
+                    header=first,
+                    index=False,
+                    quoting=csv.QUOTE_ALL,
+                )
                 first = False
         log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")

@@ -125,8 +125,8 @@ class SentimentModule(LightningModule):
         """Log the figures of this validation."""
         figures = self.val_metrics.compute()
         self.val_metrics.reset()
-        self.log_dict(figures)
-        self.log("val_accuracy_bar", figures["val/accuracy"], prog_bar=True, logger=False)
+        for name, value in figures.items():
+            self.log(name, value, prog_bar=name == "val/accuracy")
 
     def test_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Keep the logits of a batch, computed in full precision."""
