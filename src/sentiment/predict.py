@@ -162,9 +162,9 @@ def predict_csv(
         for frame, _ in read_frames(source, csv_format, None, 2_000):
             present = frame[csv_format.text_column].notna().to_numpy()
             predictions = predictor(frame.loc[present, csv_format.text_column].tolist())
-            for name in ("label", "score"):
-                frame[name] = None
-                frame.loc[present, name] = [prediction[name] for prediction in predictions]
+            frame["label"] = frame["score"] = None
+            frame.loc[present, "label"] = [answer["label"] for answer in predictions]
+            frame.loc[present, "score"] = [f"{answer['score']:.6f}" for answer in predictions]
             frame.to_csv(out, header=rows == 0 and csv_format.header, index=False)
             rows += len(frame)
             without_text += int((~present).sum())
@@ -175,7 +175,14 @@ def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str
     """Write a JSON line for each text; the texts of a group are predicted together."""
     for texts in groups:
         for text, prediction in zip(texts, predictor(texts), strict=True):
-            out.write(json.dumps({"text": text, **prediction}, ensure_ascii=False) + "\n")
+            rounded = {name: round(score, 6) for name, score in prediction["scores"].items()}
+            answer = {
+                "text": text,
+                "label": prediction["label"],
+                "score": rounded[prediction["label"]],
+                "scores": rounded,
+            }
+            out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
 
 
