@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment import train as train_module
+from sentiment.config import refused_in_one_line
 from sentiment.train import Stopped, train
 
 Compose = Callable[..., DictConfig]
@@ -195,6 +196,12 @@ def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> No
     command = re.search(r"python -m sentiment\.predict (\S+)", done.stdout)
     assert command is not None
     assert (tmp_path / command[1]).is_file()
+
+
+def test_a_stop_passes_through_to_its_exit_code() -> None:
+    with pytest.raises(Stopped) as stopped, refused_in_one_line():
+        raise Stopped(130)
+    assert stopped.value.exit_code == 130
 
 
 @pytest.mark.slow

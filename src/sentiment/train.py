@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,11 +39,12 @@ from sentiment.schemas import ModelCheckpointConfig
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
-    """A training ended early because it was asked to."""
+    """A training ended early because it was asked to, with the exit code of the signal."""
 
-    exit_code: int
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
 
 
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -251,6 +251,7 @@ def _run(cfg: DictConfig) -> float:
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     config.register()
+    logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     try:
         with config.refused_in_one_line():
             _run()
