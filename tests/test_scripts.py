@@ -141,6 +141,7 @@ def test_imdb_order_depends_on_the_seed_alone(web: tuple[Path, str], tmp_path: P
         (gzip.compress(b"no tar at all" * 100), "cannot read the reviews in"),
         (b"no archive", "cannot read the reviews in"),
     ],
+    ids=["no reviews", "no test reviews", "cut short", "no tar", "no gzip"],
 )
 def test_imdb_refuses_another_archive(
     web: tuple[Path, str],
