@@ -150,8 +150,8 @@ class Signal(Callback):
 
 @pytest.mark.parametrize(
     ("number", "epoch", "batch"),
-    [(signal.SIGINT, 1, 1), (signal.SIGTERM, 0, 2), (signal.SIGINT, 1, 5)],
-    ids=["Ctrl-C in an epoch", "SIGTERM in the first", "at the end of an epoch"],
+    [(signal.SIGINT, 1, 1), (signal.SIGTERM, 0, 2), (signal.SIGINT, 1, 5), (signal.SIGTERM, 1, 5)],
+    ids=["Ctrl-C in an epoch", "SIGTERM in the first", "Ctrl-C at an end", "SIGTERM at an end"],
 )
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture,
@@ -196,6 +196,25 @@ def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> No
     command = re.search(r"python -m sentiment\.predict (\S+)", done.stdout)
     assert command is not None
     assert (tmp_path / command[1]).is_file()
+
+
+@pytest.mark.slow
+def test_a_terminated_process_says_how_to_go_on(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "reviews.csv", 60)
+    settings = ["trainer.max_epochs=9999", "callbacks.early_stopping=null", "hydra.run.dir=run"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv", *settings],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        told = iter(process.stdout.readline, "")
+        assert any("epoch 2 of" in line for line in told)
+        process.terminate()
+        rest = "".join(told)
+    assert process.returncode == 128 + signal.SIGTERM
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert rest.rstrip().endswith(f"ckpt_path={last}")
+    assert last.is_file()
 
 
 def test_a_stop_passes_through_to_its_exit_code() -> None:

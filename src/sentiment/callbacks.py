@@ -131,12 +131,19 @@ class StopWhenAsked(Callback):
         """Take the two signals while the block runs."""
         before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for name in before:
-                signal.signal(name, self._ask)
+            self._listen()
             yield
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back: Lightning's own handler leaves with exit code 0, nothing saved."""
+        self._listen()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back where there is no sanity check."""
+        self._listen()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -152,6 +159,10 @@ class StopWhenAsked(Callback):
         """Stop, if asked to, as soon as the checkpoint of this epoch is saved."""
         if self.asked is not None:
             trainer.should_stop = True
+
+    def _listen(self) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked is not None:
