@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from sentiment import config
 from sentiment.errors import InputError
+from sentiment.train import build_trainer
 
 Compose = Callable[..., DictConfig]
 
@@ -80,6 +81,21 @@ def test_a_value_out_of_range_is_refused(composed: Compose, override: str, told:
 def test_other_errors_keep_their_traceback(composed: Compose) -> None:
     with pytest.raises(ZeroDivisionError), config.refused_in_one_line():
         _ = 1 / 0
+
+
+def test_a_logger_that_cannot_start_is_refused(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: object, **settings: object) -> None:
+        raise RuntimeError("no API key\nconfigured")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger.__init__", start)
+    cfg = composed("logger=wandb")
+    with (
+        pytest.raises(InputError, match=r"^config: logger\.wandb: no API key configured$"),
+        config.refused_in_one_line(),
+    ):
+        build_trainer(cfg, tmp_path, [])
 
 
 def test_no_two_runs_share_a_folder(tmp_path: Path) -> None:

@@ -106,9 +106,11 @@ def refused_in_one_line() -> Iterator[None]:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         reason = str(error.__cause__)
-        if isinstance(error.__cause__, ValueError) or "unexpected keyword argument" in reason:
-            key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
-            raise InputError(f"config: {key}: {reason}") from error
+        key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
+        expected = isinstance(error.__cause__, ValueError | ImportError)
+        # A logger may fail for reasons of its own: a missing key, a server that is not there.
+        if expected or "unexpected keyword argument" in reason or key.startswith("logger."):
+            raise InputError(f"config: {key}: {' '.join(reason.split())}") from error
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
