@@ -62,6 +62,20 @@ def test_a_second_opening_tokenises_nothing(
         opened(path, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("hurt", ["facts.json", "rows.bin", "token_ids.bin"])
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, hurt: str, how: str) -> None:
+    path = write_reviews(tmp_path / "r.csv", 30)
+    whole = opened(path, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache" / "corpora").iterdir()
+    content = (folder / hurt).read_bytes()
+    (folder / hurt).unlink()  # not cut in place, because it is mapped
+    if how == "cut":
+        (folder / hurt).write_bytes(content[:-8])
+    assert texts_of(opened(path, tmp_path / "cache")) == texts_of(whole)
+    assert (folder / hurt).read_bytes() == content
+
+
 def test_worker_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_reviews(tmp_path / "r.csv", 4_000)
     alone = opened(path, tmp_path / "one")

@@ -147,6 +147,8 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
         ({"csv": "a", "keep": "middle"}, "head, tail, both"),
         ({"csv": "a", "batch_size": None}, "set one"),
         ({"csv": "a", "max_length": 0}, "data.max_length=0"),
+        ({"csv": "a", "test_size": 1.5}, "data.test_size=1.5: must lie between 0 and 1"),
+        ({"csv": "a", "val_size": 0.0}, "data.val_size=0.0"),
         ({"csv": "a", "min_freq": 0}, "data.min_freq=0"),
         ({"csv": "a", "label_names": ["x", "x"]}, "twice"),
         ({"csv": "a", "compression": "rar"}, "rar"),

@@ -142,6 +142,11 @@ def test_columns_are_named_and_checked(tmp_path: Path) -> None:
     check_columns(path, CsvFormat(), ["b"])
     with pytest.raises(InputError, match="numbered: '0', '1'"):
         check_columns(path, CsvFormat(header=False), ["2"])
+    path.write_text("a,b,a\n1,2,3\n")
+    check_columns(path, CsvFormat(), ["b"])
+    with pytest.raises(InputError, match="2 columns are called 'a'"):
+        check_columns(path, CsvFormat(), ["a"])
+    path.write_text("a,b\n1,2\n")
     (frame, _), *_ = read_frames(path, CsvFormat(text_column="a"), None, 10)
     assert frame.to_dict("list") == {"a": ["1"], "b": ["2"]}
 

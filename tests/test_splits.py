@@ -151,19 +151,13 @@ def test_one_label_or_far_too_many_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "size", "told"),
-    [
-        (["a", "b", "b", "b"], 0.2, "too few rows"),
-        (["a", "a", "b", "b"], 0.2, "too few rows"),
-        (["a", "b"] * 20, 1.5, "between 0 and 1"),
-    ],
+    "labels",
+    [["a", "b", "b", "b"], ["a", "a", "b", "b"]],
 )
-def test_impossible_splits_are_refused(
-    tmp_path: Path, labels: list[str], size: float, told: str
-) -> None:
+def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> None:
     corpus = corpus_of(tmp_path, numbered("t", len(labels)), labels)
-    with pytest.raises(InputError, match=told):
-        split_one_file(corpus, ["a", "b"], test_size=size, val_size=0.1, seed=42)
+    with pytest.raises(InputError, match="too few rows"):
+        split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
 
 
 def test_written_splits_part_the_file(tmp_path: Path) -> None:

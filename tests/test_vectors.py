@@ -151,6 +151,8 @@ def test_reads_a_member_of_a_zip(tmp_path: Path) -> None:
 def test_says_that_the_file_is_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"no word vectors at .*{name}: there is no such file"):
         WordVectors(tmp_path / name, WORDS)
+    with pytest.raises(InputError, match="there is no such file"):  # before any text is read
+        FileEmbeddings(path=tmp_path / name)
 
 
 def test_says_that_the_path_is_a_folder(tmp_path: Path) -> None:
@@ -344,7 +346,7 @@ def test_sources_say_how_they_are_trained() -> None:
         1,
     )
     for source in (
-        FileEmbeddings(path="a", size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
+        FileEmbeddings(path=__file__, size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
         GloveEmbeddings(size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
     ):
         assert source.size == 200

@@ -114,6 +114,10 @@ def refused_in_one_line() -> Iterator[None]:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
 def _explain(error: BaseException) -> str:

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ from sentiment.files import folder_when_whole
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # counts up when the files below change their meaning
+_FORMAT = 2  # counts up when the files below change their meaning
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "token_ids": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
@@ -121,17 +122,21 @@ def open_corpus(
     try:
         key["content"] = content_digest(path, cache)
         folder = cache / "corpora" / fingerprint(key)
-        if not folder.is_dir():
-            with folder_when_whole(folder) as temporary:
-                workers = os.cpu_count() or 1 if num_workers is None else num_workers
-                chunks = read_reviews(path, csv_format)
-                _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
+        if (corpus := _read_corpus(folder, path)) is not None:
+            return corpus
+        with folder_when_whole(folder) as temporary:
+            workers = os.cpu_count() or 1 if num_workers is None else num_workers
+            chunks = read_reviews(path, csv_format)
+            _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
+        corpus = _read_corpus(folder, path)
     except OSError as error:
         raise InputError(
             f"{error.filename}: the cache folder {cache} cannot be used ({error.strerror}); set"
             " data.cache_dir or the environment variable SENTIMENT_CACHE to one that can"
         ) from error
-    return _read_corpus(folder, path)
+    if corpus is None:
+        raise InputError(f"{folder}: another process removed what was just written; start again")
+    return corpus
 
 
 def encode_chunks(
@@ -216,14 +221,24 @@ def _write_corpus(
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
-def _read_corpus(folder: Path, path: Path) -> Corpus:
-    facts = json.loads((folder / "facts.json").read_text())
+def _read_corpus(folder: Path, path: Path) -> Corpus | None:
+    """Open what ``_write_corpus`` wrote; None where it is not there, or not whole any more."""
     arrays: dict[str, Any] = {}
-    for name, dtype in _ARRAYS.items():
-        file = folder / f"{name}.bin"
-        # An empty file cannot be mapped.
-        arrays[name] = (
-            np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
-        )
-    arrays["digests"] = arrays["digests"].reshape(-1, 2)
-    return Corpus(path=path, **arrays, **facts)
+    try:
+        facts = json.loads((folder / "facts.json").read_text())
+        for name, dtype in _ARRAYS.items():
+            file = folder / f"{name}.bin"
+            # An empty file cannot be mapped.
+            arrays[name] = (
+                np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
+            )
+        arrays["digests"] = arrays["digests"].reshape(-1, 2)
+        corpus = Corpus(path=path, **arrays, **facts)
+        sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
+        whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
+    except (FileNotFoundError, ValueError, TypeError, LookupError):
+        whole = False
+    if not whole:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return corpus

@@ -155,6 +155,11 @@ class SentimentDataModule(LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise InputError(f"data.{name}={value}: must be 1 or more")
+        for name, share in (("test_size", test_size), ("val_size", val_size)):
+            if not 0 < share < 1:
+                raise InputError(
+                    f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
+                )
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
         self._csv_format = CsvFormat(
             text_column=text_column,

@@ -163,12 +163,13 @@ def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
         first = pd.read_csv(
             stream,
             sep=_separator(path, csv_format),
-            header=0 if csv_format.header else None,
+            header=None,
             encoding=csv_format.encoding,
             dtype=str,
+            keep_default_na=False,
             nrows=1,
         )
-    return [str(name) for name in first.columns]
+    return [str(name) for name in (first.iloc[0] if csv_format.header else first.columns)]
 
 
 def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> None:
@@ -182,6 +183,10 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             raise InputError(
                 f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
                 " (set the text column, the label column, the separator or the header)"
+            )
+        if names.count(column) > 1:
+            raise InputError(
+                f"{path}: {names.count(column)} columns are called {column!r}; rename all but one"
             )
 
 

@@ -208,8 +208,6 @@ def _told(count: int, name: str, other: str) -> int:
 def _stratified(
     split: Split, size: float, seed: int, labels: Sequence[str], key: str
 ) -> tuple[Split, Split]:
-    if not 0 < size < 1:
-        raise InputError(f"{key}={size}: must lie between 0 and 1 (the share that is split off)")
     counts = np.bincount(split.classes, minlength=len(labels))
     rarest = int(counts.argmin())
     classes = len(labels)
@@ -249,7 +247,9 @@ def _by_number_then_name(label: str) -> tuple[int, float, str]:
 def write_splits(splits: Splits, csv_format: CsvFormat, folder: Path) -> None:
     """Write ``train.csv``, ``val.csv`` and ``test.csv`` with all columns of the source files.
 
-    The rows stand in the order of their file. Files of these names are replaced.
+    The rows stand in the order of their file. Whatever the source's format, the files are UTF-8
+    with commas and a header (``0``, ``1`` ... where the source has none). Files of these names are
+    replaced.
 
     Raises:
         InputError: a source file has one of these names in this folder.

@@ -113,7 +113,7 @@ def _spacy_tokenizer(language: str) -> "SpacyTokenizer":
 
     try:
         return spacy.blank(language).tokenizer
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # some modules there are no languages
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"data.language={language!r}: spaCy cannot tokenise it ({reason}); use a language code"

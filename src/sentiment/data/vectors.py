@@ -109,6 +109,8 @@ class FileEmbeddings:
     ) -> None:
         _check(frozen_epochs, lr_scale, size)
         self.path = Path(path)
+        if not any(place.is_file() for place in (self.path, *self.path.parents)):  # or in a zip
+            raise InputError(f"no word vectors at {path}: there is no such file")
         self.size = size
         self.frozen = frozen
         self.frozen_epochs = frozen_epochs
