@@ -67,6 +67,29 @@ def test_tests_run_in_full_precision_whatever_training_does() -> None:
     assert module.confusion.tolist() == confusion_counts(logits, data.labels).tolist()
 
 
+@pytest.mark.parametrize(("algorithm", "largest"), [("norm", None), ("value", 0.25)])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_for_a_fused_optimizer_too(
+    precision: Any, algorithm: str, largest: float | None
+) -> None:
+    module = small_module(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
+    for weight in module.parameters():
+        weight.data.mul_(10)  # gradients far above the limit
+    before = [weight.detach().clone() for weight in module.parameters()]
+    trainer = Trainer(
+        precision=precision, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, max_steps=1,
+        gradient_clip_val=0.25, gradient_clip_algorithm=algorithm,
+    )  # fmt: skip
+    loader: Any = DataLoader([batch()], batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(module, loader)
+    steps = [(new - old).flatten() for new, old in zip(module.parameters(), before, strict=True)]
+    moved = torch.cat(steps)
+    assert (moved.norm() if largest is None else moved.abs().max()).item() == pytest.approx(
+        0.25, rel=1e-3
+    )
+
+
 def test_lengths_stay_on_the_cpu() -> None:
     moved = small_module().transfer_batch_to_device(batch(), torch.device("meta"), 0)
     assert moved.token_ids.device.type == moved.labels.device.type == "meta"

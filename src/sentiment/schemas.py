@@ -160,6 +160,7 @@ class AdamConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     amsgrad: bool = False
+    fused: bool | None = True
 
 
 @dataclass
@@ -196,6 +197,7 @@ class SGDConfig:
     dampening: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    fused: bool | None = True
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import hydra
 import lightning
 import numpy as np
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -30,7 +31,7 @@ from sentiment.callbacks import EpochTable, Interrupted, ProgressBar, StopWhenAs
 from sentiment.checkpoint import read_checkpoint
 from sentiment.data.datamodule import DataFacts, SentimentDataModule
 from sentiment.data.vectors import Embeddings, coverage
-from sentiment.environment import device_name, versions
+from sentiment.environment import device_name, keep_freed_memory, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
@@ -65,6 +66,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.ckpt_path is not None:
         read_checkpoint(cfg.ckpt_path)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    # With deterministic algorithms torch would also fill all new memory before it is written to.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty())
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
     trainer = build_trainer(cfg, folder, [table, stop])
@@ -251,6 +254,7 @@ def _run(cfg: DictConfig) -> float:
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     config.register()
+    keep_freed_memory()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     try:
         with config.refused_in_one_line():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sentiment.model.dropout import Dropout
 from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
 from sentiment.model.pooling import Pooling, token_mask, widen
 
@@ -71,7 +72,7 @@ class SentimentClassifier(nn.Module):
         self._settings = arguments
         self._check()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=padding_index)
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.embedding_dropout = Dropout(embedding_dropout)
         self.word_dropout = word_dropout
         self.unknown_index = unknown_index
         self.encoder = RecurrentEncoder(
@@ -165,11 +166,11 @@ def _plain(value: Any) -> Any:
 def _head(input_size: int, hidden_size: int | None, num_classes: int, dropout: float) -> nn.Module:
     """Build the layers from the pooled vector to the logits."""
     if hidden_size is None:
-        return nn.Sequential(nn.Dropout(dropout), nn.Linear(input_size, num_classes))
+        return nn.Sequential(Dropout(dropout), nn.Linear(input_size, num_classes))
     return nn.Sequential(
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(input_size, hidden_size),
         nn.ReLU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(hidden_size, num_classes),
     )

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sentiment.model.dropout import Dropout
+from sentiment.model.scan import scan_layer
 
 _MODULES: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {  # what the modules call
@@ -96,7 +100,7 @@ class RecurrentEncoder(nn.Module):
         require_share(dropout=dropout)
         self.cell = cell
         self.rnn = _MODULES[cell](input_size, hidden_size, num_layers, bidirectional=bidirectional)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.merge = merge
         self.output_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
         self.packed: bool | None = None
@@ -140,14 +144,16 @@ class RecurrentEncoder(nn.Module):
         """Run each direction of each layer by itself, over time first, as oneDNN likes it."""
         states = inputs.transpose(0, 1).contiguous()  # (time, batch, input_size)
         order = _reversal(lengths, len(states), states.device)
-        for layer, directions in enumerate(self._layers()):
+        scanned = self.cell != "lstm" and inputs.device.type == "cpu"
+        for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
-            runs = [self._run(states, directions[0])]
-            if self.rnn.bidirectional:
-                backward = self._run(_reverse(states, order), directions[1])
-                runs.append(_reverse(backward, order))
-            states = torch.cat(runs, dim=-1)
+            ways = [states, _reverse(states, order)][: len(weights)]
+            if scanned:
+                runs = scan_layer(self.cell, ways, weights)
+            else:
+                runs = tuple(map(self._run, ways, weights))
+            states = torch.cat([runs[0], *(_reverse(way, order) for way in runs[1:])], dim=-1)
         return states.transpose(0, 1)
 
     def _run_packed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -234,7 +240,22 @@ def _reverse(states: Tensor, order: Tensor | None) -> Tensor:
     """Reverse (time, batch, size) states within each length."""
     if order is None:
         return states.flip(0)
-    return states.flatten(0, 1).index_select(0, order).view_as(states)
+    reversed_states: Tensor = _Reverse.apply(states, order)  # type: ignore[no-untyped-call]
+    return reversed_states
+
+
+class _Reverse(Function):
+    """Take rows in an order that is its own inverse, so that the way back only takes them too."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return states.flatten(0, 1).index_select(0, order).view_as(states)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return grad.flatten(0, 1).index_select(0, order).view_as(grad), None
 
 
 def _check_batch(inputs: Tensor, lengths: Tensor, input_size: int) -> None:
