@@ -21,7 +21,7 @@ from typing import Any
 FRAGMENTS = Path(__file__).with_name("sample_fragments.toml")
 SHIPPED_CSV = Path(__file__).parents[1] / "src" / "sentiment" / "data" / "sample_reviews.csv"
 DEFAULT_SEED = 20
-DEFAULT_COUNT = 3000
+DEFAULT_COUNT = 5000
 
 LABELS = {"good": "positive", "bad": "negative"}
 OPPOSITE = {"good": "bad", "bad": "good"}

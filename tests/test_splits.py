@@ -67,7 +67,7 @@ def test_repeated_texts_are_dropped_and_counted(
     assert splits.dropped_duplicates == 3
     kept = [splits.train.reviews, splits.val.reviews, splits.test.reviews]
     assert sorted(np.concatenate(kept)) == list(range(60))  # of equal texts, the first
-    assert "1 of these texts carry different labels" in caplog.text
+    assert "texts with different labels: 1" in caplog.text
 
 
 def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:

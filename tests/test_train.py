@@ -18,6 +18,7 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from sentiment import Predictor
 from sentiment import train as train_module
 from sentiment.config import refused_in_one_line
 from sentiment.train import Stopped, train
@@ -215,6 +216,23 @@ def test_a_terminated_process_says_how_to_go_on(tmp_path: Path) -> None:
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert rest.rstrip().endswith(f"ckpt_path={last}")
     assert last.is_file()
+
+
+@pytest.mark.slow
+def test_the_sample_teaches_negation(tmp_path: Path, composed: Compose) -> None:
+    results = train(composed("trainer=cpu", "trainer.precision=32-true"), tmp_path / "run")
+    assert results["test/accuracy"] > 0.9
+    predict = Predictor.load(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    for label, texts in {
+        "positive": [
+            "This movie was fantastic! I really enjoyed it.",
+            "Not bad at all, I liked it.",
+            "It wasn't boring for a second.",
+        ],
+        "negative": ["It was not good at all.", "It wasn't funny.", "I didn't like it."],
+    }.items():
+        for text in texts:
+            assert predict(text)["label"] == label, text
 
 
 def test_a_stop_passes_through_to_its_exit_code() -> None:

@@ -27,8 +27,8 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
             " experiment=imdb"
         )
     log.info(
-        "%s training, %s validation and %s test reviews of %s; %s repeated texts and %s rows with"
-        " missing values dropped",
+        "%s training, %s validation and %s test reviews of %s; dropped: %s for a repeated text, %s"
+        " for a missing value",
         f"{facts.train_reviews:,}",
         f"{facts.val_reviews:,}",
         f"{facts.test_reviews:,}",

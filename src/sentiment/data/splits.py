@@ -185,10 +185,10 @@ def _without_repeats(split: Split, labels: Sequence[str]) -> Split:
     if repeated:
         conflicting = len(np.unique(group[split.classes != split.classes[first][group]]))
         log.info(
-            "%s: %s repeated texts dropped (the first of each is kept)%s",
+            "%s: repeated texts dropped, all but the first of each: %s%s",
             split.corpus.path,
             f"{repeated:,}",
-            f"; {conflicting:,} of these texts carry different labels" if conflicting else "",
+            f"; texts with different labels: {conflicting:,}" if conflicting else "",
         )
     return split.take(np.sort(first))
 

@@ -185,7 +185,7 @@ def _data_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     return _known(
         ("labels", _format_labels(results.get("labels"))),
         ("vocabulary", f"{format_count(words)} words" if is_number(words) else MISSING),
-        ("with vectors", format_percent(coverage)),
+        ("with vectors", format_percent(coverage) if coverage else MISSING),
         ("duplicates", _with_unit(results.get("dropped_duplicates"), "dropped")),
         ("seed", _as_text(results.get("seed"))),
     )
