@@ -72,6 +72,7 @@ def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) ->
     assert "one weight for each" in refusal(composed, run, reviews, "loss.class_weights=[1,2,3]")
     assert "model: head_dropout=2" in refusal(composed, run, reviews, "model.head_dropout=2")
     assert "trainer" in refusal(composed, run, reviews, "trainer=gpu")
+    assert "optimizer: Invalid learning rate" in refusal(composed, run, reviews, "optimizer.lr=-1")
 
 
 def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:

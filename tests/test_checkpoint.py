@@ -46,7 +46,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
 def test_damaged_and_foreign_files_are_refused(trained: Path, tmp_path: Path) -> None:
     whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
     path = tmp_path / "x.ckpt"
-    for content in (whole[: len(whole) // 2], b"", b"just text\n"):
+    for content in (whole[: len(whole) // 2], b"", b"just text\n", b"review,sentiment\nq"):
         path.write_bytes(content)
         refusal(path)
     torch.save({"weight": torch.ones(1)}, path)

@@ -17,7 +17,9 @@ Compose = Callable[..., DictConfig]
 
 def refusal(composed: Compose, overrides: Sequence[str]) -> str:
     with pytest.raises(InputError) as caught, config.refused_in_one_line():
-        config.check_keys(composed(*overrides))
+        cfg = composed(*overrides)
+        config.check_keys(cfg)
+        config.check_values(cfg)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -38,10 +40,15 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("model=bilstmm", "did you mean 'bilstm'?"),
         ("experiment=imbd", "did you mean 'imdb'?"),
         ("data.csv='a", "command line"),
+        ("data.csv=my file (1).csv", "needs quotes: \"key='value'\""),
+        ("loss.label_smoothing=1", "loss.label_smoothing=1.0: give 0 or more, below 1"),
+        ("callbacks.early_stopping.monitor=val/acc", "early_stopping.monitor=val/acc: no such"),
+        ("scheduler=plateau scheduler.monitor=loss", "scheduler.monitor=loss: no such figure"),
     ],
 )
 def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str) -> None:
-    assert told in refusal(composed, [override])
+    overrides = override.split() if override.startswith("scheduler") else [override]
+    assert told in refusal(composed, overrides)
 
 
 @pytest.mark.parametrize(

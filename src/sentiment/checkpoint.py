@@ -52,7 +52,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 " values; only checkpoints written by sentiment.train are opened"
             ) from error
         raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # foreign bytes make the reader of pickles fail in any way
         raise InputError(
             f"{path}: cut off or not a checkpoint at all ({_reason(error)});"
             " copy it again, or use another checkpoint of the run"

@@ -24,6 +24,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sentiment.errors import InputError
 from sentiment.schemas import SCHEMAS, TrainConfig
 
+# Figures of an epoch, by which checkpoints are chosen and trainings stopped.
+MONITORED = (
+    "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
+)  # fmt: skip
+
 
 def config_directory() -> Path:
     """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
@@ -96,6 +101,25 @@ def check_keys(cfg: DictConfig) -> None:
             raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
 
 
+def check_values(cfg: DictConfig) -> None:
+    """Refuse what would else be refused only in the first batch, or after the first epoch.
+
+    Raises:
+        InputError: with the valid values.
+    """
+    smoothing = cfg.loss.label_smoothing
+    if not 0 <= smoothing < 1:
+        raise InputError(f"config: loss.label_smoothing={smoothing}: give 0 or more, below 1")
+    nodes = {"scheduler": cfg.scheduler}
+    nodes |= {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
+    for key, node in nodes.items():
+        monitor = (node or {}).get("monitor")
+        if monitor is not None and monitor not in MONITORED:
+            raise InputError(
+                f"config: {key}.monitor={monitor}: no such figure; valid: {', '.join(MONITORED)}"
+            )
+
+
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
     """Turn what Hydra and OmegaConf say of a wrong config into an InputError with the way out."""
@@ -144,7 +168,9 @@ def _explain(error: BaseException) -> str:
         choices = sorted(name for name in error.options if not name.endswith("schema"))
         return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
     if isinstance(error, OverrideParseException | ConfigCompositionException):
-        return f"command line: {_first_line(chain[0])}"
+        hint = " (a value with spaces, brackets or commas needs quotes: \"key='value'\")"
+        told = hint if isinstance(error, OverrideParseException) else ""
+        return f"command line: {_first_line(chain[0])}{told}"
     return f"config: {' '.join(str(error).split())}"
 
 

@@ -8,8 +8,9 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
+from torch.optim import Optimizer
 
 from sentiment import config
 from sentiment.callbacks import EpochTable, Interrupted, ProgressBar, StopWhenAsked
@@ -63,6 +65,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     config.check_keys(cfg)
+    config.check_values(cfg)
     if cfg.ckpt_path is not None:
         read_checkpoint(cfg.ckpt_path)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -123,7 +126,7 @@ def build_module(
     classifier.load_embeddings(vectors.weights)
     module = SentimentModule(
         classifier=classifier,
-        optimizer=instantiate(cfg.optimizer, _convert_="object"),
+        optimizer=partial(_built, instantiate(cfg.optimizer, _convert_="object")),
         schedule=instantiate(cfg.scheduler) or None,
         label_smoothing=cfg.loss.label_smoothing,
         class_weights=class_weights(cfg.loss, facts),
@@ -132,6 +135,13 @@ def build_module(
         embedding_lr_scale=embeddings.lr_scale,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def _built(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
+    try:
+        return optimizer(groups)
+    except ValueError as error:
+        raise InputError(f"config: optimizer: {error}") from error
 
 
 def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
