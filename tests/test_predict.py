@@ -110,7 +110,8 @@ def test_predicting_imports_neither_hydra_nor_lightning(checkpoint: Path) -> Non
     code = (
         "import sys; from sentiment.predict import main; main(sys.argv[1:]);"
         "import sentiment.evaluate;"
-        "heavy = {'hydra', 'omegaconf', 'lightning', 'pytorch_lightning', 'torchtext'};"
+        "heavy = {'hydra', 'omegaconf', 'lightning', 'pytorch_lightning', 'torchtext',"
+        " 'torch._dynamo'};"
         "sys.exit(len(heavy & set(sys.modules)))"
     )
     sentence = 'Fine, "really" fine = {yes}, [no]'

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
@@ -63,6 +64,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no random values: on the meta device they would only import torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _reason(error: Exception) -> str:
     """The first words of an error, or its kind where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
@@ -81,7 +93,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         if name.startswith(_PREFIX)
     }
     try:
-        with torch.device("meta"):  # no time is spent on first weights
+        with torch.device("meta"), _Undrawn():  # no time is spent on first weights
             classifier = SentimentClassifier(**checkpoint["hyper_parameters"]["classifier"])
         classifier.load_state_dict(weights, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

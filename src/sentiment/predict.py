@@ -5,6 +5,7 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +18,13 @@ from torch import Tensor
 from sentiment.checkpoint import load_classifier
 from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
 from sentiment.data.batching import pad_reviews
-from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
+from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sentiment.data.reviews import CsvFormat
 
 Prediction = dict[str, Any]
@@ -41,6 +44,7 @@ class Predictor:
         text_column: what the column with the texts was called in training.
         label_column: what the column with the labels was called in training.
         raw_labels: the labels as they stood in the training files, in the order of ``labels``.
+        tokenizer_settings: how texts fall into tokens.
     """
 
     def __init__(
@@ -52,7 +56,8 @@ class Predictor:
         self.raw_labels: list[str] = data["raw_labels"]
         self.text_column: str = data["text_column"]
         self.label_column: str = data["label_column"]
-        self._tokenizer = Tokenizer(TokenizerSettings(**data["tokenizer"]))
+        self.tokenizer_settings = TokenizerSettings(**data["tokenizer"])
+        self._tokenizer = Tokenizer(self.tokenizer_settings)
         self._ids = {word: index for index, word in enumerate(data["vocabulary"])}
         self._unknown = int(classifier.settings["unknown_index"] or 0)
         self._max_length: int | None = data["max_length"]
@@ -94,11 +99,14 @@ class Predictor:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
-        encoded = self._tokenizer.encode(texts)
+        return self.encoded_logits(self._tokenizer.encode(texts))
+
+    def encoded_logits(self, encoded: EncodedTexts) -> Tensor:
+        """The logits of texts that were tokenised by ``tokenizer_settings`` before."""
         unknown = self._unknown
         word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
         starts = np.cumsum(encoded.lengths) - encoded.lengths
-        logits = torch.empty(len(texts), len(self.labels))
+        logits = torch.empty(len(encoded.lengths), len(self.labels))
         with torch.inference_mode():
             for batch in self._batches(encoded.lengths):
                 ids, lengths = pad_reviews(
@@ -140,8 +148,8 @@ def predict_csv(
 ) -> tuple[int, int]:
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
-    Rows without a text keep their place, with empty cells. The target appears only when it is
-    whole.
+    Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
+    place, with empty cells. The target appears only when it is whole.
 
     Returns:
         How many rows were written, and how many of them had no text.
@@ -149,6 +157,7 @@ def predict_csv(
     Raises:
         InputError: the source cannot be read, or has a column ``label`` or ``score`` already.
     """
+    from sentiment.data.corpus import encode_chunks
     from sentiment.data.reviews import column_names, read_frames
     from sentiment.files import replaced_when_whole
 
@@ -158,17 +167,28 @@ def predict_csv(
             f"{source}: has a column {taken[0]!r} already, which would be overwritten; rename it"
         )
     rows = without_text = 0
+    frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
+    workers = os.cpu_count() or 1
     with replaced_when_whole(target) as temporary, temporary.open("w", newline="") as out:
-        for frame, _ in read_frames(source, csv_format, None, 2_000):
-            present = frame[csv_format.text_column].notna().to_numpy()
-            predictions = predictor(frame.loc[present, csv_format.text_column].tolist())
+        for chunk, encoded in encode_chunks(frames, predictor.tokenizer_settings, workers):
+            scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
+            frame, present = chunk.frame, chunk.present
             frame["label"] = frame["score"] = None
-            frame.loc[present, "label"] = [answer["label"] for answer in predictions]
-            frame.loc[present, "score"] = [f"{answer['score']:.6f}" for answer in predictions]
+            frame.loc[present, "label"] = [predictor.labels[index] for index in classes.tolist()]
+            frame.loc[present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
             frame.to_csv(out, header=rows == 0 and csv_format.header, index=False)
             rows += len(frame)
             without_text += int((~present).sum())
     return rows, without_text
+
+
+class _Rows:
+    """Some rows of a CSV file, those without a text among them."""
+
+    def __init__(self, frame: "pd.DataFrame", csv_format: "CsvFormat") -> None:
+        self.frame = frame
+        self.present = frame[csv_format.text_column].notna().to_numpy()
+        self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
 
 
 def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:

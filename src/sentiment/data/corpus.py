@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -139,9 +139,20 @@ def open_corpus(
     return corpus
 
 
+class HasTexts(Protocol):
+    """Anything that carries some texts, such as a ``ReviewChunk``."""
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts."""
+
+
+Chunk = TypeVar("Chunk", bound=HasTexts)
+
+
 def encode_chunks(
-    chunks: Iterable[ReviewChunk], settings: TokenizerSettings, num_workers: int
-) -> Iterator[tuple[ReviewChunk, EncodedTexts]]:
+    chunks: Iterable[Chunk], settings: TokenizerSettings, num_workers: int
+) -> Iterator[tuple[Chunk, EncodedTexts]]:
     """Tokenise chunks in order, in worker processes when there are enough of them to be worth it.
 
     Each chunk comes back with its tokens. At most a few chunks for each worker are held at a time.
@@ -159,7 +170,7 @@ def encode_chunks(
     parallel = Parallel(
         n_jobs=num_workers, return_as="generator", pre_dispatch=3 * num_workers, batch_size=1
     )
-    waiting: deque[ReviewChunk] = deque()
+    waiting: deque[Chunk] = deque()
 
     def jobs() -> Iterator[Any]:
         for chunk in itertools.chain(head, stream):
