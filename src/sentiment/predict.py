@@ -44,7 +44,7 @@ class Predictor:
         text_column: what the column with the texts was called in training.
         label_column: what the column with the labels was called in training.
         raw_labels: the labels as they stood in the training files, in the order of ``labels``.
-        tokenizer_settings: how texts fall into tokens.
+        tokenizer: splits texts into tokens.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class Predictor:
         self.raw_labels: list[str] = data["raw_labels"]
         self.text_column: str = data["text_column"]
         self.label_column: str = data["label_column"]
-        self.tokenizer_settings = TokenizerSettings(**data["tokenizer"])
-        self._tokenizer = Tokenizer(self.tokenizer_settings)
+        self.tokenizer = Tokenizer(TokenizerSettings(**data["tokenizer"]))
         self._ids = {word: index for index, word in enumerate(data["vocabulary"])}
         self._unknown = int(classifier.settings["unknown_index"] or 0)
         self._max_length: int | None = data["max_length"]
@@ -99,10 +98,10 @@ class Predictor:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
-        return self.encoded_logits(self._tokenizer.encode(texts))
+        return self.encoded_logits(self.tokenizer.encode(texts))
 
     def encoded_logits(self, encoded: EncodedTexts) -> Tensor:
-        """The logits of texts that were tokenised by ``tokenizer_settings`` before."""
+        """The logits of texts that were tokenised by ``tokenizer`` before."""
         unknown = self._unknown
         word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
         starts = np.cumsum(encoded.lengths) - encoded.lengths
@@ -170,7 +169,7 @@ def predict_csv(
     frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
     workers = os.cpu_count() or 1
     with replaced_when_whole(target) as temporary, temporary.open("w", newline="") as out:
-        for chunk, encoded in encode_chunks(frames, predictor.tokenizer_settings, workers):
+        for chunk, encoded in encode_chunks(frames, predictor.tokenizer.settings, workers):
             scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
             frame, present = chunk.frame, chunk.present
             frame["label"] = frame["score"] = None

@@ -1,0 +1,69 @@
+"""Prediction: one sentence, one process, one file."""
+
+import csv
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.corpus import cores, reviews
+from benchmarks.rows import Row, Scale, medians, process, seconds
+from sentiment.data.reviews import CsvFormat
+from sentiment.predict import Predictor, predict_csv
+
+SENTENCE = "This movie was fantastic! I really enjoyed it."
+
+
+def measure(scale: Scale) -> list[Row]:
+    """A bilstm of the default size, trained for one epoch on the sample."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        process(
+            "-m", "sentiment.train", "trainer.max_epochs=1", "logger=csv", f"hydra.run.dir={run}"
+        )
+        checkpoint = run / "checkpoints" / "best.ckpt"
+        return [*_one(checkpoint, scale), _file(checkpoint, Path(folder), scale)]
+
+
+def _one(checkpoint: Path, scale: Scale) -> list[Row]:
+    predictor = Predictor.load(checkpoint)
+    rounds = scale.pick(500, 100)
+    warm = 1000 * medians({"one": lambda: predictor(SENTENCE)}, rounds=rounds, warm=20)["one"]
+
+    times = medians(
+        {
+            "imports": lambda: process("-c", "import torch, spacy"),
+            "predict": lambda: process("-m", "sentiment.predict", str(checkpoint), SENTENCE),
+        },
+        rounds=scale.pick(7, 3),
+    )
+    return [
+        Row("one warm sentence, median", warm, "ms", "", "<= 2", "a slower median elsewhere"),
+        Row(
+            "a process that predicts one sentence", times["predict"] / times["imports"], "x",
+            f'python -c "import torch, spacy" takes {times["imports"]:.2f} s', "<= 1.3",
+            "a process that imports both and is slower than this ratio says",
+        ),
+    ]  # fmt: skip
+
+
+def _file(checkpoint: Path, folder: Path, scale: Scale) -> Row:
+    predictor = Predictor.load(checkpoint)
+    texts = reviews(scale, scale.pick(20_000, 6_000))
+    source = folder / "in.csv"
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([["review"], *([text] for text in texts)])
+    few = texts[:1_000]
+    tokens = sum(len(predictor.tokenizer.encode([text]).token_ids) for text in few) / len(few)
+    encoded = predictor.tokenizer.encode(few)
+    forward = tokens * len(few) / seconds(lambda: predictor.encoded_logits(encoded))
+    csv_format = CsvFormat(text_column="review", label_column=None)
+    start = time.perf_counter()
+    predict_csv(predictor, source, folder / "out.csv", csv_format)
+    rate = tokens * len(texts) / (time.perf_counter() - start)
+    return Row(
+        f"a CSV of {len(texts):,} reviews on {cores()} cores", rate / forward, "x",
+        f"the classifier alone, {torch.get_num_threads()} threads: {forward / 1e3:,.0f} k tokens/s",
+        ">= 1", "labels that differ from those of single texts",
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""What a measurement tells, and the ways of measuring that all of them share."""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: what was measured.
+        value: the figure; mostly how many times as fast as ``against``, both timed in one process.
+        unit: of the figure, such as ``x`` or ``GFLOP/s``.
+        against: what it is compared with, with its own figure.
+        goal: what it should be: ``">= 6"``, ``"<= 2"``, or nothing for a fact of the machine.
+        falsified: what would show that the figure is wrong.
+    """
+
+    name: str
+    value: float
+    unit: str
+    against: str = ""
+    goal: str = ""
+    falsified: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        if not self.goal:
+            return None
+        sign, number = self.goal.split()
+        return self.value >= float(number) if sign == ">=" else self.value <= float(number)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: everything, or a quick look."""
+
+    quick: bool
+    data: str | None  # a folder with imdb_train.csv.xz and imdb_unlabeled.csv.xz
+
+    def pick(self, full: Any, quick: Any) -> Any:
+        """One of two sizes."""
+        return quick if self.quick else full
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def medians(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1, once: Sequence[str] = ()
+) -> dict[str, float]:
+    """Median wall time of each call; they take turns, so that a slow moment meets them all.
+
+    Those named in ``once`` are too slow to repeat, and run a single time after the others.
+    """
+    for name, call in calls.items():
+        for _ in range(0 if name in once else warm):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            if name not in once:
+                times[name].append(seconds(call))
+    for name in once:
+        times[name].append(seconds(calls[name]))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process and one of its children have held at once."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
+
+
+def process(*arguments: str, cwd: str | None = None, **environment: str) -> float:
+    """Run Python with the arguments in a process of its own; give the most memory it held, in MB.
+
+    Raises:
+        RuntimeError: the process failed.
+    """
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=cwd, stdout=subprocess.DEVNULL, env={**os.environ, **environment},
+    )  # fmt: skip
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {child.returncode}")
+    return usage.ru_maxrss / 1024
+
+
+def matrix_product_gflops(dtype: torch.dtype, size: int = 2048) -> float:
+    """What this machine reaches in a square matrix product, in GFLOP/s."""
+    left, right = torch.randn(2, size, size).to(dtype).unbind(0)
+    took = medians({"product": lambda: left @ right}, rounds=9, warm=3)["product"]
+    return 2 * size**3 / took / 1e9

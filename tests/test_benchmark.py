@@ -1,0 +1,67 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import table
+from benchmarks.corpus import reviews
+from benchmarks.encoder import _flops
+from benchmarks.rows import Row, Scale, medians, process
+
+BENCHMARK = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+
+
+def test_a_row_knows_whether_its_goal_is_met() -> None:
+    assert Row("a", 6.0, "x", goal=">= 6").met is True
+    assert Row("a", 5.9, "x", goal=">= 6").met is False
+    assert Row("a", 0.3, "s", goal="<= 0.2").met is False
+    assert Row("a", 1.0, "GFLOP/s").met is None
+
+
+def test_the_table_marks_what_falls_short() -> None:
+    lines = table([Row("slow", 5.0, "x", "b", ">= 6", "c"), Row("limit", 1234.5, "GFLOP/s")])
+    assert "| slow | 5.00 x | >= 6 ✗ | b | c |" in lines
+    assert "| limit | 1,234 GFLOP/s |  |  |  |" in lines
+
+
+def test_calls_take_turns_and_slow_ones_run_once() -> None:
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    assert medians(calls, rounds=2, warm=1, once=("c",)).keys() == set("abc")
+    assert order == ["a", "b", "a", "b", "a", "b", "c"]
+
+
+def test_operations_are_six_for_each_weight() -> None:
+    # LSTM of 8 on 100 values, both directions: 2 * 4 * 8 * (100 + 8) weights.
+    assert _flops("lstm", 8, 1) == 6 * 2 * 4 * 8 * 108
+    assert _flops("rnn", 8, 2) == 6 * (2 * 8 * 108 + 2 * 8 * 24)
+
+
+def test_texts_of_the_sample_are_as_long_as_imdbs() -> None:
+    texts = reviews(Scale(quick=True, data=None), 400)
+    assert len(texts) == 400
+    mean = sum(len(text.split()) for text in texts) / 400
+    assert 150 < mean < 350
+
+
+def test_a_failed_process_is_told() -> None:
+    assert process("-c", "pass") > 1
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        process("-c", "raise SystemExit(3)")
+
+
+@pytest.mark.slow
+def test_a_quick_look_writes_a_table_and_json(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), "--quick", "--only", "vectors", "--json", str(out)],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "| reading 40,000 vectors of 100 |" in done.stdout
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["unit"] for row in rows] == ["x", "MB"]
+    assert rows[0]["value"] > 1
