@@ -51,6 +51,8 @@ def test_a_run_folder_holds_everything(trained: Path) -> None:
     assert results["test_reviews"] == 24
     assert results["train_reviews"] + results["val_reviews"] == 96
     assert results["labels"] == ["awful", "lovely"]
+    per_review = results["train_tokens_per_second"] / results["train_reviews_per_second"]
+    assert per_review == pytest.approx(12)  # tokens in each of these reviews
     rows = pd.read_csv(trained / "metrics.csv")
     assert rows["epoch"].tolist() == [0, 1]
     assert rows[["train/loss", "train/accuracy", "val/loss", "val/accuracy"]].notna().all(axis=None)

@@ -32,23 +32,37 @@ class EpochTable(Callback):
         self.run: dict[str, Any] = {}  # what each checkpoint tells of the run
         self.rows: list[dict[str, float]] = []
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
-        self.train_seconds = 0.0  # training alone
+        self.train_seconds = 0.0  # training alone, and what was trained on in that time
+        self.train_reviews = self.train_tokens = 0
         self._path = path
         self._print_lines = print_lines
-        self._epoch_started = 0.0
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._epoch_started = time.perf_counter()
+        self._reviews = self._tokens = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock (a training resumed within an epoch does not start that epoch)."""
-        self._epoch_started = time.perf_counter()
+        self._start_clock()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock anew."""
-        self._epoch_started = time.perf_counter()
+        self._start_clock()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count what was trained on."""
+        self._reviews += len(batch.lengths)
+        self._tokens += int(batch.lengths.sum())
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note how long this epoch's training took."""
+        """Note how long this epoch's training took, and for how much."""
         if not trainer.sanity_checking:
             self.train_seconds += time.perf_counter() - self._epoch_started
+            self.train_reviews += self._reviews
+            self.train_tokens += self._tokens
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
@@ -91,6 +105,8 @@ class EpochTable(Callback):
             "rows": self.rows,
             "fit_seconds": self.fit_seconds,
             "train_seconds": self.train_seconds,
+            "train_reviews": self.train_reviews,
+            "train_tokens": self.train_tokens,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -98,6 +114,8 @@ class EpochTable(Callback):
         self.rows = list(state_dict["rows"])
         self.fit_seconds = float(state_dict["fit_seconds"])
         self.train_seconds = float(state_dict["train_seconds"])
+        self.train_reviews = int(state_dict["train_reviews"])
+        self.train_tokens = int(state_dict["train_tokens"])
 
 
 class ProgressBar(TQDMProgressBar):

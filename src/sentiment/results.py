@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sentiment.callbacks import EpochTable
 from sentiment.data.datamodule import DataFacts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.figures import confusion_matrix, learning_curves
@@ -78,36 +79,25 @@ def data_results(facts: DataFacts) -> dict[str, Any]:
     }
 
 
-def fit_results(
-    rows: Sequence[Mapping[str, float]],
-    facts: DataFacts,
-    *,
-    fit_seconds: float,
-    train_seconds: float,
-    monitor: str,
-    mode: str,
-) -> dict[str, Any]:
+def fit_results(table: EpochTable, *, monitor: str, mode: str) -> dict[str, Any]:
     """What ``results.json`` says of the fit: figures of the best epoch, and speed.
 
     Args:
-        rows: one for each epoch, as ``metrics.csv`` has them.
-        facts: of the data.
-        fit_seconds: training, validation and checkpoints.
-        train_seconds: training alone, over which the rates are taken.
+        table: the rows of the epochs, and what they took; rates are those of training alone.
         monitor: the figure that tells the best epoch.
         mode: ``max`` or ``min`` of it.
     """
-    candidates = [row for row in rows if monitor in row]
+    candidates = [row for row in table.rows if monitor in row]
     choose = max if mode == "max" else min
     best = choose(candidates, key=lambda row: row[monitor]) if candidates else {}
-    epochs_per_second = len(rows) / train_seconds if train_seconds > 0 else 0.0
+    seconds = table.train_seconds or float("inf")
     return {
         **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
-        "epochs": len(rows),
+        "epochs": len(table.rows),
         "best_epoch": best.get("epoch"),
-        "fit_seconds": fit_seconds,
-        "train_reviews_per_second": facts.train_reviews * epochs_per_second,
-        "train_tokens_per_second": facts.train_tokens * epochs_per_second,
+        "fit_seconds": table.fit_seconds,
+        "train_reviews_per_second": table.train_reviews / seconds,
+        "train_tokens_per_second": table.train_tokens / seconds,
     }
 
 

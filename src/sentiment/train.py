@@ -93,14 +93,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
     results = {**test(trainer, module, datamodule), **data_results(facts), **run}
     best = cfg.callbacks.checkpoint or ModelCheckpointConfig()
-    results |= fit_results(
-        table.rows,
-        facts,
-        fit_seconds=table.fit_seconds,
-        train_seconds=table.train_seconds,
-        monitor=best.monitor or "val/accuracy",
-        mode=best.mode,
-    )
+    results |= fit_results(table, monitor=best.monitor or "val/accuracy", mode=best.mode)
     results |= {
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
         "precision": cfg.trainer.precision,

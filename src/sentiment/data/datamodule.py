@@ -43,7 +43,6 @@ class DataFacts:
         train_reviews: reviews that train.
         val_reviews: reviews that validate.
         test_reviews: reviews that test.
-        train_tokens: tokens of the training split as batches hold them, in one epoch.
         dropped_duplicates: reviews left out because their text stands elsewhere.
         dropped_missing: rows left out because the text or the label is missing.
     """
@@ -55,7 +54,6 @@ class DataFacts:
     train_reviews: int
     val_reviews: int
     test_reviews: int
-    train_tokens: int
     dropped_duplicates: int
     dropped_missing: int
 
@@ -234,7 +232,6 @@ class SentimentDataModule(LightningDataModule):
             train_reviews=len(splits.train),
             val_reviews=len(splits.val),
             test_reviews=len(splits.test),
-            train_tokens=int(self._reviews["train"].lengths.sum()),
             dropped_duplicates=splits.dropped_duplicates,
             dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         )
