@@ -35,7 +35,9 @@ def test_an_unknown_language_is_refused() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [1, 10**9])  # with pandas, and without
+def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    monkeypatch.setattr(tokenizer_module, "_MANY_TOKENS", many)
     monkeypatch.setattr(tokenizer_module, "_MAX_REMEMBERED_STRINGS", 600)  # forgets on the way
     tokenizer = Tokenizer(TokenizerSettings())
     draw = random.Random(0)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # spaCy remembers every string it has met; past this many a fresh vocabulary bounds the memory.
 _MAX_REMEMBERED_STRINGS = 1_000_000
 
+# From so many tokens on, importing pandas is worth its time.
+_MANY_TOKENS = 20_000
+
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
@@ -92,7 +95,7 @@ class Tokenizer:
         cleaned = [self.clean(text) for text in texts]
         hashes = [self._spacy(text).to_array([self._attribute]) for text in cleaned]
         flat = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
-        unique, token_ids = np.unique(flat, return_inverse=True)
+        unique, token_ids = _distinct(flat)
         strings = self._spacy.vocab.strings
         digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in cleaned]
         return EncodedTexts(
@@ -101,6 +104,18 @@ class Tokenizer:
             lengths=np.array([len(values) for values in hashes], np.int64),
             digests=np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2),
         )
+
+
+def _distinct(
+    values: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The distinct values, and the index of each value among them."""
+    if len(values) < _MANY_TOKENS:
+        return np.unique(values, return_inverse=True)
+    from pandas import factorize  # hashes where np.unique sorts; slow to import for one sentence
+
+    indices, distinct = factorize(values)
+    return distinct, indices
 
 
 def spacy_version() -> str:
