@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, overload
 
@@ -19,6 +20,7 @@ from sentiment.checkpoint import load_classifier
 from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
 from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
+from sentiment.environment import keep_freed_memory
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
 
@@ -169,7 +171,11 @@ def predict_csv(
     frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
     cores = os.cpu_count() or 1
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast
-    with replaced_when_whole(target) as temporary, temporary.open("w", newline="") as out:
+    with (
+        _one_thread_less(),  # for those processes and for reading and writing
+        replaced_when_whole(target) as temporary,
+        temporary.open("w", newline="") as out,
+    ):
         for chunk, encoded in encode_chunks(frames, predictor.tokenizer.settings, workers):
             scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
             frame, present = chunk.frame, chunk.present
@@ -180,6 +186,17 @@ def predict_csv(
             rows += len(frame)
             without_text += int((~present).sum())
     return rows, without_text
+
+
+@contextmanager
+def _one_thread_less() -> Iterator[None]:
+    """Leave a core to others: threads that wait for one another are slow where cores are short."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Rows:
@@ -267,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with refusing_bad_input():
         predictor = Predictor.load(parsed.checkpoint, parsed.device)
         if parsed.csv is not None:
+            keep_freed_memory()
             csv_format = csv_format_from(parsed, predictor.text_column, None)
             rows, without_text = predict_csv(predictor, parsed.csv, parsed.out, csv_format)
             told = f" ({without_text:,} without a text left empty)" if without_text else ""
