@@ -174,7 +174,7 @@ def predict_csv(
     with (
         _one_thread_less(),  # for those processes and for reading and writing
         replaced_when_whole(target) as temporary,
-        temporary.open("w", newline="") as out,
+        temporary.open("w", newline="", encoding="utf-8") as out,
     ):
         for chunk, encoded in encode_chunks(frames, predictor.tokenizer.settings, workers):
             scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
