@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
+from sentiment.checks import check_config
 from sentiment.errors import InputError
 from sentiment.train import build_trainer
 
@@ -18,8 +19,7 @@ Compose = Callable[..., DictConfig]
 def refusal(composed: Compose, overrides: Sequence[str]) -> str:
     with pytest.raises(InputError) as caught, config.refused_in_one_line():
         cfg = composed(*overrides)
-        config.check_keys(cfg)
-        config.check_values(cfg)
+        check_config(cfg)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -41,13 +41,25 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("experiment=imbd", "did you mean 'imdb'?"),
         ("data.csv='a", "command line"),
         ("data.csv=my file (1).csv", "needs quotes: \"key='value'\""),
-        ("loss.label_smoothing=1", "loss.label_smoothing=1.0: give 0 or more, below 1"),
+        ("loss.label_smoothing=1", "loss.label_smoothing=1.0: give a number from 0 to below 1"),
         ("callbacks.early_stopping.monitor=val/acc", "early_stopping.monitor=val/acc: no such"),
         ("scheduler=plateau scheduler.monitor=loss", "scheduler.monitor=loss: no such figure"),
+        ("scheduler=plateau scheduler.factor=2", "scheduler.factor=2.0: give a number between 0"),
+        ("scheduler.start_factor=0", "scheduler.start_factor=0.0: give a number above 0"),
+        ("scheduler.warmup=1.5", "scheduler.warmup=1.5: give a number from 0 to below 1"),
+        ("seed=-1", "seed=-1: give a number from 0"),
+        ("data.split_seed=-1", "data.split_seed=-1: give"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: give a number 1 or more"),
+        ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0: give a number 1"),
+        ("trainer.limit_val_batches=0", "limit_val_batches=0: give a number above 0"),
+        ("trainer.limit_train_batches=all", "limit_train_batches=all: give a number"),
+        ("trainer.check_val_every_n_epoch=99", "no epoch would be validated"),
+        ("trainer.precision=16-mixed", "add optimizer.fused=null"),
+        ("trainer.max_steps=3", "valid: accelerator"),
     ],
 )
 def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str) -> None:
-    overrides = override.split() if override.startswith("scheduler") else [override]
+    overrides = override.split() if override.startswith("scheduler=") else [override]
     assert told in refusal(composed, overrides)
 
 
@@ -107,7 +119,7 @@ def test_a_logger_that_cannot_start_is_refused(
 
 def test_no_two_runs_share_a_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(config.new_run_folder, [str(tmp_path)] * 24))
+        folders = list(pool.map(config.choose_run_folder, [str(tmp_path)] * 24, [None] * 24))
     assert len(set(folders)) == 24
     assert all(Path(folder).is_dir() for folder in folders)
 
@@ -123,3 +135,8 @@ def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert config.fast_precision("auto") == "bf16-mixed"
     assert config.fast_precision("cpu") == "32-true"
+
+
+def test_more_than_one_device_is_refused(composed: Compose, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="devices=2.*runs on one device; give trainer.devices=1"):
+        build_trainer(composed("trainer=cpu", "trainer.devices=2"), tmp_path, [])

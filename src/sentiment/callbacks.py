@@ -4,15 +4,16 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
+from sentiment.model.metrics import best_mode
 from sentiment.report.tables import write_csv
 
 log = logging.getLogger(__name__)
@@ -25,52 +26,67 @@ class EpochTable(Callback):
 
     Args:
         path: the CSV file.
+        settings: what has to be the same for the training to go on; every checkpoint holds it.
         print_lines: whether to print a line for each epoch (where no progress bar shows it).
     """
 
-    def __init__(self, path: Path, *, print_lines: bool) -> None:
+    def __init__(self, path: Path, *, settings: Mapping[str, Any], print_lines: bool) -> None:
         self.run: dict[str, Any] = {}  # what each checkpoint tells of the run
         self.rows: list[dict[str, float]] = []
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
         self.train_seconds = 0.0  # training alone, and what was trained on in that time
         self.train_reviews = self.train_tokens = 0
         self._path = path
+        self._settings = dict(settings)
         self._print_lines = print_lines
-        self._start_clock()
+        self._clock = time.perf_counter()
+        self._training = False  # whether the clock counts as training too
+        self._validated = False  # whether this epoch has figures of a validation
 
-    def _start_clock(self) -> None:
-        self._epoch_started = time.perf_counter()
-        self._reviews = self._tokens = 0
+    def _take_time(self) -> None:
+        """Count the time since the last call."""
+        now = time.perf_counter()
+        self.fit_seconds += now - self._clock
+        self.train_seconds += (now - self._clock) * self._training
+        self._clock = now
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock (a training resumed within an epoch does not start that epoch)."""
-        self._start_clock()
+        self._clock = time.perf_counter()
+        self._training = True
+        self._validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock anew."""
-        self._start_clock()
+        """Count what the last epoch's checkpoints took, then training."""
+        self._take_time()
+        self._training = True
+        self._validated = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count what was trained on."""
-        self._reviews += len(batch.lengths)
-        self._tokens += int(batch.lengths.sum())
+        self.train_reviews += len(batch.lengths)
+        self.train_tokens += int(batch.lengths.sum())
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note how long this epoch's training took, and for how much."""
-        if not trainer.sanity_checking:
-            self.train_seconds += time.perf_counter() - self._epoch_started
-            self.train_reviews += self._reviews
-            self.train_tokens += self._tokens
+        """Count the training up to here."""
+        self._take_time()
+        self._training = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch's figures are not those of an earlier one."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
-        self.fit_seconds += time.perf_counter() - self._epoch_started
+        self._take_time()
+        self._training = False
+        seen = ("train/", "val/") if self._validated else ("train/",)
         figures = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith(("train/", "val/"))
+            if name.startswith(seen)
         }
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": trainer.current_epoch, **dict(sorted(figures.items()))}
@@ -91,6 +107,10 @@ class EpochTable(Callback):
                 self.fit_seconds,
             )
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what the last checkpoints took."""
+        self._take_time()
+
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -98,9 +118,11 @@ class EpochTable(Callback):
         last = self.rows[-1] if self.rows else {}
         figures = {name: value for name, value in last.items() if name.startswith("val/")}
         checkpoint["run"] = {**self.run, **figures, "epochs": len(self.rows)}
+        checkpoint["settings"] = self._settings
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
+        """The rows and the time so far."""
+        self._take_time()
         return {
             "rows": self.rows,
             "fit_seconds": self.fit_seconds,
@@ -116,6 +138,47 @@ class EpochTable(Callback):
         self.train_seconds = float(state_dict["train_seconds"])
         self.train_reviews = int(state_dict["train_reviews"])
         self.train_tokens = int(state_dict["train_tokens"])
+
+
+class OneCheckpoint(ModelCheckpoint):
+    """Keeps one checkpoint, of the best epoch so far or of the last.
+
+    A run folder may be moved between a stop and going on: the best epoch stays known.
+
+    Args:
+        dirpath: the folder.
+        filename: without ``.ckpt``.
+        monitor: the figure whose best value is kept, or None for the last epoch's.
+    """
+
+    def __init__(self, dirpath: str, filename: str, monitor: str | None) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            mode=best_mode(monitor),
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, unless no validation has given the figure yet."""
+        if self.monitor is None or self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best epoch of the checkpoint, whose file lies in this folder now."""
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = self._moved(state[name])
+        state["best_k_models"] = {
+            self._moved(path): score for path, score in state["best_k_models"].items()
+        }
+        super().load_state_dict(state)
+
+    def _moved(self, path: str) -> str:
+        return str(Path(self.dirpath or "", Path(path).name)) if path else path
 
 
 class ProgressBar(TQDMProgressBar):

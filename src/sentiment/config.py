@@ -18,16 +18,13 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sentiment.errors import InputError
-from sentiment.schemas import SCHEMAS, TrainConfig
-
-# Figures of an epoch, by which checkpoints are chosen and trainings stopped.
-MONITORED = (
-    "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
-)  # fmt: skip
+from sentiment.model.metrics import best_mode
+from sentiment.resume import run_folder
+from sentiment.schemas import SCHEMAS
 
 
 def config_directory() -> Path:
@@ -66,8 +63,13 @@ def fast_precision(accelerator: str) -> str:
     return "32-true"
 
 
-def new_run_folder(parent: str) -> str:
-    """Make a folder named after date and time, which no other run gets, and return its path."""
+def choose_run_folder(parent: str, ckpt_path: str | None) -> str:
+    """The folder of the checkpoint to go on from, or else a new one, and its path.
+
+    A new folder is named after date and time, and no other run gets it.
+    """
+    if ckpt_path is not None and (home := run_folder(ckpt_path)) is not None:
+        return str(home)
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
@@ -86,38 +88,8 @@ def register() -> None:
         store.store(group=group, name=name, node=node)
     OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
-    OmegaConf.register_new_resolver("new_run_folder", new_run_folder, use_cache=True, replace=True)
-
-
-def check_keys(cfg: DictConfig) -> None:
-    """Refuse keys that ``+key=value`` added beside the known ones.
-
-    Raises:
-        InputError: with the valid names.
-    """
-    valid = [field.name for field in dataclasses.fields(TrainConfig)]
-    for key in cfg:
-        if key not in valid:
-            raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Refuse what would else be refused only in the first batch, or after the first epoch.
-
-    Raises:
-        InputError: with the valid values.
-    """
-    smoothing = cfg.loss.label_smoothing
-    if not 0 <= smoothing < 1:
-        raise InputError(f"config: loss.label_smoothing={smoothing}: give 0 or more, below 1")
-    nodes = {"scheduler": cfg.scheduler}
-    nodes |= {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
-    for key, node in nodes.items():
-        monitor = (node or {}).get("monitor")
-        if monitor is not None and monitor not in MONITORED:
-            raise InputError(
-                f"config: {key}.monitor={monitor}: no such figure; valid: {', '.join(MONITORED)}"
-            )
+    OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
 
 
 @contextmanager

@@ -79,17 +79,15 @@ def data_results(facts: DataFacts) -> dict[str, Any]:
     }
 
 
-def fit_results(table: EpochTable, *, monitor: str, mode: str) -> dict[str, Any]:
+def fit_results(table: EpochTable, best_epochs: int | None) -> dict[str, Any]:
     """What ``results.json`` says of the fit: figures of the best epoch, and speed.
 
     Args:
         table: the rows of the epochs, and what they took; rates are those of training alone.
-        monitor: the figure that tells the best epoch.
-        mode: ``max`` or ``min`` of it.
+        best_epochs: how many epochs the tested checkpoint had; None takes the last epoch.
     """
-    candidates = [row for row in table.rows if monitor in row]
-    choose = max if mode == "max" else min
-    best = choose(candidates, key=lambda row: row[monitor]) if candidates else {}
+    epochs = len(table.rows) if best_epochs is None else best_epochs
+    best = next((row for row in table.rows if row["epoch"] + 1 == epochs), {})
     seconds = table.train_seconds or float("inf")
     return {
         **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
@@ -106,13 +104,17 @@ def write_results(
     results: Mapping[str, Any],
     rows: Sequence[Mapping[str, float]],
     confusion: Tensor | None,
+    best: Path | None,
 ) -> None:
-    """Write the results and the pictures, print the final table and the next command."""
+    """Write the results and the pictures, print the final table and what ``best`` predicts with."""
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
     if confusion is not None:
         confusion_matrix(confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
     print_table(result_table(results))
-    command = ["python", "-m", "sentiment.predict", str(folder / "checkpoints" / "best.ckpt")]
+    if best is None:
+        log.info("Everything is in %s. No checkpoint was kept.", folder)
+        return
+    command = shlex.join(["python", "-m", "sentiment.predict", str(best)])
     log.info("Everything is in %s. Predict with:", folder)
-    log.info('  %s "This movie was fantastic! I really enjoyed it."', shlex.join(command))
+    log.info('  %s "This movie was fantastic! I really enjoyed it."', command)

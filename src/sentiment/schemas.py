@@ -243,13 +243,12 @@ class TrainerConfig:
 
     _target_: str = "lightning.Trainer"
     accelerator: str = "auto"
-    devices: Any = "auto"
+    devices: Any = 1
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
     max_epochs: int = 10
     min_epochs: int | None = None
-    max_steps: int = -1
     max_time: str | None = None
     gradient_clip_val: float | None = None
     gradient_clip_algorithm: str = "norm"
@@ -258,7 +257,6 @@ class TrainerConfig:
     limit_train_batches: Any = 1.0
     limit_val_batches: Any = 1.0
     limit_test_batches: Any = 1.0
-    overfit_batches: Any = 0.0
     num_sanity_val_steps: int = 0
     fast_dev_run: Any = False
     log_every_n_steps: int = 50
@@ -293,34 +291,30 @@ class EarlyStoppingConfig:
 
     _target_: str = "lightning.pytorch.callbacks.EarlyStopping"
     monitor: str = "val/accuracy"
-    mode: str = "max"
+    mode: str = "${best_mode:${.monitor}}"
     patience: int = 5
     min_delta: float = 0.0
+    strict: bool = False  # an epoch may end without a validation
     verbose: bool = False
 
 
 @dataclass
-class ModelCheckpointConfig:
-    """See ``lightning.pytorch.callbacks.ModelCheckpoint``."""
+class OneCheckpointConfig:
+    """See ``sentiment.callbacks.OneCheckpoint``."""
 
-    _target_: str = "lightning.pytorch.callbacks.ModelCheckpoint"
+    _target_: str = "sentiment.callbacks.OneCheckpoint"
     dirpath: str = "${hydra:runtime.output_dir}/checkpoints"
     filename: str = "best"
     monitor: str | None = "val/accuracy"
-    mode: str = "max"
-    save_top_k: int = 1
-    save_on_train_epoch_end: bool = True
-    enable_version_counter: bool = False
-    auto_insert_metric_name: bool = False
 
 
 @dataclass
 class CallbacksConfig:
-    """Lightning callbacks by name; null leaves one out."""
+    """Lightning callbacks by name; ``early_stopping: null`` trains all epochs."""
 
-    checkpoint: ModelCheckpointConfig = field(default_factory=ModelCheckpointConfig)
-    last: ModelCheckpointConfig = field(
-        default_factory=lambda: ModelCheckpointConfig(filename="last", monitor=None)
+    checkpoint: OneCheckpointConfig = field(default_factory=OneCheckpointConfig)
+    last: OneCheckpointConfig = field(
+        default_factory=lambda: OneCheckpointConfig(filename="last", monitor=None)
     )
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 

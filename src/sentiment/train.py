@@ -8,7 +8,7 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,20 +24,26 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 
 from sentiment import config
-from sentiment.callbacks import EpochTable, Interrupted, ProgressBar, StopWhenAsked
+from sentiment.callbacks import (
+    EpochTable,
+    Interrupted,
+    OneCheckpoint,
+    ProgressBar,
+    StopWhenAsked,
+)
 from sentiment.checkpoint import read_checkpoint
+from sentiment.checks import check_config
 from sentiment.data.datamodule import DataFacts, SentimentDataModule
 from sentiment.data.vectors import Embeddings, coverage
 from sentiment.environment import device_name, keep_freed_memory, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
-from sentiment.schemas import ModelCheckpointConfig
+from sentiment.resume import check_resumable, deciding_settings
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +70,16 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
-    config.check_keys(cfg)
-    config.check_values(cfg)
+    check_config(cfg)
+    settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if cfg.ckpt_path is not None:
-        read_checkpoint(cfg.ckpt_path)
+        check_resumable(cfg.ckpt_path, folder, settings)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # With deterministic algorithms torch would also fill all new memory before it is written to.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    table = EpochTable(folder / "metrics.csv", print_lines=not sys.stdout.isatty())
+    table = EpochTable(
+        folder / "metrics.csv", settings=settings, print_lines=not sys.stdout.isatty()
+    )
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
     trainer = build_trainer(cfg, folder, [table, stop])
     embeddings = instantiate(cfg.embeddings)
@@ -91,16 +99,16 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
     fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
-    results = {**test(trainer, module, datamodule), **data_results(facts), **run}
-    best = cfg.callbacks.checkpoint or ModelCheckpointConfig()
-    results |= fit_results(table, monitor=best.monitor or "val/accuracy", mode=best.mode)
+    best = best_checkpoint(trainer)
+    results = {**test(trainer, module, datamodule, best), **data_results(facts), **run}
+    results |= fit_results(table, None if best is None else read_checkpoint(best)["run"]["epochs"])
     results |= {
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
         "precision": cfg.trainer.precision,
         "device": device_name(trainer.strategy.root_device),
         "versions": versions(),
     }
-    write_results(folder, results, table.rows, module.confusion)
+    write_results(folder, results, table.rows, module.confusion, best)
     return results
 
 
@@ -183,6 +191,11 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
             reason = " ".join(str(error.__cause__).split())
             raise InputError(f"config: trainer: {reason} (trainer=cpu runs anywhere)") from error
         raise
+    if trainer.world_size > 1:
+        raise InputError(
+            f"config: trainer.devices={cfg.trainer.devices}, num_nodes={cfg.trainer.num_nodes}: a"
+            " training runs on one device; give trainer.devices=1"
+        )
     return trainer
 
 
@@ -195,38 +208,30 @@ def fit(
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
-    if ckpt_path is not None:
-        check_resumable(read_checkpoint(ckpt_path), module, datamodule)
+    if ckpt_path is not None:  # is it the same data?
+        datamodule.load_state_dict(read_checkpoint(ckpt_path)[type(datamodule).__qualname__])
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     if stop.asked is not None:
-        again = [f"hydra.run.dir={stop.checkpoint.parents[1]}", f"ckpt_path={stop.checkpoint}"]
-        command = shlex.join(["python", "-m", "sentiment.train", *_overrides(), *again])
+        again = [*_overrides(), f"ckpt_path={stop.checkpoint}"]
+        command = shlex.join(["python", "-m", "sentiment.train", *again])
         log.info("Stopped in epoch %d. Go on with:\n  %s", trainer.current_epoch + 1, command)
         raise Stopped(128 + stop.asked)
 
 
-def check_resumable(
-    checkpoint: Mapping[str, Any], module: SentimentModule, datamodule: SentimentDataModule
-) -> None:
-    """Raise InputError unless a checkpoint is of this data and this model."""
-    datamodule.load_state_dict(checkpoint[type(datamodule).__qualname__])
-    before = checkpoint["hyper_parameters"]["classifier"]
-    for name, value in module.classifier.settings.items():
-        if before.get(name) != value:
-            raise InputError(
-                f"ckpt_path: the checkpoint was trained with model.{name}={before.get(name)}, not"
-                f" {value}; resume with the same settings, or start anew"
-            )
+def best_checkpoint(trainer: Trainer) -> Path | None:
+    """The checkpoint of the best epoch, or None where none was written."""
+    callback = trainer.checkpoint_callback
+    path = Path(callback.best_model_path) if isinstance(callback, OneCheckpoint) else Path()
+    return path if path.is_file() else None
 
 
 def test(
-    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
+    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule, best: Path | None
 ) -> dict[str, float]:
-    """The figures of the best checkpoint (where one was written) on the test split."""
-    callback = trainer.checkpoint_callback
-    if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-        module.load_state_dict(read_checkpoint(callback.best_model_path)["state_dict"])
+    """The figures of the best checkpoint on the test split, or of the weights as they are."""
+    if best is not None:
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
     trainer.test(module, datamodule, verbose=False)
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {name: value for name, value in figures.items() if name.startswith("test/")}

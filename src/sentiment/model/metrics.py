@@ -5,6 +5,16 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
+# Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
+MONITORED = (
+    "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
+)  # fmt: skip
+
+
+def best_mode(monitor: str | None) -> str:
+    """Whether the best value of a figure is its ``min`` (of a loss) or its ``max``."""
+    return "min" if monitor is not None and monitor.endswith("/loss") else "max"
+
 
 def classification_metrics(num_classes: int, prefix: str) -> MetricCollection:
     """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``."""

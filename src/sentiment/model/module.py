@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import classification_metrics, confusion_counts, summarise_predictions
@@ -85,11 +86,16 @@ class SentimentModule(LightningModule):
             label_smoothing=label_smoothing,
         )
         num_classes = int(classifier.settings["num_classes"] or 0)
+        # Sums over the epoch so far; a checkpoint within an epoch holds them.
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.train_accuracy = MeanMetric(nan_strategy="disable")
+        self.train_loss.persistent(True)
+        self.train_accuracy.persistent(True)
         self.val_metrics = classification_metrics(num_classes, "val/")
         self.confusion: Tensor | None = None  # (classes, classes), known after a test
         self._test_logits: list[Tensor] = []
         self._test_labels: list[Tensor] = []
-        self._random_state: Tensor | None = None
+        self._random_states: dict[str, Any] | None = None
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
@@ -97,7 +103,9 @@ class SentimentModule(LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Freeze the embedding for as long as the settings say."""
+        """Begin the epoch's figures; freeze the embedding for as long as the settings say."""
+        self.train_loss.reset()
+        self.train_accuracy.reset()
         self._freeze()
 
     def _freeze(self) -> None:
@@ -110,8 +118,10 @@ class SentimentModule(LightningModule):
         loss: Tensor = self.training_loss(logits, batch.labels)
         accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
         size = len(batch.labels)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=size)
-        self.log("train/accuracy", accuracy, on_step=False, on_epoch=True, batch_size=size)
+        self.train_loss.update(loss.detach(), size)
+        self.train_accuracy.update(accuracy, size)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ReviewBatch, batch_idx: int) -> None:
@@ -180,16 +190,19 @@ class SentimentModule(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the generator's state, so that a resumed training goes on with the same numbers."""
-        checkpoint["random_state"] = torch.get_rng_state()
+        """Keep the generators' states, so that a resumed training draws the same numbers."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random_states"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the generator's state again when training starts."""
-        self._random_state = checkpoint.get("random_state")
+        """Take up the generators' states again when training starts."""
+        self._random_states = checkpoint["random_states"]
 
     def on_train_start(self) -> None:
         """Take up the state that a checkpoint left, in the middle of an epoch or not."""
         self._freeze()
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state)
-            self._random_state = None
+        if self._random_states is not None:
+            torch.set_rng_state(self._random_states["cpu"])
+            if len(self._random_states["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(self._random_states["cuda"])
+            self._random_states = None

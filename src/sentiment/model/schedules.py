@@ -9,6 +9,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
+from sentiment.model.metrics import best_mode
+
 
 def one_cycle(
     optimizer: Optimizer,
@@ -29,7 +31,7 @@ def one_cycle(
         total_steps=total_steps,
         pct_start=warmup,
         div_factor=1 / start_factor,
-        final_div_factor=start_factor / final_factor,
+        final_div_factor=start_factor / max(final_factor, 1e-12),
         cycle_momentum=False,
     )
     return {"scheduler": scheduler, "interval": "step"}
@@ -61,7 +63,20 @@ def plateau(
     patience: int = 1,
     monitor: str = "val/loss",
 ) -> dict[str, Any]:
-    """Multiply the rate by ``factor`` after more than ``patience`` epochs without a lower loss."""
-    del total_steps  # this schedule goes by epochs
-    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+    """Multiply the rate by ``factor`` after more than ``patience`` epochs without a better figure.
+
+    Args:
+        optimizer: whose rates are lowered.
+        total_steps: not used; this schedule goes by epochs.
+        factor: between 0 and 1.
+        patience: epochs without a better figure that are let pass.
+        monitor: the figure; a loss is better when lower, any other when higher.
+    """
+    del total_steps
+    scheduler = ReduceLROnPlateau(
+        optimizer,
+        mode="min" if best_mode(monitor) == "min" else "max",
+        factor=factor,
+        patience=patience,
+    )
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}

@@ -1,0 +1,85 @@
+"""What a composed config may hold beyond its types; the rest is refused before any work is done."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.errors import InputError
+from sentiment.model.metrics import MONITORED
+from sentiment.schemas import TrainConfig
+
+# Numbers that torch, NumPy and Lightning refuse late or not at all: what each may be.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "loss.label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "scheduler.warmup": (lambda value: 0 <= value < 1, "from 0 to below 1, a share of the steps"),
+    "scheduler.start_factor": (lambda value: 0 < value <= 1, "above 0, at most 1"),
+    "scheduler.final_factor": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "scheduler.factor": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "scheduler.patience": (lambda value: value >= 0, "0 or more"),
+    "callbacks.early_stopping.patience": (lambda value: value >= 0, "0 or more"),
+    "trainer.max_epochs": (lambda value: value >= 1, "1 or more"),
+    "trainer.accumulate_grad_batches": (lambda value: value >= 1, "1 or more"),
+    "trainer.check_val_every_n_epoch": (lambda value: value >= 1, "1 or more"),
+    "trainer.gradient_clip_val": (lambda value: value >= 0, "0 or more"),
+    "trainer.limit_train_batches": (lambda value: value > 0, "above 0"),
+    "trainer.limit_val_batches": (lambda value: value > 0, "above 0: validation tells the best"),
+    "trainer.limit_test_batches": (lambda value: value > 0, "above 0"),
+}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse what would else be refused in the first batch, after the first epoch, or never.
+
+    Raises:
+        InputError: with the key and what is valid.
+    """
+    _check_keys(cfg)
+    _check_ranges(cfg)
+    _check_monitors(cfg)
+    _check_together(cfg)
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """Refuse keys that ``+key=value`` added beside the known ones."""
+    valid = [field.name for field in dataclasses.fields(TrainConfig)]
+    for key in cfg:
+        if key not in valid:
+            raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
+
+
+def _check_ranges(cfg: DictConfig) -> None:
+    for key, (fits, told) in _RANGES.items():
+        value: Any = OmegaConf.select(cfg, key)
+        if value is not None and not (isinstance(value, int | float) and fits(value)):
+            raise InputError(f"config: {key}={value}: give a number {told}")
+
+
+def _check_monitors(cfg: DictConfig) -> None:
+    nodes = {"scheduler": cfg.scheduler}
+    nodes |= {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
+    for key, node in nodes.items():
+        monitor = (node or {}).get("monitor")
+        if monitor is not None and monitor not in MONITORED:
+            raise InputError(
+                f"config: {key}.monitor={monitor}: no such figure; valid: {', '.join(MONITORED)}"
+            )
+
+
+def _check_together(cfg: DictConfig) -> None:
+    """Refuse values that do not go with one another."""
+    trainer = cfg.trainer
+    if trainer.check_val_every_n_epoch > trainer.max_epochs:
+        raise InputError(
+            f"config: trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: above"
+            f" trainer.max_epochs={trainer.max_epochs}, so that no epoch would be validated"
+        )
+    scaled = trainer.precision in {"16-mixed", "16"}
+    if scaled and trainer.gradient_clip_val and cfg.optimizer.get("fused"):
+        raise InputError(
+            f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
+            " optimizer; add optimizer.fused=null"
+        )

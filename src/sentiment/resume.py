@@ -1,0 +1,106 @@
+"""Going on with a training from its checkpoint: in which folder, and with which settings.
+
+Knows plain settings and checkpoints, neither Hydra nor Lightning.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sentiment.checkpoint import read_checkpoint
+from sentiment.errors import InputError
+
+# What decides the weights that come out. Files may have moved: their content is compared instead.
+_DECIDING = ("seed", "data", "embeddings", "model", "loss", "optimizer", "scheduler")
+_DECIDING_OF_TRAINER = (
+    "max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
+    "check_val_every_n_epoch", "limit_train_batches",
+)  # fmt: skip
+_PLACES = {
+    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.splits_dir",
+    "data.cache_dir", "data.num_workers", "data.encoding", "data.compression", "data.separator",
+    "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
+}  # fmt: skip
+# These spread over all epochs; under the others a training may be prolonged.
+_WHOLE_SCHEDULES = ("one_cycle", "cosine")
+
+
+def run_folder(checkpoint: str | Path) -> Path | None:
+    """The run folder that a checkpoint lies in, or None where it lies in none."""
+    folder = Path(checkpoint).absolute().parent
+    return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
+
+
+def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed training must have in common with its beginning.
+
+    Args:
+        cfg: the config of a training, as plain types.
+
+    Returns:
+        Values by full key, such as ``optimizer.lr``.
+    """
+    chosen = {name: cfg[name] for name in _DECIDING}
+    chosen["trainer"] = {name: cfg["trainer"][name] for name in _DECIDING_OF_TRAINER}
+    chosen["callbacks"] = {
+        "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
+        "early_stopping": cfg["callbacks"]["early_stopping"],
+    }
+    settings = {key: value for key, value in _flat(chosen) if key not in _PLACES}
+    if str(settings.get("scheduler._target_")).rpartition(".")[2] not in _WHOLE_SCHEDULES:
+        del settings["trainer.max_epochs"]
+    return settings
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if name == "_partial_":
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations as their names, so that a checkpoint holds plain types."""
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on in another folder than the checkpoint's, or with other settings.
+
+    Args:
+        path: the checkpoint.
+        folder: the run folder.
+        settings: of ``deciding_settings``.
+
+    Raises:
+        InputError: what differs, and what to do; or as ``read_checkpoint``.
+    """
+    before = read_checkpoint(path).get("settings")
+    if before is None:
+        raise InputError(f"{path}: written by another version, which cannot be gone on with")
+    home = run_folder(path)
+    if home is None:
+        raise InputError(
+            f"ckpt_path={path}: a training goes on in its own run folder, where its best checkpoint"
+            " is too; give RUN/checkpoints/last.ckpt"
+        )
+    if home != folder.absolute():
+        raise InputError(
+            f"ckpt_path={path}: a training goes on in its own run folder; leave hydra.run.dir out,"
+            f" or set it to {home}"
+        )
+    for key in sorted(before.keys() | settings.keys()):
+        if before.get(key) != settings.get(key):
+            hint = (
+                " (its schedule spreads over all epochs; scheduler=none or plateau does not)"
+                if key == "trainer.max_epochs"
+                else ""
+            )
+            name = key.removesuffix("._target_")
+            raise InputError(
+                f"ckpt_path={path}: the training began with {name}={before.get(key)}, not"
+                f" {settings.get(key)}{hint}; go on with the same settings, or start anew"
+            )
