@@ -55,6 +55,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("trainer.limit_train_batches=all", "limit_train_batches=all: give a number"),
         ("trainer.check_val_every_n_epoch=99", "no epoch would be validated"),
         ("trainer.precision=16-mixed", "add optimizer.fused=null"),
+        ("callbacks.checkpoint=null", "callbacks.checkpoint: cannot be left out"),
         ("trainer.max_steps=3", "valid: accelerator"),
     ],
 )

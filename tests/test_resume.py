@@ -149,6 +149,12 @@ def test_the_lowest_loss_is_the_best(tmp_path: Path, composed: Compose) -> None:
     )
 
 
+def test_without_a_figure_to_watch_the_last_epoch_is_tested(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    results = run(tmp_path / "run", f"data.csv={reviews}", "callbacks.checkpoint.monitor=null")
+    assert results["best_epoch"] == 1
+
+
 def test_epochs_without_a_validation_have_no_figures_of_one(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     overrides = ["trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"]

@@ -262,6 +262,20 @@ def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
     assert "sweep.csv" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_multirun_with_a_failed_run_ends_with_code_2(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    done = run_train(
+        "-m", "optimizer.lr=1e-3,-1", *TINY, "trainer.max_epochs=1", f"data.csv={reviews}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: 1 of 2 runs failed (1)" in done.stdout
+    assert "Invalid learning rate" in done.stdout
+    (sweep,) = (tmp_path / "sweeps").iterdir()
+    assert pd.read_csv(sweep / "sweep.csv")["status"].tolist() == ["ok", "failed"]
+
+
 def run_train(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "sentiment.train", *overrides],

@@ -162,6 +162,11 @@ class OneCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
         )
 
+    @property
+    def state_key(self) -> str:
+        """What a checkpoint files this callback's state under."""
+        return f"{type(self).__name__}:{self.filename}"
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, unless no validation has given the figure yet."""
         if self.monitor is None or self.monitor in trainer.callback_metrics:

@@ -132,7 +132,9 @@ def _explain(error: BaseException) -> str:
             if isinstance(link, MissingMandatoryValue):
                 return f"config: {link.full_key} has no value; give {link.full_key}=VALUE"
             if link.full_key:
-                return f"config: {link.full_key}: {_first_line(link)}"
+                needed = "is not Optional" in str(link)
+                told = "cannot be left out (null)" if needed else _first_line(link)
+                return f"config: {link.full_key}: {told}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).partition("/")
         close = difflib.get_close_matches(option, error.options, n=1)

@@ -1,6 +1,7 @@
 """What Hydra does at the end of a multirun: one ranked table of all runs."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class RankRuns(Callback):
-    """Ranks the runs of a multirun by validation accuracy, prints them and writes ``sweep.csv``."""
+    """Ranks the runs of a multirun by validation accuracy, prints them and writes ``sweep.csv``.
+
+    The process ends with exit code 2 if any of the runs failed.
+    """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read each run's ``results.json``."""
@@ -31,3 +35,8 @@ class RankRuns(Callback):
         if has_seeds(rows):
             print_table(seeds_table(summarise_seeds(rows)))
         log.info("The table is in %s", folder / "sweep.csv")
+        failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
+        if failed:
+            told = ", ".join(failed[:9])
+            log.error("error: %d of %d runs failed (%s)", len(failed), len(rows), told)
+            sys.exit(2)
