@@ -1,0 +1,74 @@
+"""Imports point one way, and each library stays in the rooms that need it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sentiment
+
+PACKAGE = Path(sentiment.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+}
+# Who may import what, by the start of the imported name; all else is open to all.
+ALLOWED = {
+    "sentiment.data": {
+        "data", "train", "results", "evaluate", "predict", "cli", "schemas",
+    },
+    "sentiment.model": {
+        "model", "train", "results", "evaluate", "predict", "checkpoint", "checks", "config",
+        "callbacks",
+    },
+    "lightning": {"train", "callbacks", "data.datamodule", "model.module"},
+    "hydra": {"train", "config", "sweep"},
+    "omegaconf": {"train", "config", "sweep", "schemas", "checks"},
+    "torch": {
+        "train", "results", "config", "environment", "evaluate", "predict", "checkpoint",
+        "data.batching", "data.datamodule", "data.vectors", "data.vector_file", "model",
+    },
+    "sentiment.train": set(),
+    "sentiment.predict": {"evaluate", "__init__"},
+}  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_library_is_imported_only_where_it_belongs(name: str) -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if any(other == name or other.startswith(f"{name}.") for other in imported(path))
+    }
+    strangers = {
+        module
+        for module in users
+        if not any(module == room or module.startswith(f"{room}.") for room in ALLOWED[name])
+    }
+    assert not strangers
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    needs = {
+        module: {
+            name.removeprefix("sentiment.")
+            for name in imported(path)
+            if name.removeprefix("sentiment.") in MODULES and name.startswith("sentiment.")
+        }
+        for module, path in MODULES.items()
+    }
+    rest = dict(needs)
+    while free := [module for module, others in rest.items() if not others & rest.keys()]:
+        for module in free:
+            del rest[module]
+    assert not rest
