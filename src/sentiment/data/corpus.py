@@ -24,7 +24,7 @@ from sentiment.data.cache import content_digest, fingerprint
 from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, spacy_version
 from sentiment.errors import InputError
-from sentiment.files import folder_when_whole
+from sentiment.files import folder_when_whole, one_at_a_time
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ def open_corpus(
 ) -> Corpus:
     """The corpus of a CSV file: from the cache if it is there, else tokenised into it first.
 
+    Of several processes that ask at the same time one tokenises, and the others wait for it.
+
     Args:
         path: the CSV file.
         csv_format: how it is read.
@@ -122,13 +124,14 @@ def open_corpus(
     try:
         key["content"] = content_digest(path, cache)
         folder = cache / "corpora" / fingerprint(key)
-        if (corpus := _read_corpus(folder, path)) is not None:
-            return corpus
-        with folder_when_whole(folder) as temporary:
-            workers = os.cpu_count() or 1 if num_workers is None else num_workers
-            chunks = read_reviews(path, csv_format)
-            _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
         corpus = _read_corpus(folder, path)
+        if corpus is None:
+            with one_at_a_time(folder, f"tokenises {path}"):
+                corpus = _read_corpus(folder, path)  # another process may have written it
+                if corpus is None:
+                    workers = os.cpu_count() or 1 if num_workers is None else num_workers
+                    _make_corpus(folder, path, csv_format, tokenizer, workers, progress)
+                    corpus = _read_corpus(folder, path)
     except OSError as error:
         raise InputError(
             f"{error.filename}: the cache folder {cache} cannot be used ({error.strerror}); set"
@@ -191,6 +194,22 @@ def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     return _tokenizers[settings].encode(texts)
 
 
+def _make_corpus(
+    folder: Path,
+    path: Path,
+    csv_format: CsvFormat,
+    settings: TokenizerSettings,
+    num_workers: int,
+    progress: bool,
+) -> None:
+    """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    with folder_when_whole(folder) as temporary:
+        chunks = read_reviews(path, csv_format)
+        _write_corpus(chunks, settings, temporary, path, num_workers, progress)
+
+
 def _write_corpus(
     chunks: Iterable[ReviewChunk],
     settings: TokenizerSettings,
@@ -248,8 +267,5 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
         sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
-        whole = False
-    if not whole:
-        shutil.rmtree(folder, ignore_errors=True)
         return None
-    return corpus
+    return corpus if whole else None
