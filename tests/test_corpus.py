@@ -175,6 +175,49 @@ def test_the_cache_and_the_file_are_told_apart(
         opened(path, tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "{cache}: no space left in the cache"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "the cache folder {cache} cannot be used (Input",
+        ),
+        (OSError("6 requested and 2 written"), "the cache folder {cache} cannot be used (6 req"),
+    ],
+)
+def test_a_write_that_fails_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
+) -> None:
+    path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+        patch.setattr(Path, "write_text", refused)  # of the facts, after all arrays
+        opened(path, cache)
+    assert str(caught.value).startswith(told.format(cache=cache))
+    assert "SENTIMENT_CACHE" in str(caught.value)
+    assert kept(cache) == []
+    assert len(opened(path, cache)) == 30
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
+    really_open = Path.open
+
+    def on_full_disk(self: Path, *arguments: Any, **options: Any) -> Any:
+        place = Path("/dev/full") if self.name == "token_ids.bin" else self
+        return really_open(place, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    with pytest.raises(InputError, match="no space left in the cache folder"):
+        opened(path, cache)
+    assert kept(cache) == []
+
+
 # Opens a file's corpus on a sign from outside, slowly, and tells whether it tokenised and what.
 OPENING = """
 import json, logging, os, sys, time

@@ -4,6 +4,7 @@ Does not know the vocabulary: ids count the words of this file in the order they
 ``min_freq`` and ``max_size`` may change without tokenising again.
 """
 
+import errno
 import itertools
 import json
 import logging
@@ -12,6 +13,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -133,13 +135,20 @@ def open_corpus(
                     _make_corpus(folder, path, csv_format, tokenizer, workers, progress)
                     corpus = _read_corpus(folder, path)
     except OSError as error:
-        raise InputError(
-            f"{error.filename}: the cache folder {cache} cannot be used ({error.strerror}); set"
-            " data.cache_dir or the environment variable SENTIMENT_CACHE to one that can"
-        ) from error
+        raise InputError(_why_unusable(cache, error)) from error
     if corpus is None:
         raise InputError(f"{folder}: another process removed what was just written; start again")
     return corpus
+
+
+def _why_unusable(cache: Path, error: OSError) -> str:
+    """What a user reads where the cache folder fails."""
+    ways = "data.cache_dir or the environment variable SENTIMENT_CACHE"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{cache}: no space left in the cache folder; free some, or set {ways} to another"
+    place = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or error
+    return f"{place}the cache folder {cache} cannot be used ({reason}); set {ways} to one that can"
 
 
 class HasTexts(Protocol):
@@ -221,8 +230,6 @@ def _write_corpus(
     word_index: dict[str, int] = {}
     label_index: dict[str, int] = {}
     missing = end = 0
-    files = {name: (folder / f"{name}.bin").open("wb") for name in _ARRAYS}
-    np.zeros(1, np.int64).tofile(files["offsets"])
     bar = tqdm(
         desc=f"Tokenising {path.name}",
         total=100,
@@ -230,23 +237,23 @@ def _write_corpus(
         disable=not (progress and sys.stderr.isatty()),
         leave=False,
     )
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
+        # Not ndarray.tofile, which does not say why it fails.
+        files["offsets"].write(np.zeros(1, np.int64).data)
         for chunk, encoded in encode_chunks(chunks, settings, num_workers):
             ids = [word_index.setdefault(word, len(word_index)) for word in encoded.words]
             labels = [label_index.setdefault(label, len(label_index)) for label in chunk.labels]
-            np.array(ids, np.int32)[encoded.token_ids].tofile(files["token_ids"])
             offsets = end + np.cumsum(encoded.lengths)
-            offsets.tofile(files["offsets"])
             end = int(offsets[-1]) if len(offsets) else end
-            np.array(labels, np.int32).tofile(files["labels"])
-            encoded.digests.tofile(files["digests"])
-            np.array(chunk.rows, np.int64).tofile(files["rows"])
+            files["token_ids"].write(np.array(ids, np.int32)[encoded.token_ids].data)
+            files["offsets"].write(offsets.data)
+            files["labels"].write(np.array(labels, np.int32).data)
+            files["digests"].write(encoded.digests.data)
+            files["rows"].write(np.array(chunk.rows, np.int64).data)
             missing += chunk.missing
             bar.update(round(100 * chunk.progress) - bar.n)
-    finally:
-        bar.close()
-        for file in files.values():
-            file.close()
     facts = {"words": list(word_index), "label_names": list(label_index), "missing": missing}
     (folder / "facts.json").write_text(json.dumps(facts))
 
