@@ -218,6 +218,33 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert kept(cache) == []
 
 
+@pytest.mark.parametrize("change", ["written", "appended", "replaced", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
+    encode = Tokenizer.encode
+
+    def slow(self: Tokenizer, texts: list[str]) -> Any:
+        if change == "written":
+            path.write_bytes(path.read_bytes().replace(b"lovely", b"LOVELY"))
+        elif change == "appended":
+            path.write_bytes(path.read_bytes() + b"more,lovely\n")
+        elif change == "replaced":
+            shutil.copy(path, tmp_path / "new").replace(path)
+        else:
+            path.unlink()
+        return encode(self, texts)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
+        patch.setattr(Tokenizer, "encode", slow)
+        opened(path, cache)
+    assert str(caught.value) == f"{path}: the file changed while it was being read; start again"
+    assert kept(cache) == []
+    if change != "removed":
+        assert len(opened(path, cache)) == (31 if change == "appended" else 30)
+
+
 # Opens a file's corpus on a sign from outside, slowly, and tells whether it tokenised and what.
 OPENING = """
 import json, logging, os, sys, time

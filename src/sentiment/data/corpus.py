@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from sentiment.data.cache import content_digest, fingerprint
+from sentiment.data.cache import content_digest, file_state, fingerprint
 from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, spacy_version
 from sentiment.errors import InputError
@@ -111,7 +111,8 @@ def open_corpus(
         progress: whether a terminal shows a progress bar.
 
     Raises:
-        InputError: as ``read_reviews``; or the cache folder cannot be written.
+        InputError: as ``read_reviews``; the file changes while it is read; or the cache folder
+            cannot be used.
     """
     path = Path(path)
     if not (path.is_file() and os.access(path, os.R_OK)):
@@ -124,6 +125,7 @@ def open_corpus(
         "spacy": spacy_version(),
     }
     try:
+        state = file_state(path)
         key["content"] = content_digest(path, cache)
         folder = cache / "corpora" / fingerprint(key)
         corpus = _read_corpus(folder, path)
@@ -132,7 +134,7 @@ def open_corpus(
                 corpus = _read_corpus(folder, path)  # another process may have written it
                 if corpus is None:
                     workers = os.cpu_count() or 1 if num_workers is None else num_workers
-                    _make_corpus(folder, path, csv_format, tokenizer, workers, progress)
+                    _make_corpus(folder, path, state, csv_format, tokenizer, workers, progress)
                     corpus = _read_corpus(folder, path)
     except OSError as error:
         raise InputError(_why_unusable(cache, error)) from error
@@ -206,17 +208,23 @@ def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
 def _make_corpus(
     folder: Path,
     path: Path,
+    state: list[int],
     csv_format: CsvFormat,
     settings: TokenizerSettings,
     num_workers: int,
     progress: bool,
 ) -> None:
-    """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock."""
+    """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock.
+
+    ``state`` is that of the file before its content was hashed: the folder is named after the hash.
+    """
     if folder.exists():
         shutil.rmtree(folder)
     with folder_when_whole(folder) as temporary:
         chunks = read_reviews(path, csv_format)
         _write_corpus(chunks, settings, temporary, path, num_workers, progress)
+        if not path.exists() or file_state(path) != state:
+            raise InputError(f"{path}: the file changed while it was being read; start again")
 
 
 def _write_corpus(
