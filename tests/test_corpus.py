@@ -231,7 +231,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         elif change == "appended":
             path.write_bytes(path.read_bytes() + b"more,lovely\n")
         elif change == "replaced":
-            shutil.copy(path, tmp_path / "new").replace(path)
+            Path(shutil.copy(path, tmp_path / "new")).replace(path)
         else:
             path.unlink()
         return encode(self, texts)
@@ -243,6 +243,23 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert kept(cache) == []
     if change != "removed":
         assert len(opened(path, cache)) == (31 if change == "appended" else 30)
+
+
+def test_tokenising_takes_the_cores_that_this_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def encoded(chunks: Any, settings: TokenizerSettings, num_workers: int) -> Any:
+        taken.append(num_workers)
+        return iter(())
+
+    monkeypatch.setattr(corpus_module, "encode_chunks", encoded)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    opened(write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache", num_workers=None)
+    opened(write_reviews(tmp_path / "s.csv", 31), tmp_path / "cache", num_workers=7)
+    assert taken == [1, 7]
 
 
 # Opens a file's corpus on a sign from outside, slowly, and tells whether it tokenised and what.

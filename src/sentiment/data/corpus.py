@@ -107,7 +107,8 @@ def open_corpus(
         csv_format: how it is read.
         tokenizer: how its texts fall into tokens.
         cache: the folder that keeps tokenised files.
-        num_workers: processes that tokenise; None takes one for each core of this machine.
+        num_workers: processes that tokenise; None takes one for each core that this process may
+            use.
         progress: whether a terminal shows a progress bar.
 
     Raises:
@@ -133,8 +134,7 @@ def open_corpus(
             with one_at_a_time(folder, f"tokenises {path}"):
                 corpus = _read_corpus(folder, path)  # another process may have written it
                 if corpus is None:
-                    workers = os.cpu_count() or 1 if num_workers is None else num_workers
-                    _make_corpus(folder, path, state, csv_format, tokenizer, workers, progress)
+                    _make_corpus(folder, path, state, csv_format, tokenizer, num_workers, progress)
                     corpus = _read_corpus(folder, path)
     except OSError as error:
         raise InputError(_why_unusable(cache, error)) from error
@@ -211,13 +211,17 @@ def _make_corpus(
     state: list[int],
     csv_format: CsvFormat,
     settings: TokenizerSettings,
-    num_workers: int,
+    num_workers: int | None,
     progress: bool,
 ) -> None:
     """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock.
 
     ``state`` is that of the file before its content was hashed: the folder is named after the hash.
     """
+    if num_workers is None:
+        from joblib import cpu_count  # unlike os.cpu_count, it heeds affinity and cgroups
+
+        num_workers = cpu_count()
     if folder.exists():
         shutil.rmtree(folder)
     with folder_when_whole(folder) as temporary:
