@@ -67,6 +67,9 @@ def test_a_second_opening_tokenises_nothing(
     with monkeypatch.context() as patch, pytest.raises(TypeError):
         patch.setattr(corpus_module, "spacy_version", lambda: "0.0")
         opened(path, tmp_path / "cache")
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(corpus_module, "RULES_VERSION", 0)
+        opened(path, tmp_path / "cache")
     write_reviews(path, 31)
     with pytest.raises(TypeError):
         opened(path, tmp_path / "cache")

@@ -24,7 +24,13 @@ from tqdm import tqdm
 
 from sentiment.data.cache import content_digest, file_state, fingerprint
 from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
-from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, spacy_version
+from sentiment.data.tokenizer import (
+    RULES_VERSION,
+    EncodedTexts,
+    Tokenizer,
+    TokenizerSettings,
+    spacy_version,
+)
 from sentiment.errors import InputError
 from sentiment.files import folder_when_whole, one_at_a_time
 
@@ -123,6 +129,7 @@ def open_corpus(
         "csv": asdict(csv_format),
         "suffixes": path.suffixes,
         "tokenizer": tokenizer.as_dict(),
+        "rules": RULES_VERSION,
         "spacy": spacy_version(),
     }
     try:
