@@ -18,6 +18,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -66,9 +67,14 @@ def fast_precision(accelerator: str) -> str:
     return "32-true"
 
 
-def new_run_folder(parent: str) -> str:
-    """Make a folder named after date and time, which no other run gets, and return its path."""
+def new_run_folder(parent: str, mode: RunMode | None) -> str:
+    """Make a folder named after date and time, which no other run gets, and return its path.
+
+    Without a mode nothing runs, because ``--cfg`` only shows the config: then none is made.
+    """
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    if mode is None:
+        return str(Path(parent) / stem)
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
         try:
