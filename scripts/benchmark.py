@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.rows import Row, Scale
+from benchmarks.rows import Row, Scale, check_system
 from sentiment.environment import device_name, versions
 
 # Part: the module that measures it, and its function.
@@ -79,6 +79,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure every part and print the table."""
     parsed = parse_arguments()
+    check_system()
     scale = Scale(quick=parsed.quick, data=parsed.data)
     if parsed.in_process:
         rows = measured_here(parsed.in_process, scale)

@@ -1,10 +1,14 @@
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -120,9 +124,18 @@ def test_a_logger_that_cannot_start_is_refused(
 
 def test_no_two_runs_share_a_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(config.choose_run_folder, [str(tmp_path)] * 24, [None] * 24))
+        folders = list(pool.map(config.choose_run_folder, [str(tmp_path)] * 24, [RunMode.RUN] * 24))
     assert len(set(folders)) == 24
     assert all(Path(folder).is_dir() for folder in folders)
+
+
+def test_a_config_that_is_only_shown_makes_no_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sentiment.train", "--cfg", "hydra", "--resolve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    shown = yaml.safe_load(done.stdout)["hydra"]
+    assert Path(shown["run"]["dir"]).parent == Path("runs")
+    assert Path(shown["sweep"]["dir"]).parent == Path("sweeps")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from sentiment.files import folder_when_whole, replaced_when_whole
+from sentiment import files
+from sentiment.files import folder_when_whole, one_at_a_time, replaced_when_whole
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -51,3 +54,25 @@ def test_a_folder_is_not_put_over_a_file(tmp_path: Path) -> None:
         (temporary / "x").write_text("x")
     assert (tmp_path / "a").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_who_comes_second_waits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "new" / "a"
+
+    def second() -> bool:
+        with one_at_a_time(path, "makes a"):
+            return path.exists()
+
+    monkeypatch.setattr(files, "_PATIENCE", 0.01)
+    with caplog.at_level("INFO"), ThreadPoolExecutor(1) as pool:
+        with one_at_a_time(path, "makes a"):
+            waiting = pool.submit(second)
+            while "another process makes a; waiting" not in caplog.text:
+                time.sleep(0.01)
+            path.write_text("whole")
+        assert waiting.result(timeout=60)
+    caplog.clear()
+    assert second()
+    assert caplog.text == ""

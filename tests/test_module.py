@@ -41,6 +41,32 @@ def test_the_loss_is_cross_entropy_with_weights_and_smoothing() -> None:
         torch.testing.assert_close(module.training_step(data, 0), expected)
 
 
+def test_figures_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
+    module = small_module(optimizer=partial(torch.optim.SGD, lr=0.0))  # every batch sees the same
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(2, 12, (9, 7), generator=generator)
+    with torch.no_grad():
+        logits = module(ids, torch.full((9,), 7))
+    # The model is right on the first eight, and far off on the last, a batch by itself.
+    labels = torch.cat([logits[:8].argmax(1), logits[8:].argmin(1)])
+    batches = [
+        Batch(ids[part], torch.full((len(labels[part]),), 7), labels[part])
+        for part in (slice(0, 8), slice(8, 9))
+    ]
+    loader: Any = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, max_epochs=1, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, loader, loader)
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    expected = float(torch.nn.functional.cross_entropy(logits, labels))
+    assert figures["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert figures["val/loss"] == pytest.approx(expected, rel=1e-5)
+    assert figures["train/accuracy"] == pytest.approx(8 / 9)
+    assert figures["val/accuracy"] == pytest.approx(8 / 9)
+
+
 def test_the_embedding_has_a_rate_of_its_own() -> None:
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.5), embedding_lr_scale=0.1)
     optimizer = module.configure_optimizers()

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
@@ -115,7 +116,7 @@ def test_a_training_goes_on_in_its_own_folder(trained: Path, tmp_path: Path) -> 
     last = trained / "checkpoints" / "last.ckpt"
     settings = settings_of(*TINY, "optimizer.lr=2e-2", "data.batch_size=8")
     assert run_folder(last) == trained
-    assert choose_run_folder("runs", str(last)) == str(trained)
+    assert choose_run_folder("runs", RunMode.RUN, str(last)) == str(trained)
     with pytest.raises(InputError, match=rf"or set it to {trained}$"):
         check_resumable(last, tmp_path, settings)
     alone = shutil.copy(last, tmp_path / "last.ckpt")

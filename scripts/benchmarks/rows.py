@@ -1,7 +1,6 @@
 """What a measurement tells, and the ways of measuring that all of them share."""
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -81,8 +80,19 @@ def medians(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def check_system() -> None:
+    """Stop where the system does not tell how much memory a process held, as on Windows."""
+    if not hasattr(os, "wait4"):
+        raise SystemExit(
+            f"error: the benchmark measures memory by os.wait4, which {sys.platform} lacks; run it"
+            " on Linux, in WSL or on macOS"
+        )
+
+
 def peak_memory_mb() -> float:
     """The most memory that this process and one of its children have held at once."""
+    import resource  # not there on Windows, where this module is still imported by tests
+
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 

@@ -18,6 +18,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -63,14 +64,17 @@ def fast_precision(accelerator: str) -> str:
     return "32-true"
 
 
-def choose_run_folder(parent: str, ckpt_path: str | None) -> str:
+def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None = None) -> str:
     """The folder of the checkpoint to go on from, or else a new one, and its path.
 
-    A new folder is named after date and time, and no other run gets it.
+    A new folder is named after date and time, and no other run gets it. Without a mode nothing
+    runs, because ``--cfg`` only shows the config: then none is made.
     """
     if ckpt_path is not None and (home := run_folder(ckpt_path)) is not None:
         return str(home)
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    if mode is None:
+        return str(Path(parent) / stem)
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
         try:

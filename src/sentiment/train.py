@@ -156,6 +156,12 @@ def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
         return list(loss.class_weights)
     if loss.balanced:
         counts = np.array(facts.class_counts)
+        if not counts.all():
+            absent = facts.labels[counts.argmin()]
+            raise InputError(
+                f"loss.balanced: no training review has the label {absent!r}, so it has no weight;"
+                " add reviews of it, take it out of data.labels, or set loss.class_weights instead"
+            )
         return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
     return None
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,19 @@ def fingerprint(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def file_state(path: Path) -> list[int]:
+    """What tells that a file was touched: size, modification and change time, and inode."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
 def content_digest(path: Path, cache: Path) -> str:
     """SHA-256 of a file's content; remembered for as long as the file is untouched.
 
-    Untouched means: same path, size, modification and change time, and inode.
+    Untouched means: same path and ``file_state``. A cache that cannot be written to remembers
+    nothing new.
     """
-    status = path.stat()
-    state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    state = file_state(path)
     note = cache / "files" / f"{fingerprint({'path': path.resolve()})}.json"
     try:
         remembered = json.loads(note.read_text())
@@ -41,6 +48,6 @@ def content_digest(path: Path, cache: Path) -> str:
         pass
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with replaced_when_whole(note) as temporary:
+    with suppress(OSError), replaced_when_whole(note) as temporary:
         temporary.write_text(json.dumps({"path": str(path), "state": state, "sha256": digest}))
     return digest

@@ -4,6 +4,7 @@ Does not know the vocabulary: ids count the words of this file in the order they
 ``min_freq`` and ``max_size`` may change without tokenising again.
 """
 
+import errno
 import itertools
 import json
 import logging
@@ -12,6 +13,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -20,11 +22,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from sentiment.data.cache import content_digest, fingerprint
+from sentiment.data.cache import content_digest, file_state, fingerprint
 from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
-from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, spacy_version
+from sentiment.data.tokenizer import (
+    RULES_VERSION,
+    EncodedTexts,
+    Tokenizer,
+    TokenizerSettings,
+    spacy_version,
+)
 from sentiment.errors import InputError
-from sentiment.files import folder_when_whole
+from sentiment.files import folder_when_whole, one_at_a_time
 
 log = logging.getLogger(__name__)
 
@@ -98,16 +106,20 @@ def open_corpus(
 ) -> Corpus:
     """The corpus of a CSV file: from the cache if it is there, else tokenised into it first.
 
+    Of several processes that ask at the same time one tokenises, and the others wait for it.
+
     Args:
         path: the CSV file.
         csv_format: how it is read.
         tokenizer: how its texts fall into tokens.
         cache: the folder that keeps tokenised files.
-        num_workers: processes that tokenise; None takes one for each core of this machine.
+        num_workers: processes that tokenise; None takes one for each core that this process may
+            use.
         progress: whether a terminal shows a progress bar.
 
     Raises:
-        InputError: as ``read_reviews``; or the cache folder cannot be written.
+        InputError: as ``read_reviews``; the file changes while it is read; or the cache folder
+            cannot be used.
     """
     path = Path(path)
     if not (path.is_file() and os.access(path, os.R_OK)):
@@ -117,26 +129,35 @@ def open_corpus(
         "csv": asdict(csv_format),
         "suffixes": path.suffixes,
         "tokenizer": tokenizer.as_dict(),
+        "rules": RULES_VERSION,
         "spacy": spacy_version(),
     }
     try:
+        state = file_state(path)
         key["content"] = content_digest(path, cache)
         folder = cache / "corpora" / fingerprint(key)
-        if (corpus := _read_corpus(folder, path)) is not None:
-            return corpus
-        with folder_when_whole(folder) as temporary:
-            workers = os.cpu_count() or 1 if num_workers is None else num_workers
-            chunks = read_reviews(path, csv_format)
-            _write_corpus(chunks, tokenizer, temporary, path, workers, progress)
         corpus = _read_corpus(folder, path)
+        if corpus is None:
+            with one_at_a_time(folder, f"tokenises {path}"):
+                corpus = _read_corpus(folder, path)  # another process may have written it
+                if corpus is None:
+                    _make_corpus(folder, path, state, csv_format, tokenizer, num_workers, progress)
+                    corpus = _read_corpus(folder, path)
     except OSError as error:
-        raise InputError(
-            f"{error.filename}: the cache folder {cache} cannot be used ({error.strerror}); set"
-            " data.cache_dir or the environment variable SENTIMENT_CACHE to one that can"
-        ) from error
+        raise InputError(_why_unusable(cache, error)) from error
     if corpus is None:
         raise InputError(f"{folder}: another process removed what was just written; start again")
     return corpus
+
+
+def _why_unusable(cache: Path, error: OSError) -> str:
+    """What a user reads where the cache folder fails."""
+    ways = "data.cache_dir or the environment variable SENTIMENT_CACHE"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{cache}: no space left in the cache folder; free some, or set {ways} to another"
+    place = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or error
+    return f"{place}the cache folder {cache} cannot be used ({reason}); set {ways} to one that can"
 
 
 class HasTexts(Protocol):
@@ -191,6 +212,32 @@ def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     return _tokenizers[settings].encode(texts)
 
 
+def _make_corpus(
+    folder: Path,
+    path: Path,
+    state: list[int],
+    csv_format: CsvFormat,
+    settings: TokenizerSettings,
+    num_workers: int | None,
+    progress: bool,
+) -> None:
+    """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock.
+
+    ``state`` is that of the file before its content was hashed: the folder is named after the hash.
+    """
+    if num_workers is None:
+        from joblib import cpu_count  # unlike os.cpu_count, it heeds affinity and cgroups
+
+        num_workers = cpu_count()
+    if folder.exists():
+        shutil.rmtree(folder)
+    with folder_when_whole(folder) as temporary:
+        chunks = read_reviews(path, csv_format)
+        _write_corpus(chunks, settings, temporary, path, num_workers, progress)
+        if not path.exists() or file_state(path) != state:
+            raise InputError(f"{path}: the file changed while it was being read; start again")
+
+
 def _write_corpus(
     chunks: Iterable[ReviewChunk],
     settings: TokenizerSettings,
@@ -202,8 +249,6 @@ def _write_corpus(
     word_index: dict[str, int] = {}
     label_index: dict[str, int] = {}
     missing = end = 0
-    files = {name: (folder / f"{name}.bin").open("wb") for name in _ARRAYS}
-    np.zeros(1, np.int64).tofile(files["offsets"])
     bar = tqdm(
         desc=f"Tokenising {path.name}",
         total=100,
@@ -211,23 +256,23 @@ def _write_corpus(
         disable=not (progress and sys.stderr.isatty()),
         leave=False,
     )
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
+        # Not ndarray.tofile, which does not say why it fails.
+        files["offsets"].write(np.zeros(1, np.int64).data)
         for chunk, encoded in encode_chunks(chunks, settings, num_workers):
             ids = [word_index.setdefault(word, len(word_index)) for word in encoded.words]
             labels = [label_index.setdefault(label, len(label_index)) for label in chunk.labels]
-            np.array(ids, np.int32)[encoded.token_ids].tofile(files["token_ids"])
             offsets = end + np.cumsum(encoded.lengths)
-            offsets.tofile(files["offsets"])
             end = int(offsets[-1]) if len(offsets) else end
-            np.array(labels, np.int32).tofile(files["labels"])
-            encoded.digests.tofile(files["digests"])
-            np.array(chunk.rows, np.int64).tofile(files["rows"])
+            files["token_ids"].write(np.array(ids, np.int32)[encoded.token_ids].data)
+            files["offsets"].write(offsets.data)
+            files["labels"].write(np.array(labels, np.int32).data)
+            files["digests"].write(encoded.digests.data)
+            files["rows"].write(np.array(chunk.rows, np.int64).data)
             missing += chunk.missing
             bar.update(round(100 * chunk.progress) - bar.n)
-    finally:
-        bar.close()
-        for file in files.values():
-            file.close()
     facts = {"words": list(word_index), "label_names": list(label_index), "missing": missing}
     (folder / "facts.json").write_text(json.dumps(facts))
 
@@ -248,8 +293,5 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
         sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
-        whole = False
-    if not whole:
-        shutil.rmtree(folder, ignore_errors=True)
         return None
-    return corpus
+    return corpus if whole else None

@@ -1,7 +1,6 @@
 """The data side of a training: from CSV files to batches, as one Lightning DataModule."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from sentiment.data.splits import (
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,37 +125,18 @@ class SentimentDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if (csv is None) == (train_csv is None):
-            raise InputError(
-                f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
-                " split or a file for training"
-            )
-        if csv is not None and (val_csv is not None or test_csv is not None):
-            raise InputError(
-                "data.csv is split into training, validation and test; with data.val_csv or"
-                " data.test_csv, give data.train_csv instead"
-            )
-        if label_names is not None and len(set(label_names)) < len(label_names):
-            raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
-        if str(keep) not in KEEP:
-            raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
-        if batch_size is None and tokens_per_batch is None:
-            raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
-        for name, value in (
-            ("min_freq", min_freq),
-            ("max_size", max_size),
-            ("max_length", max_length),
-            ("batch_size", batch_size),
-            ("tokens_per_batch", tokens_per_batch),
-        ):
-            if value is not None and value < 1:
-                raise InputError(f"data.{name}={value}: must be 1 or more")
-        for name, share in (("test_size", test_size), ("val_size", val_size)):
-            if not 0 < share < 1:
-                raise InputError(
-                    f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
-                )
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
+        self._split = {"test_size": test_size, "val_size": val_size, "seed": split_seed}
+        _check_files(self._files)
+        _check_choices(keep=str(keep), label_names=label_names)
+        _check_sizes(
+            min_freq=min_freq,
+            max_size=max_size,
+            max_length=max_length,
+            batch_size=batch_size,
+            tokens_per_batch=tokens_per_batch,
+        )
+        _check_shares(test_size=test_size, val_size=val_size)
         self._csv_format = CsvFormat(
             text_column=text_column,
             label_column=label_column,
@@ -172,7 +150,6 @@ class SentimentDataModule(LightningDataModule):
         )
         self._labels = list(labels) if labels is not None else None
         self._label_names = list(label_names) if label_names is not None else None
-        self._split = {"test_size": test_size, "val_size": val_size, "seed": split_seed}
         self._splits_dir = splits_dir
         self._min_freq, self._max_size = min_freq, max_size
         self._max_length, self._keep = max_length, str(keep)
@@ -341,3 +318,40 @@ class SentimentDataModule(LightningDataModule):
             # that dropout uses, or a resumed training would see other masks.
             generator=torch.Generator(),
         )
+
+
+def _check_files(files: Mapping[str, str | None]) -> None:
+    csv, train_csv = files["csv"], files["train_csv"]
+    if (csv is None) == (train_csv is None):
+        raise InputError(
+            f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
+            " split or a file for training"
+        )
+    if csv is not None and (files["val_csv"] is not None or files["test_csv"] is not None):
+        raise InputError(
+            "data.csv is split into training, validation and test; with data.val_csv or"
+            " data.test_csv, give data.train_csv instead"
+        )
+
+
+def _check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:
+    if label_names is not None and len(set(label_names)) < len(label_names):
+        raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
+    if keep not in KEEP:
+        raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
+
+
+def _check_sizes(**sizes: int | None) -> None:
+    if sizes["batch_size"] is None and sizes["tokens_per_batch"] is None:
+        raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise InputError(f"data.{name}={value}: must be 1 or more")
+
+
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise InputError(
+                f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
+            )

@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 
 import pooch
 import requests
-from filelock import FileLock
 from tqdm import tqdm
 
 from sentiment.data.cache import cache_directory, content_digest
 from sentiment.errors import InputError
-from sentiment.files import replaced_when_whole
+from sentiment.files import one_at_a_time, replaced_when_whole
 
 logger = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)  # it prints past the program's logging
@@ -56,17 +55,12 @@ def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True
         if not _is_allowed(url):
             raise InputError(f"cannot fetch from {url!r}: only https:// URLs are allowed")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path):
+        with one_at_a_time(path, f"fetches {path}"):
             if not _is_there(path, sha256):
                 _from_mirrors(urls, sha256, path, progress)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     return path
-
-
-def _lock(path: Path) -> FileLock:
-    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def _is_allowed(url: str) -> bool:
@@ -271,7 +265,7 @@ def fetch_glove(
         urls = [f"{mirror.rstrip('/')}/{facts.zip_name}" for mirror in mirrors]
         zipped = folder / facts.zip_name
         fetch(urls, sha256=sha256 or facts.sha256, path=zipped, progress=progress)
-        with _lock(path):
+        with one_at_a_time(path, f"unpacks {path}"):
             if not path.is_file():
                 _unpack(zipped, path)
     return path

@@ -26,6 +26,9 @@ _MAX_REMEMBERED_STRINGS = 1_000_000
 # From so many tokens on, importing pandas is worth its time.
 _MANY_TOKENS = 20_000
 
+# Counts up when ``Tokenizer`` changes what it makes of a text: tokenised files are then made anew.
+RULES_VERSION = 1
+
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 # Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
@@ -14,6 +14,31 @@ MONITORED = (
 def best_mode(monitor: str | None) -> str:
     """Whether the best value of a figure is its ``min`` (of a loss) or its ``max``."""
     return "min" if monitor is not None and monitor.endswith("/loss") else "max"
+
+
+class ReviewMean(Metric):
+    """Mean over reviews of what batches of unequal size give, without waiting for the device.
+
+    Its sums are part of a module's state, so that a checkpoint within an epoch holds them.
+    torchmetrics' own ``MeanMetric`` waits for the device, or else forgets the weights.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
+
+    def update(self, mean: Tensor, reviews: int) -> None:
+        """Add the mean of a batch of so many reviews."""
+        self.total += mean * reviews
+        self.count += reviews
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.count
 
 
 def classification_metrics(num_classes: int, prefix: str) -> MetricCollection:

@@ -7,10 +7,14 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.metrics import classification_metrics, confusion_counts, summarise_predictions
+from sentiment.model.metrics import (
+    ReviewMean,
+    classification_metrics,
+    confusion_counts,
+    summarise_predictions,
+)
 
 OptimizerFactory = Callable[[Any], Optimizer]
 Schedule = Callable[[Optimizer, int], dict[str, Any]]
@@ -87,10 +91,7 @@ class SentimentModule(LightningModule):
         )
         num_classes = int(classifier.settings["num_classes"] or 0)
         # Sums over the epoch so far; a checkpoint within an epoch holds them.
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_accuracy = MeanMetric(nan_strategy="disable")
-        self.train_loss.persistent(True)
-        self.train_accuracy.persistent(True)
+        self.train_loss, self.train_accuracy = ReviewMean(), ReviewMean()
         self.val_metrics = classification_metrics(num_classes, "val/")
         self.confusion: Tensor | None = None  # (classes, classes), known after a test
         self._test_logits: list[Tensor] = []
