@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -154,3 +155,16 @@ def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_than_one_device_is_refused(composed: Compose, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="devices=2.*runs on one device; give trainer.devices=1"):
         build_trainer(composed("trainer=cpu", "trainer.devices=2"), tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(error: OSError, told: str) -> None:
+    with pytest.raises(InputError) as caught, config.refused_in_one_line():
+        raise error
+    assert str(caught.value) == told

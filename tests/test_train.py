@@ -21,7 +21,7 @@ from conftest import TINY, write_reviews
 from sentiment import Predictor
 from sentiment import train as train_module
 from sentiment.config import refused_in_one_line
-from sentiment.data.datamodule import DataFacts
+from sentiment.data.facts import DataFacts
 from sentiment.errors import InputError
 from sentiment.train import Stopped, class_weights, train
 

@@ -115,9 +115,10 @@ def refused_in_one_line() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(error)) from error
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:
             raise
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+        place = "" if error.filename is None else f"{error.filename}: "
+        raise InputError(f"{place}{error.strerror}") from error
 
 
 def _explain(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sentiment.callbacks import EpochTable
-from sentiment.data.datamodule import DataFacts
+from sentiment.data.facts import DataFacts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.figures import confusion_matrix, learning_curves
 from sentiment.report.tables import new_table, print_table, result_table, write_json

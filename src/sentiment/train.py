@@ -37,7 +37,8 @@ from sentiment.callbacks import (
 )
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
-from sentiment.data.datamodule import DataFacts, SentimentDataModule
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.facts import DataFacts
 from sentiment.data.vectors import Embeddings, coverage
 from sentiment.environment import device_name, keep_freed_memory, versions
 from sentiment.errors import InputError

@@ -1,12 +1,10 @@
 """The data side of a training: from CSV files to batches, as one Lightning DataModule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -14,6 +12,7 @@ from torch.utils.data import DataLoader
 from sentiment.data.batching import KEEP, Batch, BucketBatchSampler, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
+from sentiment.data.facts import DataFacts
 from sentiment.data.reviews import CsvFormat
 from sentiment.data.splits import (
     Split,
@@ -26,33 +25,6 @@ from sentiment.data.splits import (
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What was found in the data, for the model and the results.
-
-    Attributes:
-        vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
-        word_counts: (vocabulary,) how often the training split has each; 0 for the special two.
-        labels: names of the classes, by index.
-        class_counts: training reviews of each class.
-        train_reviews: reviews that train.
-        val_reviews: reviews that validate.
-        test_reviews: reviews that test.
-        dropped_duplicates: reviews left out because their text stands elsewhere.
-        dropped_missing: rows left out because the text or the label is missing.
-    """
-
-    vocabulary: list[str]
-    word_counts: npt.NDArray[np.int64]
-    labels: list[str]
-    class_counts: list[int]
-    train_reviews: int
-    val_reviews: int
-    test_reviews: int
-    dropped_duplicates: int
-    dropped_missing: int
 
 
 class SentimentDataModule(LightningDataModule):

@@ -1,0 +1,33 @@
+"""What the data tells the model and the results, as one small record."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What was found in the data, for the model and the results.
+
+    Attributes:
+        vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
+        word_counts: (vocabulary,) how often the training split has each; 0 for the special two.
+        labels: names of the classes, by index.
+        class_counts: training reviews of each class.
+        train_reviews: reviews that train.
+        val_reviews: reviews that validate.
+        test_reviews: reviews that test.
+        dropped_duplicates: reviews left out because their text stands elsewhere.
+        dropped_missing: rows left out because the text or the label is missing.
+    """
+
+    vocabulary: list[str]
+    word_counts: npt.NDArray[np.int64]
+    labels: list[str]
+    class_counts: list[int]
+    train_reviews: int
+    val_reviews: int
+    test_reviews: int
+    dropped_duplicates: int
+    dropped_missing: int
