@@ -1,6 +1,6 @@
 """Measure the project beside what its users would pick instead, and beside this machine's limits.
 
-    python scripts/benchmark.py [--quick] [--only PART ...] [--json OUT] [--data DIR]
+    python scripts/benchmark.py [--quick] [--only PART ...] [--json OUT] [--plot OUT] [--data DIR]
 
 Each part runs in a process of its own. Figures are mostly ratios of two things timed in turns in
 one process, because machines are noisy and differ. ``docs/performance.md`` holds a table of them.
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.growth_plot import draw_growth
 from benchmarks.rows import Row, Scale, check_system
 from sentiment.environment import device_name, versions
 
@@ -71,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
                         help=f"of {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows as JSON")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the table as Markdown")
+    parser.add_argument("--plot", type=Path, metavar="OUT", help="draw how cost grows, as PNG")
     parser.add_argument("--data", metavar="DIR", help="a folder with imdb_unlabeled.csv.xz")
     parser.add_argument("--in-process", choices=PARTS, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -94,6 +96,8 @@ def main() -> None:
     print(f"{machine}\n\n{table(rows)}")
     if parsed.markdown:
         parsed.markdown.write_text(f"{machine}\n\n{table(rows)}\n", encoding="utf-8")
+    if parsed.plot:
+        draw_growth(rows, parsed.plot)
     if parsed.json:
         content = {
             "machine": machine,

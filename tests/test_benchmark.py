@@ -1,4 +1,3 @@
-import importlib
 import json
 import math
 import os
@@ -10,11 +9,14 @@ import pytest
 
 import benchmark
 from benchmark import table
-from benchmarks import rows as rows_module
 from benchmarks.corpus import reviews
 from benchmarks.encoder import _flops
-from benchmarks.rows import Row, Scale, medians, process
+from benchmarks.growth_plot import draw_growth
+from benchmarks.rows import Row, Scale, medians, peak_memory, process
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc"
+)
 needs_wait4 = pytest.mark.skipif(not hasattr(os, "wait4"), reason="not on Windows")
 BENCHMARK = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 
@@ -53,12 +55,29 @@ def test_texts_of_the_sample_are_as_long_as_imdbs() -> None:
 
 
 def test_a_system_that_does_not_tell_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows: cannot be imported
-    monkeypatch.delattr(os, "wait4", raising=False)
-    importlib.reload(rows_module)
+    monkeypatch.setattr(Path, "exists", lambda self: False)
     monkeypatch.setattr(sys, "argv", ["benchmark.py"])
-    with pytest.raises(SystemExit, match="measures memory by os.wait4"):
+    with pytest.raises(SystemExit, match="reads memory from /proc"):
         benchmark.main()
+
+
+@needs_proc
+def test_memory_of_a_process_and_its_children_is_watched() -> None:
+    with peak_memory() as samples:
+        before = samples[0]
+        hold = "import time; held = b'x' * 300_000_000; time.sleep(1.5)"
+        subprocess.run([sys.executable, "-c", hold], check=True)
+    assert 280 < max(samples) - before < 400  # 300 million bytes, in MiB
+
+
+def test_growth_is_drawn(tmp_path: Path) -> None:
+    rows = [
+        Row("a", 1.0, "x", work={"series": series, "tokens": 1e6 * n, "seconds": n, "memory": 9})
+        for series in ("more reviews", "longer reviews")
+        for n in (1.0, 4.0)
+    ]
+    draw_growth([*rows, Row("b", 1.0, "x")], tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 
 @needs_wait4

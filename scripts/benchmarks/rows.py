@@ -4,9 +4,12 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ class Row:
         against: what it is compared with, with its own figure.
         goal: what it should be: ``">= 6"``, ``"<= 2"``, or nothing for a fact of the machine.
         falsified: what would show that the figure is wrong.
+        work: of a row that shows how cost grows: its series, and what was done and took.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Row:
     against: str = ""
     goal: str = ""
     falsified: str = ""
+    work: dict[str, Any] | None = None
 
     @property
     def met(self) -> bool | None:
@@ -81,20 +86,52 @@ def medians(
 
 
 def check_system() -> None:
-    """Stop where the system does not tell how much memory a process held, as on Windows."""
-    if not hasattr(os, "wait4"):
+    """Stop where the system does not tell how much memory processes hold."""
+    if not Path("/proc/self/smaps_rollup").exists():
         raise SystemExit(
-            f"error: the benchmark measures memory by os.wait4, which {sys.platform} lacks; run it"
-            " on Linux, in WSL or on macOS"
+            f"error: the benchmark reads memory from /proc, which {sys.platform} lacks; run it on"
+            " Linux or in WSL"
         )
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process and one of its children have held at once."""
-    import resource  # not there on Windows, where this module is still imported by tests
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Watch this process and all its descendants while the block runs.
 
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
+    Gives a list of samples, in MB, of which the largest is the peak. Memory that several processes
+    share counts once (Linux's proportional set size).
+    """
+    samples = [_tree_memory_mb()]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            samples.append(_tree_memory_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _tree_memory_mb() -> float:
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # a process that has just ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    total = 0
+    for process_id in parents:
+        ancestor = process_id
+        while ancestor not in (os.getpid(), 0):
+            ancestor = parents.get(ancestor, 0)
+        with suppress(OSError):
+            if ancestor:
+                rollup = Path(f"/proc/{process_id}/smaps_rollup").read_text()
+                total += int(rollup.partition("\nPss:")[2].split()[0])
+    return total / 1024
 
 
 def process(*arguments: str, cwd: str | None = None, **environment: str) -> float:
