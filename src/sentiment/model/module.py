@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.lazy_rows import LazyRows
 from sentiment.model.metrics import (
     ReviewMean,
     classification_metrics,
@@ -51,6 +52,8 @@ class SentimentModule(LightningModule):
         frozen: whether the embedding stays as it is.
         frozen_epochs: epochs in which it stays as it is before it is trained too.
         embedding_lr_scale: the embedding's learning rate as a share of the others'.
+        lazy_embedding: whether a step on a CPU touches only the words of its batch; see
+            ``LazyRows``. (On other devices finding them would cost more than it saves.)
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class SentimentModule(LightningModule):
         frozen: bool = False,
         frozen_epochs: int = 0,
         embedding_lr_scale: float = 1.0,
+        lazy_embedding: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(classifier, SentimentClassifier):
@@ -74,6 +78,8 @@ class SentimentModule(LightningModule):
         self._frozen = frozen
         self._frozen_epochs = frozen_epochs
         self._embedding_lr_scale = embedding_lr_scale
+        self._lazy_embedding = lazy_embedding
+        self._lazy_rows: LazyRows | None = None
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.save_hyperparameters(
             {
@@ -83,6 +89,7 @@ class SentimentModule(LightningModule):
                 "frozen": bool(frozen),
                 "frozen_epochs": int(frozen_epochs),
                 "embedding_lr_scale": float(embedding_lr_scale),
+                "lazy_embedding": bool(lazy_embedding),
             }
         )
         self.training_loss = nn.CrossEntropyLoss(
@@ -158,6 +165,9 @@ class SentimentModule(LightningModule):
         others = [weight for weight in self.parameters() if weight is not embedding]
         optimizer = self._optimizer([{"params": others}, {"params": [embedding]}])
         optimizer.param_groups[1]["lr"] *= self._embedding_lr_scale
+        if self._lazy_embedding and self.device.type == "cpu":
+            self.classifier.embedding.sparse = True  # of its gradient
+            self._lazy_rows = LazyRows(optimizer, embedding)
         if self._schedule is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -169,17 +179,20 @@ class SentimentModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, those of a fused optimizer too.
+        """Clip the gradients, those of a fused optimizer too, when all of them are complete.
 
         Lightning refuses to, because a fused optimizer unscales float16's gradients only in its
         step; where no gradient is scaled nothing speaks against it.
         """
+        if self._lazy_rows is not None:
+            self._lazy_rows.take()
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val and gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            nn.utils.clip_grad_value_(weights, gradient_clip_val)
         elif gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
