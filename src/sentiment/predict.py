@@ -5,7 +5,6 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from sentiment.checkpoint import load_classifier
 from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
 from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
-from sentiment.environment import keep_freed_memory
+from sentiment.environment import available_cores, keep_freed_memory
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
 
@@ -169,7 +168,7 @@ def predict_csv(
         )
     rows = without_text = 0
     frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast
     with (
         _one_thread_less(),  # for those processes and for reading and writing
