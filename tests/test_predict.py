@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ def test_lines_come_as_they_are_there() -> None:
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]
     with pytest.raises(InputError, match="line 2: byte 1"):
         list(lines_as_they_come(io.BytesIO(b"a\nb\xff\n")))
+
+
+class Dripping(io.BytesIO):
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(512)
+
+
+def test_a_long_line_is_read_in_time_that_grows_with_its_length() -> None:
+    start = time.process_time()
+    groups = lines_as_they_come(Dripping(b"a" * 10_000_000 + b"\nb"))
+    assert [len(line) for lines in groups for line in lines] == [10_000_000, 1]
+    assert time.process_time() - start < 3  # joined anew for each block, it takes a minute
 
 
 def test_a_line_is_answered_before_the_next_one_is_written(checkpoint: Path) -> None:

@@ -228,14 +228,18 @@ def lines_as_they_come(stream: IO[bytes]) -> Iterator[list[str]]:
     Raises:
         InputError: a line is no UTF-8.
     """
-    rest = b""
+    unfinished: list[bytes] = []  # pieces of a line, joined once it has ended
     number = 0
     while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
-        *whole, rest = (rest + block).split(b"\n")
-        yield [_decoded(line, number + index) for index, line in enumerate(whole)]
-        number += len(whole)
-    if rest:
-        yield [_decoded(rest, number)]
+        ended, newline, rest = block.rpartition(b"\n")
+        if newline:
+            whole = b"".join([*unfinished, ended]).split(b"\n")
+            yield [_decoded(line, number + index) for index, line in enumerate(whole)]
+            number += len(whole)
+            unfinished.clear()
+        unfinished.append(rest)
+    if line := b"".join(unfinished):
+        yield [_decoded(line, number)]
 
 
 def _decoded(line: bytes, index: int) -> str:
