@@ -137,6 +137,15 @@ def test_predicting_imports_neither_hydra_nor_lightning(checkpoint: Path) -> Non
     assert json.loads(done.stdout)["text"] == sentence
 
 
+def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), GOOD, "--device", "foo"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: device 'foo'")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["a.ckpt"], ["a.ckpt", "text", "--csv", "x"], ["a.ckpt", "--csv", "x"]]
 )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, first_words
 from sentiment.model.classifier import SentimentClassifier
 
 _DATA = "SentimentDataModule"  # Lightning files the data module's state under its class name
@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
     except Exception as error:  # foreign bytes make the reader of pickles fail in any way
         raise InputError(
-            f"{path}: cut off or not a checkpoint at all ({_reason(error)});"
+            f"{path}: cut off or not a checkpoint at all ({first_words(error)});"
             " copy it again, or use another checkpoint of the run"
         ) from error
     needed = {"state_dict", "hyper_parameters", _DATA}
@@ -73,11 +73,6 @@ class _Undrawn(TorchFunctionMode):
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def _reason(error: Exception) -> str:
-    """The first words of an error, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
 def load_classifier(path: str | Path) -> SavedClassifier:
@@ -98,7 +93,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         classifier.load_state_dict(weights, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path}: its weights do not fit its settings ({_reason(error)});"
+            f"{path}: its weights do not fit its settings ({first_words(error)});"
             " was it written by another version?"
         ) from error
     return SavedClassifier(classifier.eval(), checkpoint[_DATA], checkpoint.get("run", {}))

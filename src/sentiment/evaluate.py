@@ -29,7 +29,8 @@ def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[
     """Test a checkpoint on a file: the keys of ``results.json`` that a checkpoint can answer.
 
     Raises:
-        InputError: the checkpoint or the file is no good, or has labels that training had not.
+        InputError: the checkpoint, the file or the device is no good, or the file has labels that
+            training had not.
     """
     saved = load_classifier(checkpoint)
     predictor = Predictor(saved.classifier, saved.data, options.device)

@@ -19,7 +19,7 @@ from sentiment.checkpoint import load_classifier
 from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
 from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
-from sentiment.environment import available_cores, keep_freed_memory
+from sentiment.environment import available_cores, keep_freed_memory, require_device
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
 
@@ -52,6 +52,7 @@ class Predictor:
         self, classifier: SentimentClassifier, data: dict[str, Any], device: str = "cpu"
     ) -> None:
         """Put a classifier and the state of its data module to use; see ``load``."""
+        require_device(device)
         self.classifier = classifier.eval().to(device)
         self.labels: list[str] = data["labels"]
         self.raw_labels: list[str] = data["raw_labels"]
@@ -69,7 +70,8 @@ class Predictor:
         """Load a checkpoint of ``sentiment.train``; nothing else is needed.
 
         Raises:
-            InputError: the file is missing, damaged, no such checkpoint, or carries code.
+            InputError: the file is missing, damaged, no such checkpoint, or carries code; or the
+                device cannot be used.
         """
         saved = load_classifier(path)
         return cls(saved.classifier, saved.data, device)
