@@ -56,6 +56,36 @@ def test_only_strings_are_texts(predictor: Predictor) -> None:
         predictor([GOOD, float("nan")])  # type: ignore[list-item]
 
 
+def test_half_a_character_is_no_text(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match=r"text 2 holds '\\ud800', a lone surrogate"):
+        predictor([GOOD, "a \ud800 b"])
+
+
+def predict_in_ascii(checkpoint: Path, *texts: str | bytes) -> subprocess.CompletedProcess[bytes]:
+    """The command line in a locale that knows ASCII alone."""
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+    return subprocess.run(
+        [sys.executable, "-m", "sentiment.predict", str(checkpoint), *texts],
+        capture_output=True, check=False, input="thé\n".encode(),
+        env={**kept, "OMP_NUM_THREADS": "1", **ascii_alone},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("argument", "text"), [("café €", "café €"), ("-", "thé")])
+def test_json_is_utf_8_in_any_locale(checkpoint: Path, argument: str, text: str) -> None:
+    done = predict_in_ascii(checkpoint, argument.encode())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode())["text"] == text
+
+
+def test_an_argument_that_is_no_utf_8_is_refused(checkpoint: Path) -> None:
+    done = predict_in_ascii(checkpoint, GOOD, b"caf\xe9")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: text 2 of the command line is no UTF-8")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_lightning_loads_the_checkpoint_without_further_arguments(
     checkpoint: Path, predictor: Predictor
 ) -> None:

@@ -5,6 +5,7 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sentiment.checkpoint import load_classifier
-from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
+from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
 from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
 from sentiment.environment import available_cores, keep_freed_memory, require_device
@@ -90,6 +91,7 @@ class Predictor:
 
         Raises:
             TypeError: something is no string.
+            InputError: a text holds a lone surrogate.
         """
         if isinstance(texts, str):
             return self([texts])[0]
@@ -101,7 +103,16 @@ class Predictor:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
-        return self.encoded_logits(self.tokenizer.encode(texts))
+        try:
+            encoded = self.tokenizer.encode(texts)
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            number = next(number for number, text in enumerate(texts, 1) if half in text)
+            raise InputError(
+                f"text {number} holds {half!r}, a lone surrogate, which is half of a character;"
+                " decode the bytes it came from by their right encoding"
+            ) from error
+        return self.encoded_logits(encoded)
 
     def encoded_logits(self, encoded: EncodedTexts) -> Tensor:
         """The logits of texts that were tokenised by ``tokenizer`` before."""
@@ -254,6 +265,21 @@ def _decoded(line: bytes, index: int) -> str:
         ) from error
 
 
+def _decoded_argument(text: str, index: int) -> str:
+    """A text of the command line as UTF-8, where the locale could not read all of its bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps such bytes as lone surrogates
+        try:
+            return os.fsencode(text).decode()
+        except UnicodeError as error:
+            raise InputError(
+                f"text {index + 1} of the command line is no UTF-8; convert it first (iconv -f"
+                " latin-1 -t utf-8)"
+            ) from error
+    return text
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -286,6 +312,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: predictions on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
+    write_utf8()
     with refusing_bad_input():
         predictor = Predictor.load(parsed.checkpoint, parsed.device)
         if parsed.csv is not None:
@@ -297,7 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif parsed.text == ["-"]:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
         else:
-            predict_lines(predictor, [parsed.text], sys.stdout)
+            texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
+            predict_lines(predictor, [texts], sys.stdout)
 
 
 if __name__ == "__main__":
