@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from sentiment import Predictor
+from sentiment.data.reviews import CsvFormat, output_separator, read_frames
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
-from sentiment.predict import lines_as_they_come, main
+from sentiment.predict import lines_as_they_come, main, predict_csv
 
 GOOD = "the film number 1 was lovely , and so was act 1"
 BAD = "the film number 2 was awful , and so was act 2"
@@ -109,6 +111,71 @@ def test_csv_rows_get_a_label_and_a_score(checkpoint: Path, tmp_path: Path) -> N
         main([str(checkpoint), "--csv", str(target), "--out", str(source), "--text-column", "text"])
     assert stopped.value.code == 2
     assert len(pd.read_csv(source).columns) == 2
+
+
+AWKWARD = ["a\rb", "c\nd", "e\r\nf", '"g", h\ti', "NA", "null", "nan", "007", "1.50", " x ", "-0"]
+
+
+@pytest.mark.parametrize("names", [["", "text"], ["text", "text.1", "text.2"]])
+def test_every_cell_comes_out_as_it_went_in(
+    predictor: Predictor, tmp_path: Path, names: list[str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    cells = [[text] * len(names) for text in AWKWARD]
+    with source.open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([names, *cells])
+    assert predict_csv(predictor, source, target, CsvFormat(text_column="text")) == (11, 0)
+    with target.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == [*names, "label", "score"]
+    assert [row[:-2] for row in rows] == cells
+    out = pd.read_csv(target, dtype=str, keep_default_na=False)
+    assert out.iloc[:, :-2].to_numpy().tolist() == cells
+    assert {row[-2] for row in rows} <= {"lovely", "awful"}
+
+
+def test_repeated_names_stay_as_they_are(predictor: Predictor, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("a,text,a\n1,fine,2\n")
+    predict_csv(predictor, source, target, CsvFormat(text_column="text"))
+    assert target.read_text().startswith('"a","text","a","label","score"\n"1","fine","2",')
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "target", "expected"),
+    [
+        ("in.tsv", None, "out.tsv", "\t"),
+        ("in.tsv", None, "out.csv", ","),
+        ("in.tsv.gz", None, "out.txt", "\t"),
+        ("in.csv", None, "out.tsv", "\t"),
+        ("in.csv", ";", "out.csv", ";"),
+        ("in.csv", ";", "out.TSV", "\t"),
+        ("in.txt", ";", "out.dat", ";"),
+        ("in.txt", ";", "out.csv.gz", ","),
+    ],
+)
+def test_the_separator_is_the_source_s_unless_the_suffix_says_otherwise(
+    source: str, given: str | None, target: str, expected: str
+) -> None:
+    csv_format = CsvFormat(separator=given)
+    assert output_separator(Path(source), Path(target), csv_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [("", b'"id"\t'), (".gz", b"\x1f\x8b"), (".bz2", b"BZh"), (".xz", b"\xfd7z"), (".zip", b"PK")],
+)
+def test_the_target_is_packed_as_its_suffix_says(
+    predictor: Predictor, tmp_path: Path, suffix: str, start: bytes
+) -> None:
+    source, target = tmp_path / "in.tsv", tmp_path / f"out.tsv{suffix}"
+    source.write_text(f"id\treview\n1\t{GOOD}\n2\tthé\n")
+    predict_csv(predictor, source, target, CsvFormat(label_column=None))
+    assert target.read_bytes().startswith(start)
+    ((frame, _),) = read_frames(target, CsvFormat(), None, 10)
+    assert frame.columns.tolist() == ["id", "review", "label", "score"]
+    assert frame["review"].tolist() == [GOOD, "thé"]
+    assert sorted(tmp_path.iterdir()) == [source, target]
 
 
 def test_lines_come_as_they_are_there() -> None:

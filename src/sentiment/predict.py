@@ -4,6 +4,7 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -162,7 +163,8 @@ def predict_csv(
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
     Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
-    place, with empty cells. The target appears only when it is whole.
+    place, with empty cells. The target is UTF-8, has the separator and the compression that its
+    suffix says (else the source's separator and none), and appears only when it is whole.
 
     Returns:
         How many rows were written, and how many of them had no text.
@@ -171,32 +173,38 @@ def predict_csv(
         InputError: the source cannot be read, or has a column ``label`` or ``score`` already.
     """
     from sentiment.data.corpus import encode_chunks
-    from sentiment.data.reviews import column_names, read_frames
-    from sentiment.files import replaced_when_whole
+    from sentiment.data.reviews import column_names, created_csv, output_separator, read_frames
 
-    taken = [name for name in ("label", "score") if name in column_names(source, csv_format)]
-    if taken:
+    names = column_names(source, csv_format)
+    if taken := [name for name in ("label", "score") if name in names]:
         raise InputError(
             f"{source}: has a column {taken[0]!r} already, which would be overwritten; rename it"
         )
-    rows = without_text = 0
-    frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
+    # The names as they stand in the source: pandas changes empty and repeated ones.
+    header: list[str] | bool = [*names, "label", "score"] if csv_format.header else False
+    separator = output_separator(source, target, csv_format)
+    frames = read_frames(source, csv_format, None, 1_000)
+    chunks = (_Rows(frame, csv_format) for frame, _ in frames)
     cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast
+    rows = without_text = 0
     with (
         _one_thread_less(),  # for those processes and for reading and writing
-        replaced_when_whole(target) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as out,
+        created_csv(target) as out,
     ):
-        for chunk, encoded in encode_chunks(frames, predictor.tokenizer.settings, workers):
-            scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
-            frame, present = chunk.frame, chunk.present
-            frame["label"] = frame["score"] = None
-            frame.loc[present, "label"] = [predictor.labels[index] for index in classes.tolist()]
-            frame.loc[present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
-            frame.to_csv(out, header=rows == 0 and csv_format.header, index=False)
-            rows += len(frame)
-            without_text += int((~present).sum())
+        for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
+            chunk.add_predictions(predictor.encoded_logits(encoded).softmax(1), predictor.labels)
+            chunk.frame.to_csv(
+                out,
+                sep=separator,
+                header=header,
+                index=False,
+                quoting=csv.QUOTE_ALL,  # a lone carriage return would else break a row in two
+                lineterminator="\n",
+            )
+            header = False
+            rows += len(chunk.frame)
+            without_text += int((~chunk.present).sum())
     return rows, without_text
 
 
@@ -218,6 +226,13 @@ class _Rows:
         self.frame = frame
         self.present = frame[csv_format.text_column].notna().to_numpy()
         self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
+
+    def add_predictions(self, probabilities: Tensor, labels: list[str]) -> None:
+        """Add the columns ``label`` and ``score``; ``probabilities`` is (texts, classes)."""
+        scores, classes = probabilities.max(1)
+        self.frame["label"] = self.frame["score"] = None
+        self.frame.loc[self.present, "label"] = [labels[index] for index in classes.tolist()]
+        self.frame.loc[self.present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
 
 
 def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
@@ -297,7 +312,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
     parser.add_argument(
-        "--out", type=Path, metavar="OUT", help="where the CSV goes, with label and score added"
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="a CSV with label and score added, in UTF-8; .tsv, .gz, .bz2, .xz and .zip are heeded",
     )
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
