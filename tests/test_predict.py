@@ -178,6 +178,53 @@ def test_the_target_is_packed_as_its_suffix_says(
     assert sorted(tmp_path.iterdir()) == [source, target]
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("", "a folder; name a file in it"),
+        ("in.csv", "the file that is read"),
+        ("link.csv", "the file that is read"),
+        ("nowhere/out.csv", "there is no folder"),
+        ("in.csv/out.csv", "there is no folder"),
+        ("pipe", "a device or a pipe"),
+        ("out.csv.zst", "zstd cannot be written"),
+        ("a" * 250, "cannot be written (File name too long)"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_at_once(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    told: str,
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("review\na\n")
+    (tmp_path / "link.csv").symlink_to(source)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Predictor, "encoded_logits", None)  # nothing is predicted
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), "--csv", str(source), "--out", str(tmp_path / target)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / target}: {told}")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+    assert source.read_text() == "review\na\n"
+
+
+def test_a_folder_that_may_not_be_written_is_refused(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("review\na\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match="may not be written"):
+        predict_csv(predictor, source, tmp_path / "out.csv", CsvFormat())
+
+
 def test_lines_come_as_they_are_there() -> None:
     stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]

@@ -170,7 +170,8 @@ def predict_csv(
         How many rows were written, and how many of them had no text.
 
     Raises:
-        InputError: the source cannot be read, or has a column ``label`` or ``score`` already.
+        InputError: the source cannot be read, or has a column ``label`` or ``score`` already; or
+            the target cannot be written, or is the source.
     """
     from sentiment.data.corpus import encode_chunks
     from sentiment.data.reviews import column_names, created_csv, output_separator, read_frames
@@ -190,6 +191,7 @@ def predict_csv(
     rows = without_text = 0
     with (
         _one_thread_less(),  # for those processes and for reading and writing
+        _refusing_unwritable(source, target),
         created_csv(target) as out,
     ):
         for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
@@ -206,6 +208,31 @@ def predict_csv(
             rows += len(chunk.frame)
             without_text += int((~chunk.present).sum())
     return rows, without_text
+
+
+@contextmanager
+def _refusing_unwritable(source: Path, target: Path) -> Iterator[None]:
+    """Refuse a target that cannot be written: before anything is predicted, where that is known."""
+    folder = target.resolve().parent
+    try:
+        if target.is_dir():
+            raise InputError(f"{target}: a folder; name a file in it, such as {target / 'out.csv'}")
+        if target.exists() and target.samefile(source):
+            raise InputError(f"{target}: the file that is read; give another for the predictions")
+        if target.exists() and not target.is_file():
+            raise InputError(f"{target}: a device or a pipe; give a file, which may be new")
+        if not folder.is_dir():
+            raise InputError(f"{target}: there is no folder {folder}; make it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{target}: the folder {folder} may not be written; give another")
+        if target.suffix.lower() == ".zst":
+            raise InputError(f"{target}: zstd cannot be written; use .gz, .bz2, .xz or .zip")
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror or error}); give another file, or make"
+            " room for it"
+        ) from error
 
 
 @contextmanager
