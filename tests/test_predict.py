@@ -179,6 +179,32 @@ def test_the_target_is_packed_as_its_suffix_says(
 
 
 @pytest.mark.parametrize(
+    ("content", "header", "texts"),
+    [
+        ("review\na\n\nb\n", True, ["a", "", "b"]),
+        ("\n \nreview\n\na\n \n\n", True, ["", "a", " ", ""]),
+        ("\na\n\n", False, ["", "a", ""]),
+        ('review\r\n""\r\n\r\n"a\r\n\r\nb"', True, ["", "", "a\r\n\r\nb"]),
+        ("id,review\n1,a\n\n2,b\n\n", True, ["a", "b"]),
+    ],
+)
+def test_a_blank_line_of_a_single_column_keeps_its_place(
+    predictor: Predictor, tmp_path: Path, content: str, header: bool, texts: list[str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_bytes(content.encode("utf-16"))
+    csv_format = CsvFormat(
+        text_column="review" if header else "0", header=header, encoding="utf-16"
+    )
+    empty = texts.count("")
+    assert predict_csv(predictor, source, target, csv_format) == (len(texts), empty)
+    with target.open(newline="") as file:
+        rows = list(csv.reader(file))[header:]
+    assert [row[-3] for row in rows] == texts
+    assert [row[-2] == "" for row in rows] == [text == "" for text in texts]
+
+
+@pytest.mark.parametrize(
     ("target", "told"),
     [
         ("", "a folder; name a file in it"),

@@ -163,8 +163,9 @@ def predict_csv(
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
     Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
-    place, with empty cells. The target is UTF-8, has the separator and the compression that its
-    suffix says (else the source's separator and none), and appears only when it is whole.
+    place, with empty cells, and so does a blank line of a file with a single column. The target is
+    UTF-8, has the separator and the compression that its suffix says (else the source's separator
+    and none), and appears only when it is whole.
 
     Returns:
         How many rows were written, and how many of them had no text.
@@ -184,7 +185,7 @@ def predict_csv(
     # The names as they stand in the source: pandas changes empty and repeated ones.
     header: list[str] | bool = [*names, "label", "score"] if csv_format.header else False
     separator = output_separator(source, target, csv_format)
-    frames = read_frames(source, csv_format, None, 1_000)
+    frames = read_frames(source, csv_format, None, 1_000, blank_lines=True)
     chunks = (_Rows(frame, csv_format) for frame, _ in frames)
     cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast

@@ -9,6 +9,7 @@ import csv
 import difflib
 import gzip
 import io
+import itertools
 import lzma
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from sentiment.files import replaced_when_whole
 COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
 _SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_BLANK = " \t\r\n\ufeff"
 _MAX_MISSING = 0.1
 
 
@@ -124,10 +126,13 @@ def read_frames(
     csv_format: CsvFormat,
     columns: Sequence[str] | None,
     chunk_rows: int,
+    *,
+    blank_lines: bool = False,
 ) -> Iterator[tuple["pd.DataFrame", float]]:
     """Read a CSV file as tables of strings (NaN where a cell is empty) and the progress so far.
 
-    ``columns`` None gives all columns. Raises InputError as ``read_reviews`` does.
+    ``columns`` None gives all columns. ``blank_lines`` makes a row of each blank line below the
+    header of a file with a single column. Raises InputError as ``read_reviews`` does.
     """
     path = Path(path)
     check_columns(path, csv_format, columns or [csv_format.text_column])
@@ -141,6 +146,8 @@ def read_frames(
         "chunksize": chunk_rows,
         "skip_blank_lines": True,
     }
+    if blank_lines:
+        options |= _keeping_blank_lines(path, csv_format)
     with _told_in_one_line(path, csv_format), _open(path, csv_format) as (stream, raw):
         size = max(1, path.stat().st_size)
         # All columns are read, because pandas lets rows that are too long pass where it is told
@@ -156,6 +163,18 @@ def read_frames(
                 frame.columns = frame.columns.map(str)
                 chosen = frame if columns is None else frame[list(columns)]
                 yield chosen, min(1.0, raw.tell() / size)
+
+
+def _keeping_blank_lines(path: Path, csv_format: CsvFormat) -> dict[str, Any]:
+    """Options that make a row of each blank line below the header, if there is a single column."""
+    if len(column_names(path, csv_format)) > 1:
+        return {}
+    if not csv_format.header:
+        return {"skip_blank_lines": False, "names": ["0"]}  # a blank first line tells no number
+    with _told_in_one_line(path, csv_format), _open(path, csv_format) as (stream, _):
+        lines = io.TextIOWrapper(stream, csv_format.encoding)
+        before = sum(1 for _ in itertools.takewhile(lambda line: not line.strip(_BLANK), lines))
+    return {"skip_blank_lines": False, "skiprows": before}
 
 
 def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
