@@ -63,6 +63,48 @@ def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> N
     assert "do not fit" in refusal(path)
 
 
+MISSING = object()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("vocabulary", MISSING, "lacks 'vocabulary'"),
+        ("vocabulary", ["a", "b"], "'vocabulary' has 2 entries for vocabulary_size="),
+        ("vocabulary", "words", "'vocabulary' is of type str, not list"),
+        ("labels", ["awful", 1], "'labels' holds something that is no string"),
+        ("labels", ["awful"], "'labels' has 1 entries for num_classes=2"),
+        ("raw_labels", ["a", "b", "c"], "'raw_labels' has 3 entries for num_classes=2"),
+        ("tokenizer", {"language": 1}, "setting 'language'"),
+        ("tokenizer", {"stemmer": "porter"}, "setting 'stemmer'"),
+        ("max_length", "long", "'max_length' is of type str"),
+        ("max_length", 0, "'max_length' is 0"),
+        ("keep", "middle", "'keep' is 'middle', none of head, tail, both"),
+        ("text_column", None, "'text_column' is of type NoneType, not str"),
+    ],
+)
+def test_a_data_state_that_does_not_fit_is_refused(
+    trained: Path, tmp_path: Path, name: str, value: Any, told: str
+) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    data = checkpoint["SentimentDataModule"]
+    data[name] = value
+    if value is MISSING:
+        del data[name]
+    path = tmp_path / "x.ckpt"
+    torch.save(checkpoint, path)
+    assert told in refusal(path)
+
+
+@pytest.mark.parametrize("part", ["SentimentDataModule", "run", "state_dict", "hyper_parameters"])
+def test_a_part_of_another_type_is_refused(trained: Path, tmp_path: Path, part: str) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    path = tmp_path / "x.ckpt"
+    for value in ([1], {1: 2}, None):
+        torch.save({**checkpoint, part: value}, path)
+        refusal(path)
+
+
 def test_the_command_line_says_so_in_one_line(tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path / "nope.ckpt"), "text"])

@@ -30,3 +30,13 @@ def test_a_label_of_another_kind_is_refused(trained: Path, tmp_path: Path, capsy
         main([str(trained / "checkpoints" / "best.ckpt"), str(path), *options])
     assert stopped.value.code == 2
     assert "row 2: label 'grand'" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_refused(trained: Path, capsys: Any) -> None:
+    checkpoint, reviews = trained / "checkpoints" / "best.ckpt", trained / "splits" / "test.csv"
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), str(reviews), "--device", "foo"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: device 'foo'")
+    assert error.count("\n") == 1

@@ -1,8 +1,10 @@
+import csv
 import io
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 import torch
 
 from sentiment import Predictor
+from sentiment.data.reviews import CsvFormat, output_separator, read_frames
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
-from sentiment.predict import lines_as_they_come, main
+from sentiment.predict import lines_as_they_come, main, predict_csv
 
 GOOD = "the film number 1 was lovely , and so was act 1"
 BAD = "the film number 2 was awful , and so was act 2"
@@ -55,6 +58,36 @@ def test_only_strings_are_texts(predictor: Predictor) -> None:
         predictor([GOOD, float("nan")])  # type: ignore[list-item]
 
 
+def test_half_a_character_is_no_text(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match=r"text 2 holds '\\ud800', a lone surrogate"):
+        predictor([GOOD, "a \ud800 b"])
+
+
+def predict_in_ascii(checkpoint: Path, *texts: str | bytes) -> subprocess.CompletedProcess[bytes]:
+    """The command line in a locale that knows ASCII alone."""
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+    return subprocess.run(
+        [sys.executable, "-m", "sentiment.predict", str(checkpoint), *texts],
+        capture_output=True, check=False, input="thé\n".encode(),
+        env={**kept, "OMP_NUM_THREADS": "1", **ascii_alone},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("argument", "text"), [("café €", "café €"), ("-", "thé")])
+def test_json_is_utf_8_in_any_locale(checkpoint: Path, argument: str, text: str) -> None:
+    done = predict_in_ascii(checkpoint, argument.encode())
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode())["text"] == text
+
+
+def test_an_argument_that_is_no_utf_8_is_refused(checkpoint: Path) -> None:
+    done = predict_in_ascii(checkpoint, GOOD, b"caf\xe9")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: text 2 of the command line is no UTF-8")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_lightning_loads_the_checkpoint_without_further_arguments(
     checkpoint: Path, predictor: Predictor
 ) -> None:
@@ -80,11 +113,161 @@ def test_csv_rows_get_a_label_and_a_score(checkpoint: Path, tmp_path: Path) -> N
     assert len(pd.read_csv(source).columns) == 2
 
 
+AWKWARD = ["a\rb", "c\nd", "e\r\nf", '"g", h\ti', "NA", "null", "nan", "007", "1.50", " x ", "-0"]
+
+
+@pytest.mark.parametrize("names", [["", "text"], ["text", "text.1", "text.2"]])
+def test_every_cell_comes_out_as_it_went_in(
+    predictor: Predictor, tmp_path: Path, names: list[str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    cells = [[text] * len(names) for text in AWKWARD]
+    with source.open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([names, *cells])
+    assert predict_csv(predictor, source, target, CsvFormat(text_column="text")) == (11, 0)
+    with target.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == [*names, "label", "score"]
+    assert [row[:-2] for row in rows] == cells
+    out = pd.read_csv(target, dtype=str, keep_default_na=False)
+    assert out.iloc[:, :-2].to_numpy().tolist() == cells
+    assert {row[-2] for row in rows} <= {"lovely", "awful"}
+
+
+def test_repeated_names_stay_as_they_are(predictor: Predictor, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("a,text,a\n1,fine,2\n")
+    predict_csv(predictor, source, target, CsvFormat(text_column="text"))
+    assert target.read_text().startswith('"a","text","a","label","score"\n"1","fine","2",')
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "target", "expected"),
+    [
+        ("in.tsv", None, "out.tsv", "\t"),
+        ("in.tsv", None, "out.csv", ","),
+        ("in.tsv.gz", None, "out.txt", "\t"),
+        ("in.csv", None, "out.tsv", "\t"),
+        ("in.csv", ";", "out.csv", ";"),
+        ("in.csv", ";", "out.TSV", "\t"),
+        ("in.txt", ";", "out.dat", ";"),
+        ("in.txt", ";", "out.csv.gz", ","),
+    ],
+)
+def test_the_separator_is_the_source_s_unless_the_suffix_says_otherwise(
+    source: str, given: str | None, target: str, expected: str
+) -> None:
+    csv_format = CsvFormat(separator=given)
+    assert output_separator(Path(source), Path(target), csv_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [("", b'"id"\t'), (".gz", b"\x1f\x8b"), (".bz2", b"BZh"), (".xz", b"\xfd7z"), (".zip", b"PK")],
+)
+def test_the_target_is_packed_as_its_suffix_says(
+    predictor: Predictor, tmp_path: Path, suffix: str, start: bytes
+) -> None:
+    source, target = tmp_path / "in.tsv", tmp_path / f"out.tsv{suffix}"
+    source.write_text(f"id\treview\n1\t{GOOD}\n2\tthé\n")
+    predict_csv(predictor, source, target, CsvFormat(label_column=None))
+    assert target.read_bytes().startswith(start)
+    ((frame, _),) = read_frames(target, CsvFormat(), None, 10)
+    assert frame.columns.tolist() == ["id", "review", "label", "score"]
+    assert frame["review"].tolist() == [GOOD, "thé"]
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "texts"),
+    [
+        ("review\na\n\nb\n", True, ["a", "", "b"]),
+        ("\n \nreview\n\na\n \n\n", True, ["", "a", " ", ""]),
+        ("\na\n\n", False, ["", "a", ""]),
+        ('review\r\n""\r\n\r\n"a\r\n\r\nb"', True, ["", "", "a\r\n\r\nb"]),
+        ("id,review\n1,a\n\n2,b\n\n", True, ["a", "b"]),
+    ],
+)
+def test_a_blank_line_of_a_single_column_keeps_its_place(
+    predictor: Predictor, tmp_path: Path, content: str, header: bool, texts: list[str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_bytes(content.encode("utf-16"))
+    csv_format = CsvFormat(
+        text_column="review" if header else "0", header=header, encoding="utf-16"
+    )
+    empty = texts.count("")
+    assert predict_csv(predictor, source, target, csv_format) == (len(texts), empty)
+    with target.open(newline="") as file:
+        rows = list(csv.reader(file))[header:]
+    assert [row[-3] for row in rows] == texts
+    assert [row[-2] == "" for row in rows] == [text == "" for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("", "a folder; name a file in it"),
+        ("in.csv", "the file that is read"),
+        ("link.csv", "the file that is read"),
+        ("nowhere/out.csv", "there is no folder"),
+        ("in.csv/out.csv", "there is no folder"),
+        ("pipe", "a device or a pipe"),
+        ("out.csv.zst", "zstd cannot be written"),
+        ("a" * 250, "cannot be written (File name too long)"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_at_once(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    told: str,
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("review\na\n")
+    (tmp_path / "link.csv").symlink_to(source)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Predictor, "encoded_logits", None)  # nothing is predicted
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), "--csv", str(source), "--out", str(tmp_path / target)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / target}: {told}")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+    assert source.read_text() == "review\na\n"
+
+
+def test_a_folder_that_may_not_be_written_is_refused(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("review\na\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match="may not be written"):
+        predict_csv(predictor, source, tmp_path / "out.csv", CsvFormat())
+
+
 def test_lines_come_as_they_are_there() -> None:
     stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]
     with pytest.raises(InputError, match="line 2: byte 1"):
         list(lines_as_they_come(io.BytesIO(b"a\nb\xff\n")))
+
+
+class Dripping(io.BytesIO):
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(512)
+
+
+def test_a_long_line_is_read_in_time_that_grows_with_its_length() -> None:
+    start = time.process_time()
+    groups = lines_as_they_come(Dripping(b"a" * 10_000_000 + b"\nb"))
+    assert [len(line) for lines in groups for line in lines] == [10_000_000, 1]
+    assert time.process_time() - start < 3  # joined anew for each block, it takes a minute
 
 
 def test_a_line_is_answered_before_the_next_one_is_written(checkpoint: Path) -> None:
@@ -122,6 +305,15 @@ def test_predicting_imports_neither_hydra_nor_lightning(checkpoint: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == sentence
+
+
+def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), GOOD, "--device", "foo"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: device 'foo'")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

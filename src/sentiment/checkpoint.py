@@ -1,18 +1,36 @@
-"""What a checkpoint holds, and reading one that may come from anywhere. Knows torch alone."""
+"""What a checkpoint holds, and reading one that may come from anywhere."""
 
 import pickle
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from sentiment.errors import InputError
+from sentiment.data.batching import KEEP
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.errors import InputError, first_words
 from sentiment.model.classifier import SentimentClassifier
 
 _DATA = "SentimentDataModule"  # Lightning files the data module's state under its class name
 _PREFIX = "classifier."
+_KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
+    "vocabulary": (list,),
+    "labels": (list,),
+    "raw_labels": (list,),
+    "tokenizer": (dict,),
+    "max_length": (int, type(None)),
+    "keep": (str,),
+    "text_column": (str,),
+    "label_column": (str,),
+    "train_reviews": (int,),
+    "val_reviews": (int,),
+    "dropped_duplicates": (int,),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
     except Exception as error:  # foreign bytes make the reader of pickles fail in any way
         raise InputError(
-            f"{path}: cut off or not a checkpoint at all ({_reason(error)});"
+            f"{path}: cut off or not a checkpoint at all ({first_words(error)});"
             " copy it again, or use another checkpoint of the run"
         ) from error
     needed = {"state_dict", "hyper_parameters", _DATA}
@@ -75,11 +93,6 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _reason(error: Exception) -> str:
-    """The first words of an error, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-
-
 def load_classifier(path: str | Path) -> SavedClassifier:
     """Rebuild a trained classifier from its checkpoint alone.
 
@@ -87,18 +100,62 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         InputError: as ``read_checkpoint``, or its parts do not fit together.
     """
     checkpoint = read_checkpoint(path)
-    weights = {
-        name.removeprefix(_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
+    data, run = checkpoint[_DATA], checkpoint.get("run", {})
     try:
+        weights = {
+            name.removeprefix(_PREFIX): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(_PREFIX)
+        }
         with torch.device("meta"), _Undrawn():  # no time is spent on first weights
             classifier = SentimentClassifier(**checkpoint["hyper_parameters"]["classifier"])
         classifier.load_state_dict(weights, assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{path}: its weights do not fit its settings ({_reason(error)});"
+            f"{path}: its weights do not fit its settings ({first_words(error)});"
             " was it written by another version?"
         ) from error
-    return SavedClassifier(classifier.eval(), checkpoint[_DATA], checkpoint.get("run", {}))
+    for wrong in chain(_wrong_kinds(data, run), _wrong_values(data, classifier.settings)):
+        raise InputError(
+            f"{path}: {wrong}; was it changed, or written by another version? Use another"
+            " checkpoint of the run"
+        )
+    return SavedClassifier(classifier.eval(), data, run)
+
+
+def _wrong_kinds(data: Any, run: Any) -> Iterator[str]:
+    """What is missing or of another type among the parts that are no weights."""
+    for name, part in ((_DATA, data), ("run", run)):
+        if not isinstance(part, dict) or not _are_strings(part):
+            yield f"its {name!r} is no dictionary with names as keys"
+    for name, kinds in _KINDS.items():
+        if name not in data:
+            yield f"it lacks {name!r}"
+        if type(data[name]) not in kinds:
+            yield f"its {name!r} is of type {type(data[name]).__name__}, not {kinds[0].__name__}"
+    for name in ("vocabulary", "labels", "raw_labels", "tokenizer"):
+        if not _are_strings(data[name]):
+            yield f"its {name!r} holds something that is no string"
+
+
+def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[str]:
+    """What does not fit the classifier's settings or this version, where all types are right."""
+    for name, size in (
+        ("vocabulary", "vocabulary_size"),
+        ("labels", "num_classes"),
+        ("raw_labels", "num_classes"),
+    ):
+        if len(data[name]) != settings[size]:
+            yield f"its {name!r} has {len(data[name])} entries for {size}={settings[size]}"
+    if data["keep"] not in KEEP:
+        yield f"its 'keep' is {data['keep']!r}, none of {', '.join(KEEP)}"
+    if data["max_length"] is not None and not 1 <= data["max_length"] <= sys.maxsize:
+        yield f"its 'max_length' is {data['max_length']}, not 1 to {sys.maxsize}"
+    known = {name: type(value) for name, value in TokenizerSettings().as_dict().items()}
+    for name, value in data["tokenizer"].items():
+        if type(value) is not known.get(name):
+            yield f"its 'tokenizer' has a setting {name!r} that is unknown or of another type"
+
+
+def _are_strings(values: Iterable[Any]) -> bool:
+    return set(map(type, values)) <= {str}

@@ -1,6 +1,7 @@
-"""What the plain command lines share: options for reading a CSV file, and refusals in one line."""
+"""What the plain command lines share: CSV options, UTF-8 output, and refusals in one line."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,12 @@ def csv_format_from(
         encoding=parsed.encoding,
         compression=parsed.compression,
     )
+
+
+def write_utf8() -> None:
+    """Let standard output be UTF-8 whatever the locale, so that any text can be written."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import platform
 import torch
 
 import sentiment
+from sentiment.errors import InputError, first_words
 
 
 def device_name(device: torch.device) -> str:
@@ -15,6 +16,37 @@ def device_name(device: torch.device) -> str:
         return f"cuda: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
     return f"{device.type}: {name}, {torch.get_num_threads()} threads"
+
+
+def require_device(name: str) -> None:
+    """Refuse a device that torch does not know or that cannot be used here.
+
+    Raises:
+        InputError: with the reason, and the devices that can be used.
+    """
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is unknown; choose {_devices_here()}") from error
+    try:
+        torch.zeros(1, device=name).tolist()
+    except Exception as error:  # each kind of device that is not there fails in its own way
+        reason = first_words(error).split(". ")[0]
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}); choose {_devices_here()}"
+        ) from error
+
+
+def _devices_here() -> str:
+    kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
+
+
+def available_cores() -> int:
+    """How many cores this process may use, by its CPU affinity and the limits of its container."""
+    from joblib import cpu_count  # Python's own would count all cores of the machine
+
+    return int(cpu_count())
 
 
 def keep_freed_memory() -> None:

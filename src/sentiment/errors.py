@@ -8,3 +8,8 @@ class InputError(ValueError):
     key), the valid choices, and what to do next. The entry points print it without a traceback
     and end with exit code 2.
     """
+
+
+def first_words(error: BaseException) -> str:
+    """The first words of another library's error, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

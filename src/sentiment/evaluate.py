@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sentiment.checkpoint import load_classifier
-from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
+from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
 from sentiment.data.reviews import read_reviews
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
@@ -29,7 +29,8 @@ def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[
     """Test a checkpoint on a file: the keys of ``results.json`` that a checkpoint can answer.
 
     Raises:
-        InputError: the checkpoint or the file is no good, or has labels that training had not.
+        InputError: the checkpoint, the file or the device is no good, or the file has labels that
+            training had not.
     """
     saved = load_classifier(checkpoint)
     predictor = Predictor(saved.classifier, saved.data, options.device)
@@ -90,6 +91,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: a table or JSON on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
+    write_utf8()
     with refusing_bad_input():
         results = evaluate(parsed.checkpoint, parsed.csv, parsed)
         if parsed.json:

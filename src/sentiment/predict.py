@@ -4,6 +4,7 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 
 from sentiment.checkpoint import load_classifier
-from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input
+from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
 from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
-from sentiment.environment import keep_freed_memory
+from sentiment.environment import available_cores, keep_freed_memory, require_device
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
 
@@ -53,6 +54,7 @@ class Predictor:
         self, classifier: SentimentClassifier, data: dict[str, Any], device: str = "cpu"
     ) -> None:
         """Put a classifier and the state of its data module to use; see ``load``."""
+        require_device(device)
         self.classifier = classifier.eval().to(device)
         self.labels: list[str] = data["labels"]
         self.raw_labels: list[str] = data["raw_labels"]
@@ -70,7 +72,8 @@ class Predictor:
         """Load a checkpoint of ``sentiment.train``; nothing else is needed.
 
         Raises:
-            InputError: the file is missing, damaged, no such checkpoint, or carries code.
+            InputError: the file is missing, damaged, no such checkpoint, or carries code; or the
+                device cannot be used.
         """
         saved = load_classifier(path)
         return cls(saved.classifier, saved.data, device)
@@ -89,6 +92,7 @@ class Predictor:
 
         Raises:
             TypeError: something is no string.
+            InputError: a text holds a lone surrogate.
         """
         if isinstance(texts, str):
             return self([texts])[0]
@@ -100,7 +104,16 @@ class Predictor:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
-        return self.encoded_logits(self.tokenizer.encode(texts))
+        try:
+            encoded = self.tokenizer.encode(texts)
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            number = next(number for number, text in enumerate(texts, 1) if half in text)
+            raise InputError(
+                f"text {number} holds {half!r}, a lone surrogate, which is half of a character;"
+                " decode the bytes it came from by their right encoding"
+            ) from error
+        return self.encoded_logits(encoded)
 
     def encoded_logits(self, encoded: EncodedTexts) -> Tensor:
         """The logits of texts that were tokenised by ``tokenizer`` before."""
@@ -150,42 +163,77 @@ def predict_csv(
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
     Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
-    place, with empty cells. The target appears only when it is whole.
+    place, with empty cells, and so does a blank line of a file with a single column. The target is
+    UTF-8, has the separator and the compression that its suffix says (else the source's separator
+    and none), and appears only when it is whole.
 
     Returns:
         How many rows were written, and how many of them had no text.
 
     Raises:
-        InputError: the source cannot be read, or has a column ``label`` or ``score`` already.
+        InputError: the source cannot be read, or has a column ``label`` or ``score`` already; or
+            the target cannot be written, or is the source.
     """
     from sentiment.data.corpus import encode_chunks
-    from sentiment.data.reviews import column_names, read_frames
-    from sentiment.files import replaced_when_whole
+    from sentiment.data.reviews import column_names, created_csv, output_separator, read_frames
 
-    taken = [name for name in ("label", "score") if name in column_names(source, csv_format)]
-    if taken:
+    names = column_names(source, csv_format)
+    if taken := [name for name in ("label", "score") if name in names]:
         raise InputError(
             f"{source}: has a column {taken[0]!r} already, which would be overwritten; rename it"
         )
-    rows = without_text = 0
-    frames = (_Rows(frame, csv_format) for frame, _ in read_frames(source, csv_format, None, 1_000))
-    cores = os.cpu_count() or 1
+    # The names as they stand in the source: pandas changes empty and repeated ones.
+    header: list[str] | bool = [*names, "label", "score"] if csv_format.header else False
+    separator = output_separator(source, target, csv_format)
+    frames = read_frames(source, csv_format, None, 1_000, blank_lines=True)
+    chunks = (_Rows(frame, csv_format) for frame, _ in frames)
+    cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast
+    rows = without_text = 0
     with (
         _one_thread_less(),  # for those processes and for reading and writing
-        replaced_when_whole(target) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as out,
+        _refusing_unwritable(source, target),
+        created_csv(target) as out,
     ):
-        for chunk, encoded in encode_chunks(frames, predictor.tokenizer.settings, workers):
-            scores, classes = predictor.encoded_logits(encoded).softmax(1).max(1)
-            frame, present = chunk.frame, chunk.present
-            frame["label"] = frame["score"] = None
-            frame.loc[present, "label"] = [predictor.labels[index] for index in classes.tolist()]
-            frame.loc[present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
-            frame.to_csv(out, header=rows == 0 and csv_format.header, index=False)
-            rows += len(frame)
-            without_text += int((~present).sum())
+        for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
+            chunk.add_predictions(predictor.encoded_logits(encoded).softmax(1), predictor.labels)
+            chunk.frame.to_csv(
+                out,
+                sep=separator,
+                header=header,
+                index=False,
+                quoting=csv.QUOTE_ALL,  # a lone carriage return would else break a row in two
+                lineterminator="\n",
+            )
+            header = False
+            rows += len(chunk.frame)
+            without_text += int((~chunk.present).sum())
     return rows, without_text
+
+
+@contextmanager
+def _refusing_unwritable(source: Path, target: Path) -> Iterator[None]:
+    """Refuse a target that cannot be written: before anything is predicted, where that is known."""
+    folder = target.resolve().parent
+    try:
+        if target.is_dir():
+            raise InputError(f"{target}: a folder; name a file in it, such as {target / 'out.csv'}")
+        if target.exists() and target.samefile(source):
+            raise InputError(f"{target}: the file that is read; give another for the predictions")
+        if target.exists() and not target.is_file():
+            raise InputError(f"{target}: a device or a pipe; give a file, which may be new")
+        if not folder.is_dir():
+            raise InputError(f"{target}: there is no folder {folder}; make it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{target}: the folder {folder} may not be written; give another")
+        if target.suffix.lower() == ".zst":
+            raise InputError(f"{target}: zstd cannot be written; use .gz, .bz2, .xz or .zip")
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror or error}); give another file, or make"
+            " room for it"
+        ) from error
 
 
 @contextmanager
@@ -206,6 +254,13 @@ class _Rows:
         self.frame = frame
         self.present = frame[csv_format.text_column].notna().to_numpy()
         self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
+
+    def add_predictions(self, probabilities: Tensor, labels: list[str]) -> None:
+        """Add the columns ``label`` and ``score``; ``probabilities`` is (texts, classes)."""
+        scores, classes = probabilities.max(1)
+        self.frame["label"] = self.frame["score"] = None
+        self.frame.loc[self.present, "label"] = [labels[index] for index in classes.tolist()]
+        self.frame.loc[self.present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
 
 
 def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
@@ -229,14 +284,18 @@ def lines_as_they_come(stream: IO[bytes]) -> Iterator[list[str]]:
     Raises:
         InputError: a line is no UTF-8.
     """
-    rest = b""
+    unfinished: list[bytes] = []  # pieces of a line, joined once it has ended
     number = 0
     while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
-        *whole, rest = (rest + block).split(b"\n")
-        yield [_decoded(line, number + index) for index, line in enumerate(whole)]
-        number += len(whole)
-    if rest:
-        yield [_decoded(rest, number)]
+        ended, newline, rest = block.rpartition(b"\n")
+        if newline:
+            whole = b"".join([*unfinished, ended]).split(b"\n")
+            yield [_decoded(line, number + index) for index, line in enumerate(whole)]
+            number += len(whole)
+            unfinished.clear()
+        unfinished.append(rest)
+    if line := b"".join(unfinished):
+        yield [_decoded(line, number)]
 
 
 def _decoded(line: bytes, index: int) -> str:
@@ -247,6 +306,21 @@ def _decoded(line: bytes, index: int) -> str:
             f"standard input, line {index + 1}: byte {error.start} of the line is no UTF-8; convert"
             " the text first (iconv -f latin-1 -t utf-8)"
         ) from error
+
+
+def _decoded_argument(text: str, index: int) -> str:
+    """A text of the command line as UTF-8, where the locale could not read all of its bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps such bytes as lone surrogates
+        try:
+            return os.fsencode(text).decode()
+        except UnicodeError as error:
+            raise InputError(
+                f"text {index + 1} of the command line is no UTF-8; convert it first (iconv -f"
+                " latin-1 -t utf-8)"
+            ) from error
+    return text
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -266,7 +340,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
     parser.add_argument(
-        "--out", type=Path, metavar="OUT", help="where the CSV goes, with label and score added"
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="a CSV with label and score added, in UTF-8; .tsv, .gz, .bz2, .xz and .zip are heeded",
     )
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
@@ -281,6 +358,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: predictions on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
+    write_utf8()
     with refusing_bad_input():
         predictor = Predictor.load(parsed.checkpoint, parsed.device)
         if parsed.csv is not None:
@@ -292,7 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif parsed.text == ["-"]:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
         else:
-            predict_lines(predictor, [parsed.text], sys.stdout)
+            texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
+            predict_lines(predictor, [texts], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CSV files in, checked chunks of texts and labels out.
+"""CSV files in, checked chunks of texts and labels out; and files like them written anew.
 
 Streams: a file of any size passes in constant memory. Knows nothing of tokens.
 """
@@ -8,6 +8,8 @@ import codecs
 import csv
 import difflib
 import gzip
+import io
+import itertools
 import lzma
 import zipfile
 import zlib
@@ -20,9 +22,12 @@ from typing import IO, Any, NamedTuple, cast
 import pandas as pd
 
 from sentiment.errors import InputError
+from sentiment.files import replaced_when_whole
 
 COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
 _SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_BLANK = " \t\r\n\ufeff"
 _MAX_MISSING = 0.1
 
 
@@ -117,11 +122,17 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
 
 
 def read_frames(
-    path: Path, csv_format: CsvFormat, columns: Sequence[str] | None, chunk_rows: int
+    path: Path,
+    csv_format: CsvFormat,
+    columns: Sequence[str] | None,
+    chunk_rows: int,
+    *,
+    blank_lines: bool = False,
 ) -> Iterator[tuple["pd.DataFrame", float]]:
     """Read a CSV file as tables of strings (NaN where a cell is empty) and the progress so far.
 
-    ``columns`` None gives all columns. Raises InputError as ``read_reviews`` does.
+    ``columns`` None gives all columns. ``blank_lines`` makes a row of each blank line below the
+    header of a file with a single column. Raises InputError as ``read_reviews`` does.
     """
     path = Path(path)
     check_columns(path, csv_format, columns or [csv_format.text_column])
@@ -135,6 +146,8 @@ def read_frames(
         "chunksize": chunk_rows,
         "skip_blank_lines": True,
     }
+    if blank_lines:
+        options |= _keeping_blank_lines(path, csv_format)
     with _told_in_one_line(path, csv_format), _open(path, csv_format) as (stream, raw):
         size = max(1, path.stat().st_size)
         # All columns are read, because pandas lets rows that are too long pass where it is told
@@ -150,6 +163,54 @@ def read_frames(
                 frame.columns = frame.columns.map(str)
                 chosen = frame if columns is None else frame[list(columns)]
                 yield chosen, min(1.0, raw.tell() / size)
+
+
+def _keeping_blank_lines(path: Path, csv_format: CsvFormat) -> dict[str, Any]:
+    """Options that make a row of each blank line below the header, if there is a single column."""
+    if len(column_names(path, csv_format)) > 1:
+        return {}
+    if not csv_format.header:
+        return {"skip_blank_lines": False, "names": ["0"]}  # a blank first line tells no number
+    with _told_in_one_line(path, csv_format), _open(path, csv_format) as (stream, _):
+        lines = io.TextIOWrapper(stream, csv_format.encoding)
+        before = sum(1 for _ in itertools.takewhile(lambda line: not line.strip(_BLANK), lines))
+    return {"skip_blank_lines": False, "skiprows": before}
+
+
+def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
+    """The source's separator, unless the suffix of the target stands for a file of another kind."""
+    kind = _separator_of_suffix(target)
+    if kind is None or kind == _separator_of_suffix(source):
+        return _separator(source, csv_format)
+    return kind
+
+
+@contextmanager
+def created_csv(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears when it is whole: UTF-8, compressed as its suffix says."""
+    with ExitStack() as stack:
+        temporary = stack.enter_context(replaced_when_whole(path.resolve()))
+        raw = stack.enter_context(temporary.open("wb"))
+        packed = stack.enter_context(_packed(raw, path))
+        yield stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
+
+
+@contextmanager
+def _packed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes are compressed into ``raw``, in the way the suffix of ``path`` says."""
+    compression = _SUFFIXES.get(path.suffix.lower())
+    with ExitStack() as stack:
+        stream: Any = raw
+        if compression == "gzip":  # without a time and a name, equal texts make equal files
+            stream = stack.enter_context(gzip.GzipFile("", "wb", 6, cast("Any", raw), mtime=0))
+        elif compression == "bz2":
+            stream = stack.enter_context(bz2.open(raw, "wb"))
+        elif compression == "xz":
+            stream = stack.enter_context(lzma.open(raw, "wb"))
+        elif compression == "zip":
+            archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
+            stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
+        yield stream
 
 
 def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
@@ -272,4 +333,10 @@ def _undecodable_offset(path: Path, csv_format: CsvFormat) -> int:
 def _separator(path: Path, csv_format: CsvFormat) -> str:
     if csv_format.separator is not None:
         return csv_format.separator
-    return "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes} else ","
+    return _separator_of_suffix(path) or ","
+
+
+def _separator_of_suffix(path: Path) -> str | None:
+    """The separator that a suffix such as ``.tsv`` or ``.csv.gz`` stands for, if it is known."""
+    found = {_SEPARATORS.get(suffix.lower()) for suffix in path.suffixes} - {None}
+    return "\t" if "\t" in found else next(iter(found), None)

@@ -1,0 +1,35 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sentiment.environment import require_device
+from sentiment.errors import InputError
+
+CODE = """
+import os
+from sentiment.environment import available_cores
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(available_cores())
+"""
+
+ABSENT = "cuda:0" if not torch.cuda.is_available() else f"cuda:{torch.cuda.device_count()}"
+
+
+@pytest.mark.parametrize("name", ["foo", "", "cpu:x", "meta", ABSENT])
+def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        require_device(name)
+    message = str(caught.value)
+    assert message.startswith(f"device {name!r} ")
+    assert "; choose cpu" in message
+    assert "\n" not in message
+    require_device("cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
+def test_cores_that_this_process_may_not_use_are_not_counted() -> None:
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
