@@ -15,7 +15,7 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "train", "results", "evaluate", "predict", "cli", "schemas",
+        "data", "train", "results", "evaluate", "predict", "checkpoint", "cli", "schemas",
     },
     "sentiment.model": {
         "model", "train", "results", "evaluate", "predict", "checkpoint", "checks", "config",

@@ -93,6 +93,7 @@ class LearnedEmbeddingsConfig:
 
     _target_: str = "sentiment.data.vectors.LearnedEmbeddings"
     size: int = 100
+    lazy: bool = True
 
 
 @dataclass
@@ -105,6 +106,7 @@ class FileEmbeddingsConfig:
     frozen: bool = False
     frozen_epochs: int = 0
     lr_scale: float = 1.0
+    lazy: bool = True
 
 
 @dataclass
@@ -120,6 +122,7 @@ class GloveEmbeddingsConfig:
     frozen: bool = False
     frozen_epochs: int = 0
     lr_scale: float = 1.0
+    lazy: bool = True
 
 
 @dataclass

@@ -135,6 +135,7 @@ def build_module(
         frozen=embeddings.frozen,
         frozen_epochs=embeddings.frozen_epochs,
         embedding_lr_scale=embeddings.lr_scale,
+        lazy_embedding=embeddings.lazy,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
 

@@ -60,6 +60,7 @@ class Embeddings(Protocol):
     frozen: bool
     frozen_epochs: int
     lr_scale: float
+    lazy: bool
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """The first weights for a vocabulary."""
@@ -72,9 +73,10 @@ class LearnedEmbeddings:
     frozen_epochs = 0
     lr_scale = 1.0
 
-    def __init__(self, *, size: int = 100) -> None:
+    def __init__(self, *, size: int = 100, lazy: bool = True) -> None:
         _check(self.frozen_epochs, self.lr_scale, size)
         self.size = size
+        self.lazy = lazy
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """Draw from N(0, 1 / size): rows of length about 1, which a rare word soon outgrows.
@@ -96,6 +98,7 @@ class FileEmbeddings:
         frozen: never train the embeddings.
         frozen_epochs: train them only after so many epochs.
         lr_scale: factor on the learning rate of the embeddings.
+        lazy: on a CPU, step only the words that are in a batch.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class FileEmbeddings:
         frozen: bool = False,
         frozen_epochs: int = 0,
         lr_scale: float = 1.0,
+        lazy: bool = True,
     ) -> None:
         _check(frozen_epochs, lr_scale, size)
         self.path = Path(path)
@@ -115,6 +119,7 @@ class FileEmbeddings:
         self.frozen = frozen
         self.frozen_epochs = frozen_epochs
         self.lr_scale = lr_scale
+        self.lazy = lazy
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """Look up the words; ``words[0]`` is the padding (zeros), ``words[1]`` the unknown word.
@@ -142,6 +147,7 @@ class GloveEmbeddings:
         frozen: bool = False,
         frozen_epochs: int = 0,
         lr_scale: float = 1.0,
+        lazy: bool = True,
     ) -> None:
         _check(frozen_epochs, lr_scale, size)
         check_glove(archive, size)
@@ -153,6 +159,7 @@ class GloveEmbeddings:
         self.frozen = frozen
         self.frozen_epochs = frozen_epochs
         self.lr_scale = lr_scale
+        self.lazy = lazy
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """Fetch the vectors if they are not in the cache, then as ``FileEmbeddings.table``."""

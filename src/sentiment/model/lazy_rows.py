@@ -25,11 +25,11 @@ class LazyRows:
         weight: of the embedding, (words, size), whose gradients are sparse.
     """
 
-    def __init__(self, optimizer: Optimizer, weight: nn.Parameter) -> None:
+    def __init__(self, optimizer: Optimizer, weight: Tensor) -> None:
         self._optimizer = optimizer
         self._weight = weight
         self._index = torch.empty(0, dtype=torch.int64)
-        self._rows: nn.Parameter | None = None
+        self._rows: Tensor | None = None
         optimizer.register_step_post_hook(self._put_back)
 
     def take(self) -> None:
@@ -67,7 +67,7 @@ class LazyRows:
             else:
                 state[name] = value
 
-    def _exchange(self, old: nn.Parameter, new: nn.Parameter) -> None:
+    def _exchange(self, old: Tensor, new: Tensor) -> None:
         for group in self._optimizer.param_groups:
             group["params"] = [new if weight is old else weight for weight in group["params"]]
 
