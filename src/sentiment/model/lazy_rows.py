@@ -42,12 +42,12 @@ class LazyRows:
             return
         grad = grad.coalesce()
         self._index = grad.indices()[0]
-        self._rows = nn.Parameter(self._weight.detach()[self._index])
+        self._rows = nn.Parameter(self._weight.detach().index_select(0, self._index))
         self._rows.grad = grad.values()
         state = self._optimizer.state.get(self._weight, {})
         if state:
             self._optimizer.state[self._rows] = {
-                name: value[self._index] if self._is_by_row(value) else value
+                name: value.index_select(0, self._index) if self._is_by_row(value) else value
                 for name, value in state.items()
             }
         self._exchange(self._weight, self._rows)
@@ -57,13 +57,13 @@ class LazyRows:
             return
         rows, self._rows = self._rows, None
         self._exchange(rows, self._weight)
-        self._weight.detach().index_copy_(0, self._index, rows.detach())
+        _write_rows(self._weight.detach(), self._index, rows.detach())
         state = optimizer.state[self._weight]
         for name, value in optimizer.state.pop(rows, {}).items():
             if isinstance(value, Tensor) and value.shape == rows.shape:
                 if name not in state:
                     state[name] = torch.zeros_like(self._weight)
-                state[name].index_copy_(0, self._index, value)
+                _write_rows(state[name], self._index, value)
             else:
                 state[name] = value
 
@@ -73,3 +73,14 @@ class LazyRows:
 
     def _is_by_row(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value.shape == self._weight.shape
+
+
+def _write_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
+    """Replace distinct rows. Their order cannot matter, and torch's deterministic way is slow."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        target[index] = rows
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
