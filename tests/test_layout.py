@@ -15,21 +15,23 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "train", "results", "evaluate", "predict", "checkpoint", "cli", "schemas",
+        "data", "train", "results", "evaluate", "predict", "predictor", "checkpoint", "cli",
+        "schemas",
     },
     "sentiment.model": {
-        "model", "train", "results", "evaluate", "predict", "checkpoint", "checks", "config",
+        "model", "train", "results", "evaluate", "predictor", "checkpoint", "checks", "config",
         "callbacks",
     },
     "lightning": {"train", "callbacks", "data.datamodule", "model.module"},
     "hydra": {"train", "config", "sweep"},
     "omegaconf": {"train", "config", "sweep", "schemas", "checks"},
     "torch": {
-        "train", "results", "config", "environment", "evaluate", "predict", "checkpoint",
-        "data.batching", "data.datamodule", "data.vectors", "data.vector_file", "model",
+        "train", "results", "config", "environment", "evaluate", "predict", "predictor",
+        "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file", "model",
     },
     "sentiment.train": set(),
-    "sentiment.predict": {"evaluate", "__init__"},
+    "sentiment.predict": set(),
+    "sentiment.predictor": {"evaluate", "predict", "__init__"},
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import torch
 from benchmarks.corpus import cores, reviews
 from benchmarks.rows import Row, Scale, medians, process, seconds
 from sentiment.data.reviews import CsvFormat
-from sentiment.predict import Predictor, predict_csv
+from sentiment.predict import predict_csv
+from sentiment.predictor import Predictor
 
 SENTENCE = "This movie was fantastic! I really enjoyed it."
 

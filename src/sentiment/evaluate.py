@@ -18,7 +18,7 @@ from sentiment.data.reviews import read_reviews
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.model.metrics import summarise_predictions
-from sentiment.predict import Predictor
+from sentiment.predictor import Predictor
 from sentiment.report.tables import print_table, result_table
 
 if TYPE_CHECKING:

@@ -1,14 +1,21 @@
 """Files and folders that appear under their name only when they are whole, and are made once."""
 
+import bz2
+import gzip
+import io
 import logging
+import lzma
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO, Any, cast
 
 log = logging.getLogger(__name__)
 
+COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 _PATIENCE = 1.0  # seconds of waiting that nobody needs to be told of
 
 
@@ -65,3 +72,31 @@ def one_at_a_time(path: Path, making: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def text_when_whole(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears when it is whole: UTF-8, compressed as its suffix says."""
+    with ExitStack() as stack:
+        temporary = stack.enter_context(replaced_when_whole(path.resolve()))
+        raw = stack.enter_context(temporary.open("wb"))
+        packed = stack.enter_context(_packed(raw, path))
+        yield stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
+
+
+@contextmanager
+def _packed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes are compressed into ``raw``, in the way the suffix of ``path`` says."""
+    compression = COMPRESSION_SUFFIXES.get(path.suffix.lower())
+    with ExitStack() as stack:
+        stream: Any = raw
+        if compression == "gzip":  # without a time and a name, equal texts make equal files
+            stream = stack.enter_context(gzip.GzipFile("", "wb", 6, cast("Any", raw), mtime=0))
+        elif compression == "bz2":
+            stream = stack.enter_context(bz2.open(raw, "wb"))
+        elif compression == "xz":
+            stream = stack.enter_context(lzma.open(raw, "wb"))
+        elif compression == "zip":
+            archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
+            stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
+        yield stream

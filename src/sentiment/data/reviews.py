@@ -1,4 +1,4 @@
-"""CSV files in, checked chunks of texts and labels out; and files like them written anew.
+"""CSV files in, checked chunks of texts and labels out.
 
 Streams: a file of any size passes in constant memory. Knows nothing of tokens.
 """
@@ -22,10 +22,9 @@ from typing import IO, Any, NamedTuple, cast
 import pandas as pd
 
 from sentiment.errors import InputError
-from sentiment.files import replaced_when_whole
+from sentiment.files import COMPRESSION_SUFFIXES
 
 COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
-_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _BLANK = " \t\r\n\ufeff"
 _MAX_MISSING = 0.1
@@ -185,34 +184,6 @@ def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
     return kind
 
 
-@contextmanager
-def created_csv(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears when it is whole: UTF-8, compressed as its suffix says."""
-    with ExitStack() as stack:
-        temporary = stack.enter_context(replaced_when_whole(path.resolve()))
-        raw = stack.enter_context(temporary.open("wb"))
-        packed = stack.enter_context(_packed(raw, path))
-        yield stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
-
-
-@contextmanager
-def _packed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes are compressed into ``raw``, in the way the suffix of ``path`` says."""
-    compression = _SUFFIXES.get(path.suffix.lower())
-    with ExitStack() as stack:
-        stream: Any = raw
-        if compression == "gzip":  # without a time and a name, equal texts make equal files
-            stream = stack.enter_context(gzip.GzipFile("", "wb", 6, cast("Any", raw), mtime=0))
-        elif compression == "bz2":
-            stream = stack.enter_context(bz2.open(raw, "wb"))
-        elif compression == "xz":
-            stream = stack.enter_context(lzma.open(raw, "wb"))
-        elif compression == "zip":
-            archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
-            stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
-        yield stream
-
-
 def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
     """The names of a file's columns (``0``, ``1`` … without a header).
 
@@ -256,7 +227,7 @@ def _open(path: Path, csv_format: CsvFormat) -> Iterator[tuple[IO[bytes], IO[byt
     """The uncompressed bytes of a file, and the file itself (its position tells the progress)."""
     compression = csv_format.compression
     if compression == "infer":
-        compression = _SUFFIXES.get(path.suffix.lower(), "none")
+        compression = COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
         stream: IO[bytes]
