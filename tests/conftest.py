@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from sentiment import config
+from sentiment import Predictor, config
 
 TINY = (
     "model.hidden_size=8",
@@ -80,3 +80,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     GlobalHydra.instance().clear()
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint alone, in a folder of its own."""
+    alone = tmp_path_factory.mktemp("alone") / "best.ckpt"
+    alone.write_bytes((trained / "checkpoints" / "best.ckpt").read_bytes())
+    return alone
+
+
+@pytest.fixture(scope="session")
+def predictor(checkpoint: Path) -> Predictor:
+    """What it predicts with."""
+    return Predictor.load(checkpoint)

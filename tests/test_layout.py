@@ -27,7 +27,8 @@ ALLOWED = {
     "omegaconf": {"train", "config", "sweep", "schemas", "checks"},
     "torch": {
         "train", "results", "config", "environment", "evaluate", "predict", "predictor",
-        "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file", "model",
+        "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file",
+        "model",
     },
     "sentiment.train": set(),
     "sentiment.predict": set(),
