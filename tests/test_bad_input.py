@@ -71,7 +71,9 @@ def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) ->
     run = tmp_path / "run"
     assert "one weight for each" in refusal(composed, run, reviews, "loss.class_weights=[1,2,3]")
     assert "model: head_dropout=2" in refusal(composed, run, reviews, "model.head_dropout=2")
-    assert "trainer" in refusal(composed, run, reviews, "trainer=gpu")
+    assert "trainer=cpu runs anywhere" in refusal(composed, run, reviews, "trainer=gpu")
+    few = refusal(composed, run, reviews, "trainer.limit_val_batches=0.001")
+    assert few.startswith("config: trainer: ")
     assert "optimizer: Invalid learning rate" in refusal(composed, run, reviews, "optimizer.lr=-1")
 
 

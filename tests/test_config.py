@@ -60,6 +60,12 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("trainer.limit_train_batches=all", "limit_train_batches=all: give a number"),
         ("trainer.check_val_every_n_epoch=99", "no epoch would be validated"),
         ("trainer.precision=16-mixed", "add optimizer.fused=null"),
+        ("trainer.precision=bf16-true", "choose 32-true, bf16-mixed, 16-mixed"),
+        (
+            "scheduler=none callbacks.early_stopping.monitor=train/loss"
+            " trainer.check_val_every_n_epoch=2",
+            "looked at when an epoch is validated",
+        ),
         ("callbacks.checkpoint=null", "callbacks.checkpoint: cannot be left out"),
         ("trainer.max_steps=3", "valid: accelerator"),
     ],

@@ -13,8 +13,9 @@ from sentiment.data.datamodule import SentimentDataModule
 from sentiment.errors import InputError
 
 
-def ready(path: Path, **options: Any) -> SentimentDataModule:
-    module = SentimentDataModule(csv=str(path), num_workers=1, **options)
+def ready(path: Path | None, **options: Any) -> SentimentDataModule:
+    csv = None if path is None else str(path)
+    module = SentimentDataModule(csv=csv, num_workers=1, **options)
     module.prepare_data()
     module.setup()
     return module
@@ -127,9 +128,21 @@ def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another vocabulary"):
         ready(write_reviews(tmp_path / "s.csv", 80)).load_state_dict(state)
     other = ready(tmp_path / "r.csv", label_names=["bad", "good"])
-    with pytest.raises(InputError, match="another label "):
+    with pytest.raises(InputError, match="other labels"):
         other.load_state_dict(state)
     assert len(pd.read_csv(tmp_path / "splits" / "test.csv")) == 12
+
+
+def test_other_validation_labels_are_other_data(tmp_path: Path) -> None:
+    train_csv = write_reviews(tmp_path / "train.csv", 60)
+    val_csv = write_reviews(tmp_path / "val.csv", 90)
+    given = {"train_csv": str(train_csv), "val_csv": str(val_csv)}
+    state = ready(None, **given).state_dict()
+    table = pd.read_csv(val_csv)
+    table.loc[88:89, "sentiment"] = table.loc[88:89, "sentiment"].to_numpy()[::-1]
+    table.to_csv(val_csv, index=False)
+    with pytest.raises(InputError, match="other reviews or labels of theirs"):
+        ready(None, **given).load_state_dict(state)
 
 
 def test_facts_need_a_setup(tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ def test_figures_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
     assert figures["val/accuracy"] == pytest.approx(8 / 9)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_lazy_steps_leave_words_alone_that_no_batch_has(lazy: bool) -> None:
+    module = small_module(
+        optimizer=partial(torch.optim.AdamW, lr=0.1, weight_decay=0.5), lazy_embedding=lazy
+    )
+    before = module.classifier.embedding.weight.detach().clone()
+    data = batch()
+    unseen = [word for word in range(12) if word not in set(data.token_ids.flatten().tolist())]
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, max_steps=3, deterministic=True, gradient_clip_val=1.0,
+    )  # fmt: skip
+    loader: Any = DataLoader([data] * 3, batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(module, loader)
+    after = module.classifier.embedding.weight.detach()
+    assert torch.equal(after[unseen], before[unseen]) == lazy
+    assert module.classifier.embedding.sparse == lazy
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+
+
 def test_the_embedding_has_a_rate_of_its_own() -> None:
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.5), embedding_lr_scale=0.1)
     optimizer = module.configure_optimizers()

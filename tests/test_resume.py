@@ -1,5 +1,10 @@
 import json
+import os
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +13,15 @@ import pandas as pd
 import pytest
 import torch
 from hydra.types import RunMode
+from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
+from sentiment import train as train_module
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
 from sentiment.resume import check_resumable, deciding_settings, run_folder
-from sentiment.train import train
+from sentiment.train import Stopped, train
 
 Compose = Callable[..., DictConfig]
 
@@ -125,11 +132,117 @@ def test_a_training_goes_on_in_its_own_folder(trained: Path, tmp_path: Path) -> 
         check_resumable(alone, tmp_path, settings)
 
 
-def test_other_data_is_refused(stopped: Path) -> None:
-    other = write_reviews(stopped / "other.csv", 80)
+@pytest.mark.parametrize("change", ["vocabulary", "labels"])
+def test_other_data_is_refused(stopped: Path, change: str) -> None:
+    table = pd.read_csv(stopped / "reviews.csv")
+    if change == "vocabulary":
+        table["review"] += " x"
+    else:
+        table["sentiment"] += "x"
+    table.to_csv(stopped / "other.csv", index=False)
     last = stopped / "run" / "checkpoints" / "last.ckpt"
-    with pytest.raises(InputError, match="another vocabulary"):
-        run(stopped / "run", f"data.csv={other}", "scheduler=none", f"ckpt_path={last}")
+    with pytest.raises(InputError, match=rf"trained with (another|other) {change}"):
+        run(stopped / "run", f"data.csv={stopped / 'other.csv'}", "scheduler=none",
+            f"ckpt_path={last}")  # fmt: skip
+
+
+class StopAt(Callback):
+    """Asks this process to stop at a batch of an epoch."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.place = (epoch, batch)
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == self.place:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def stop_and_go_on(folder: Path, place: tuple[int, int], *overrides: str) -> dict[str, Any]:
+    build = train_module.build_trainer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            train_module,
+            "build_trainer",
+            lambda cfg, where, own: build(cfg, where, [*own, StopAt(*place)]),
+        )
+        with pytest.raises(Stopped):
+            run(folder, *overrides)
+    return run(folder, *overrides, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
+
+
+@pytest.mark.parametrize("place", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_plateau_goes_on_as_if_it_had_not_been_stopped(
+    tmp_path: Path, place: tuple[int, int], every: int
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    overrides = [
+        f"data.csv={reviews}", "scheduler=plateau", "scheduler.patience=0", "trainer.max_epochs=5",
+        "scheduler.monitor=val/accuracy", f"trainer.check_val_every_n_epoch={every}",
+    ]  # fmt: skip
+    whole = run(tmp_path / "whole", *overrides)
+    resumed = stop_and_go_on(tmp_path / "run", place, *overrides)
+    tables = {name: pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "run")}
+    pd.testing.assert_frame_equal(
+        tables["run"].drop(columns="seconds"), tables["whole"].drop(columns="seconds")
+    )
+    assert tables["run"]["lr"].min() < tables["run"]["lr"].max()  # it was lowered
+    assert resumed["test/loss"] == whole["test/loss"]
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    reviews_seen = saved["callbacks"]["EpochTable"]["train_reviews"]
+    assert reviews_seen == 5 * whole["train_reviews"]
+
+
+def test_early_stopping_that_has_ended_a_training_ends_it_again(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    folder = tmp_path / "run"
+    overrides = [*TINY, f"data.csv={reviews}", "scheduler=none", "optimizer.lr=1e-9",
+                 "trainer.max_epochs=9", "callbacks.early_stopping.patience=2"]  # fmt: skip
+    first = train(compose_config(overrides, folder), folder)
+    assert first["epochs"] == 3
+    again = [*overrides, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
+    assert train(compose_config(again, folder), folder)["epochs"] == 3
+
+
+@pytest.mark.slow
+def test_the_printed_command_goes_on_in_any_folder(tmp_path: Path) -> None:
+    """Also where a name needs quotes; and a refused attempt leaves the first config alone."""
+    write_reviews(tmp_path / "reviews.csv", 60)
+    (tmp_path / "my" / "experiment").mkdir(parents=True)
+    own = "# @package _global_\nmodel:\n  hidden_size: 8\n"
+    (tmp_path / "my" / "experiment" / "mine.yaml").write_text(own)
+    settings = [
+        "hydra.searchpath=[file://my]", "experiment=mine", *TINY, "data.csv=reviews.csv",
+        "trainer.max_epochs=9999", "callbacks.early_stopping=null", "scheduler=none",
+        "hydra.run.dir='it\\'s lr=1 (a)/run'",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentiment.train", *settings],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        told = iter(process.stdout.readline, "")
+        assert any("epoch 2 of" in line for line in told)
+        process.terminate()
+        command = shlex.split("".join(told).rstrip().splitlines()[-1])
+    folder = tmp_path / "it's lr=1 (a)" / "run"
+    before = (folder / ".hydra" / "overrides.yaml").read_text()
+
+    def go_on(*more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *command[1:], *more],
+            cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+
+    assert "with model.hidden_size=8, not 9" in go_on("model.hidden_size=9").stderr
+    assert (folder / ".hydra" / "overrides.yaml").read_text() == before
+    rows = len(pd.read_csv(folder / "metrics.csv"))
+    done = go_on(f"trainer.max_epochs={rows + 1}")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "results.json").is_file()
 
 
 def test_a_checkpoint_names_no_places(trained: Path) -> None:

@@ -202,7 +202,6 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     overrides = [*TINY, f"data.csv={reviews}", "data.batch_size=8", "trainer.max_epochs=3"]
     train(composed(*overrides), tmp_path / "whole")
-    (tmp_path / "run").rename(tmp_path / "whole_checkpoints")
 
     build = train_module.build_trainer
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
@@ -218,7 +217,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     assert f"ckpt_path={last}" in caplog.text
 
     train(composed(*overrides, f"ckpt_path={last}"), tmp_path / "run")
-    assert_same_weights(last, tmp_path / "whole_checkpoints" / "checkpoints" / "last.ckpt")
+    assert_same_weights(last, tmp_path / "whole" / "checkpoints" / "last.ckpt")
     resumed = pd.read_csv(tmp_path / "run" / "metrics.csv")
     whole = pd.read_csv(tmp_path / "whole" / "metrics.csv")
     assert resumed["epoch"].tolist() == [0, 1, 2]

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from sentiment.model.metrics import best_mode
 from sentiment.report.tables import write_csv
@@ -71,8 +71,9 @@ class EpochTable(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the training up to here."""
-        self._take_time()
-        self._training = False
+        if not trainer.sanity_checking:
+            self._take_time()
+            self._training = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that this epoch's figures are not those of an earlier one."""
@@ -151,7 +152,7 @@ class OneCheckpoint(ModelCheckpoint):
         monitor: the figure whose best value is kept, or None for the last epoch's.
     """
 
-    def __init__(self, dirpath: str, filename: str, monitor: str | None) -> None:
+    def __init__(self, *, dirpath: str | Path, filename: str, monitor: str | None) -> None:
         super().__init__(
             dirpath=dirpath,
             filename=filename,
@@ -228,8 +229,14 @@ class StopWhenAsked(Callback):
         self._listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back where there is no sanity check."""
+        """Take SIGTERM back where there is no sanity check.
+
+        A resumed training that early stopping had ended already ends at once.
+        """
         self._listen()
+        early = trainer.early_stopping_callback
+        if isinstance(early, EarlyStopping) and early.wait_count >= early.patience:
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -30,6 +30,9 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "trainer.limit_test_batches": (lambda value: value > 0, "above 0"),
 }
 
+# Weights stay in float32: in bfloat16 their sums and small steps would be lost.
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 
 def check_config(cfg: DictConfig) -> None:
     """Refuse what would else be refused in the first batch, after the first epoch, or never.
@@ -70,15 +73,24 @@ def _check_monitors(cfg: DictConfig) -> None:
 
 
 def _check_together(cfg: DictConfig) -> None:
-    """Refuse values that do not go with one another."""
+    """Refuse values that do not go with one another, and types that lose what is added up."""
     trainer = cfg.trainer
+    if trainer.precision not in _PRECISIONS:
+        raise InputError(
+            f"config: trainer.precision={trainer.precision}: choose {', '.join(_PRECISIONS)}"
+        )
     if trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise InputError(
             f"config: trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: above"
             f" trainer.max_epochs={trainer.max_epochs}, so that no epoch would be validated"
         )
-    scaled = trainer.precision in {"16-mixed", "16"}
-    if scaled and trainer.gradient_clip_val and cfg.optimizer.get("fused"):
+    stopping = cfg.callbacks.early_stopping
+    if stopping and stopping.monitor.startswith("train/") and trainer.check_val_every_n_epoch > 1:
+        raise InputError(
+            f"config: callbacks.early_stopping.monitor={stopping.monitor}: is looked at when an"
+            " epoch is validated; give trainer.check_val_every_n_epoch=1"
+        )
+    if trainer.precision == "16-mixed" and trainer.gradient_clip_val and cfg.optimizer.get("fused"):
         raise InputError(
             f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
             " optimizer; add optimizer.fused=null"

@@ -85,6 +85,11 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
 
 
+def config_folder(ckpt_path: str | None) -> str:
+    """Where Hydra writes the config within a run folder: that of its beginning stays."""
+    return ".hydra" if ckpt_path is None else ".hydra/resumed"
+
+
 def register() -> None:
     """Make the schemas and resolvers known to Hydra and OmegaConf (harmless when repeated)."""
     store = ConfigStore.instance()
@@ -93,6 +98,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
     OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("config_folder", config_folder, replace=True)
     OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from sentiment.checkpoint import read_checkpoint
 from sentiment.errors import InputError
 
-# What decides the weights that come out. Files may have moved: their content is compared instead.
+# What decides the weights that come out. Files may have moved: the data module compares what they
+# hold. Device and precision may change with the machine.
 _DECIDING = ("seed", "data", "embeddings", "model", "loss", "optimizer", "scheduler")
 _DECIDING_OF_TRAINER = (
     "max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
-    "check_val_every_n_epoch", "limit_train_batches",
+    "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "min_epochs",
 )  # fmt: skip
 _PLACES = {
     "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.splits_dir",
@@ -27,7 +28,7 @@ _WHOLE_SCHEDULES = ("one_cycle", "cosine")
 
 def run_folder(checkpoint: str | Path) -> Path | None:
     """The run folder that a checkpoint lies in, or None where it lies in none."""
-    folder = Path(checkpoint).absolute().parent
+    folder = Path(checkpoint).resolve().parent
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
@@ -87,7 +88,7 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
             f"ckpt_path={path}: a training goes on in its own run folder, where its best checkpoint"
             " is too; give RUN/checkpoints/last.ckpt"
         )
-    if home != folder.absolute():
+    if home != folder.resolve():
         raise InputError(
             f"ckpt_path={path}: a training goes on in its own run folder; leave hydra.run.dir out,"
             f" or set it to {home}"

@@ -93,7 +93,7 @@ class LearnedEmbeddingsConfig:
 
     _target_: str = "sentiment.data.vectors.LearnedEmbeddings"
     size: int = 100
-    lazy: bool = True
+    lazy: bool | None = None
 
 
 @dataclass
@@ -106,7 +106,7 @@ class FileEmbeddingsConfig:
     frozen: bool = False
     frozen_epochs: int = 0
     lr_scale: float = 1.0
-    lazy: bool = True
+    lazy: bool | None = None
 
 
 @dataclass
@@ -122,7 +122,7 @@ class GloveEmbeddingsConfig:
     frozen: bool = False
     frozen_epochs: int = 0
     lr_scale: float = 1.0
-    lazy: bool = True
+    lazy: bool | None = None
 
 
 @dataclass
@@ -306,19 +306,15 @@ class OneCheckpointConfig:
     """See ``sentiment.callbacks.OneCheckpoint``."""
 
     _target_: str = "sentiment.callbacks.OneCheckpoint"
-    dirpath: str = "${hydra:runtime.output_dir}/checkpoints"
-    filename: str = "best"
+    _partial_: bool = True
     monitor: str | None = "val/accuracy"
 
 
 @dataclass
 class CallbacksConfig:
-    """Lightning callbacks by name; ``early_stopping: null`` trains all epochs."""
+    """The best checkpoint and early stopping; ``early_stopping: null`` trains all epochs."""
 
     checkpoint: OneCheckpointConfig = field(default_factory=OneCheckpointConfig)
-    last: OneCheckpointConfig = field(
-        default_factory=lambda: OneCheckpointConfig(filename="last", monitor=None)
-    )
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 
 

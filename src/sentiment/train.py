@@ -5,11 +5,12 @@ choices.
 """
 
 import logging
+import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +49,9 @@ from sentiment.resume import check_resumable, deciding_settings
 
 log = logging.getLogger(__name__)
 
+# From here on it is faster to step only the words of a batch.
+_MANY_WORDS = 50_000
+
 
 class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
     """A training ended early because it was asked to, with the exit code of the signal."""
@@ -82,7 +86,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         folder / "metrics.csv", settings=settings, print_lines=not sys.stdout.isatty()
     )
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
-    trainer = build_trainer(cfg, folder, [table, stop])
+    with refused_by_lightning(" (trainer=cpu runs anywhere)"):
+        trainer = build_trainer(cfg, folder, [table, stop])
     embeddings = instantiate(cfg.embeddings)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
@@ -99,9 +104,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
-    fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
-    best = best_checkpoint(trainer)
-    results = {**test(trainer, module, datamodule, best), **data_results(facts), **run}
+    with refused_by_lightning():
+        fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
+        best = best_checkpoint(trainer)
+        figures = test(trainer, module, datamodule, best)
+    results = {**figures, **data_results(facts), **run}
     results |= fit_results(table, None if best is None else read_checkpoint(best)["run"]["epochs"])
     results |= {
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
@@ -135,7 +142,9 @@ def build_module(
         frozen=embeddings.frozen,
         frozen_epochs=embeddings.frozen_epochs,
         embedding_lr_scale=embeddings.lr_scale,
-        lazy_embedding=embeddings.lazy,
+        lazy_embedding=len(vectors.weights) > _MANY_WORDS
+        if embeddings.lazy is None
+        else embeddings.lazy,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
 
@@ -178,33 +187,53 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    chosen = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks = [*own, *chosen]
+    place = folder / "checkpoints"
+    callbacks = [
+        *own,
+        instantiate(cfg.callbacks.checkpoint)(dirpath=place, filename="best"),
+        OneCheckpoint(dirpath=place, filename="last", monitor=None),
+    ]
+    if cfg.callbacks.early_stopping is not None:
+        callbacks.append(instantiate(cfg.callbacks.early_stopping))
     terminal = sys.stdout.isatty()
     if terminal and cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
-    try:
-        trainer: Trainer = instantiate(
-            cfg.trainer,
-            _convert_="object",
-            callbacks=callbacks,
-            logger=loggers or False,
-            default_root_dir=str(folder),
-            enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
-            enable_model_summary=False,
-        )
-    except InstantiationException as error:
-        if isinstance(error.__cause__, MisconfigurationException):
-            reason = " ".join(str(error.__cause__).split())
-            raise InputError(f"config: trainer: {reason} (trainer=cpu runs anywhere)") from error
-        raise
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        _convert_="object",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=str(folder),
+        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+        enable_model_summary=False,
+    )
     if trainer.world_size > 1:
         raise InputError(
             f"config: trainer.devices={cfg.trainer.devices}, num_nodes={cfg.trainer.num_nodes}: a"
             " training runs on one device; give trainer.devices=1"
         )
     return trainer
+
+
+@contextmanager
+def refused_by_lightning(hint: str = "") -> Iterator[None]:
+    """Turn what Lightning says of settings that do not fit the machine or the data into one line.
+
+    Args:
+        hint: the way out, at the end of the line.
+
+    Raises:
+        InputError: in place of Lightning's exception.
+    """
+    try:
+        yield
+    except (InstantiationException, MisconfigurationException) as error:
+        cause = error if isinstance(error, MisconfigurationException) else error.__cause__
+        if not isinstance(cause, MisconfigurationException):
+            raise
+        reason = " ".join(str(cause).split())
+        raise InputError(f"config: trainer: {reason}{hint}") from error
 
 
 def fit(
@@ -221,9 +250,9 @@ def fit(
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     if stop.asked is not None:
-        again = [*_overrides(), f"ckpt_path={stop.checkpoint}"]
+        again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
         command = shlex.join(["python", "-m", "sentiment.train", *again])
-        log.info("Stopped in epoch %d. Go on with:\n  %s", trainer.current_epoch + 1, command)
+        log.info("Stopped. Go on with:\n  %s", command)
         raise Stopped(128 + stop.asked)
 
 
@@ -247,8 +276,19 @@ def test(
 
 def _overrides() -> list[str]:
     """The overrides of this command line, without those that a resumed one gives anew."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return [item for item in given if not item.startswith(("ckpt_path=", "+ckpt_path="))]
+    if not HydraConfig.initialized():
+        return []
+    given = HydraConfig.get().overrides
+    found = [item for item in given.hydra if item.startswith("hydra.searchpath=")]
+    return [*found, *(item for item in given.task if not item.startswith("ckpt_path="))]
+
+
+def _override(key: str, value: str) -> str:
+    """A setting as Hydra's grammar takes it: quoted where it must be."""
+    if re.fullmatch(r"[\w./:+-]+", value):
+        return f"{key}={value}"
+    quoted = value.replace("'", "\\'")
+    return f"{key}='{quoted}'"
 
 
 @hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name="train")

@@ -44,7 +44,7 @@ def content_digest(path: Path, cache: Path) -> str:
         remembered = json.loads(note.read_text())
         if remembered["state"] == state:
             return str(remembered["sha256"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -173,6 +173,7 @@ class SentimentDataModule(LightningDataModule):
                 max_length=self._max_length,
                 keep=self._keep,
             )
+        self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
         self._facts = DataFacts(
             vocabulary=list(vocabulary.itos),
             word_counts=np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64),
@@ -212,6 +213,7 @@ class SentimentDataModule(LightningDataModule):
             "train_reviews": facts.train_reviews,
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
+            "fingerprints": self._fingerprints,
             "position": self._position(),
         }
 
@@ -219,15 +221,19 @@ class SentimentDataModule(LightningDataModule):
         """Check that a resumed training has the data that it began with, and find its place.
 
         Raises:
-            InputError: the vocabulary or the labels are others.
+            InputError: the vocabulary, the labels or the reviews are others.
         """
-        for name in ("vocabulary", "labels"):
-            if state_dict[name] != getattr(self.facts, name):
+        own = self.state_dict()
+        for name, told in {
+            "vocabulary": "another vocabulary",
+            "labels": "other labels",
+            "fingerprints": "other reviews or labels of theirs",
+        }.items():
+            if state_dict[name] != own[name]:
                 raise InputError(
-                    f"ckpt_path: the checkpoint was trained with another {name.rstrip('s')} than"
-                    " this data gives; resume with the same files and data settings, or start anew"
+                    f"ckpt_path: the checkpoint was trained with {told} than this data gives; go on"
+                    " with the same files and data settings, or start anew"
                 )
-
         epoch, batches = state_dict["position"]
         self._resumed_position = int(epoch), int(batches)
 

@@ -4,6 +4,7 @@ Works on labels and digests of texts, not on the texts.
 """
 
 import csv
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -50,6 +51,13 @@ class Split:
         """(n,) values that are equal where the texts are equal."""
         rows = np.ascontiguousarray(self.corpus.digests[self.reviews])
         return rows.view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the texts, their order or their classes."""
+        content = hashlib.sha256(self.digests.tobytes())
+        content.update(self.classes.astype(np.int64).tobytes())
+        return content.hexdigest()[:24]
 
 
 @dataclass(frozen=True)

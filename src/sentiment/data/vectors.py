@@ -60,7 +60,7 @@ class Embeddings(Protocol):
     frozen: bool
     frozen_epochs: int
     lr_scale: float
-    lazy: bool
+    lazy: bool | None
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """The first weights for a vocabulary."""
@@ -73,7 +73,7 @@ class LearnedEmbeddings:
     frozen_epochs = 0
     lr_scale = 1.0
 
-    def __init__(self, *, size: int = 100, lazy: bool = True) -> None:
+    def __init__(self, *, size: int = 100, lazy: bool | None = None) -> None:
         _check(self.frozen_epochs, self.lr_scale, size)
         self.size = size
         self.lazy = lazy
@@ -98,7 +98,7 @@ class FileEmbeddings:
         frozen: never train the embeddings.
         frozen_epochs: train them only after so many epochs.
         lr_scale: factor on the learning rate of the embeddings.
-        lazy: on a CPU, step only the words that are in a batch.
+        lazy: on a CPU, step only the words that are in a batch; None does so for many words.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class FileEmbeddings:
         frozen: bool = False,
         frozen_epochs: int = 0,
         lr_scale: float = 1.0,
-        lazy: bool = True,
+        lazy: bool | None = None,
     ) -> None:
         _check(frozen_epochs, lr_scale, size)
         self.path = Path(path)
@@ -147,7 +147,7 @@ class GloveEmbeddings:
         frozen: bool = False,
         frozen_epochs: int = 0,
         lr_scale: float = 1.0,
-        lazy: bool = True,
+        lazy: bool | None = None,
     ) -> None:
         _check(frozen_epochs, lr_scale, size)
         check_glove(archive, size)

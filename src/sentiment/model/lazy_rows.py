@@ -11,14 +11,16 @@ from torch.optim import Optimizer
 
 
 class LazyRows:
-    """Lets any torch optimizer step the rows of an embedding that have a gradient, and no others.
+    """Lets an optimizer step the rows of an embedding that have a gradient, and no others.
 
     A vocabulary is far larger than a batch: reading and writing all of its rows, their gradients
     and their moments can cost as much as the network itself. Here the rows that a batch has read
     are copied into a small parameter, stepped with their own share of the optimizer's state, and
     put back. The other rows wait: their moments do not fade and weight decay does not shrink them
     (as in `torch.optim.SparseAdam`, which can do neither another rule nor weight decay). Plain SGD
-    gives the same weights as without this. The state stays in the optimizer's own layout.
+    gives the same weights as without this. The state stays in the optimizer's own layout, which
+    must be zeros of the weight's shape at first (and single values that all rows share), as
+    those of SGD, RMSprop, Adam and AdamW are.
 
     Args:
         optimizer: has the embedding in a parameter group of its own.

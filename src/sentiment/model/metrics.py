@@ -1,5 +1,7 @@
 """The figures by which classifiers are compared, the same in training, test and evaluation."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -11,7 +13,7 @@ MONITORED = (
 )  # fmt: skip
 
 
-def best_mode(monitor: str | None) -> str:
+def best_mode(monitor: str | None) -> Literal["min", "max"]:
     """Whether the best value of a figure is its ``min`` (of a loss) or its ``max``."""
     return "min" if monitor is not None and monitor.endswith("/loss") else "max"
 

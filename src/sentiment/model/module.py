@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.lazy_rows import LazyRows
@@ -103,6 +104,7 @@ class SentimentModule(LightningModule):
         self.confusion: Tensor | None = None  # (classes, classes), known after a test
         self._test_logits: list[Tensor] = []
         self._test_labels: list[Tensor] = []
+        self._validated = False  # in this epoch
         self._random_states: dict[str, Any] | None = None
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -115,6 +117,14 @@ class SentimentModule(LightningModule):
         self.train_loss.reset()
         self.train_accuracy.reset()
         self._freeze()
+        self._validated = False
+
+    def on_train_epoch_end(self) -> None:
+        """Let a plateau schedule see the figure of this epoch, before the checkpoint is saved."""
+        if isinstance(schedule := self.lr_schedulers(), ReduceLROnPlateau):
+            monitor = self.trainer.lr_scheduler_configs[0].monitor
+            if monitor and (self._validated or monitor.startswith("train/")):
+                schedule.step(float(self.trainer.callback_metrics[monitor]))
 
     def _freeze(self) -> None:
         trained = not self._frozen and self.current_epoch >= self._frozen_epochs
@@ -141,6 +151,7 @@ class SentimentModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of this validation."""
+        self._validated = not self.trainer.sanity_checking
         figures = self.val_metrics.compute()
         self.val_metrics.reset()
         for name, value in figures.items():

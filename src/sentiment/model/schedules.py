@@ -4,6 +4,7 @@ Each function takes the optimizer and the number of optimizer steps of the whole
 """
 
 import math
+import sys
 from typing import Any
 
 from torch.optim import Optimizer
@@ -65,6 +66,8 @@ def plateau(
 ) -> dict[str, Any]:
     """Multiply the rate by ``factor`` after more than ``patience`` epochs without a better figure.
 
+    ``SentimentModule`` steps it, in epochs that have the figure.
+
     Args:
         optimizer: whose rates are lowered.
         total_steps: not used; this schedule goes by epochs.
@@ -74,9 +77,8 @@ def plateau(
     """
     del total_steps
     scheduler = ReduceLROnPlateau(
-        optimizer,
-        mode="min" if best_mode(monitor) == "min" else "max",
-        factor=factor,
-        patience=patience,
+        optimizer, mode=best_mode(monitor), factor=factor, patience=patience
     )
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    # Lightning would step it after an epoch's checkpoint, and not in a resumed epoch: the module
+    # does.
+    return {"scheduler": scheduler, "frequency": sys.maxsize, "monitor": monitor}
