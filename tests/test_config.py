@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
+from sentiment.build import build_trainer
 from sentiment.checks import check_config
 from sentiment.errors import InputError
-from sentiment.train import build_trainer
 
 Compose = Callable[..., DictConfig]
 

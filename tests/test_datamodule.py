@@ -136,6 +136,7 @@ def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
 def test_other_validation_labels_are_other_data(tmp_path: Path) -> None:
     train_csv = write_reviews(tmp_path / "train.csv", 60)
     val_csv = write_reviews(tmp_path / "val.csv", 90)
+    val_csv.write_text(val_csv.read_text().replace("film", "movie"))  # train has other texts
     given = {"train_csv": str(train_csv), "val_csv": str(val_csv)}
     state = ready(None, **given).state_dict()
     table = pd.read_csv(val_csv)

@@ -15,18 +15,18 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "train", "results", "evaluate", "predict", "predictor", "checkpoint", "cli",
-        "schemas",
+        "data", "train", "build", "results", "evaluate", "predict", "predictor", "checkpoint",
+        "cli", "schemas",
     },
     "sentiment.model": {
-        "model", "train", "results", "evaluate", "predictor", "checkpoint", "checks", "config",
-        "callbacks",
+        "model", "train", "build", "results", "evaluate", "predictor", "checkpoint", "checks",
+        "config", "callbacks",
     },
-    "lightning": {"train", "callbacks", "data.datamodule", "model.module"},
-    "hydra": {"train", "config", "sweep"},
-    "omegaconf": {"train", "config", "sweep", "schemas", "checks"},
+    "lightning": {"train", "build", "callbacks", "data.datamodule", "model.module"},
+    "hydra": {"train", "build", "config", "sweep"},
+    "omegaconf": {"train", "build", "config", "sweep", "schemas", "checks"},
     "torch": {
-        "train", "results", "config", "environment", "evaluate", "predict", "predictor",
+        "train", "build", "results", "config", "environment", "evaluate", "predict", "predictor",
         "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file",
         "model",
     },

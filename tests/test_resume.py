@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
 from sentiment import train as train_module
+from sentiment.build import build_trainer
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
 from sentiment.resume import check_resumable, deciding_settings, run_folder
@@ -160,7 +161,7 @@ class StopAt(Callback):
 
 
 def stop_and_go_on(folder: Path, place: tuple[int, int], *overrides: str) -> dict[str, Any]:
-    build = train_module.build_trainer
+    build = build_trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             train_module,

@@ -15,15 +15,14 @@ import pytest
 import torch
 import yaml
 from lightning import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment import Predictor
 from sentiment import train as train_module
+from sentiment.build import build_trainer
 from sentiment.config import refused_in_one_line
-from sentiment.data.facts import DataFacts
-from sentiment.errors import InputError
-from sentiment.train import Stopped, class_weights, train
+from sentiment.train import Stopped, train
 
 Compose = Callable[..., DictConfig]
 
@@ -102,43 +101,6 @@ def test_choices_train_on_three_classes(
     assert math.isfinite(results["test/loss"])
 
 
-def facts_of(class_counts: list[int]) -> DataFacts:
-    return DataFacts(
-        vocabulary=["<pad>", "<unk>"], word_counts=np.zeros(2, np.int64), labels=["a", "b", "c"],
-        class_counts=class_counts, train_reviews=sum(class_counts), val_reviews=1, test_reviews=1,
-        dropped_duplicates=0, dropped_missing=0,
-    )  # fmt: skip
-
-
-def loss_of(**settings: Any) -> DictConfig:
-    return OmegaConf.create({"balanced": False, "class_weights": None, **settings})
-
-
-def test_balanced_weights_are_inverse_to_the_counts() -> None:
-    weights = class_weights(loss_of(balanced=True), facts_of([10, 30, 60]))
-    assert weights == pytest.approx([100 / 30, 100 / 90, 100 / 180])
-    counts = [10, 30, 60]
-    assert np.average(weights or [], weights=counts) == pytest.approx(1)  # over the reviews
-    assert class_weights(loss_of(), facts_of(counts)) is None
-    assert class_weights(loss_of(class_weights=[1.0, 2.0, 3.0]), facts_of(counts)) == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("settings", "counts", "told"),
-    [
-        ({"balanced": True}, [10, 0, 60], "loss.balanced: no training review has the label 'b'"),
-        ({"class_weights": [1.0, 2.0]}, [10, 30, 60], "give one weight for each of a, b, c"),
-        ({"class_weights": [1.0] * 3, "balanced": True}, [10, 30, 60], "loss.balanced=false"),
-    ],
-)
-def test_weights_that_cannot_be_are_refused(
-    settings: dict[str, Any], counts: list[int], told: str
-) -> None:
-    with pytest.raises(InputError, match=told) as caught:
-        class_weights(loss_of(**settings), facts_of(counts))
-    assert "\n" not in str(caught.value)
-
-
 def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
     tmp_path: Path, composed: Compose
 ) -> None:
@@ -156,7 +118,7 @@ def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
         *base, f"data.csv={reviews}", "embeddings=file", f"embeddings.path={vectors}",
         "embeddings.frozen_epochs=1", "trainer.max_epochs=2",
     )  # fmt: skip
-    build = train_module.build_trainer
+    build = build_trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             train_module,
@@ -203,7 +165,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     overrides = [*TINY, f"data.csv={reviews}", "data.batch_size=8", "trainer.max_epochs=3"]
     train(composed(*overrides), tmp_path / "whole")
 
-    build = train_module.build_trainer
+    build = build_trainer
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(
             train_module,

@@ -1,0 +1,143 @@
+"""What a config builds: the module with its first weights, and the trainer."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from torch.optim import Optimizer
+
+from sentiment.callbacks import OneCheckpoint, ProgressBar
+from sentiment.data.facts import DataFacts
+from sentiment.data.vectors import Embeddings, coverage
+from sentiment.errors import InputError
+from sentiment.model.module import SentimentModule
+
+# From here on it is faster to step only the words of a batch.
+_MANY_WORDS = 50_000
+
+
+def build_module(
+    cfg: DictConfig, facts: DataFacts, embeddings: Embeddings
+) -> tuple[SentimentModule, float]:
+    """The model with its first vectors, and the share of the running text that has a vector."""
+    vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
+    classifier = instantiate(
+        cfg.model,
+        _convert_="object",
+        vocabulary_size=len(facts.vocabulary),
+        num_classes=len(facts.labels),
+        embedding_size=vectors.weights.shape[1],
+    )
+    classifier.load_embeddings(vectors.weights)
+    module = SentimentModule(
+        classifier=classifier,
+        optimizer=partial(_built, instantiate(cfg.optimizer, _convert_="object")),
+        schedule=instantiate(cfg.scheduler) or None,
+        label_smoothing=cfg.loss.label_smoothing,
+        class_weights=class_weights(cfg.loss, facts),
+        frozen=embeddings.frozen,
+        frozen_epochs=embeddings.frozen_epochs,
+        embedding_lr_scale=embeddings.lr_scale,
+        lazy_embedding=len(vectors.weights) > _MANY_WORDS
+        if embeddings.lazy is None
+        else embeddings.lazy,
+    )
+    return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def _built(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
+    try:
+        return optimizer(groups)
+    except ValueError as error:
+        raise InputError(f"config: optimizer: {error}") from error
+
+
+def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
+    """Weights of the classes as set, or inverse to how often each is seen (mean 1), or None."""
+    if loss.class_weights is not None:
+        if loss.balanced or len(loss.class_weights) != len(facts.labels):
+            raise InputError(
+                f"loss.class_weights={list(loss.class_weights)}: give one weight for each of"
+                f" {', '.join(facts.labels)}, and loss.balanced=false"
+            )
+        return list(loss.class_weights)
+    if loss.balanced:
+        counts = np.array(facts.class_counts)
+        if not counts.all():
+            absent = facts.labels[counts.argmin()]
+            raise InputError(
+                f"loss.balanced: no training review has the label {absent!r}, so it has no weight;"
+                " add reviews of it, take it out of data.labels, or set loss.class_weights instead"
+            )
+        return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
+    return None
+
+
+def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Trainer:
+    """The trainer with our own callbacks, those of the config, and the loggers."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are array work
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*The number of training batches.*")
+    warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
+    # The data module finds its place in an epoch by itself.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    place = folder / "checkpoints"
+    callbacks = [
+        *own,
+        instantiate(cfg.callbacks.checkpoint)(dirpath=place, filename="best"),
+        OneCheckpoint(dirpath=place, filename="last", monitor=None),
+    ]
+    if cfg.callbacks.early_stopping is not None:
+        callbacks.append(instantiate(cfg.callbacks.early_stopping))
+    terminal = sys.stdout.isatty()
+    if terminal and cfg.trainer.enable_progress_bar:
+        callbacks.append(ProgressBar())
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        _convert_="object",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=str(folder),
+        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+        enable_model_summary=False,
+    )
+    if trainer.world_size > 1:
+        raise InputError(
+            f"config: trainer.devices={cfg.trainer.devices}, num_nodes={cfg.trainer.num_nodes}: a"
+            " training runs on one device; give trainer.devices=1"
+        )
+    return trainer
+
+
+@contextmanager
+def refused_by_lightning(hint: str = "") -> Iterator[None]:
+    """Turn what Lightning says of settings that do not fit the machine or the data into one line.
+
+    Args:
+        hint: the way out, at the end of the line.
+
+    Raises:
+        InputError: in place of Lightning's exception.
+    """
+    try:
+        yield
+    except (InstantiationException, MisconfigurationException) as error:
+        cause = error if isinstance(error, MisconfigurationException) else error.__cause__
+        if not isinstance(cause, MisconfigurationException):
+            raise
+        reason = " ".join(str(cause).split())
+        raise InputError(f"config: trainer: {reason}{hint}") from error

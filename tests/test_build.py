@@ -1,0 +1,46 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.build import class_weights
+from sentiment.data.facts import DataFacts
+from sentiment.errors import InputError
+
+
+def facts_of(class_counts: list[int]) -> DataFacts:
+    return DataFacts(
+        vocabulary=["<pad>", "<unk>"], word_counts=np.zeros(2, np.int64), labels=["a", "b", "c"],
+        class_counts=class_counts, train_reviews=sum(class_counts), val_reviews=1, test_reviews=1,
+        dropped_duplicates=0, dropped_missing=0,
+    )  # fmt: skip
+
+
+def loss_of(**settings: Any) -> DictConfig:
+    return OmegaConf.create({"balanced": False, "class_weights": None, **settings})
+
+
+def test_balanced_weights_are_inverse_to_the_counts() -> None:
+    weights = class_weights(loss_of(balanced=True), facts_of([10, 30, 60]))
+    assert weights == pytest.approx([100 / 30, 100 / 90, 100 / 180])
+    counts = [10, 30, 60]
+    assert np.average(weights or [], weights=counts) == pytest.approx(1)  # over the reviews
+    assert class_weights(loss_of(), facts_of(counts)) is None
+    assert class_weights(loss_of(class_weights=[1.0, 2.0, 3.0]), facts_of(counts)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts", "told"),
+    [
+        ({"balanced": True}, [10, 0, 60], "loss.balanced: no training review has the label 'b'"),
+        ({"class_weights": [1.0, 2.0]}, [10, 30, 60], "give one weight for each of a, b, c"),
+        ({"class_weights": [1.0] * 3, "balanced": True}, [10, 30, 60], "loss.balanced=false"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(
+    settings: dict[str, Any], counts: list[int], told: str
+) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        class_weights(loss_of(**settings), facts_of(counts))
+    assert "\n" not in str(caught.value)
