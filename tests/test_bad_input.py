@@ -74,7 +74,29 @@ def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) ->
     assert "trainer=cpu runs anywhere" in refusal(composed, run, reviews, "trainer=gpu")
     few = refusal(composed, run, reviews, "trainer.limit_val_batches=0.001")
     assert few.startswith("config: trainer: ")
-    assert "optimizer: Invalid learning rate" in refusal(composed, run, reviews, "optimizer.lr=-1")
+    for csv in (reviews, "data.csv=nope.csv"):  # before anything is read
+        told = refusal(composed, run, csv, "optimizer.lr=-1")
+        assert "optimizer: Invalid learning rate" in told
+
+
+def test_a_folder_with_a_training_is_not_overwritten(
+    tmp_path: Path, composed: Compose, trained: Path
+) -> None:
+    with pytest.raises(InputError, match=r"holds a training already; add ckpt_path=.*last\.ckpt"):
+        train(composed(*TINY, f"data.csv={trained / 'reviews.csv'}"), trained)
+
+
+def test_one_file_for_two_splits(tmp_path: Path, composed: Compose) -> None:
+    path = write_reviews(tmp_path / "r.csv", 60)
+    files = ["data.csv=null", f"data.train_csv={path}", f"data.test_csv={path}"]
+    assert "given for two splits" in refusal(composed, tmp_path / "run", *files)
+
+
+def test_imdb_that_was_not_fetched(
+    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "scripts/download_imdb.py" in refusal(composed, tmp_path / "run", "data=imdb")
 
 
 def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:

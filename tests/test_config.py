@@ -67,6 +67,8 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
             "looked at when an epoch is validated",
         ),
         ("callbacks.checkpoint=null", "callbacks.checkpoint: cannot be left out"),
+        ("model=gru,lstm", "to run each of several values add -m"),
+        ("data.separator=;", "any of ,;()[]{} needs quotes"),
         ("trainer.max_steps=3", "valid: accelerator"),
     ],
 )

@@ -1,11 +1,13 @@
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from sentiment.environment import require_device
+from sentiment.environment import python_command, require_device
 from sentiment.errors import InputError
 
 CODE = """
@@ -27,6 +29,19 @@ def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
     assert "; choose cpu" in message
     assert "\n" not in message
     require_device("cpu")
+
+
+def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / ".venv" / "bin" / "python3"
+    monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: str(own.with_name(name)))
+    assert python_command() == "python"
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/python")
+    assert python_command() == ".venv/bin/python3"
+    monkeypatch.chdir(own.parents[2].parent)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert python_command().endswith(".venv/bin/python3")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")

@@ -22,6 +22,23 @@ def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: A
     assert "100.00 %" in capsys.readouterr().out
 
 
+def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    table = pd.read_csv(trained / "splits" / "test.csv")
+    table = table[table["sentiment"] == "lovely"]
+    table.loc[table.index[0], "sentiment"] = None
+    table.to_csv(tmp_path / "r.csv", index=False)
+    main([str(trained / "checkpoints" / "best.ckpt"), str(tmp_path / "r.csv"), "--json"])
+    told = capsys.readouterr()
+    evaluated = json.loads(told.out)
+    assert evaluated["test/auroc"] is None
+    assert evaluated["dropped_missing"] == 1
+    assert evaluated["test_reviews"] == len(table) - 1
+    assert told.err == (
+        "note: no row has the label awful; F1 and AUROC are of the others\n"
+        "note: 1 rows left out for a missing text or label\n"
+    )
+
+
 def test_a_label_of_another_kind_is_refused(trained: Path, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "r.csv"
     pd.DataFrame({"text": ["a", "b"], "stars": ["awful", "grand"]}).to_csv(path, index=False)

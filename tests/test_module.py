@@ -1,3 +1,5 @@
+import math
+import warnings
 from functools import partial
 from typing import Any
 
@@ -161,6 +163,19 @@ def test_figures_equal_those_of_scikit_learn() -> None:
     counts = confusion_counts(logits, labels)
     assert counts.sum(1).tolist() == torch.bincount(labels).tolist()
     assert counts[1, 2] == ((labels == 1) & (predicted == 2)).sum()
+
+
+def test_auroc_is_the_mean_over_the_classes_there_are() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 3
+    scores = logits.double().softmax(1)
+    areas = [roc_auc_score(labels == index, scores[:, index]) for index in range(3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = summarise_predictions(logits, labels, "x/")
+        alone = summarise_predictions(logits, labels * 0, "x/")
+    assert figures["x/auroc"] == pytest.approx(sum(areas) / 3, abs=1e-5)
+    assert math.isnan(alone["x/auroc"])
 
 
 def rates(schedule: Any, steps: int) -> list[float]:

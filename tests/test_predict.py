@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from sentiment import Predictor
 from sentiment.data.reviews import CsvFormat, output_separator, read_frames
@@ -81,6 +82,32 @@ def test_every_cell_comes_out_as_it_went_in(
     assert {row[-2] for row in rows} <= {"lovely", "awful"}
 
 
+def test_the_header_is_that_of_the_training(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["SentimentDataModule"] |= {"header": False, "text_column": "0"}
+    torch.save(saved, tmp_path / "best.ckpt")
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'"{GOOD}",yes\n"{BAD}",no\n')
+    arguments = [str(tmp_path / "best.ckpt"), "--csv", str(source), "--out", str(target)]
+    main(arguments)
+    assert "wrote 2 rows" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--header"])
+    assert "no column '0'" in capsys.readouterr().err
+
+
+def test_a_cell_of_spaces_is_no_text(predictor: Predictor, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,review\n1,  \n2,fine\n3,\n")
+    assert predict_csv(predictor, source, target, CsvFormat()) == (3, 2)
+    assert target.read_text().splitlines()[1] == '"1","  ","",""'
+
+
+def test_options_may_stand_between_texts(checkpoint: Path, capsys: Any) -> None:
+    main([str(checkpoint), "--device", "cpu", GOOD])
+    assert json.loads(capsys.readouterr().out)["text"] == GOOD
+
+
 def test_repeated_names_stay_as_they_are(predictor: Predictor, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("a,text,a\n1,fine,2\n")
@@ -143,12 +170,12 @@ def test_a_blank_line_of_a_single_column_keeps_its_place(
     csv_format = CsvFormat(
         text_column="review" if header else "0", header=header, encoding="utf-16"
     )
-    empty = texts.count("")
+    empty = sum(not text.strip() for text in texts)
     assert predict_csv(predictor, source, target, csv_format) == (len(texts), empty)
     with target.open(newline="") as file:
         rows = list(csv.reader(file))[header:]
     assert [row[-3] for row in rows] == texts
-    assert [row[-2] == "" for row in rows] == [text == "" for text in texts]
+    assert [row[-2] == "" for row in rows] == [not text.strip() for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +187,7 @@ def test_a_blank_line_of_a_single_column_keeps_its_place(
         ("nowhere/out.csv", "there is no folder"),
         ("in.csv/out.csv", "there is no folder"),
         ("pipe", "a device or a pipe"),
-        ("out.csv.zst", "zstd cannot be written"),
+        ("out.csv.zst", "this writes CSV"),
         ("a" * 250, "cannot be written (File name too long)"),
     ],
 )

@@ -32,6 +32,8 @@ def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
 def test_only_strings_are_texts(predictor: Predictor) -> None:
     with pytest.raises(TypeError, match="not float: nan"):
         predictor([GOOD, float("nan")])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="a string or a list of strings, not NoneType"):
+        predictor(None)  # type: ignore[call-overload]
 
 
 def test_half_a_character_is_no_text(predictor: Predictor) -> None:

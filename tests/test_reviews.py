@@ -276,3 +276,8 @@ def test_impossible_formats_are_refused(options: dict[str, Any]) -> None:
         CsvFormat(**options)
     assert repr(next(iter(options.values()))) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tab", "\\t", "\t"])
+def test_a_tab_can_be_named(name: str) -> None:
+    assert CsvFormat(separator=name).separator == "\t"

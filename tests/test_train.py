@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,13 @@ def test_a_small_task_is_learned(trained: Path) -> None:
 def test_the_same_seed_gives_the_same_figures(tmp_path: Path, composed: Compose) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
 
-    def figures(seed: int) -> dict[str, Any]:
-        results = train(composed(*TINY, f"data.csv={reviews}", f"seed={seed}"), tmp_path / "run")
+    def figures(seed: int, folder: str = "run") -> dict[str, Any]:
+        results = train(composed(*TINY, f"data.csv={reviews}", f"seed={seed}"), tmp_path / folder)
         return {name: value for name, value in results.items() if "/" in name}
 
     first = figures(3)
-    assert first == figures(3)
-    assert first["train/loss"] != figures(4)["train/loss"]
+    assert first == figures(3, "again")
+    assert first["train/loss"] != figures(4, "other")["train/loss"]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +275,41 @@ def test_a_multirun_with_a_failed_run_ends_with_code_2(tmp_path: Path) -> None:
     assert "Invalid learning rate" in done.stdout
     (sweep,) = (tmp_path / "sweeps").iterdir()
     assert pd.read_csv(sweep / "sweep.csv")["status"].tolist() == ["ok", "failed"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_stopped_tells_of_the_runs_that_ended(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "reviews.csv", 60)
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentiment.train", "-m", *TINY, "data.csv=reviews.csv",
+         "trainer.max_epochs=1,9999", "callbacks.early_stopping=null", "hydra.sweep.dir=sweep"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        told = iter(process.stdout.readline, "")
+        assert any("epoch 2 of 9999" in line for line in told)
+        process.send_signal(signal.SIGINT)
+        rest = "".join(told)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "The sweep ends here" in rest
+    assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "failed"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_training_begins_gives_no_traceback(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "reviews.csv", 60_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SENTIMENT_CACHE": str(tmp_path / "cache")},
+    ) as process:  # fmt: skip
+        while not list(tmp_path.glob("cache/corpora/.*.tmp")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("cache/corpora/.*.tmp"))
 
 
 def run_train(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":

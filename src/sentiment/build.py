@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from torch import nn
 from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
@@ -54,6 +56,15 @@ def build_module(
         else embeddings.lazy,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """Refuse an optimizer's settings before any data is read.
+
+    Raises:
+        InputError: with the optimizer's own words.
+    """
+    _built(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
 
 
 def _built(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:

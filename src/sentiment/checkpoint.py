@@ -27,6 +27,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask th
     "keep": (str,),
     "text_column": (str,),
     "label_column": (str,),
+    "header": (bool,),
     "train_reviews": (int,),
     "val_reviews": (int,),
     "dropped_duplicates": (int,),

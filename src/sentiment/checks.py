@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +34,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 # Weights stay in float32: in bfloat16 their sums and small steps would be lost.
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
+_IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv")
+
 
 def check_config(cfg: DictConfig) -> None:
     """Refuse what would else be refused in the first batch, after the first epoch, or never.
@@ -44,6 +47,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_ranges(cfg)
     _check_monitors(cfg)
     _check_together(cfg)
+    _check_imdb(cfg)
 
 
 def _check_keys(cfg: DictConfig) -> None:
@@ -95,3 +99,14 @@ def _check_together(cfg: DictConfig) -> None:
             f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
             " optimizer; add optimizer.fused=null"
         )
+
+
+def _check_imdb(cfg: DictConfig) -> None:
+    """Tell where the files come from that the experiments on IMDB expect."""
+    for key in ("csv", "train_csv", "test_csv"):
+        path = cfg.data[key]
+        if path in _IMDB_FILES and not Path(path).exists():
+            raise InputError(
+                f"data.{key}={path}: no such file; fetch it by python scripts/download_imdb.py, or"
+                f" give data.{key}=FILE"
+            )

@@ -26,23 +26,26 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
         "--separator", metavar="CHAR", help="default: a tab for .tsv, a comma for others"
     )
     group.add_argument(
-        "--no-header", action="store_true", help="there is none; columns are called 0, 1, 2 ..."
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row names the columns, which are else called 0, 1, 2 ...; default:"
+        " as in the training",
     )
     group.add_argument("--encoding", default="utf-8", help="default: utf-8")
     group.add_argument("--compression", default="infer", help="default: by the file's suffix")
 
 
 def csv_format_from(
-    parsed: argparse.Namespace, text_column: str, label_column: str | None
+    parsed: argparse.Namespace, text_column: str, label_column: str | None, *, header: bool
 ) -> "CsvFormat":
-    """The format that the options describe; the two columns are used where none is named."""
+    """The format that the options describe; the columns and header are used where none is given."""
     from sentiment.data.reviews import CsvFormat
 
     return CsvFormat(
         text_column=parsed.text_column or text_column,
         label_column=getattr(parsed, "label_column", None) or label_column,
-        separator={"\\t": "\t"}.get(parsed.separator, parsed.separator),
-        header=not parsed.no_header,
+        separator=parsed.separator,
+        header=header if parsed.header is None else parsed.header,
         encoding=parsed.encoding,
         compression=parsed.compression,
     )
@@ -63,6 +66,7 @@ def refusing_bad_input() -> Iterator[None]:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

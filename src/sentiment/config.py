@@ -150,11 +150,15 @@ def _explain(error: BaseException) -> str:
         group, _, option = str(error.missing_cfg_file).partition("/")
         close = difflib.get_close_matches(option, error.options, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        choices = sorted(name for name in error.options if not name.endswith("schema"))
+        hidden = ("schema", "_base")  # parts of the others
+        choices = sorted(name for name in error.options if not name.endswith(hidden))
         return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
     if isinstance(error, OverrideParseException | ConfigCompositionException):
-        hint = " (a value with spaces, brackets or commas needs quotes: \"key='value'\")"
-        told = hint if isinstance(error, OverrideParseException) else ""
+        told = ""
+        if isinstance(error, OverrideParseException):
+            told = " (a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\")"
+        elif "Ambiguous value" in str(chain[0]):
+            told = " (to run each of several values add -m)"
         return f"command line: {_first_line(chain[0])}{told}"
     return f"config: {' '.join(str(error).split())}"
 

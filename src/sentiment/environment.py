@@ -3,6 +3,9 @@
 import ctypes
 import importlib.metadata
 import platform
+import shutil
+import sys
+from pathlib import Path
 
 import torch
 
@@ -61,6 +64,15 @@ def keep_freed_memory() -> None:
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def python_command() -> str:
+    """How this Python is called from here: ``python``, unless that would be another one."""
+    own = Path(sys.executable)
+    found = shutil.which("python")
+    if found is not None and Path(found).parent == own.parent:
+        return "python"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def versions() -> dict[str, str]:

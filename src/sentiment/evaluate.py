@@ -4,7 +4,6 @@ Loads neither Hydra nor Lightning.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.model.metrics import summarise_predictions
 from sentiment.predictor import Predictor
-from sentiment.report.tables import print_table, result_table
+from sentiment.report.tables import json_text, print_table, result_table
 
 if TYPE_CHECKING:
     from sentiment.data.reviews import CsvFormat
@@ -34,8 +33,16 @@ def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[
     """
     saved = load_classifier(checkpoint)
     predictor = Predictor(saved.classifier, saved.data, options.device)
-    csv_format = csv_format_from(options, predictor.text_column, predictor.label_column)
-    logits, labels = predict_labelled(predictor, path, csv_format)
+    csv_format = csv_format_from(
+        options, predictor.text_column, predictor.label_column, header=predictor.header
+    )
+    logits, labels, missing = predict_labelled(predictor, path, csv_format)
+    present = set(labels.tolist())
+    absent = [name for index, name in enumerate(predictor.labels) if index not in present]
+    if absent:
+        _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC are of the others")
+    if missing:
+        _note(f"{missing:,} rows left out for a missing text or label")
     return {
         **summarise_predictions(logits, labels, "test/"),
         **{name: value for name, value in saved.run.items() if name.startswith("val/")},
@@ -46,6 +53,7 @@ def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[
         "val_reviews": saved.data["val_reviews"],
         "test_reviews": len(labels),
         "dropped_duplicates": saved.data["dropped_duplicates"],
+        "dropped_missing": missing,
         "parameters": sum(weight.numel() for weight in saved.classifier.parameters()),
         "seed": saved.run.get("seed"),
         "device": device_name(torch.device(options.device)),
@@ -55,12 +63,18 @@ def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[
 
 def predict_labelled(
     predictor: Predictor, path: Path, csv_format: "CsvFormat"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits, (reviews, classes), and the true classes, (reviews,), of a labelled file."""
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Predict a labelled file.
+
+    Returns:
+        The logits, (reviews, classes), the true classes, (reviews,), and how many rows were left
+        out because they lack a text or a label.
+    """
     classes = {name: index for index, name in enumerate(predictor.labels)}
     classes |= {name: index for index, name in enumerate(predictor.raw_labels)}
     logits: list[torch.Tensor] = []
     labels: list[int] = []
+    missing = 0
     for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
         for label, row in zip(chunk.labels, chunk.rows, strict=True):
             if label not in classes:
@@ -71,7 +85,12 @@ def predict_labelled(
                 )
             labels.append(classes[label])
         logits.append(predictor.logits(chunk.texts))
-    return torch.cat(logits), torch.tensor(labels)
+        missing += chunk.missing
+    return torch.cat(logits), torch.tensor(labels), missing
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -95,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with refusing_bad_input():
         results = evaluate(parsed.checkpoint, parsed.csv, parsed)
         if parsed.json:
-            sys.stdout.write(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(results) + "\n")
         else:
             print_table(result_table(results))
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from sentiment.data.reviews import CsvFormat
 
 
+# Suffixes that promise what is not written.
+_NO_CSV = {".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
+
+
 def predict_csv(
     predictor: Predictor, source: Path, target: Path, csv_format: "CsvFormat"
 ) -> tuple[int, int]:
@@ -97,8 +101,10 @@ def _refusing_unwritable(source: Path, target: Path) -> Iterator[None]:
             raise InputError(f"{target}: there is no folder {folder}; make it first")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{target}: the folder {folder} may not be written; give another")
-        if target.suffix.lower() == ".zst":
-            raise InputError(f"{target}: zstd cannot be written; use .gz, .bz2, .xz or .zip")
+        if target.suffix.lower() in _NO_CSV:
+            raise InputError(
+                f"{target}: this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz or .zip"
+            )
         yield
     except OSError as error:
         raise InputError(
@@ -123,7 +129,8 @@ class _Rows:
 
     def __init__(self, frame: "pd.DataFrame", csv_format: "CsvFormat") -> None:
         self.frame = frame
-        self.present = frame[csv_format.text_column].notna().to_numpy()
+        texts = frame[csv_format.text_column]
+        self.present = (texts.notna() & (texts.str.strip() != "")).to_numpy()
         self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
 
     def add_predictions(self, probabilities: Tensor, labels: list[str]) -> None:
@@ -218,7 +225,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     if (parsed.csv is None) == (not parsed.text):
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
@@ -234,7 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         predictor = Predictor.load(parsed.checkpoint, parsed.device)
         if parsed.csv is not None:
             keep_freed_memory()
-            csv_format = csv_format_from(parsed, predictor.text_column, None)
+            csv_format = csv_format_from(
+                parsed, predictor.text_column, None, header=predictor.header
+            )
             rows, without_text = predict_csv(predictor, parsed.csv, parsed.out, csv_format)
             told = f" ({without_text:,} without a text left empty)" if without_text else ""
             sys.stderr.write(f"wrote {rows:,} rows to {parsed.out}{told}\n")

@@ -3,7 +3,7 @@
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -34,6 +34,7 @@ class Predictor:
         labels: names of the classes, in the order of the logits.
         text_column: what the column with the texts was called in training.
         label_column: what the column with the labels was called in training.
+        header: whether the files of the training named their columns.
         raw_labels: the labels as they stood in the training files, in the order of ``labels``.
         tokenizer: splits texts into tokens.
     """
@@ -48,6 +49,7 @@ class Predictor:
         self.raw_labels: list[str] = data["raw_labels"]
         self.text_column: str = data["text_column"]
         self.label_column: str = data["label_column"]
+        self.header: bool = data["header"]
         self.tokenizer = Tokenizer(TokenizerSettings(**data["tokenizer"]))
         self._ids = {word: index for index, word in enumerate(data["vocabulary"])}
         self._unknown = int(classifier.settings["unknown_index"] or 0)
@@ -79,11 +81,13 @@ class Predictor:
         of like length, and no text's result depends on the others.
 
         Raises:
-            TypeError: something is no string.
+            TypeError: something is no string, nor a list of them.
             InputError: a text holds a lone surrogate.
         """
         if isinstance(texts, str):
             return self([texts])[0]
+        if not isinstance(texts, Iterable):
+            raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}")
         probabilities = self.logits(texts).softmax(1).tolist()
         return [self._prediction(scores) for scores in probabilities]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sentiment.callbacks import EpochTable
 from sentiment.data.facts import DataFacts
+from sentiment.environment import python_command
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.figures import confusion_matrix, learning_curves
 from sentiment.report.tables import new_table, print_table, result_table, write_json
@@ -22,10 +23,10 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
     if sample:
         log.info(
             "This is the bundled sample, for a first look: its figures say nothing of real reviews."
-            "\n  Your own:  python -m sentiment.train data=csv data.csv=FILE"
+            "\n  Your own:  %s -m sentiment.train data=csv data.csv=FILE"
             " data.text_column=NAME data.label_column=NAME"
-            "\n  IMDB:      python scripts/download_imdb.py && python -m sentiment.train"
-            " experiment=imdb"
+            "\n  IMDB:      %s scripts/download_imdb.py && %s -m sentiment.train experiment=imdb",
+            *3 * [python_command()],
         )
     log.info(
         "%s training, %s validation and %s test reviews of %s; dropped: %s for a repeated text, %s"
@@ -115,6 +116,6 @@ def write_results(
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
         return
-    command = shlex.join(["python", "-m", "sentiment.predict", str(best)])
+    command = shlex.join([python_command(), "-m", "sentiment.predict", str(best)])
     log.info("Everything is in %s. Predict with:", folder)
     log.info('  %s "This movie was fantastic! I really enjoyed it."', command)

@@ -32,6 +32,20 @@ def run_folder(checkpoint: str | Path) -> Path | None:
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
+def check_unused(folder: Path) -> None:
+    """Refuse a run folder that holds a training already, which a new one would overwrite.
+
+    Raises:
+        InputError: it does.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        raise InputError(
+            f"hydra.run.dir={folder}: holds a training already; add ckpt_path={last} to go on with"
+            " it, or give another folder"
+        )
+
+
 def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a resumed training must have in common with its beginning.
 

@@ -20,6 +20,17 @@ from sentiment.report.tables import print_table, write_csv
 log = logging.getLogger(__name__)
 
 
+def tell_ranking(folder: Path) -> list[dict[str, object]]:
+    """Print the runs of a multirun folder, best first, and write them to its ``sweep.csv``."""
+    rows = rank_runs(folder)
+    write_csv(folder / "sweep.csv", rows)
+    print_table(ranking_table(rows))
+    if has_seeds(rows):
+        print_table(seeds_table(summarise_seeds(rows)))
+    log.info("The table is in %s", folder / "sweep.csv")
+    return rows
+
+
 class RankRuns(Callback):
     """Ranks the runs of a multirun by validation accuracy, prints them and writes ``sweep.csv``.
 
@@ -28,13 +39,7 @@ class RankRuns(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read each run's ``results.json``."""
-        folder = Path(config.hydra.sweep.dir)
-        rows = rank_runs(folder)
-        write_csv(folder / "sweep.csv", rows)
-        print_table(ranking_table(rows))
-        if has_seeds(rows):
-            print_table(seeds_table(summarise_seeds(rows)))
-        log.info("The table is in %s", folder / "sweep.csv")
+        rows = tell_ranking(Path(config.hydra.sweep.dir))
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
         if failed:
             told = ", ".join(failed[:9])

@@ -22,7 +22,7 @@ from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment import config
-from sentiment.build import build_module, build_trainer, refused_by_lightning
+from sentiment.build import build_module, build_trainer, check_optimizer, refused_by_lightning
 from sentiment.callbacks import (
     EpochTable,
     Interrupted,
@@ -32,11 +32,12 @@ from sentiment.callbacks import (
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.environment import device_name, keep_freed_memory, versions
+from sentiment.environment import device_name, keep_freed_memory, python_command, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
-from sentiment.resume import check_resumable, deciding_settings
+from sentiment.resume import check_resumable, check_unused, deciding_settings
+from sentiment.sweep import tell_ranking
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if cfg.ckpt_path is not None:
         check_resumable(cfg.ckpt_path, folder, settings)
+    else:
+        check_unused(folder)
+    check_optimizer(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # With deterministic algorithms torch would also fill all new memory before it is written to.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -121,9 +125,11 @@ def fit(
         datamodule.load_state_dict(read_checkpoint(ckpt_path)[type(datamodule).__qualname__])
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
+    if ckpt_path is not None and trainer.global_step == read_checkpoint(ckpt_path)["global_step"]:
+        log.info("That training was complete already: nothing was trained.")
     if stop.asked is not None:
         again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
-        command = shlex.join(["python", "-m", "sentiment.train", *again])
+        command = shlex.join([python_command(), "-m", "sentiment.train", *again])
         log.info("Stopped. Go on with:\n  %s", command)
         raise Stopped(128 + stop.asked)
 
@@ -175,6 +181,9 @@ def _run(cfg: DictConfig) -> float:
             return float("nan")
         _refuse(error)
     except Stopped as stop:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            log.info("The sweep ends here; its other runs were not begun.")
+            tell_ranking(Path(hydra_config.sweep.dir))
         sys.exit(stop.exit_code)
     return float(results.get("val/accuracy", float("nan")))
 
@@ -189,6 +198,9 @@ def main() -> None:
             _run()
     except InputError as error:
         _refuse(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped before the training had begun, or at once.\n")
+        sys.exit(130)
 
 
 def _refuse(error: InputError) -> NoReturn:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -208,6 +209,7 @@ _tokenizers: dict[TokenizerSettings, Tokenizer] = {}
 def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
     if settings not in _tokenizers:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
         _tokenizers[settings] = Tokenizer(settings)
     return _tokenizers[settings].encode(texts)
 

@@ -210,6 +210,7 @@ class SentimentDataModule(LightningDataModule):
             "keep": self._keep,
             "text_column": self._csv_format.text_column,
             "label_column": self._csv_format.label_column,
+            "header": self._csv_format.header,
             "train_reviews": facts.train_reviews,
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
@@ -310,6 +311,9 @@ def _check_files(files: Mapping[str, str | None]) -> None:
             "data.csv is split into training, validation and test; with data.val_csv or"
             " data.test_csv, give data.train_csv instead"
         )
+    given = [Path(path).resolve() for path in files.values() if path is not None]
+    if twice := [str(path) for path in given if given.count(path) > 1]:
+        raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
 
 
 def _check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:

@@ -37,7 +37,8 @@ class CsvFormat:
     Attributes:
         text_column: name of the column with the texts; its number as a string without a header.
         label_column: name of the column with the labels, or None where there is none.
-        separator: one character; None takes a tab for ``.tsv`` files and a comma for others.
+        separator: one character, or ``tab``; None takes a tab for ``.tsv`` files and a comma for
+            others.
         header: whether the first row holds the names of the columns.
         encoding: a Python codec name.
         compression: one of ``COMPRESSIONS``; ``infer`` goes by the file's suffix.
@@ -51,14 +52,16 @@ class CsvFormat:
     compression: str = "infer"
 
     def __post_init__(self) -> None:
+        if self.separator in ("tab", "\\t"):
+            object.__setattr__(self, "separator", "\t")
         if self.compression not in COMPRESSIONS:
             raise InputError(
                 f"compression {self.compression!r} is unknown: use one of {', '.join(COMPRESSIONS)}"
             )
         if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
             raise InputError(
-                f"separator {self.separator!r} must be a single character, such as ',' or ';', and"
-                " neither a quote nor a line break"
+                f"separator {self.separator!r} must be a single character, such as ',' or ';', or"
+                " 'tab', and neither a quote nor a line break"
             )
         try:
             "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass
@@ -214,7 +217,9 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             what = "it has" if csv_format.header else "without a header they are numbered:"
             raise InputError(
                 f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
-                " (set the text column, the label column, the separator or the header)"
+                " (in a training data.text_column=, data.label_column=, data.separator= and"
+                " data.header=false say otherwise; elsewhere --text-column, --label-column,"
+                " --separator and --no-header)"
             )
         if names.count(column) > 1:
             raise InputError(
@@ -267,9 +272,12 @@ def _told_in_one_line(path: Path, csv_format: CsvFormat) -> Iterator[None]:
         raise InputError(f"{path}: may not be read (permission denied)") from error
     except UnicodeError as error:
         place = _undecodable_offset(path, csv_format)
+        with path.open("rb") as file:
+            wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        likely = "this looks like utf-16" if wide else "latin-1 and cp1252 are common"
         raise InputError(
             f"{path}: byte {place} is no {csv_format.encoding} text; set the encoding"
-            " (latin-1 and cp1252 are common) or save the file as UTF-8"
+            f" ({likely}) or save the file as UTF-8"
         ) from error
     except pd.errors.EmptyDataError as error:
         raise InputError(f"{path}: the file is empty; give a CSV with a header and rows") from error

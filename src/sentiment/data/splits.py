@@ -102,6 +102,10 @@ def order_labels(corpora: Sequence[Corpus], chosen: Sequence[str] | None = None)
             f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
             " (is data.label_column the right column?)"
         )
+    folded: dict[str, str] = {}
+    for label in labels:
+        if (other := folded.setdefault(label.casefold(), label)) != label:
+            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
     if len(labels) > _MOST_LABELS:
         raise InputError(
             f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"

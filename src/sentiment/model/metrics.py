@@ -1,11 +1,13 @@
 """The figures by which classifiers are compared, the same in training, test and evaluation."""
 
+import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.utilities import dim_zero_cat
 
 # Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
 MONITORED = (
@@ -43,13 +45,36 @@ class ReviewMean(Metric):
         return self.total / self.count
 
 
+class MacroAUROC(MulticlassAUROC):
+    """Area under the ROC curve of each class against the rest; the mean over the classes there are.
+
+    torchmetrics' own mean counts a class that no review has as 0. NaN where all reviews have one
+    class.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="none", validate_args=False)
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """The mean so far."""
+        labels = dim_zero_cat(self.target)
+        counts = torch.bincount(labels, minlength=self.num_classes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*samples in target.*")
+            areas: Tensor = super().compute()
+        return areas[(counts > 0) & (counts < len(labels))].mean()
+
+
 def classification_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``."""
+    """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``.
+
+    The macro figures leave out classes that no review has (F1: nor was taken for).
+    """
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
             "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-            "auroc": MulticlassAUROC(num_classes, average="macro", validate_args=False),
+            "auroc": MacroAUROC(num_classes),
         },
         prefix=prefix,
     )

@@ -39,9 +39,13 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         TypeError: A value has no JSON form. Nothing is written.
     """
-    text = json.dumps(_json_value(values), indent=2, ensure_ascii=False, allow_nan=False)
     with replaced_when_whole(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(json_text(values) + "\n", encoding="utf-8")
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """What ``write_json`` writes."""
+    return json.dumps(_json_value(values), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
