@@ -12,7 +12,7 @@ from benchmark import table
 from benchmarks.corpus import reviews
 from benchmarks.encoder import _flops
 from benchmarks.growth_plot import draw_growth
-from benchmarks.rows import Row, Scale, medians, peak_memory, process
+from benchmarks.rows import Row, Scale, medians, peak_memory_of_all, process
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc"
@@ -63,11 +63,16 @@ def test_a_system_that_does_not_tell_memory_is_refused(monkeypatch: pytest.Monke
 
 @needs_proc
 def test_memory_of_a_process_and_its_children_is_watched() -> None:
-    with peak_memory() as samples:
-        before = samples[0]
-        hold = "import time; held = b'x' * 300_000_000; time.sleep(1.5)"
-        subprocess.run([sys.executable, "-c", hold], check=True)
-    assert 280 < max(samples) - before < 400  # 300 million bytes, in MiB
+    hold = "import time; held = b'x' * 100_000_000; time.sleep(1)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}]); {hold}"
+    alone, both = (
+        peak_memory_of_all(hold),
+        peak_memory_of_all("held = b'x' * 100_000_000; " + child),
+    )
+    assert 95 < alone < 150  # 100 million bytes, in MiB, and Python
+    assert alone + 95 < both < 300
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        peak_memory_of_all("raise ValueError")
 
 
 def test_growth_is_drawn(tmp_path: Path) -> None:

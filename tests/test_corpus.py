@@ -349,3 +349,14 @@ def test_a_cache_that_cannot_be_written_to_still_opens(
     assert texts_of(opened(Path(copy), cache)) == texts_of(first)
     with pytest.raises(InputError, match=r"cache folder .*\(Read-only file system\); set data"):
         opened(path, cache, lowercase=False)
+
+
+def test_a_worker_process_needs_no_torch() -> None:
+    code = (
+        "import sys; from sentiment.data.corpus import _encode;"
+        "from sentiment.data.tokenizer import TokenizerSettings;"
+        "assert sorted(_encode(['a b'], TokenizerSettings()).words) == ['a', 'b'];"
+        "assert 'torch' not in sys.modules; import torch"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

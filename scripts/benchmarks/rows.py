@@ -4,10 +4,9 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,30 +93,25 @@ def check_system() -> None:
         )
 
 
-@contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """Watch this process and all its descendants while the block runs.
+def peak_memory_of_all(code: str) -> float:
+    """Run Python code in a process of its own; give what it and its descendants held, in MB.
 
-    Gives a list of samples, in MB, of which the largest is the peak. Memory that several processes
-    share counts once (Linux's proportional set size).
+    The most that they held together; what they share counts once (Linux's proportional set size).
+
+    Raises:
+        RuntimeError: the process failed.
     """
-    samples = [_tree_memory_mb()]
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.2):
-            samples.append(_tree_memory_mb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        watcher.join()
+    peak = 0.0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None:
+            peak = max(peak, _tree_memory_mb(child.pid))
+            time.sleep(0.1)
+    if child.returncode:
+        raise RuntimeError(f"the process ended with {child.returncode}: {code}")
+    return peak
 
 
-def _tree_memory_mb() -> float:
+def _tree_memory_mb(root: int) -> float:
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # a process that has just ended
@@ -125,7 +119,7 @@ def _tree_memory_mb() -> float:
     total = 0
     for process_id in parents:
         ancestor = process_id
-        while ancestor not in (os.getpid(), 0):
+        while ancestor not in (root, 0):
             ancestor = parents.get(ancestor, 0)
         with suppress(OSError):
             if ancestor:

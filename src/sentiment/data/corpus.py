@@ -31,6 +31,7 @@ from sentiment.data.tokenizer import (
     Tokenizer,
     TokenizerSettings,
     spacy_version,
+    without_torch,
 )
 from sentiment.errors import InputError
 from sentiment.files import folder_when_whole, one_at_a_time
@@ -210,7 +211,8 @@ def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
     if settings not in _tokenizers:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-        _tokenizers[settings] = Tokenizer(settings)
+        with without_torch():
+            _tokenizers[settings] = Tokenizer(settings)
     return _tokenizers[settings].encode(texts)
 
 
