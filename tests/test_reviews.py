@@ -281,3 +281,10 @@ def test_impossible_formats_are_refused(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["tab", "\\t", "\t"])
 def test_a_tab_can_be_named(name: str) -> None:
     assert CsvFormat(separator=name).separator == "\t"
+
+
+def test_a_likely_separator_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review;sentiment\na;1\n")
+    with pytest.raises(InputError, match=r"it has 'review;sentiment'; its separator may be ';'"):
+        next(read_reviews(path, CsvFormat()))

@@ -217,14 +217,19 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             what = "it has" if csv_format.header else "without a header they are numbered:"
             raise InputError(
                 f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
-                " (in a training data.text_column=, data.label_column=, data.separator= and"
-                " data.header=false say otherwise; elsewhere --text-column, --label-column,"
-                " --separator and --no-header)"
+                f"{_likely_separator(names)} (set data.text_column, data.label_column, data.header"
+                " or data.separator; for prediction --text-column and so on)"
             )
         if names.count(column) > 1:
             raise InputError(
                 f"{path}: {names.count(column)} columns are called {column!r}; rename all but one"
             )
+
+
+def _likely_separator(names: Sequence[str]) -> str:
+    """What to say where a file seems to have a single column."""
+    found = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
+    return f"; its separator may be {found[0]!r}" if found else ""
 
 
 @contextmanager
