@@ -22,7 +22,7 @@ GIVEN_LATER = {
     "SentimentClassifier": {
         "vocabulary_size", "num_classes", "embedding_size", "padding_index", "unknown_index",
     },
-    "OneCheckpoint": {"dirpath", "filename"},
+    "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip
 NEEDED = {"csv": ["data.csv=x.csv"], "file": ["embeddings.path=x.txt"]}
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +22,12 @@ from sentiment import train as train_module
 from sentiment.build import build_trainer
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
-from sentiment.resume import check_resumable, deciding_settings, run_folder
+from sentiment.resume import (
+    check_resumable,
+    deciding_settings,
+    newest_checkpoint,
+    run_folder,
+)
 from sentiment.train import Stopped, train
 
 Compose = Callable[..., DictConfig]
@@ -277,3 +283,31 @@ def test_epochs_without_a_validation_have_no_figures_of_one(tmp_path: Path) -> N
     rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert rows["val/loss"].notna().tolist() == [False, True, False]
     assert results["best_epoch"] == 1
+
+
+def test_auto_takes_the_newest_checkpoint_that_is_whole(stopped: Path) -> None:
+    folder = stopped / "run"
+    checkpoints = folder / "checkpoints"
+    assert newest_checkpoint(folder) == checkpoints / "last.ckpt"
+    saved = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    torch.save(saved | {"global_step": saved["global_step"] + 99}, checkpoints / "best.ckpt")
+    assert newest_checkpoint(folder) == checkpoints / "best.ckpt"
+    (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes()[:9_000])
+    assert newest_checkpoint(folder) == checkpoints / "last.ckpt"
+    assert newest_checkpoint(stopped / "none") is None
+
+
+def test_auto_begins_where_there_is_nothing(tmp_path: Path, stopped: Path) -> None:
+    overrides = [f"data.csv={stopped / 'reviews.csv'}", "scheduler=none", "ckpt_path=auto"]
+    first = run(tmp_path / "run", *overrides)
+    again = run(tmp_path / "run", *overrides, "trainer.max_epochs=3")
+    assert (first["epochs"], again["epochs"]) == (2, 3)
+
+
+def test_auto_needs_a_folder(tmp_path: Path) -> None:
+    cfg = compose_config([*TINY, "ckpt_path=auto"], tmp_path)
+    hydra = OmegaConf.create({"hydra": {"overrides": {"hydra": [], "task": []}}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HydraConfig, "get", lambda: hydra.hydra)
+        with pytest.raises(InputError, match=r"give hydra\.run\.dir=FOLDER too"):
+            train(cfg, tmp_path)

@@ -109,7 +109,9 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     callbacks = [
         *own,
         instantiate(cfg.callbacks.checkpoint)(dirpath=place, filename="best"),
-        OneCheckpoint(dirpath=place, filename="last", monitor=None),
+        OneCheckpoint(
+            dirpath=place, filename="last", monitor=None, minutes=cfg.callbacks.save_minutes
+        ),
     ]
     if cfg.callbacks.early_stopping is not None:
         callbacks.append(instantiate(cfg.callbacks.early_stopping))

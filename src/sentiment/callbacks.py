@@ -141,6 +141,12 @@ class EpochTable(Callback):
         self.train_tokens = int(state_dict["train_tokens"])
 
 
+def within_epoch(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a training can go on after this batch: its step is whole, its epoch not yet done."""
+    done = batch_idx + 1
+    return done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+
+
 class OneCheckpoint(ModelCheckpoint):
     """Keeps one checkpoint, of the best epoch so far or of the last.
 
@@ -150,9 +156,17 @@ class OneCheckpoint(ModelCheckpoint):
         dirpath: the folder.
         filename: without ``.ckpt``.
         monitor: the figure whose best value is kept, or None for the last epoch's.
+        minutes: within an epoch, also save what there is every so many minutes.
     """
 
-    def __init__(self, *, dirpath: str | Path, filename: str, monitor: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        dirpath: str | Path,
+        filename: str,
+        monitor: str | None,
+        minutes: float | None = None,
+    ) -> None:
         super().__init__(
             dirpath=dirpath,
             filename=filename,
@@ -162,6 +176,9 @@ class OneCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             auto_insert_metric_name=False,
         )
+        self._path = Path(dirpath) / f"{filename}.ckpt"
+        self._seconds = None if minutes is None else 60 * minutes
+        self._saved_at = time.monotonic()
 
     @property
     def state_key(self) -> str:
@@ -172,6 +189,15 @@ class OneCheckpoint(ModelCheckpoint):
         """Save, unless no validation has given the figure yet."""
         if self.monitor is None or self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if it is time, unless the epoch is about to end."""
+        due = self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds
+        if due and within_epoch(trainer, batch_idx):
+            trainer.save_checkpoint(self._path)
+            self._saved_at = time.monotonic()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best epoch of the checkpoint, whose file lies in this folder now."""
@@ -242,9 +268,7 @@ class StopWhenAsked(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop, if asked to, unless the epoch is about to end."""
-        done = batch_idx + 1
-        whole_step = done % trainer.accumulate_grad_batches == 0
-        if self.asked is not None and whole_step and done < trainer.num_training_batches:
+        if self.asked is not None and within_epoch(trainer, batch_idx):
             trainer.save_checkpoint(self.checkpoint)
             raise Interrupted
 

@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "scheduler.final_factor": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "scheduler.factor": (lambda value: 0 < value < 1, "between 0 and 1"),
     "scheduler.patience": (lambda value: value >= 0, "0 or more"),
+    "callbacks.save_minutes": (lambda value: value >= 0, "0 or more"),
     "callbacks.early_stopping.patience": (lambda value: value >= 0, "0 or more"),
     "trainer.max_epochs": (lambda value: value >= 1, "1 or more"),
     "trainer.accumulate_grad_batches": (lambda value: value >= 1, "1 or more"),
@@ -67,7 +68,8 @@ def _check_ranges(cfg: DictConfig) -> None:
 
 def _check_monitors(cfg: DictConfig) -> None:
     nodes = {"scheduler": cfg.scheduler}
-    nodes |= {f"callbacks.{name}": node for name, node in cfg.callbacks.items()}
+    for name in ("checkpoint", "early_stopping"):
+        nodes[f"callbacks.{name}"] = cfg.callbacks[name]
     for key, node in nodes.items():
         monitor = (node or {}).get("monitor")
         if monitor is not None and monitor not in MONITORED:

@@ -87,7 +87,7 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
 
 def config_folder(ckpt_path: str | None) -> str:
     """Where Hydra writes the config within a run folder: that of its beginning stays."""
-    return ".hydra" if ckpt_path is None else ".hydra/resumed"
+    return ".hydra" if ckpt_path in (None, "auto") else ".hydra/resumed"
 
 
 def register() -> None:

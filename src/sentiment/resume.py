@@ -3,12 +3,15 @@
 Knows plain settings and checkpoints, neither Hydra nor Lightning.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sentiment.checkpoint import read_checkpoint
 from sentiment.errors import InputError
+
+log = logging.getLogger(__name__)
 
 # What decides the weights that come out. Files may have moved: the data module compares what they
 # hold. Device and precision may change with the machine.
@@ -27,9 +30,23 @@ _WHOLE_SCHEDULES = ("one_cycle", "cosine")
 
 
 def run_folder(checkpoint: str | Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or None where it lies in none."""
+    """The run folder that a checkpoint lies in, or None where it lies in none (as ``auto``)."""
     folder = Path(checkpoint).resolve().parent
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of a run folder that has got furthest, or None where there is none.
+
+    What cannot be opened is left aside and told.
+    """
+    found = []
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):
+        try:
+            found.append((int(read_checkpoint(path)["global_step"]), path.stem == "last", path))
+        except InputError as error:
+            log.warning("left aside: %s", error)
+    return max(found)[2] if found else None
 
 
 def check_unused(folder: Path) -> None:
@@ -41,7 +58,7 @@ def check_unused(folder: Path) -> None:
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
         raise InputError(
-            f"hydra.run.dir={folder}: holds a training already; add ckpt_path={last} to go on with"
+            f"hydra.run.dir={folder}: holds a training already; add ckpt_path=auto to go on with"
             " it, or give another folder"
         )
 

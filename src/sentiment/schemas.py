@@ -312,8 +312,9 @@ class OneCheckpointConfig:
 
 @dataclass
 class CallbacksConfig:
-    """The best checkpoint and early stopping; ``early_stopping: null`` trains all epochs."""
+    """What is saved, and early stopping; ``early_stopping: null`` trains all epochs."""
 
+    save_minutes: float | None = None  # also save last.ckpt within an epoch, so often
     checkpoint: OneCheckpointConfig = field(default_factory=OneCheckpointConfig)
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 

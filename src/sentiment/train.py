@@ -36,7 +36,12 @@ from sentiment.environment import device_name, keep_freed_memory, python_command
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
-from sentiment.resume import check_resumable, check_unused, deciding_settings
+from sentiment.resume import (
+    check_resumable,
+    check_unused,
+    deciding_settings,
+    newest_checkpoint,
+)
 from sentiment.sweep import tell_ranking
 
 log = logging.getLogger(__name__)
@@ -66,10 +71,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """
     check_config(cfg)
     settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    if cfg.ckpt_path is not None:
-        check_resumable(cfg.ckpt_path, folder, settings)
-    else:
-        check_unused(folder)
+    ckpt_path = checkpoint_to_resume(cfg.ckpt_path, folder)
+    if ckpt_path is not None:
+        check_resumable(ckpt_path, folder, settings)
     check_optimizer(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # With deterministic algorithms torch would also fill all new memory before it is written to.
@@ -97,7 +101,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
     with refused_by_lightning():
-        fit(trainer, module, datamodule, stop, ckpt_path=cfg.ckpt_path)
+        fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
         best = best_checkpoint(trainer)
         figures = test(trainer, module, datamodule, best)
     results = {**figures, **data_results(facts), **run}
@@ -110,6 +114,25 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     }
     write_results(folder, results, table.rows, module.confusion, best)
     return results
+
+
+def checkpoint_to_resume(chosen: str | None, folder: Path) -> str | None:
+    """The checkpoint that was chosen, or for ``auto`` the newest of the run folder, if any.
+
+    Raises:
+        InputError: nothing was chosen and the folder holds a training, or ``auto`` has no folder.
+    """
+    if chosen is None:
+        check_unused(folder)
+        return None
+    if chosen != "auto":
+        return chosen
+    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
+    if not any(item.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for item in given):
+        raise InputError("ckpt_path=auto: goes on in a run folder: give hydra.run.dir=FOLDER too")
+    newest = newest_checkpoint(folder)
+    log.info("Going on from %s", newest) if newest else log.info("Nothing to go on from: starting")
+    return None if newest is None else str(newest)
 
 
 def fit(
