@@ -1,3 +1,4 @@
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -5,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from sentiment import files
-from sentiment.files import folder_when_whole, one_at_a_time, replaced_when_whole
+from sentiment.files import (
+    folder_when_whole,
+    one_at_a_time,
+    remove_leftovers,
+    replaced_when_whole,
+)
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -76,3 +82,16 @@ def test_who_comes_second_waits_and_says_so(
     caplog.clear()
     assert second()
     assert caplog.text == ""
+
+
+def test_leftovers_are_removed_when_nobody_writes_them(tmp_path: Path) -> None:
+    for name in (".old.1.tmp", ".written.2.tmp", ".new.3.tmp", "whole"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.bin").write_bytes(b"a")
+    long_ago = time.time() - 7200
+    for path in (".old.1.tmp/a.bin", ".old.1.tmp", ".written.2.tmp", "whole/a.bin", "whole"):
+        os.utime(tmp_path / path, (long_ago, long_ago))
+    remove_leftovers(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".new.3.tmp", ".written.2.tmp", "whole"]
+    remove_leftovers(tmp_path / "none")

@@ -6,16 +6,18 @@ import io
 import logging
 import lzma
 import shutil
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
 log = logging.getLogger(__name__)
 
 COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
+_LONG_AGO = 3600.0  # seconds in which a process that lives writes something
 _PATIENCE = 1.0  # seconds of waiting that nobody needs to be told of
 
 
@@ -46,6 +48,15 @@ def folder_when_whole(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what killed processes left in a folder of ``folder_when_whole``: untouched for long."""
+    for folder in parent.glob(".*.tmp"):
+        with suppress(OSError):  # its own process may remove it at the same time
+            touched = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if time.time() - touched > _LONG_AGO:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

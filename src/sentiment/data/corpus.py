@@ -34,7 +34,7 @@ from sentiment.data.tokenizer import (
     without_torch,
 )
 from sentiment.errors import InputError
-from sentiment.files import folder_when_whole, one_at_a_time
+from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ def open_corpus(
             with one_at_a_time(folder, f"tokenises {path}"):
                 corpus = _read_corpus(folder, path)  # another process may have written it
                 if corpus is None:
+                    remove_leftovers(folder.parent)
                     _make_corpus(folder, path, state, csv_format, tokenizer, num_workers, progress)
                     corpus = _read_corpus(folder, path)
     except OSError as error:
