@@ -51,7 +51,7 @@ def folder_when_whole(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove what killed processes left in a folder of ``folder_when_whole``: untouched for long."""
+    """Remove what killed processes left where ``folder_when_whole`` makes folders."""
     for folder in parent.glob(".*.tmp"):
         with suppress(OSError):  # its own process may remove it at the same time
             touched = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
