@@ -13,8 +13,9 @@ import pytest
 
 from conftest import write_reviews
 from sentiment.data import corpus as corpus_module
+from sentiment.data import workers as workers_module
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat, ReviewChunk
+from sentiment.data.reviews import CsvFormat
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.errors import InputError
 
@@ -58,7 +59,7 @@ def test_a_second_opening_tokenises_nothing(
 ) -> None:
     path = write_reviews(tmp_path / "r.csv", 30)
     first = opened(path, tmp_path / "cache")
-    monkeypatch.setattr(corpus_module, "Tokenizer", None)
+    monkeypatch.setattr(workers_module, "Tokenizer", None)
     assert texts_of(opened(path, tmp_path / "cache")) == texts_of(first)
     with pytest.raises(TypeError):
         opened(path, tmp_path / "cache", lowercase=False)
@@ -108,14 +109,6 @@ def test_a_file_that_is_refused_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert kept(tmp_path / "cache") == []
 
 
-def test_encoded_chunks_come_in_order() -> None:
-    chunks = [ReviewChunk([f"w{n}"], [], [n], 0, 0.0) for n in range(9)]
-    encoded = corpus_module.encode_chunks(chunks, TokenizerSettings(), 2)
-    assert [(chunk.rows[0], words.words) for chunk, words in encoded] == [
-        (n, [f"w{n}"]) for n in range(9)
-    ]
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_goes_wrong_late_is_told_and_leaves_nothing(tmp_path: Path, workers: int) -> None:
     path = write_reviews(tmp_path / "r.csv", 5_000)
@@ -153,7 +146,7 @@ def test_the_same_content_is_tokenised_once_wherever_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = opened(write_reviews(tmp_path / "r.csv", 9), tmp_path / "cache")
-    monkeypatch.setattr(corpus_module, "Tokenizer", None)
+    monkeypatch.setattr(workers_module, "Tokenizer", None)
     second = opened(write_reviews(tmp_path / "s.csv", 9), tmp_path / "cache")
     assert texts_of(first) == texts_of(second)
     assert second.path == tmp_path / "s.csv"
@@ -349,14 +342,3 @@ def test_a_cache_that_cannot_be_written_to_still_opens(
     assert texts_of(opened(Path(copy), cache)) == texts_of(first)
     with pytest.raises(InputError, match=r"cache folder .*\(Read-only file system\); set data"):
         opened(path, cache, lowercase=False)
-
-
-def test_a_worker_process_needs_no_torch() -> None:
-    code = (
-        "import sys; from sentiment.data.corpus import _encode;"
-        "from sentiment.data.tokenizer import TokenizerSettings;"
-        "assert sorted(_encode(['a b'], TokenizerSettings()).words) == ['a', 'b'];"
-        "assert 'torch' not in sys.modules; import torch"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -1,6 +1,4 @@
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,13 +7,6 @@ import torch
 
 from sentiment.environment import python_command, require_device
 from sentiment.errors import InputError
-
-CODE = """
-import os
-from sentiment.environment import available_cores
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-print(available_cores())
-"""
 
 ABSENT = "cuda:0" if not torch.cuda.is_available() else f"cuda:{torch.cuda.device_count()}"
 
@@ -42,9 +33,3 @@ def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(own.parents[2].parent)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert python_command().endswith(".venv/bin/python3")
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
-def test_cores_that_this_process_may_not_use_are_not_counted() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert done.stdout == "1\n"

@@ -2,7 +2,6 @@
 
 import csv
 import lzma
-import os
 import random
 import tempfile
 import time
@@ -17,17 +16,13 @@ from joblib import Parallel, delayed
 from benchmarks.rows import Row, Scale, medians, peak_memory_of_all, process, seconds
 from sentiment.config import sample_path
 from sentiment.data.batching import BucketBatchSampler, TokenisedReviews
-from sentiment.data.corpus import Corpus, encode_chunks, open_corpus
+from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.reviews import CsvFormat, ReviewChunk
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.data.vector_file import WordVectors
+from sentiment.data.workers import available_cores, encode_chunks
 
 SETTINGS = TokenizerSettings()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reviews(scale: Scale, count: int) -> list[str]:
@@ -50,7 +45,7 @@ def reviews(scale: Scale, count: int) -> list[str]:
 
 def measure(scale: Scale) -> list[Row]:
     """Tokenising over all cores, in constant memory; the cache; the making of batches."""
-    count = scale.pick(40_000, 8_000)
+    count, cores = scale.pick(40_000, 8_000), available_cores()
     texts = reviews(scale, count)
     bare = spacy.blank("en").tokenizer
     few = texts[: count // 10]
@@ -62,10 +57,10 @@ def measure(scale: Scale) -> list[Row]:
     ]
 
     def encode() -> None:
-        for _ in encode_chunks(chunks, SETTINGS, cores()):
+        for _ in encode_chunks(chunks, SETTINGS, cores):
             pass
 
-    parallel = Parallel(n_jobs=cores(), batch_size=1)
+    parallel = Parallel(n_jobs=cores, batch_size=1)
 
     def bare_at_once() -> None:
         sum(parallel(delayed(_bare_tokens)(chunk.texts) for chunk in chunks))
@@ -74,13 +69,13 @@ def measure(scale: Scale) -> list[Row]:
     together, at_once = (per_text * count / times[name] for name in ("ours", "bare"))
     rows = [
         Row(
-            f"tokenising on {cores()} cores", together / (cores() * alone), "x",
+            f"tokenising on {cores} cores", together / (cores * alone), "x",
             f"cores x bare spaCy on one: {alone:,.0f} tokens/s", ">= 0.85",
             "token ids that differ from those of bare spaCy on the cleaned texts",
         ),
         Row(
             "the same against bare spaCy on all cores at once", together / at_once, "x",
-            f"its tokens counted and dropped: {at_once / (cores() * alone):.2f} x cores x one",
+            f"its tokens counted and dropped: {at_once / (cores * alone):.2f} x cores x one",
             falsified="bare processes that scale better",
         ),
     ]  # fmt: skip
@@ -121,7 +116,7 @@ def _large_file(folder: Path, texts: list[str], scale: Scale) -> Iterator[Row]:
     took = time.perf_counter() - start
     yield Row(
         f"memory to tokenise {path.stat().st_size / 1e9:.2f} GB of CSV", peak, "MB",
-        f"the main process and {cores()} workers together; {took:,.0f} s", "<= 1000",
+        f"the main process and {available_cores()} workers together; {took:,.0f} s", "<= 1000",
         "a larger peak for a file twice as long",
     )  # fmt: skip
     yield Row(

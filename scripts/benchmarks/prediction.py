@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.corpus import cores, reviews
+from benchmarks.corpus import reviews
 from benchmarks.rows import Row, Scale, medians, process
 from sentiment.data.batching import pad_reviews
 from sentiment.data.reviews import CsvFormat
+from sentiment.data.workers import available_cores
 from sentiment.predict import predict_csv
 from sentiment.predictor import Predictor
 
@@ -65,7 +66,7 @@ def _file(checkpoint: Path, folder: Path, scale: Scale) -> Row:
     predict_csv(predictor, source, folder / "out.csv", csv_format)
     rate = tokens * len(texts) / (time.perf_counter() - start)
     return Row(
-        f"a CSV of {len(texts):,} reviews on {cores()} cores", rate / forward, "x",
+        f"a CSV of {len(texts):,} reviews on {available_cores()} cores", rate / forward, "x",
         f"a training's forward pass alone, float32: {forward / 1e3:,.0f} k tokens/s", ">= 1",
         "labels that differ from those of single texts",
     )  # fmt: skip

@@ -45,13 +45,6 @@ def _devices_here() -> str:
     return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
 
 
-def available_cores() -> int:
-    """How many cores this process may use, by its CPU affinity and the limits of its container."""
-    from joblib import cpu_count  # Python's own would count all cores of the machine
-
-    return int(cpu_count())
-
-
 def keep_freed_memory() -> None:
     """Keep freed memory in this process for the next batch, where the C library is glibc's.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
-from sentiment.environment import available_cores, keep_freed_memory
+from sentiment.environment import keep_freed_memory
 from sentiment.errors import InputError
 from sentiment.predictor import Predictor
 
@@ -48,8 +48,8 @@ def predict_csv(
         InputError: the source cannot be read, or has a column ``label`` or ``score`` already; or
             the target cannot be written, or is the source.
     """
-    from sentiment.data.corpus import encode_chunks
     from sentiment.data.reviews import column_names, output_separator, read_frames
+    from sentiment.data.workers import available_cores, encode_chunks
     from sentiment.files import text_when_whole
 
     names = column_names(source, csv_format)

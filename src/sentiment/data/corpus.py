@@ -5,19 +5,16 @@ Does not know the vocabulary: ids count the words of this file in the order they
 """
 
 import errno
-import itertools
 import json
 import logging
 import os
 import shutil
-import signal
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +22,8 @@ from tqdm import tqdm
 
 from sentiment.data.cache import content_digest, file_state, fingerprint
 from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
-from sentiment.data.tokenizer import (
-    RULES_VERSION,
-    EncodedTexts,
-    Tokenizer,
-    TokenizerSettings,
-    spacy_version,
-    without_torch,
-)
+from sentiment.data.tokenizer import RULES_VERSION, TokenizerSettings, spacy_version
+from sentiment.data.workers import available_cores, encode_chunks
 from sentiment.errors import InputError
 from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
 
@@ -46,8 +37,6 @@ _ARRAYS: dict[str, np.dtype[Any]] = {
     "digests": np.dtype(np.uint64),
     "rows": np.dtype(np.int64),
 }
-# Below this many chunks, starting worker processes costs more than it saves.
-_CHUNKS_WORTH_WORKERS = 6
 
 
 @dataclass(frozen=True)
@@ -163,60 +152,6 @@ def _why_unusable(cache: Path, error: OSError) -> str:
     return f"{place}the cache folder {cache} cannot be used ({reason}); set {ways} to one that can"
 
 
-class HasTexts(Protocol):
-    """Anything that carries some texts, such as a ``ReviewChunk``."""
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts."""
-
-
-Chunk = TypeVar("Chunk", bound=HasTexts)
-
-
-def encode_chunks(
-    chunks: Iterable[Chunk], settings: TokenizerSettings, num_workers: int
-) -> Iterator[tuple[Chunk, EncodedTexts]]:
-    """Tokenise chunks in order, in worker processes when there are enough of them to be worth it.
-
-    Each chunk comes back with its tokens. At most a few chunks for each worker are held at a time.
-    """
-    stream = iter(chunks)
-    head = list(itertools.islice(stream, _CHUNKS_WORTH_WORKERS))
-    if num_workers <= 1 or len(head) < _CHUNKS_WORTH_WORKERS:
-        tokenizer = Tokenizer(settings)
-        for chunk in itertools.chain(head, stream):
-            yield chunk, tokenizer.encode(chunk.texts)
-        return
-    from joblib import Parallel, delayed
-
-    # joblib's workers do not run the user's main module again, as multiprocessing's would.
-    parallel = Parallel(
-        n_jobs=num_workers, return_as="generator", pre_dispatch=3 * num_workers, batch_size=1
-    )
-    waiting: deque[Chunk] = deque()
-
-    def jobs() -> Iterator[Any]:
-        for chunk in itertools.chain(head, stream):
-            waiting.append(chunk)
-            yield delayed(_encode)(chunk.texts, settings)
-
-    for encoded in parallel(jobs()):
-        yield waiting.popleft(), encoded
-
-
-_tokenizers: dict[TokenizerSettings, Tokenizer] = {}
-
-
-def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
-    """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
-    if settings not in _tokenizers:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-        with without_torch():
-            _tokenizers[settings] = Tokenizer(settings)
-    return _tokenizers[settings].encode(texts)
-
-
 def _make_corpus(
     folder: Path,
     path: Path,
@@ -231,9 +166,7 @@ def _make_corpus(
     ``state`` is that of the file before its content was hashed: the folder is named after the hash.
     """
     if num_workers is None:
-        from joblib import cpu_count  # unlike os.cpu_count, it heeds affinity and cgroups
-
-        num_workers = cpu_count()
+        num_workers = available_cores()
     if folder.exists():
         shutil.rmtree(folder)
     with folder_when_whole(folder) as temporary:
