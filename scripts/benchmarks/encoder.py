@@ -75,6 +75,7 @@ def _compare(
         once=("packed",),
     )
     name = f"{cell.upper()} {hidden} x {layers}"
+    goal = ">= 70" if cell == "lstm" and hidden == 256 else ""
     rates = {key: tokens / took / 1e3 for key, took in times.items()}
     rows = [
         Row(
@@ -93,21 +94,20 @@ def _compare(
             "accuracy over three seeds that falls by more than their spread",
         ),
     ]  # fmt: skip
-    work = _flops(cell, hidden, layers)
-    for key, dtype in (("ours", torch.float32), ("ours bf16", torch.bfloat16)):
-        reached = work * rates[key] / 1e6
-        goal = ">= 70" if cell == "lstm" and hidden == 256 else ""
-        rows.append(
-            Row(
-                f"{name} share of the matrix product, {str(dtype)[6:]}",
-                100 * reached / limits[dtype],
-                "%",
-                f"{reached:,.0f} GFLOP/s",
-                goal,
-                "a count of operations that is not 6 for each weight and token",
-            )
-        )
-    return rows
+    shares = {torch.float32: rates["ours"], torch.bfloat16: rates["ours bf16"]}
+    return rows + [
+        _share(name, _flops(cell, hidden, layers) * rate / 1e6, dtype, limits[dtype], goal)
+        for dtype, rate in shares.items()
+    ]
+
+
+def _share(name: str, reached: float, dtype: torch.dtype, limit: float, goal: str) -> Row:
+    """A rate, in GFLOP/s, beside that of the matrix product."""
+    return Row(
+        f"{name} share of the matrix product, {str(dtype)[6:]}", 100 * reached / limit, "%",
+        f"{reached:,.0f} GFLOP/s", goal,
+        "a count of operations that is not 6 for each weight and token",
+    )  # fmt: skip
 
 
 def _pass(

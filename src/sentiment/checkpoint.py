@@ -16,7 +16,7 @@ from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.model.classifier import SentimentClassifier
 
-_DATA = "SentimentDataModule"  # Lightning files the data module's state under its class name
+DATA_KEY = "SentimentDataModule"  # Lightning files the data module's state under its class name
 _PREFIX = "classifier."
 _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
     "vocabulary": (list,),
@@ -77,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: cut off or not a checkpoint at all ({first_words(error)});"
             " copy it again, or use another checkpoint of the run"
         ) from error
-    needed = {"state_dict", "hyper_parameters", _DATA}
+    needed = {"state_dict", "hyper_parameters", DATA_KEY}
     if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise InputError(f"{path}: a torch file, but not a checkpoint of sentiment.train")
     return checkpoint
@@ -101,7 +101,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         InputError: as ``read_checkpoint``, or its parts do not fit together.
     """
     checkpoint = read_checkpoint(path)
-    data, run = checkpoint[_DATA], checkpoint.get("run", {})
+    data, run = checkpoint[DATA_KEY], checkpoint.get("run", {})
     try:
         weights = {
             name.removeprefix(_PREFIX): value
@@ -126,7 +126,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
 
 def _wrong_kinds(data: Any, run: Any) -> Iterator[str]:
     """What is missing or of another type among the parts that are no weights."""
-    for name, part in ((_DATA, data), ("run", run)):
+    for name, part in ((DATA_KEY, data), ("run", run)):
         if not isinstance(part, dict) or not _are_strings(part):
             yield f"its {name!r} is no dictionary with names as keys"
     for name, kinds in _KINDS.items():

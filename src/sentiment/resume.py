@@ -5,10 +5,11 @@ Knows plain settings and checkpoints, neither Hydra nor Lightning.
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiment.checkpoint import read_checkpoint
+from sentiment.checkpoint import DATA_KEY, read_checkpoint
 from sentiment.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,19 @@ _PLACES = {
 }  # fmt: skip
 # These spread over all epochs; under the others a training may be prolonged.
 _WHOLE_SCHEDULES = ("one_cycle", "cosine")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint says of the training that it goes on with.
+
+    Attributes:
+        data: the state of ``SentimentDataModule``.
+        steps: how many the optimizer has made.
+    """
+
+    data: dict[str, Any]
+    steps: int
 
 
 def run_folder(checkpoint: str | Path) -> Path | None:
@@ -99,7 +113,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any]) -> None:
+def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any]) -> Resumed:
     """Refuse to go on in another folder than the checkpoint's, or with other settings.
 
     Args:
@@ -107,10 +121,14 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
         folder: the run folder.
         settings: of ``deciding_settings``.
 
+    Returns:
+        What the data and the end of the training have to be compared with.
+
     Raises:
         InputError: what differs, and what to do; or as ``read_checkpoint``.
     """
-    before = read_checkpoint(path).get("settings")
+    checkpoint = read_checkpoint(path)
+    before = checkpoint.get("settings")
     if before is None:
         raise InputError(f"{path}: written by another version, which cannot be gone on with")
     home = run_folder(path)
@@ -136,3 +154,4 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
                 f"ckpt_path={path}: the training began with {name}={before.get(key)}, not"
                 f" {settings.get(key)}{hint}; go on with the same settings, or start anew"
             )
+    return Resumed(checkpoint[DATA_KEY], int(checkpoint["global_step"]))

@@ -8,6 +8,7 @@ import logging
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,8 +73,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     check_config(cfg)
     settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     ckpt_path = checkpoint_to_resume(cfg.ckpt_path, folder)
-    if ckpt_path is not None:
-        check_resumable(ckpt_path, folder, settings)
+    resumed = None if ckpt_path is None else check_resumable(ckpt_path, folder, settings)
     check_optimizer(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # With deterministic algorithms torch would also fill all new memory before it is written to.
@@ -88,6 +88,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
+    if resumed is not None:
+        datamodule.load_state_dict(resumed.data)  # is it the same data?
     facts = datamodule.facts
     module, vector_coverage = build_module(cfg, facts, embeddings)
     run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
@@ -102,10 +104,13 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         tell_model(module.classifier)
     with refused_by_lightning():
         fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
+        if resumed is not None and resumed.steps == trainer.global_step:
+            log.info("That training was complete already: nothing was trained.")
         best = best_checkpoint(trainer)
-        figures = test(trainer, module, datamodule, best)
+        saved = None if best is None else read_checkpoint(best)
+        figures = test(trainer, module, datamodule, saved["state_dict"] if saved else None)
     results = {**figures, **data_results(facts), **run}
-    results |= fit_results(table, None if best is None else read_checkpoint(best)["run"]["epochs"])
+    results |= fit_results(table, saved["run"]["epochs"] if saved else None)
     results |= {
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
         "precision": cfg.trainer.precision,
@@ -144,12 +149,8 @@ def fit(
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
-    if ckpt_path is not None:  # is it the same data?
-        datamodule.load_state_dict(read_checkpoint(ckpt_path)[type(datamodule).__qualname__])
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
-    if ckpt_path is not None and trainer.global_step == read_checkpoint(ckpt_path)["global_step"]:
-        log.info("That training was complete already: nothing was trained.")
     if stop.asked is not None:
         again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
         command = shlex.join([python_command(), "-m", "sentiment.train", *again])
@@ -165,11 +166,14 @@ def best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def test(
-    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule, best: Path | None
+    trainer: Trainer,
+    module: SentimentModule,
+    datamodule: SentimentDataModule,
+    weights: Mapping[str, Any] | None,
 ) -> dict[str, float]:
-    """The figures of the best checkpoint on the test split, or of the weights as they are."""
-    if best is not None:
-        module.load_state_dict(read_checkpoint(best)["state_dict"])
+    """The figures of a checkpoint's weights on the test split, or of those that there are."""
+    if weights is not None:
+        module.load_state_dict(weights)
     trainer.test(module, datamodule, verbose=False)
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {name: value for name, value in figures.items() if name.startswith("test/")}
