@@ -39,6 +39,14 @@ def test_facts_and_batches_agree(tmp_path: Path) -> None:
     assert sum(len(batch.labels) for batch in module.test_dataloader()) == 20
 
 
+def test_reviews_come_one_by_one_from_all_over_a_split(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100), batch_size=16)
+    alone = module.single_reviews("val", 3)
+    assert [len(review.labels) for review in alone] == [1, 1, 1]
+    assert len(module.single_reviews("val", 50)) == 8
+    assert len({tuple(review.token_ids[0].tolist()) for review in alone}) == 3
+
+
 def test_every_epoch_has_its_own_order(tmp_path: Path) -> None:
     module = ready(write_reviews(tmp_path / "r.csv", 100))
     loader = module.train_dataloader()

@@ -22,8 +22,12 @@ ALLOWED = {
         "model", "train", "build", "results", "evaluate", "predictor", "checkpoint", "checks",
         "config", "callbacks",
     },
-    "lightning": {"train", "build", "callbacks", "data.datamodule", "model.module"},
-    "hydra": {"train", "build", "config", "sweep"},
+    "lightning": {
+        "train", "build", "callbacks", "data.datamodule", "model.module", "search.pruning",
+    },
+    "hydra": {"train", "build", "config", "sweep", "search.space"},
+    "optuna": {"search", "report.search_figures"},
+    "sentiment.search": {"search", "train"},
     "omegaconf": {"train", "build", "config", "sweep", "schemas", "checks"},
     "torch": {
         "train", "build", "results", "config", "environment", "evaluate", "predict", "predictor",

@@ -121,6 +121,18 @@ def test_runs_without_the_metric_come_before_failed_ones(tmp_path: Path) -> None
     ]
 
 
+def test_pruned_runs_come_after_completed_ones_however_good(tmp_path: Path) -> None:
+    add_run(tmp_path, "0", ["lr=1"], reached(0.5))
+    add_run(tmp_path, "1", ["lr=2"], {"val/accuracy": 0.9, "pruned": True})
+    add_run(tmp_path, "2", ["lr=3"], {"val/accuracy": 0.6, "pruned": True})
+    add_run(tmp_path, "3", ["lr=4"])
+    add_run(tmp_path, "4", ["lr=5"], {"val/accuracy": 0.95, "pruned": True})
+    rows = rank_runs(tmp_path)
+    assert [row["folder"] for row in rows] == ["0", "4", "1", "2", "3"]
+    assert [row["rank"] for row in rows] == [1, None, None, None, None]
+    assert "4 (pruned)" in lines(ranking_table(rows))[4]
+
+
 def test_overrides_are_read_as_they_were_written(tmp_path: Path) -> None:
     add_run(tmp_path, "0", ["+a.b=1e-3", "++c='x=y'", "~callbacks.stop"], reached(0.9))
     add_run(tmp_path, "1", ["model=rnn", "a.b=01"], reached(0.8))

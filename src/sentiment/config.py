@@ -160,7 +160,10 @@ def _explain(error: BaseException) -> str:
         elif "Ambiguous value" in str(chain[0]):
             told = " (to run each of several values add -m)"
         return f"command line: {_first_line(chain[0])}{told}"
-    return f"config: {' '.join(str(error).split())}"
+    told = ""
+    if "does not support sweep type" in str(error):
+        told = " (an interval has no end of values for a grid; add sweep=optuna)"
+    return f"config: {' '.join(str(error).split())}{told}"
 
 
 def _first_line(error: BaseException) -> str:

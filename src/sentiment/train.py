@@ -8,14 +8,14 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import lightning
 import torch
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -35,6 +35,8 @@ from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import device_name, keep_freed_memory, python_command, versions
 from sentiment.errors import InputError
+from sentiment.model.latency import median_latency
+from sentiment.model.metrics import MONITORED
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
 from sentiment.resume import (
@@ -43,9 +45,14 @@ from sentiment.resume import (
     deciding_settings,
     newest_checkpoint,
 )
-from sentiment.sweep import tell_ranking
+from sentiment.sweep import ranked_by, tell_ranking
+
+if TYPE_CHECKING:
+    from sentiment.search.pruning import PruneHopeless
 
 log = logging.getLogger(__name__)
+
+_REVIEWS_TO_TIME = 30
 
 
 class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
@@ -56,12 +63,15 @@ class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
         self.exit_code = exit_code
 
 
-def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def train(
+    cfg: DictConfig, folder: Path, *, pruner: "PruneHopeless | None" = None
+) -> dict[str, Any]:
     """Train, test and write everything into a run folder.
 
     Args:
         cfg: a config as ``conf/train.yaml`` composes it.
         folder: the run folder.
+        pruner: ends the training early where it is a hopeless trial of a search; it is not tested.
 
     Returns:
         The content of ``results.json``.
@@ -83,7 +93,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
     with refused_by_lightning(" (trainer=cpu runs anywhere)"):
-        trainer = build_trainer(cfg, folder, [table, stop])
+        own = [table, stop, *([pruner] if pruner else [])]
+        trainer = build_trainer(cfg, folder, own)
     embeddings = instantiate(cfg.embeddings)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
@@ -108,7 +119,10 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             log.info("That training was complete already: nothing was trained.")
         best = best_checkpoint(trainer)
         saved = None if best is None else read_checkpoint(best)
-        figures = test(trainer, module, datamodule, saved["state_dict"] if saved else None)
+        if saved is not None:
+            module.load_state_dict(saved["state_dict"])
+        pruned = pruner is not None and pruner.pruned
+        figures: dict[str, Any] = {"pruned": True} if pruned else test(trainer, module, datamodule)
     results = {**figures, **data_results(facts), **run}
     results |= fit_results(table, saved["run"]["epochs"] if saved else None)
     results |= {
@@ -154,7 +168,8 @@ def fit(
     if stop.asked is not None:
         again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
         command = shlex.join([python_command(), "-m", "sentiment.train", *again])
-        log.info("Stopped. Go on with:\n  %s", command)
+        if not (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
+            log.info("Stopped. Go on with:\n  %s", command)
         raise Stopped(128 + stop.asked)
 
 
@@ -166,17 +181,19 @@ def best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def test(
-    trainer: Trainer,
-    module: SentimentModule,
-    datamodule: SentimentDataModule,
-    weights: Mapping[str, Any] | None,
+    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
 ) -> dict[str, float]:
-    """The figures of a checkpoint's weights on the test split, or of those that there are."""
-    if weights is not None:
-        module.load_state_dict(weights)
+    """The figures of the module on the test split, and how long one review takes it."""
     trainer.test(module, datamodule, verbose=False)
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return {name: value for name, value in figures.items() if name.startswith("test/")}
+    reviews = datamodule.single_reviews("val", _REVIEWS_TO_TIME)
+    latency = median_latency(
+        module.classifier, [(review.token_ids, review.lengths) for review in reviews]
+    )
+    return {
+        **{name: value for name, value in figures.items() if name.startswith("test/")},
+        "latency_ms": 1000 * latency,
+    }
 
 
 def _overrides() -> list[str]:
@@ -197,22 +214,55 @@ def _override(key: str, value: str) -> str:
 
 
 @hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name="train")
-def _run(cfg: DictConfig) -> float:
+def _run(cfg: DictConfig) -> dict[str, Any]:
+    """Train once; what is returned tells a sweeper how the trial ended."""
     hydra_config = HydraConfig.get()
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
         with config.refused_in_one_line():
-            results = train(cfg, Path(hydra_config.runtime.output_dir))
+            _check_sweep(hydra_config)
+            results = train(
+                cfg, Path(hydra_config.runtime.output_dir), pruner=_pruner(hydra_config.sweeper)
+            )
     except InputError as error:
-        if hydra_config.mode == RunMode.MULTIRUN:  # the other runs go on; the table tells of it
+        if in_sweep:  # the other runs go on; the table tells of it
             log.error("error: %s", error)
-            return float("nan")
+            return {"status": "failed", "error": str(error)}
         _refuse(error)
     except Stopped as stop:
-        if hydra_config.mode == RunMode.MULTIRUN:
+        if in_sweep:
+            folder = Path(hydra_config.sweep.dir)
             log.info("The sweep ends here; its other runs were not begun.")
-            tell_ranking(Path(hydra_config.sweep.dir))
+            tell_ranking(folder, ranked_by(hydra_config.sweeper))
+            again = [f"hydra.sweep.dir={folder}", "ckpt_path=auto"]
+            given = [item for item in sys.argv[1:] if item not in again]
+            command = shlex.join([python_command(), "-m", "sentiment.train", *given, *again])
+            log.info("Go on with the sweep:\n  %s", command)
         sys.exit(stop.exit_code)
-    return float(results.get("val/accuracy", float("nan")))
+    figures = {name: value for name, value in results.items() if isinstance(value, int | float)}
+    return {**figures, "status": "pruned" if results.get("pruned") else "ok"}
+
+
+def _check_sweep(hydra_config: HydraConf) -> None:
+    chosen = hydra_config.runtime.choices.get("sweep")
+    if chosen is not None and hydra_config.mode != RunMode.MULTIRUN:
+        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
+
+
+def _pruner(sweeper: Any) -> "PruneHopeless | None":
+    """What reports each epoch to the search that this run is a trial of, if it is one."""
+    if sweeper.get("trial") is None or len(sweeper.objectives) > 1:
+        return None
+    monitor = sweeper.objectives[0]
+    if monitor not in MONITORED or sweeper.pruner is None:
+        return None
+    from sentiment.search.pruning import PruneHopeless
+    from sentiment.search.study import open_trial
+
+    trial = open_trial(
+        sweeper.storage, sweeper.study_name, sweeper.trial, instantiate(sweeper.pruner)
+    )
+    return PruneHopeless(trial, monitor)
 
 
 def main() -> None:

@@ -198,6 +198,12 @@ class SentimentDataModule(LightningDataModule):
         """Batches of the test split, in order of length."""
         return self._loader("test", shuffle=False)
 
+    def single_reviews(self, name: str, count: int) -> list[Batch]:
+        """Up to so many reviews of a split (``train``, ``val``, ``test``), each by itself."""
+        reviews = self._reviews[name]
+        places = np.linspace(0, len(reviews) - 1, min(count, len(reviews)), dtype=int)
+        return [reviews[[place]] for place in places.tolist()]
+
     def state_dict(self) -> dict[str, Any]:
         """All that prediction needs to know of the data, as plain Python types."""
         facts = self.facts

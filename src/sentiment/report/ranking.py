@@ -28,7 +28,7 @@ _FIXED_COLUMNS = {"rank", "status", "n", "failed", "folder"} | {
     f"{key}{what}" for key in ("fit_seconds", "parameters") for what in ("", " mean", " spread")
 }
 _METRIC_PREFIXES = ("train/", "val/", "test/")
-_LOWER_IS_BETTER = {"loss", "fit_seconds", "parameters"}
+_LOWER_IS_BETTER = {"loss", "fit_seconds", "parameters", "latency_ms"}
 
 
 def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str, object]]:
@@ -45,8 +45,8 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
         has (the value as it was written, None where a run lacks it), the metric, ``val/accuracy``,
         ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters``, ``folder``. Runs of equal
         metric stay in the order of their folders. What cannot be ranked comes last, its rank None,
-        its status not ``ok`` but ``no <metric>`` (missing, or not finite), ``unreadable`` or, where
-        there is no ``results.json``, ``failed``.
+        its status not ``ok`` but ``pruned``, ``no <metric>`` (missing, or not finite),
+        ``unreadable`` or, where there is no ``results.json``, ``failed``.
 
     Raises:
         InputError: The folder is none, has no runs, or no run has ever heard of the metric.
@@ -68,7 +68,7 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
         row |= {key: overrides[folder].get(key) for key in keys}
         row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
         rows.append(row | {"folder": folder.name})
-    return _ranked(rows, metric, lower=_lower_is_better(metric))
+    return _ranked(rows, metric, lower=is_lower_better(metric))
 
 
 def has_seeds(rows: Sequence[Mapping[str, object]]) -> bool:
@@ -101,7 +101,7 @@ def summarise_seeds(
         for key in dict.fromkeys((metric, "test/accuracy", "test/f1", "fit_seconds")):
             summary |= _mean_and_spread(key, [row.get(key) for row in finished])
         summaries.append(summary)
-    return _ranked(summaries, f"{metric} mean", lower=_lower_is_better(metric))
+    return _ranked(summaries, f"{metric} mean", lower=is_lower_better(metric))
 
 
 def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
@@ -124,7 +124,7 @@ def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
             *cells,
             format_duration(row.get("fit_seconds")),
             f"{size / 1e6:.2f}" if is_number(size) else MISSING,
-            Text(str(row["folder"])),
+            Text(f"{row['folder']} (pruned)" if row["status"] == "pruned" else str(row["folder"])),
             style=_row_style(row),
         )
     return table
@@ -182,7 +182,9 @@ def _read_results(folder: Path) -> tuple[dict[str, Any], str]:
         return {}, "failed"
     except (OSError, ValueError):
         return {}, "unreadable"
-    return (values, "ok") if isinstance(values, dict) else ({}, "unreadable")
+    if not isinstance(values, dict):
+        return {}, "unreadable"
+    return values, "pruned" if values.get("pruned") else "ok"
 
 
 def _read_overrides(folder: Path) -> dict[str, str]:
@@ -200,24 +202,27 @@ def _read_overrides(folder: Path) -> dict[str, str]:
 
 
 def _ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:
-    """Sort by ``key`` and number the rows; those without a value come last, failed ones at the end.
+    """Sort by ``key`` and number the rows; then pruned ones, those without a value, failed ones.
 
     Rows of equal value stay in the order given.
     """
-    kept: list[tuple[float, dict[str, object]]] = []
+    valued: list[tuple[float, dict[str, object]]] = []
     rest: list[dict[str, object]] = []
     for row in rows:
         value = row[key]
         if is_number(value):
-            kept.append((value if lower else -value, row))
+            valued.append((value if lower else -value, row))
         else:
             rest.append(row)
-    kept.sort(key=lambda pair: pair[0])
+    valued.sort(key=lambda pair: pair[0])
     rest.sort(key=lambda row: row.get("status") == "failed")
-    return [row | {"rank": rank} for rank, (_, row) in enumerate(kept, start=1)] + rest
+    kept = [row for _, row in valued if row.get("status") != "pruned"]
+    pruned = [row for _, row in valued if row.get("status") == "pruned"]
+    return [row | {"rank": rank} for rank, row in enumerate(kept, start=1)] + pruned + rest
 
 
-def _lower_is_better(metric: str) -> bool:
+def is_lower_better(metric: str) -> bool:
+    """Whether less of a figure of ``results.json`` is better: of a loss, of time, of size."""
     return metric.rpartition("/")[2] in _LOWER_IS_BETTER
 
 

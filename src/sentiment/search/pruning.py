@@ -1,0 +1,48 @@
+"""What a training tells the trial that it is: a figure after each epoch, until it is hopeless."""
+
+import logging
+
+from lightning import Callback, LightningModule, Trainer
+from optuna.trial import Trial
+
+log = logging.getLogger(__name__)
+
+
+class PruneHopeless(Callback):
+    """Reports a figure after each epoch, and ends the training if the trial's pruner says so.
+
+    Args:
+        trial: of the study.
+        monitor: the figure, such as ``val/accuracy``.
+    """
+
+    def __init__(self, trial: Trial, monitor: str) -> None:
+        self.pruned = False
+        self._trial = trial
+        self._monitor = monitor
+        earlier = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        self._reported = set(earlier)  # by a training that was killed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End at once what a pruner had ended already when it was killed."""
+        if self._reported and trainer.current_epoch > max(self._reported):
+            self._ask(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report this epoch, if it was validated."""
+        value = trainer.callback_metrics.get(self._monitor)
+        if value is None:
+            return
+        if trainer.current_epoch not in self._reported:
+            self._trial.report(float(value), trainer.current_epoch)
+            self._reported.add(trainer.current_epoch)
+        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self._ask(trainer)
+
+    def _ask(self, trainer: Trainer) -> None:
+        if self._trial.should_prune():
+            self.pruned = True
+            trainer.should_stop = True
+            log.info(
+                "Pruned after epoch %d: other trials were better by then", trainer.current_epoch
+            )
