@@ -299,7 +299,7 @@ def test_choices_that_are_numbers_rise_and_names_are_read_downwards() -> None:
         "trainer.max_epochs": IntDistribution(1, 4),
         "loss.balanced": CategoricalDistribution((True, False)),
     }
-    study = searched(space, ("64", "max", 1, True, 0.5), ("128", "mean", 3, True, 0.6))
+    study = searched(space, ("128", "mean", 3, True, 0.6), ("64", "max", 1, True, 0.5))
     _, axes = parallel(study)
     found = [sorted(each, key=lambda text: each[text]) for each in ticks(axes)]
     assert found[:4] == [
@@ -355,7 +355,7 @@ def test_ticks_are_round_numbers(distribution: BaseDistribution, expected: list[
         (["model", "model.hidden_size"], ["model", "hidden_size"]),
         (["optimizer.lr", "scheduler.lr"], ["optimizer.lr", "scheduler.lr"]),
         (["a.x.lr", "b.x.lr", "lr"], ["a.x.lr", "b.x.lr", "lr"]),
-        (["+trainer.max_epochs"], ["max_epochs"]),
+        (["+trainer.max_epochs", "+extra"], ["max_epochs", "extra"]),
         (["model.embedding_dropout"], ["embedding_\ndropout"]),
         (["a.supercalifragilisticexpialidocious"], ["supercali…ious"]),
     ],

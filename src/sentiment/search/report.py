@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from rich.text import Text
 
+from sentiment.report.ranking import is_lower_better
 from sentiment.report.search_figures import draw_search
 from sentiment.report.tables import format_duration, format_percent, new_table, print_table
 from sentiment.search.space import as_text
@@ -22,7 +23,8 @@ def tell_trial(search: Search, trial: FrozenTrial, *, of: int, at_once: int) -> 
     for each in search.trials:
         counts[each.state] += 1
     ended = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAIL]
-    best = ", ".join(f"{_told(search, each)} in trial {each.number}" for each in search.best()[:1])
+    best = search.best()[0] if len(search.objectives) == 1 and search.best() else None
+    told = "" if best is None else f"; best so far: {_told(search, best)} in trial {best.number}"
     log.info(
         "Trial %d: %s. %d of %d trials (%d pruned, %d failed)%s%s",
         trial.number,
@@ -31,7 +33,7 @@ def tell_trial(search: Search, trial: FrozenTrial, *, of: int, at_once: int) -> 
         of,
         counts[TrialState.PRUNED],
         counts[TrialState.FAIL],
-        f"; best so far: {best}" if best else "",
+        told,
         _time_left(search, of - ended, at_once),
     )
 
@@ -89,7 +91,8 @@ def trade_offs(search: Search) -> Table:
     for name in search.objectives:
         table.add_column(name, justify="right")
     table.add_column("settings")
-    for trial in search.best():
+    down = not is_lower_better(search.objectives[0])
+    for trial in sorted(search.best(), key=lambda trial: trial.values[0], reverse=down):
         cells = [_format(*pair) for pair in zip(search.objectives, trial.values, strict=True)]
         settings = ", ".join(f"{key}={as_text(value)}" for key, value in trial.params.items())
         table.add_row(str(trial.number), *cells, Text(settings))
