@@ -26,7 +26,9 @@ ALLOWED = {
         "train", "build", "callbacks", "data.datamodule", "model.module", "search.pruning",
     },
     "hydra": {"train", "build", "config", "sweep", "search.space"},
-    "optuna": {"search", "report.search_figures"},
+    "optuna": {
+        "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
+    },
     "sentiment.search": {"search", "train"},
     "omegaconf": {"train", "build", "config", "sweep", "schemas", "checks"},
     "torch": {

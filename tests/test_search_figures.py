@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from sentiment.report import search_figures
+from sentiment.report import parallel_coordinates, search_figures
 from sentiment.report.ranking import is_lower_better
 
 ACCURACY = ["val/accuracy"]
@@ -89,7 +89,7 @@ def drawn(figure: Figure | None) -> tuple[Figure, Axes]:
 
 
 def parallel(study: optuna.Study, objective: str = "val/accuracy") -> tuple[Figure, Axes]:
-    return drawn(search_figures.parallel_coordinates_figure(study, objective))
+    return drawn(parallel_coordinates.parallel_coordinates_figure(study, objective))
 
 
 def names(axes: Axes) -> list[str]:
@@ -401,7 +401,7 @@ def test_of_more_than_twelve_settings_the_important_are_drawn(
 ) -> None:
     space = {f"key{i}": DROPOUT for i in range(14)}
     shares = dict.fromkeys(space, 0.05) | {"key13": 0.39, "key2": 0.01, "key5": 0.0}
-    monkeypatch.setattr(search_figures, "_importances", lambda _: shares)
+    monkeypatch.setattr(parallel_coordinates, "importances", lambda _: shares)
     study = searched(space, (*[0.1] * 14, 0.5), (*[0.2] * 14, 0.6))
     drawn_keys = names(parallel(study)[1])[:-1]
     assert drawn_keys == [key for key in space if key not in {"key2", "key5"}]
@@ -424,7 +424,7 @@ def test_settings_that_some_trials_lack_are_left_out() -> None:
     add(study, 0.6, params={"lr": 1e-2}, space={"lr": LR})
     assert names(parallel(study)[1])[:-1] == ["lr"]
     add(study, 0.7, params={}, space={})
-    assert search_figures.parallel_coordinates_figure(study, "val/accuracy") is None
+    assert parallel_coordinates.parallel_coordinates_figure(study, "val/accuracy") is None
 
 
 def test_dollars_are_no_formula(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ class OptunaSweeper(Sweeper):
     def _tell(self, search: "Search", trial: "FrozenTrial") -> None:
         from sentiment.search.report import tell_trial
 
-        tell_trial(search, trial, of=self._n_trials, at_once=self._n_jobs)
+        tell_trial(search, trial, of=self._n_trials)
 
     def _open(self, space: "Space") -> "Search":
         from sentiment.resume import deciding_settings

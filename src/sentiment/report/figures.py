@@ -21,11 +21,14 @@ from sentiment.files import replaced_when_whole
 DPI = 160
 
 # Blue and vermilion of Okabe and Ito's palette, which colour-blind readers can tell apart.
+BLUE, VERMILION = "#0072B2", "#D55E00"
 _CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("train", "Training", {"color": "#0072B2", "marker": "o", "linewidth": 1.8}),
-    ("val", "Validation", {"color": "#D55E00", "marker": "s", "linewidth": 1.8}),
+    ("train", "Training", {"color": BLUE, "marker": "o", "linewidth": 1.8}),
+    ("val", "Validation", {"color": VERMILION, "marker": "s", "linewidth": 1.8}),
 )
-_INK, _QUIET, _FRAME, _GRID = "#1A1A1A", "#666666", "#B0B0B0", "#E3E3E3"
+INK, QUIET, FRAME, _GRID = "#1A1A1A", "#666666", "#B0B0B0", "#E3E3E3"
+TITLE: dict[str, Any] = {"loc": "left", "color": INK, "fontweight": "bold", "fontsize": 11}
+SMALL = 9  # points
 
 _MOST_COUNTED_CLASSES = 12
 _MOST_NUMBERED_CLASSES = 20
@@ -76,7 +79,7 @@ def learning_curves_figure(
     rows: Sequence[Mapping[str, float]], *, best_epoch: int | None = None
 ) -> Figure:
     """Build the figure that :func:`learning_curves` saves."""
-    figure = _new_figure(9.0, 3.8)
+    figure = new_figure(9.0, 3.8)
     panels = figure.subplots(1, 2)
     _draw_curves(panels[0], rows, "loss", best_epoch)
     _draw_curves(panels[1], rows, "accuracy", best_epoch)
@@ -92,7 +95,7 @@ def learning_curves_figure(
             loc="outside upper center",
             ncols=len(handles),
             frameon=False,
-            labelcolor=_INK,
+            labelcolor=INK,
         )
     return figure
 
@@ -113,21 +116,21 @@ def confusion_matrix_figure(matrix: np.ndarray, labels: Sequence[str]) -> Figure
     side = min(1.5 * classes, 6.0) if classes <= _MOST_COUNTED_CLASSES else 7.5
     margin = 0.08 * max(map(len, names)) + 0.8
     has_bar = classes > _MOST_COUNTED_CLASSES
-    figure = _new_figure(max(side + margin + has_bar, 4.2), side + 0.6 * margin + 0.8)
+    figure = new_figure(max(side + margin + has_bar, 4.2), side + 0.6 * margin + 0.8)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    axes.set_title(_matrix_title(counts), color=_INK, fontsize=12, pad=10)
+    axes.set_title(_matrix_title(counts), color=INK, fontsize=12, pad=10)
     _label_classes(axes, names, cell=side / classes)
     _draw_numbers(axes, counts, shares, cell=side / classes)
     if has_bar:
         bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1.0, symbol=" %"), shrink=0.8)
-        bar.set_label("Share of the reviews with this true label", color=_INK)
-        bar.ax.tick_params(length=0, labelsize=9, labelcolor=_INK)
+        bar.set_label("Share of the reviews with this true label", color=INK)
+        bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
         bar.outline.set_visible(False)
     return figure
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Make an empty white figure of so many inches, with an Agg canvas."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0.03)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
@@ -150,7 +153,7 @@ def _draw_curves(
 ) -> None:
     """Draw one panel: the metric in training and validation, the best epoch marked."""
     in_percent = metric == "accuracy"
-    _style_panel(axes, "Accuracy (%)" if in_percent else metric.capitalize())
+    style_panel(axes, "Accuracy (%)" if in_percent else metric.capitalize())
     size = 5.0 if len(rows) <= 30 else 2.5
     for split, name, style in _CURVES:
         curve = {
@@ -163,26 +166,26 @@ def _draw_curves(
         if split == "val" and best_epoch is not None and best_epoch + 1 in curve:
             _mark_best(axes, best_epoch + 1, curve[best_epoch + 1], " %" if in_percent else "")
     if not axes.lines:
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=_QUIET)
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=QUIET)
         axes.set(xticks=[], yticks=[])
         return
     epochs = [int(row["epoch"]) + 1 for row in rows]
-    _scale_epochs(axes, min(epochs), max(epochs))
+    scale_epochs(axes, min(epochs), max(epochs))
     if in_percent and axes.get_ylim()[1] > 100:
         axes.set_ylim(top=100)
 
 
 def _mark_best(axes: Axes, epoch: int, value: float, unit: str) -> None:
     """Point out the epoch whose weights were kept, and say its validation value."""
-    axes.axvline(epoch, color=_QUIET, linestyle="--", linewidth=1.2, zorder=2, label="Best epoch")
+    axes.axvline(epoch, color=QUIET, linestyle="--", linewidth=1.2, zorder=2, label="Best epoch")
     style = _CURVES[1][2] | {"markersize": 8, "markerfacecolor": "white", "markeredgewidth": 2}
     axes.plot([epoch], [value], clip_on=False, zorder=4, **style)
     number = f"{value:.2f}" if unit else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
     text = f"validation {number}{unit} at epoch {epoch}"
-    axes.set_title(text, loc="right", fontsize=9, color=_QUIET, pad=9)
+    axes.set_title(text, loc="right", fontsize=9, color=QUIET, pad=9)
 
 
-def _scale_epochs(axes: Axes, first: int, last: int) -> None:
+def scale_epochs(axes: Axes, first: int, last: int) -> None:
     """Tick whole epochs, each one or round numbers of them, and none outside the training."""
     room = max(0.5, 0.02 * (last - first))
     axes.set_xlim(first - room, last + room)
@@ -192,19 +195,19 @@ def _scale_epochs(axes: Axes, first: int, last: int) -> None:
     axes.set_xticks(range(start, last + 1, step))
 
 
-def _style_panel(axes: Axes, title: str) -> None:
+def style_panel(axes: Axes, title: str) -> None:
     """Give a panel its titles, a light grid and quiet axes."""
     formatter = ScalarFormatter(useOffset=False)
     formatter.set_scientific(False)
     axes.yaxis.set_major_formatter(formatter)
     axes.margins(y=0.08)
-    axes.set_xlabel("Epoch", color=_INK)
-    axes.set_title(title, loc="left", color=_INK, fontweight="bold", fontsize=11, pad=9)
+    axes.set_xlabel("Epoch", color=INK)
+    axes.set_title(title, loc="left", color=INK, fontweight="bold", fontsize=11, pad=9)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FRAME)
-    axes.tick_params(color=_FRAME, labelcolor=_INK)
+    axes.spines[["left", "bottom"]].set_color(FRAME)
+    axes.tick_params(color=FRAME, labelcolor=INK)
 
 
 def _shortened(label: str) -> str:
@@ -223,17 +226,17 @@ def _label_classes(axes: Axes, names: Sequence[str], cell: float) -> None:
     size = 10 if len(names) <= 8 else 8
     longest_inches = max(map(len, names)) * size * 0.6 / 72
     fits = longest_inches < 0.95 * cell
-    text: dict[str, Any] = {"fontsize": size, "color": _INK, "parse_math": False}
+    text: dict[str, Any] = {"fontsize": size, "color": INK, "parse_math": False}
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(shown, [names[i] for i in shown], **text, **({} if fits else turned))
     axes.set_yticks(shown, [names[i] for i in shown], **text)
-    axes.set_xlabel("Predicted label", color=_INK, fontsize=11, labelpad=6)
-    axes.set_ylabel("True label", color=_INK, fontsize=11, labelpad=6)
+    axes.set_xlabel("Predicted label", color=INK, fontsize=11, labelpad=6)
+    axes.set_ylabel("True label", color=INK, fontsize=11, labelpad=6)
     axes.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
     axes.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2 if cell > 0.4 else 0.4)
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_color(_FRAME)
+    axes.spines[:].set_color(FRAME)
 
 
 def _draw_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: float) -> None:
@@ -244,7 +247,7 @@ def _draw_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: floa
     size = min(max(cell * 13, 7.0), 15.0)
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
     for (row, column), share in np.ndenumerate(shares):
-        color = "white" if share > 0.65 else _INK if counts[row, column] else "#8A8A8A"
+        color = "white" if share > 0.65 else INK if counts[row, column] else "#8A8A8A"
         percent = _cell_percent(share, counts[row].sum(), decimals=1 if classes <= 4 else 0)
         if classes > _MOST_COUNTED_CLASSES:
             text = percent.removesuffix(" %")

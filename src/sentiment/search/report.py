@@ -1,7 +1,6 @@
 """What a search tells of itself: a line for each trial, and its pictures at the end."""
 
 import logging
-import statistics
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -17,8 +16,8 @@ from sentiment.search.study import Search
 log = logging.getLogger(__name__)
 
 
-def tell_trial(search: Search, trial: FrozenTrial, *, of: int, at_once: int) -> None:
-    """Say how a trial ended, and how far the search is: ``of`` all, some ``at_once``."""
+def tell_trial(search: Search, trial: FrozenTrial, *, of: int) -> None:
+    """Say how a trial ended, and how far the search is: ``of`` so many."""
     counts = dict.fromkeys(TrialState, 0)
     for each in search.trials:
         counts[each.state] += 1
@@ -34,7 +33,7 @@ def tell_trial(search: Search, trial: FrozenTrial, *, of: int, at_once: int) -> 
         counts[TrialState.PRUNED],
         counts[TrialState.FAIL],
         told,
-        _time_left(search, of - ended, at_once),
+        _time_left(search, of - ended),
     )
 
 
@@ -63,16 +62,17 @@ def _format(name: str, value: float) -> str:
     return f"{value:,.0f}" if name == "parameters" else f"{value:.4g}"
 
 
-def _time_left(search: Search, missing: int, at_once: int) -> str:
-    """A guess from what trials took so far."""
-    seconds = [
-        (each.datetime_complete - each.datetime_start).total_seconds()
+def _time_left(search: Search, missing: int) -> str:
+    """A guess from the pace, that of all machines, since this process began."""
+    ended = [
+        each.datetime_complete
         for each in search.trials
-        if each.datetime_complete and each.datetime_start and "same_as" not in each.user_attrs
+        if each.datetime_complete and each.datetime_complete > search.begun
     ]
-    if missing <= 0 or not seconds:
+    if missing <= 0 or not ended:
         return ""
-    return f"; about {format_duration(statistics.fmean(seconds) * missing / at_once)} to go"
+    seconds = (max(ended) - search.begun).total_seconds() / len(ended)
+    return f"; about {format_duration(seconds * missing)} to go"
 
 
 def tell_end(search: Search, folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Search:
         self._folder = str(folder.resolve())
         self._make_sampler = make_sampler
         self._seed = seed
+        self.begun = datetime.now()  # as Optuna writes times down
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
             study_name=name,
