@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ from sentiment.callbacks import (
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.environment import device_name, keep_freed_memory, python_command, versions
+from sentiment.environment import device_name, prepare_process, python_command, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
@@ -43,7 +44,7 @@ from sentiment.resume import (
     deciding_settings,
     newest_checkpoint,
 )
-from sentiment.sweep import tell_ranking
+from sentiment.sweep import told_when_cut_short
 
 log = logging.getLogger(__name__)
 
@@ -196,33 +197,38 @@ def _override(key: str, value: str) -> str:
     return f"{key}='{quoted}'"
 
 
-@hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name="train")
 def _run(cfg: DictConfig) -> float:
+    prepare_process()
     hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # other runs go on; the table tells of this
     try:
         with config.refused_in_one_line():
             results = train(cfg, Path(hydra_config.runtime.output_dir))
     except InputError as error:
-        if hydra_config.mode == RunMode.MULTIRUN:  # the other runs go on; the table tells of it
-            log.error("error: %s", error)
-            return float("nan")
-        _refuse(error)
+        if not multirun:
+            _refuse(error)
+        log.error("error: %s", error)
+        return float("nan")
     except Stopped as stop:
-        if hydra_config.mode == RunMode.MULTIRUN:
-            log.info("The sweep ends here; its other runs were not begun.")
-            tell_ranking(Path(hydra_config.sweep.dir))
         sys.exit(stop.exit_code)
+    except Exception:
+        if not multirun:
+            raise
+        log.exception("error: this run failed")
+        return float("nan")
     return float(results.get("val/accuracy", float("nan")))
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     config.register()
-    keep_freed_memory()
-    logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
+    prepare_process()
+    run = hydra.main(
+        version_base="1.3", config_path=str(config.config_directory()), config_name="train"
+    )(_run)
     try:
-        with config.refused_in_one_line():
-            _run()
+        with config.refused_in_one_line(), told_when_cut_short():
+            run()
     except InputError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -236,4 +242,5 @@ def _refuse(error: InputError) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    # As sentiment.train, not __main__, the processes of a launcher find what they are to run.
+    import_module("sentiment.train").main()
