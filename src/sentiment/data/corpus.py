@@ -45,6 +45,7 @@ class Corpus:
 
     Attributes:
         path: the CSV file they came from.
+        fingerprint: changes with the content of the file and with how it was read and tokenised.
         words: the distinct words; a token id is an index into them.
         label_names: the labels as they stand in the file, in the order they were met.
         token_ids: (tokens,) int32, all reviews one after the other.
@@ -56,6 +57,7 @@ class Corpus:
     """
 
     path: Path
+    fingerprint: str
     words: list[str]
     label_names: list[str]
     token_ids: npt.NDArray[np.int32]
@@ -227,7 +229,7 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
                 np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
             )
         arrays["digests"] = arrays["digests"].reshape(-1, 2)
-        corpus = Corpus(path=path, **arrays, **facts)
+        corpus = Corpus(path=path, fingerprint=folder.name, **arrays, **facts)
         sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
