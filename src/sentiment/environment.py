@@ -8,6 +8,8 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import torch
 
@@ -52,7 +54,11 @@ def prepare_process() -> None:
     keep_freed_memory()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def keep_freed_memory() -> None:

@@ -4,6 +4,7 @@
 choices.
 """
 
+import gc
 import logging
 import re
 import shlex
@@ -216,6 +217,9 @@ def _run(cfg: DictConfig) -> float:
             raise
         log.exception("error: this run failed")
         return float("nan")
+    finally:
+        if multirun:
+            gc.collect()  # trainer and weights refer to one another; the next run needs the memory
     return float(results.get("val/accuracy", float("nan")))
 
 
