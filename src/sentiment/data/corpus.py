@@ -30,6 +30,7 @@ from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
 log = logging.getLogger(__name__)
 
 _FORMAT = 2  # counts up when the files below change their meaning
+_TOKENS_AT_A_TIME = 1 << 20
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "token_ids": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
@@ -80,11 +81,14 @@ class Corpus:
         counts = np.zeros(len(self.words), np.int64)
         chosen = np.zeros(len(self), bool)
         chosen[reviews] = True
-        for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
-            last = min(len(self), first + 65536)
+        first = 0
+        while first < len(self):  # some tokens at a time, which bounds the memory
+            end = np.searchsorted(self.offsets, self.offsets[first] + _TOKENS_AT_A_TIME)
+            last = max(first + 1, int(end) - 1)
             tokens = self.token_ids[self.offsets[first] : self.offsets[last]]
             kept = np.repeat(chosen[first:last], np.diff(self.offsets[first : last + 1]))
             counts += np.bincount(tokens[kept], minlength=len(self.words))
+            first = last
         return counts
 
 
