@@ -48,6 +48,19 @@ def test_a_corpus_holds_what_the_tokenizer_gives(tmp_path: Path) -> None:
     assert corpus.word_counts(np.array([2])).sum() == 2
 
 
+@pytest.mark.parametrize("at_a_time", [1, 3, 5, 1000])
+def test_words_are_counted_some_tokens_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\na b a c,x\n<br />,y\nb,x\n<br />,x\na a,y\nc d,x\n")
+    corpus = opened(path, tmp_path / "cache")
+    monkeypatch.setattr(corpus_module, "_TOKENS_AT_A_TIME", at_a_time)
+    for chosen, counts in (([0, 1, 2, 3, 4, 5], "aaaabbccd"), ([5, 0], "aabccd")):
+        counted = corpus.word_counts(np.array(chosen))
+        assert dict(zip(corpus.words, counted, strict=True)) == Counter(counts)
+
+
 def test_only_empty_texts_make_a_corpus_too(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("review,sentiment\n<br />,x\n<p>,y\n")

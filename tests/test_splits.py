@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,28 @@ def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
     )
     assert sorted([*texts_of(splits.train), *texts_of(splits.val)]) == sorted(numbered("t", 600))
     assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
+
+
+def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None:
+    def told_apart(name: str) -> Corpus:
+        corpus = corpus_of(tmp_path, numbered(name, 100), 50 * ["a", "b"], name)
+        digests = np.array(corpus.digests)
+        digests[:, 0] = 7  # the low halves differ
+        digests[[3, 60]] = digests[[2, 2]]
+        return replace(corpus, digests=digests)
+
+    one, other = told_apart("x"), told_apart("y")
+    splits = split_one_file(one, ["a", "b"], **SIZES)
+    assert splits.dropped_duplicates == 2
+    kept = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
+    assert sorted(kept) == [n for n in range(100) if n not in (3, 60)]
+    digests = np.array(other.digests)
+    digests[10] = one.digests[20]
+    splits = split_given_files(
+        one, None, replace(other, digests=digests), ["a", "b"], labels_chosen=True, **SIZES
+    )
+    assert splits.dropped_duplicates == 3
+    assert 20 not in np.concatenate([splits.train.reviews, splits.val.reviews])
 
 
 def test_what_has_no_file_comes_from_training(tmp_path: Path) -> None:

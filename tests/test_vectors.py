@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -290,6 +291,28 @@ def test_file_embeddings_hold_the_vectors_of_the_file(tmp_path: Path) -> None:
     assert not table.weights[0].any()
     mean = torch.tensor(list(VECTORS.values())).mean(dim=0)
     torch.testing.assert_close(table.weights[1], mean)
+
+
+def test_the_same_rows_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Mock(wraps=vector_file._read)
+    monkeypatch.setattr(vector_file, "_read", reads)
+    path = written(tmp_path, TEXT)
+    words = ["<pad>", "<unk>", *WORDS]
+    source = FileEmbeddings(path=path)
+    first = source.table(words, seed=1)
+    expected = first.weights.clone()
+    first.weights.zero_()  # as a training changes them
+    first.found[:] = False
+    again = FileEmbeddings(path=path, frozen=True).table(list(words), seed=1)
+    assert reads.call_count == 1
+    assert torch.equal(again.weights, expected)
+    assert again.found.any()
+    source.table(words[:-1], seed=1)
+    assert reads.call_count == 2
+    written(tmp_path, TEXT.replace(b"0.5", b"0.7"))  # of the same size
+    assert source.table(words[:-1], seed=1).weights.max() == 8
+    assert reads.call_count == 3
+    assert source.table(words, seed=1).weights[5, 0] == pytest.approx(0.7)
 
 
 def test_words_without_a_vector_are_drawn_like_the_others(tmp_path: Path) -> None:

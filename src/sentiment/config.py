@@ -4,13 +4,15 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -26,6 +28,9 @@ from sentiment.errors import InputError
 from sentiment.model.metrics import best_mode
 from sentiment.resume import run_folder
 from sentiment.schemas import SCHEMAS
+
+# Options that need more than the package itself, and the extra that brings it.
+_EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}
 
 
 def config_directory() -> Path:
@@ -95,11 +100,30 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, name, node in SCHEMAS:
         store.store(group=group, name=name, node=node)
+    _register_launchers(store)
     OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
     OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("config_folder", config_folder, replace=True)
     OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
+
+
+def _register_launchers(store: ConfigStore) -> None:
+    Plugins.instance()  # what other packages store under these names is stored by now
+    place = "hydra_plugins.sentiment_launchers"
+    nodes: dict[str, Any] = {
+        "joblib": {"_target_": f"{place}.JoblibLauncher", "n_jobs": -1},
+    }
+    with suppress(ImportError):  # an extra
+        from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
+
+        week = 7 * 24 * 60
+        nodes["submitit_local"] = LocalQueueConf(
+            _target_=f"{place}.SubmititLocalLauncher", timeout_min=week
+        )
+        nodes["submitit_slurm"] = SlurmQueueConf(_target_=f"{place}.SubmititSlurmLauncher")
+    for name, node in nodes.items():
+        store.store(group="hydra/launcher", name=name, node=node, provider="sentiment")
 
 
 @contextmanager
@@ -147,12 +171,7 @@ def _explain(error: BaseException) -> str:
                 told = "cannot be left out (null)" if needed else _first_line(link)
                 return f"config: {link.full_key}: {told}"
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, option = str(error.missing_cfg_file).partition("/")
-        close = difflib.get_close_matches(option, error.options, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        hidden = ("schema", "_base")  # parts of the others
-        choices = sorted(name for name in error.options if not name.endswith(hidden))
-        return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
+        return _explain_missing(error)
     if isinstance(error, OverrideParseException | ConfigCompositionException):
         told = ""
         if isinstance(error, OverrideParseException):
@@ -164,6 +183,18 @@ def _explain(error: BaseException) -> str:
     if "does not support sweep type" in str(error):
         told = " (an interval has no end of values for a grid; add sweep=optuna)"
     return f"config: {' '.join(str(error).split())}{told}"
+
+
+def _explain_missing(error: MissingConfigException) -> str:
+    options = list(error.options or [])
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if option in _EXTRAS:
+        return f"{group}={option} is not installed: pip install 'sentiment[{_EXTRAS[option]}]'"
+    close = difflib.get_close_matches(option, options, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    hidden = ("schema", "_base")  # parts of the others
+    choices = sorted(name for name in options if not name.endswith(hidden))
+    return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,10 +2,14 @@
 
 import ctypes
 import importlib.metadata
+import logging
 import platform
 import shutil
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import torch
 
@@ -43,6 +47,18 @@ def require_device(name: str) -> None:
 def _devices_here() -> str:
     kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
     return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
+
+
+def prepare_process() -> None:
+    """Set up a process that trains; a launcher's processes need it as the first one does."""
+    keep_freed_memory()
+    logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
+    # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def keep_freed_memory() -> None:

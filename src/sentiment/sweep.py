@@ -1,13 +1,18 @@
-"""What Hydra does at the end of a multirun: one ranked table of all runs."""
+"""What Hydra does at the end of a multirun: one ranked table of all runs, and the best of them."""
 
 import logging
+import shlex
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from sentiment.environment import python_command
 from sentiment.report.ranking import (
     has_seeds,
     rank_runs,
@@ -15,9 +20,11 @@ from sentiment.report.ranking import (
     seeds_table,
     summarise_seeds,
 )
-from sentiment.report.tables import print_table, write_csv
+from sentiment.report.tables import print_table, write_csv, write_json
 
 log = logging.getLogger(__name__)
+
+_under_way: tuple[Path, str] | None = None  # folder and figure of this process's multirun
 
 
 def ranked_by(sweeper: Any) -> str:
@@ -26,14 +33,68 @@ def ranked_by(sweeper: Any) -> str:
 
 
 def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
-    """Print the runs of a multirun folder, best first, and write them to its ``sweep.csv``."""
+    """Print the runs of a multirun folder, best first, and write ``sweep.csv`` and ``best.json``.
+
+    ``best.json`` has the ``folder`` of the best run, its ``checkpoint`` (null where it kept none),
+    the ``command`` that repeats it, and its figures.
+    """
     rows = rank_runs(folder, metric=metric)
     write_csv(folder / "sweep.csv", rows)
     print_table(ranking_table(rows))
     if has_seeds(rows):
         print_table(seeds_table(summarise_seeds(rows, metric=metric)))
     log.info("The table is in %s", folder / "sweep.csv")
+    best = best_run(folder, rows)
+    if best is None:
+        log.info("No run finished, so none is the best.")
+        return rows
+    write_json(folder / "best.json", best)
+    log.info("Best: %s. Repeat it with:", best["checkpoint"] or best["folder"])
+    log.info("  %s", best["command"])
     return rows
+
+
+def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, object] | None:
+    """The first of the ranked runs: where it is, and the command line that repeats it."""
+    if not rows or rows[0]["rank"] is None:
+        return None
+    run = folder / str(rows[0]["folder"])
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    figures = {key: value for key, value in rows[0].items() if key.startswith(("val/", "test/"))}
+    return {
+        "folder": str(run),
+        "checkpoint": str(checkpoint) if checkpoint.is_file() else None,
+        "command": shlex.join([python_command(), "-m", "sentiment.train", *_overrides(run)]),
+        **figures,
+    }
+
+
+def _overrides(run: Path) -> list[str]:
+    """What a run was told on the command line, without what starts it in a folder of its own."""
+    try:
+        given = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    overrides = given["hydra"]["overrides"]
+    searched = [item for item in overrides["hydra"] if item.startswith("hydra.searchpath=")]
+    own = ("ckpt_path=", "sweep=")
+    return [*searched, *(item for item in overrides["task"] if not item.startswith(own))]
+
+
+@contextmanager
+def told_when_cut_short() -> Iterator[None]:
+    """Tell the ranking of the runs that there are when a multirun ends before its end."""
+    try:
+        yield
+    except BaseException:
+        if _under_way is not None and any(_under_way[0].glob("*/.hydra")):
+            log.info("The sweep ends here; its other runs were not begun.")
+            tell_ranking(*_under_way)
+            again = [f"hydra.sweep.dir={_under_way[0]}", "ckpt_path=auto"]
+            given = [item for item in sys.argv[1:] if item not in again]
+            command = shlex.join([python_command(), "-m", "sentiment.train", *given, *again])
+            log.info("Go on with the sweep:\n  %s", command)
+        raise
 
 
 class RankRuns(Callback):
@@ -42,8 +103,15 @@ class RankRuns(Callback):
     The process ends with exit code 2 if any of the runs failed.
     """
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the folder, for a sweep that is cut short."""
+        global _under_way  # noqa: PLW0603
+        _under_way = Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper)
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read each run's ``results.json``."""
+        global _under_way  # noqa: PLW0603
+        _under_way = None
         rows = tell_ranking(Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper))
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
         if failed:

@@ -4,11 +4,13 @@
 choices.
 """
 
+import gc
 import logging
 import re
 import shlex
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,7 +35,7 @@ from sentiment.callbacks import (
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.environment import device_name, keep_freed_memory, python_command, versions
+from sentiment.environment import device_name, prepare_process, python_command, versions
 from sentiment.errors import InputError
 from sentiment.model.latency import median_latency
 from sentiment.model.metrics import MONITORED
@@ -45,7 +47,7 @@ from sentiment.resume import (
     deciding_settings,
     newest_checkpoint,
 )
-from sentiment.sweep import ranked_by, tell_ranking
+from sentiment.sweep import told_when_cut_short
 
 if TYPE_CHECKING:
     from sentiment.search.pruning import PruneHopeless
@@ -213,32 +215,31 @@ def _override(key: str, value: str) -> str:
     return f"{key}='{quoted}'"
 
 
-@hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name="train")
 def _run(cfg: DictConfig) -> dict[str, Any]:
-    """Train once; what is returned tells a sweeper how the trial ended."""
+    """Train once; what is returned tells a sweeper how the run ended."""
+    prepare_process()
     hydra_config = HydraConfig.get()
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # other runs go on; the table tells of this
     try:
         with config.refused_in_one_line():
             _check_sweep(hydra_config)
-            results = train(
-                cfg, Path(hydra_config.runtime.output_dir), pruner=_pruner(hydra_config.sweeper)
-            )
+            pruner = _pruner(hydra_config.sweeper)
+            results = train(cfg, Path(hydra_config.runtime.output_dir), pruner=pruner)
     except InputError as error:
-        if in_sweep:  # the other runs go on; the table tells of it
-            log.error("error: %s", error)
-            return {"status": "failed", "error": str(error)}
-        _refuse(error)
+        if not multirun:
+            _refuse(error)
+        log.error("error: %s", error)
+        return {"status": "failed", "error": str(error)}
     except Stopped as stop:
-        if in_sweep:
-            folder = Path(hydra_config.sweep.dir)
-            log.info("The sweep ends here; its other runs were not begun.")
-            tell_ranking(folder, ranked_by(hydra_config.sweeper))
-            again = [f"hydra.sweep.dir={folder}", "ckpt_path=auto"]
-            given = [item for item in sys.argv[1:] if item not in again]
-            command = shlex.join([python_command(), "-m", "sentiment.train", *given, *again])
-            log.info("Go on with the sweep:\n  %s", command)
         sys.exit(stop.exit_code)
+    except Exception as error:
+        if not multirun:
+            raise
+        log.exception("error: this run failed")
+        return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    finally:
+        if multirun:
+            gc.collect()  # trainer and weights refer to one another; the next run needs the memory
     figures = {name: value for name, value in results.items() if isinstance(value, int | float)}
     return {**figures, "status": "pruned" if results.get("pruned") else "ok"}
 
@@ -268,11 +269,13 @@ def _pruner(sweeper: Any) -> "PruneHopeless | None":
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     config.register()
-    keep_freed_memory()
-    logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
+    prepare_process()
+    run = hydra.main(
+        version_base="1.3", config_path=str(config.config_directory()), config_name="train"
+    )(_run)
     try:
-        with config.refused_in_one_line():
-            _run()
+        with config.refused_in_one_line(), told_when_cut_short():
+            run()
     except InputError as error:
         _refuse(error)
     except KeyboardInterrupt:
@@ -286,4 +289,5 @@ def _refuse(error: InputError) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    # As sentiment.train, not __main__, the processes of a launcher find what they are to run.
+    import_module("sentiment.train").main()

@@ -4,7 +4,7 @@ Knows nothing of files, words or models. A batch is padded only to its own longe
 reviews of like length share one, so little of it is padding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -106,29 +106,32 @@ class TokenisedReviews(Dataset[Batch]):
         max_length: int | None = None,
         keep: str = "head",
     ) -> None:
-        self._token_ids = token_ids
-        self._starts = np.asarray(offsets[reviews])
-        self._full_lengths = np.asarray(offsets[reviews + 1]) - self._starts
+        self._token_ids = np.asarray(token_ids)  # no copy: a memory map stays one
+        self._offsets = np.asarray(offsets)
+        self._reviews = reviews
         self._classes = classes
         self._word_to_id = word_to_id
         self._max_length = max_length
         self._keep = keep
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._reviews)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> npt.NDArray[np.int32]:
         """Tokens of each review as batches hold them: cut, and at least 1; (n,)."""
-        lengths: npt.NDArray[np.int64] = np.maximum(self._full_lengths, 1)
-        return lengths if self._max_length is None else np.minimum(lengths, self._max_length)
+        lengths = self._offsets[self._reviews + 1]
+        lengths -= self._offsets[self._reviews]
+        return np.clip(lengths, 1, self._max_length).astype(np.int32)
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         chosen = np.asarray(positions)
+        reviews = self._reviews[chosen]
+        starts = self._offsets[reviews]
         ids, lengths = pad_reviews(
             self._token_ids,
-            self._starts[chosen],
-            self._full_lengths[chosen],
+            starts,
+            self._offsets[reviews + 1] - starts,
             max_length=self._max_length,
             keep=self._keep,
             word_to_id=self._word_to_id,
@@ -162,7 +165,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.integer],
         *,
         batch_size: int | None = None,
         tokens_per_batch: int | None = None,
@@ -209,7 +212,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         if not self._shuffle:
             return list(self._batches(self._buckets))
         generator = np.random.default_rng([self._seed, self.epoch])
-        batches = list(self._batches([generator.permutation(bucket) for bucket in self._buckets]))
+        batches = list(self._batches(generator.permutation(bucket) for bucket in self._buckets))
         return [batches[index] for index in generator.permutation(len(batches))]
 
     def _size_for(self, length: int) -> int:
@@ -230,7 +233,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             start = end
         return buckets
 
-    def _batches(self, buckets: list[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:
+    def _batches(self, buckets: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:
         rest: npt.NDArray[np.int64] = np.empty(0, np.int64)
         for bucket in buckets:
             reviews = np.concatenate([rest, bucket])

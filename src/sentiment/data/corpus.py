@@ -30,6 +30,7 @@ from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
 log = logging.getLogger(__name__)
 
 _FORMAT = 2  # counts up when the files below change their meaning
+_TOKENS_AT_A_TIME = 1 << 20
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "token_ids": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
@@ -45,6 +46,7 @@ class Corpus:
 
     Attributes:
         path: the CSV file they came from.
+        fingerprint: changes with the content of the file and with how it was read and tokenised.
         words: the distinct words; a token id is an index into them.
         label_names: the labels as they stand in the file, in the order they were met.
         token_ids: (tokens,) int32, all reviews one after the other.
@@ -56,6 +58,7 @@ class Corpus:
     """
 
     path: Path
+    fingerprint: str
     words: list[str]
     label_names: list[str]
     token_ids: npt.NDArray[np.int32]
@@ -78,11 +81,14 @@ class Corpus:
         counts = np.zeros(len(self.words), np.int64)
         chosen = np.zeros(len(self), bool)
         chosen[reviews] = True
-        for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
-            last = min(len(self), first + 65536)
+        first = 0
+        while first < len(self):  # some tokens at a time, which bounds the memory
+            end = np.searchsorted(self.offsets, self.offsets[first] + _TOKENS_AT_A_TIME)
+            last = max(first + 1, int(end) - 1)
             tokens = self.token_ids[self.offsets[first] : self.offsets[last]]
             kept = np.repeat(chosen[first:last], np.diff(self.offsets[first : last + 1]))
             counts += np.bincount(tokens[kept], minlength=len(self.words))
+            first = last
         return counts
 
 
@@ -227,7 +233,7 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
                 np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
             )
         arrays["digests"] = arrays["digests"].reshape(-1, 2)
-        corpus = Corpus(path=path, **arrays, **facts)
+        corpus = Corpus(path=path, fingerprint=folder.name, **arrays, **facts)
         sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):

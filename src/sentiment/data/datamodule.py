@@ -13,17 +13,10 @@ from sentiment.data.batching import KEEP, Batch, BucketBatchSampler, TokenisedRe
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.facts import DataFacts
+from sentiment.data.prepared import PreparationSettings, prepare
 from sentiment.data.reviews import CsvFormat
-from sentiment.data.splits import (
-    Split,
-    Splits,
-    order_labels,
-    split_given_files,
-    split_one_file,
-    write_splits,
-)
+from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
 
 
@@ -98,7 +91,6 @@ class SentimentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
-        self._split = {"test_size": test_size, "val_size": val_size, "seed": split_seed}
         _check_files(self._files)
         _check_choices(keep=str(keep), label_names=label_names)
         _check_sizes(
@@ -120,10 +112,16 @@ class SentimentDataModule(LightningDataModule):
         self._tokenizer = TokenizerSettings(
             language=language, lowercase=lowercase, strip_markup=strip_markup
         )
-        self._labels = list(labels) if labels is not None else None
-        self._label_names = list(label_names) if label_names is not None else None
+        self._preparation = PreparationSettings(
+            labels=None if labels is None else tuple(labels),
+            label_names=None if label_names is None else tuple(label_names),
+            test_size=test_size,
+            val_size=val_size,
+            seed=split_seed,
+            min_freq=min_freq,
+            max_size=max_size,
+        )
         self._splits_dir = splits_dir
-        self._min_freq, self._max_size = min_freq, max_size
         self._max_length, self._keep = max_length, str(keep)
         self._batch_size, self._tokens_per_batch = batch_size, tokens_per_batch
         self._cache = cache_directory(cache_dir)
@@ -151,17 +149,10 @@ class SentimentDataModule(LightningDataModule):
         if self._facts is not None:
             return
         corpora = {name: self._open(path) for name, path in self._files.items() if path is not None}
-        labels = order_labels(list(corpora.values()), self._labels)
-        names = self._display_names(labels)
-        splits = self._make_splits(corpora, labels)
+        prepared = prepare(corpora, self._preparation)
+        splits = prepared.splits
         if self._splits_dir is not None:
             write_splits(splits, self._csv_format, Path(self._splits_dir))
-        vocabulary = build_vocabulary(
-            splits.train, min_freq=self._min_freq, max_size=self._max_size
-        )
-        word_to_id = {
-            id(corpus): vocabulary_ids(corpus.words, vocabulary) for corpus in corpora.values()
-        }
         for name in ("train", "val", "test"):
             split: Split = getattr(splits, name)
             self._reviews[name] = TokenisedReviews(
@@ -169,22 +160,13 @@ class SentimentDataModule(LightningDataModule):
                 offsets=split.corpus.offsets,
                 reviews=split.reviews,
                 classes=split.classes,
-                word_to_id=word_to_id[id(split.corpus)],
+                word_to_id=prepared.word_ids[str(split.corpus.path)],
                 max_length=self._max_length,
                 keep=self._keep,
             )
         self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
-        self._facts = DataFacts(
-            vocabulary=list(vocabulary.itos),
-            word_counts=np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64),
-            labels=names,
-            class_counts=np.bincount(splits.train.classes, minlength=len(labels)).tolist(),
-            train_reviews=len(splits.train),
-            val_reviews=len(splits.val),
-            test_reviews=len(splits.test),
-            dropped_duplicates=splits.dropped_duplicates,
-            dropped_missing=sum(corpus.missing for corpus in corpora.values()),
-        )
+        self._raw_labels = list(splits.labels)
+        self._facts = prepared.own_facts()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, shuffled anew in every epoch."""
@@ -257,29 +239,6 @@ class SentimentDataModule(LightningDataModule):
             self._tokenizer,
             cache=self._cache,
             num_workers=self._num_workers,
-        )
-
-    def _display_names(self, labels: list[str]) -> list[str]:
-        self._raw_labels = labels
-        if self._label_names is None:
-            return labels
-        if len(self._label_names) != len(labels):
-            raise InputError(
-                f"data.label_names={self._label_names}: {len(self._label_names)} names for"
-                f" {len(labels)} labels ({', '.join(labels[:20])})"
-            )
-        return self._label_names
-
-    def _make_splits(self, corpora: dict[str, Corpus], labels: list[str]) -> Splits:
-        if "csv" in corpora:
-            return split_one_file(corpora["csv"], labels, **self._split)  # type: ignore[arg-type]
-        return split_given_files(
-            corpora["train_csv"],
-            corpora.get("val_csv"),
-            corpora.get("test_csv"),
-            labels,
-            labels_chosen=self._labels is not None,
-            **self._split,  # type: ignore[arg-type]
         )
 
     def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Batch]:

@@ -53,10 +53,17 @@ class Split:
         return rows.view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
 
     @property
+    def half_digests(self) -> npt.NDArray[np.uint64]:
+        """(n,) values that are equal where the texts are equal, and very seldom elsewhere."""
+        return self.corpus.digests[:, 0][self.reviews]
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the texts, their order or their classes."""
-        content = hashlib.sha256(self.digests.tobytes())
-        content.update(self.classes.astype(np.int64).tobytes())
+        content = hashlib.sha256()
+        for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
+            content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())
+        content.update(self.classes.astype(np.int64, copy=False).data)
         return content.hexdigest()[:24]
 
 
@@ -192,23 +199,43 @@ def split_given_files(
 
 def _without_repeats(split: Split, labels: Sequence[str]) -> Split:
     """Keep the first of each text."""
-    _, first, group = np.unique(split.digests, return_index=True, return_inverse=True)
-    repeated = len(split) - len(first)
-    if repeated:
-        conflicting = len(np.unique(group[split.classes != split.classes[first][group]]))
-        log.info(
-            "%s: repeated texts dropped, all but the first of each: %s%s",
-            split.corpus.path,
-            f"{repeated:,}",
-            f"; texts with different labels: {conflicting:,}" if conflicting else "",
-        )
-    return split.take(np.sort(first))
+    suspects = np.flatnonzero(_seen_twice(split.half_digests))
+    among = split.take(suspects)
+    _, first, group = np.unique(among.digests, return_index=True, return_inverse=True)
+    repeated = len(among) - len(first)
+    if not repeated:
+        return split
+    conflicting = len(np.unique(group[among.classes != among.classes[first][group]]))
+    log.info(
+        "%s: repeated texts dropped, all but the first of each: %s%s",
+        split.corpus.path,
+        f"{repeated:,}",
+        f"; texts with different labels: {conflicting:,}" if conflicting else "",
+    )
+    kept = np.ones(len(split), bool)
+    kept[suspects] = False
+    kept[suspects[first]] = True
+    return split.take(kept)
+
+
+def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which values stand elsewhere, too; (n,). Less memory than ``np.unique`` with its indices."""
+    order = np.argsort(values)
+    ordered = values[order]
+    like_the_next = np.zeros(len(values), bool)
+    like_the_next[:-1] = ordered[1:] == ordered[:-1]
+    twice = np.empty(len(values), bool)
+    twice[order] = like_the_next | np.roll(like_the_next, 1)
+    return twice
 
 
 def _without(split: Split, other: Split) -> tuple[Split, int]:
     """The split without the texts of another, and how many those were."""
-    kept = ~np.isin(split.digests, other.digests)
-    return split.take(kept), int((~kept).sum())
+    suspects = np.flatnonzero(np.isin(split.half_digests, other.half_digests))
+    repeated = suspects[np.isin(split.take(suspects).digests, other.digests)]
+    kept = np.ones(len(split), bool)
+    kept[repeated] = False
+    return split.take(kept), len(repeated)
 
 
 def _told(count: int, name: str, other: str) -> int:

@@ -10,7 +10,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torchtext.vocab import Vectors
 
+from sentiment.data.cache import file_state
 from sentiment.errors import InputError
 
 _BLOCK = 1 << 22  # bytes read at a time: large enough to be fast, small enough for the cache
@@ -243,3 +244,22 @@ class WordVectors(Vectors):  # type: ignore[misc]
         self.stoi = {word: i for i, word in enumerate(self.itos)}
         empty = np.empty((0, self.dim), np.float32)
         self.vectors = torch.from_numpy(np.concatenate([empty, *parts]))
+
+
+# What the last call of read_vectors was asked for and gave: the runs of a sweep mostly ask alike.
+_last: tuple[object, WordVectors] | None = None
+_MOST_KEPT = 1 << 28  # bytes; beyond that the memory is worth more than the time
+
+
+def read_vectors(path: Path, words: Sequence[str], dimension: int | None) -> WordVectors:
+    """As ``WordVectors``, without reading again what the last call has read; not to be changed."""
+    global _last  # noqa: PLW0603
+    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    asked = (path, file and file_state(file), dimension, tuple(words))
+    if _last is not None and _last[0] == asked:
+        return _last[1]
+    _last = None  # frees it before the next is read
+    vectors = WordVectors(path, words, dimension=dimension)
+    if vectors.vectors.nbytes <= _MOST_KEPT:
+        _last = (asked, vectors)
+    return vectors

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from sentiment.data.download import GLOVE_MIRRORS, check_glove, fetch_glove
-from sentiment.data.vector_file import WordVectors
+from sentiment.data.vector_file import WordVectors, read_vectors
 from sentiment.errors import InputError
 
 __all__ = [
@@ -127,7 +127,7 @@ class FileEmbeddings:
         Raises:
             InputError: the file cannot be used, or has none of the words.
         """
-        return _table_from(WordVectors(self.path, words[2:], dimension=self.size), words, seed)
+        return _table_from(read_vectors(self.path, words[2:], self.size), words, seed)
 
 
 class GloveEmbeddings:
@@ -170,7 +170,7 @@ class GloveEmbeddings:
             mirrors=self.mirrors,
             sha256=self.sha256,
         )
-        return _table_from(WordVectors(path, words[2:], dimension=self.size), words, seed)
+        return _table_from(read_vectors(path, words[2:], self.size), words, seed)
 
 
 def _table_from(vectors: WordVectors, words: Sequence[str], seed: int) -> EmbeddingTable:

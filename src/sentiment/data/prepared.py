@@ -1,0 +1,134 @@
+"""What the files of a training come to: splits and vocabulary.
+
+The last result stays in memory, so that the runs of a sweep, which mostly share their data, do not
+find it again each time.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment.data.corpus import Corpus
+from sentiment.data.facts import DataFacts
+from sentiment.data.splits import Splits, order_labels, split_given_files, split_one_file
+from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
+from sentiment.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationSettings:
+    """What decides the splits and the vocabulary, besides the tokenised files.
+
+    Attributes as the arguments of ``SentimentDataModule``; ``seed`` is its ``split_seed``.
+    """
+
+    labels: tuple[str, ...] | None
+    label_names: tuple[str, ...] | None
+    test_size: float
+    val_size: float
+    seed: int
+    min_freq: int
+    max_size: int | None
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Splits, vocabulary and facts; for reading alone, because other trainings may share it.
+
+    Attributes:
+        splits: the reviews of each split.
+        word_ids: by path of a corpus, the vocabulary index of each of its words; (corpus words,).
+        facts: what is told of the data.
+    """
+
+    splits: Splits
+    word_ids: Mapping[str, npt.NDArray[np.int64]]
+    facts: DataFacts
+
+    def own_facts(self) -> DataFacts:
+        """The facts in lists of their own, which the caller may change."""
+        return copy.deepcopy(self.facts)
+
+
+_last: tuple[object, PreparedData] | None = None
+
+
+def prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> PreparedData:
+    """Split the corpora and build the vocabulary, or take what the same corpora gave last time.
+
+    Args:
+        corpora: by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` and others.
+        settings: what decides the rest.
+
+    Raises:
+        InputError: the labels, the reviews or the words are no good.
+    """
+    global _last  # noqa: PLW0603
+    files = tuple((name, str(each.path), each.fingerprint) for name, each in corpora.items())
+    if _last is not None and _last[0] == (files, settings):
+        return _last[1]
+    _last = None  # frees it before the next is made
+    prepared = _prepare(corpora, settings)
+    _last = ((files, settings), prepared)
+    return prepared
+
+
+def _prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> PreparedData:
+    labels = order_labels(list(corpora.values()), settings.labels)
+    names = _display_names(labels, settings)
+    splits = _split(corpora, labels, settings)
+    vocabulary = build_vocabulary(
+        splits.train, min_freq=settings.min_freq, max_size=settings.max_size
+    )
+    word_ids = {
+        str(corpus.path): vocabulary_ids(corpus.words, vocabulary) for corpus in corpora.values()
+    }
+    facts = DataFacts(
+        vocabulary=list(vocabulary.itos),
+        word_counts=np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64),
+        labels=names,
+        class_counts=np.bincount(splits.train.classes, minlength=len(labels)).tolist(),
+        train_reviews=len(splits.train),
+        val_reviews=len(splits.val),
+        test_reviews=len(splits.test),
+        dropped_duplicates=splits.dropped_duplicates,
+        dropped_missing=sum(corpus.missing for corpus in corpora.values()),
+    )
+    shared = [facts.word_counts, *word_ids.values()]
+    for split in (splits.train, splits.val, splits.test):
+        shared += [split.reviews, split.classes]
+    for array in shared:
+        array.flags.writeable = False
+    return PreparedData(splits, word_ids, facts)
+
+
+def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:
+    names = settings.label_names
+    if names is None:
+        return labels
+    if len(names) != len(labels):
+        raise InputError(
+            f"data.label_names={list(names)}: {len(names)} names for {len(labels)} labels"
+            f" ({', '.join(labels[:20])})"
+        )
+    return list(names)
+
+
+def _split(
+    corpora: Mapping[str, Corpus], labels: list[str], settings: PreparationSettings
+) -> Splits:
+    shares = {"test_size": settings.test_size, "val_size": settings.val_size}
+    if "csv" in corpora:
+        return split_one_file(corpora["csv"], labels, seed=settings.seed, **shares)
+    return split_given_files(
+        corpora["train_csv"],
+        corpora.get("val_csv"),
+        corpora.get("test_csv"),
+        labels,
+        labels_chosen=settings.labels is not None,
+        seed=settings.seed,
+        **shares,
+    )
