@@ -118,6 +118,8 @@ def test_a_stop_reaches_every_run(tmp_path: Path, launcher: str, number: signal.
     """A terminal sends Ctrl-C to the whole group of processes, a scheduler SIGTERM to the first."""
     write_reviews(tmp_path / "reviews.csv", 60)
     endless = ["trainer.max_epochs=9999", "callbacks.early_stopping=null", "seed=1,2"]
+    if launcher == "joblib":
+        endless.append("hydra.launcher.n_jobs=2")  # even where there is one core
     with subprocess.Popen(
         command(f"hydra/launcher={launcher}", *endless), cwd=tmp_path, env=environment(tmp_path),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
