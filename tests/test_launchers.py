@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from conftest import TINY, write_reviews
+from hydra_plugins.sentiment_launchers import joblib_launcher
+from sentiment.data import workers
 
 LAUNCHERS = ("joblib", "submitit_local")
 # A logger that ends the runs of some seeds, as memory that runs out or a bug would.
@@ -85,6 +87,30 @@ def sweep(tmp_path: Path, *overrides: str) -> "subprocess.CompletedProcess[str]"
 def statuses(tmp_path: Path) -> dict[str, str]:
     table = pd.read_csv(tmp_path / "sweep" / "sweep.csv", dtype=str)
     return dict(zip(table["folder"], table["status"], strict=True))
+
+
+def test_processes_share_the_cores_and_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setattr(workers, "available_cores", lambda: 8)
+    seen = []
+    for index in range(3):
+        with joblib_launcher._pool_of_one(index, 3) as pool:
+            names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+            seen.append([pool.submit(os.getenv, name).result() for name in names])
+    assert seen == [["2", "2"], ["2", "5"], ["2", "2"]]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with joblib_launcher._pool_of_one(0, 3) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "3"
+
+
+def test_lines_of_several_runs_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = (joblib_launcher._NumberedLines(1, number) for number in (3, 4))
+    print("one", "line", file=ours, end="")
+    print("another", file=theirs)
+    print(" goes on\nand ends", file=ours)
+    assert capfd.readouterr().out == "[4] another\n[3] one line goes on\n[3] and ends\n"
+    assert not ours.isatty()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sentiment.errors import InputError
 from sentiment.model.metrics import best_mode
 from sentiment.resume import run_folder
-from sentiment.schemas import SCHEMAS
+from sentiment.schemas import SCHEMAS, JoblibLauncherConfig
 
 # Options that need more than the package itself, and the extra that brings it.
 _EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -110,10 +110,8 @@ def register() -> None:
 
 def _register_launchers(store: ConfigStore) -> None:
     Plugins.instance()  # what other packages store under these names is stored by now
-    place = "hydra_plugins.sentiment_launchers"
-    nodes: dict[str, Any] = {
-        "joblib": {"_target_": f"{place}.JoblibLauncher", "n_jobs": -1},
-    }
+    place = "hydra_plugins.sentiment_launchers.submitit_launcher"
+    nodes: dict[str, Any] = {"joblib": JoblibLauncherConfig}
     with suppress(ImportError):  # an extra
         from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
 

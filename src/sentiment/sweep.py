@@ -46,6 +46,7 @@ def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
     log.info("The table is in %s", folder / "sweep.csv")
     best = best_run(folder, rows)
     if best is None:
+        (folder / "best.json").unlink(missing_ok=True)
         log.info("No run finished, so none is the best.")
         return rows
     write_json(folder / "best.json", best)

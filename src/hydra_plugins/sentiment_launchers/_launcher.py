@@ -1,0 +1,84 @@
+"""What the launchers share: numbered runs, their share of the cores, and stopping them all."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+log = logging.getLogger(__name__)
+
+SUBDIR = "hydra.sweep.subdir"
+
+
+class RunsInProcesses(Launcher):
+    """What the launchers share: numbered runs, and stopping them all when asked to."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra knows of the multirun."""
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
+        self._asked = 0  # the signal that ends the sweep
+
+    def _tell(self, runs: Sequence[tuple[int, Sequence[str]]], how: str) -> None:
+        Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        log.info("Launching %d runs %s", len(runs), how)
+        for number, overrides in runs:
+            log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+
+    def _lost(self, number: int, overrides: Sequence[str], why: str) -> JobReturn:
+        """Stand in for the result of a run that ended without one; its folder tells of it."""
+        log.error("error: run %d %s", number, why)
+        config = numbered(self._context, self._config, number, overrides)
+        folder = Path(str(config.hydra.sweep.dir), str(OmegaConf.select(config, SUBDIR)))
+        folder.mkdir(parents=True, exist_ok=True)
+        lost = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+        lost.return_value = {"status": "failed", "error": why}
+        return lost
+
+    @contextmanager
+    def _stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call ``stop`` on Ctrl-C and SIGTERM; leave with the signal's exit code at the end."""
+
+        def ask(number: int, frame: Any) -> None:
+            if not self._asked:
+                sys.stderr.write("\nStopping all runs (again to stop them at once) ...\n")
+            self._asked = number
+            stop()
+
+        before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+        if self._asked:
+            sys.exit(128 + self._asked)
+
+
+def numbered(
+    context: HydraContext, config: DictConfig, number: int, overrides: Sequence[str]
+) -> DictConfig:
+    """The config of one run."""
+    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    return composed
+
+
+def threads_of_each(count: int) -> str:
+    """OpenMP threads for each of several processes: as the user says, or its share of the cores."""
+    from sentiment.data.workers import available_cores
+
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, available_cores() // count))
