@@ -22,8 +22,9 @@ from torch.optim import Optimizer
 from sentiment.callbacks import OneCheckpoint, ProgressBar
 from sentiment.data.facts import DataFacts
 from sentiment.data.vectors import Embeddings, coverage
-from sentiment.errors import InputError
+from sentiment.errors import InputError, first_words
 from sentiment.model.module import SentimentModule
+from sentiment.ranks import lead, started_outside
 
 # From here on it is faster to step only the words of a batch.
 _MANY_WORDS = 50_000
@@ -104,7 +105,12 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     # The data module finds its place in an epoch by itself.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
+    # Figures are those of all processes already.
+    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It ends what is left when one process has died, and says so.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     place = folder / "checkpoints"
     callbacks = [
         *own,
@@ -128,12 +134,43 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
         enable_model_summary=False,
     )
-    if trainer.world_size > 1:
-        raise InputError(
-            f"config: trainer.devices={cfg.trainer.devices}, num_nodes={cfg.trainer.num_nodes}: a"
-            " training runs on one device; give trainer.devices=1"
-        )
+    _check_processes(trainer)
     return trainer
+
+
+def _check_processes(trainer: Trainer) -> None:
+    """Refuse a number of processes that nobody has started, or will."""
+    told = f"config: trainer.devices={trainer.num_devices}, num_nodes={trainer.num_nodes}:"
+    wanted, started = trainer.num_devices * trainer.num_nodes, started_outside()
+    if started is None and trainer.num_nodes > 1:
+        raise InputError(
+            f"{told} on several machines torchrun or srun must start the processes; docs/scaling.md"
+            " has both commands"
+        )
+    if started not in (None, wanted):
+        raise InputError(
+            f"{told} that is {wanted} processes, but torchrun or srun has started {started}; make"
+            " trainer.devices those of a machine, and trainer.num_nodes the machines"
+        )
+
+
+def connect(trainer: Trainer) -> None:
+    """Start the other processes, unless torchrun or srun has, and wait until all are there.
+
+    Raises:
+        InputError: they cannot reach each other.
+    """
+    launcher = trainer.strategy.launcher
+    if trainer.world_size == 1 or launcher is None:
+        return
+    lead()
+    try:
+        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+    except RuntimeError as error:
+        raise InputError(
+            f"the processes of this training cannot reach each other ({first_words(error)}); is"
+            " MASTER_ADDR the first machine, and MASTER_PORT free there?"
+        ) from error
 
 
 @contextmanager

@@ -8,10 +8,12 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 import lightning
@@ -23,29 +25,46 @@ from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment import config
-from sentiment.build import build_module, build_trainer, check_optimizer, refused_by_lightning
-from sentiment.callbacks import (
-    EpochTable,
-    Interrupted,
-    OneCheckpoint,
-    StopWhenAsked,
+from sentiment.build import (
+    build_module,
+    build_trainer,
+    check_optimizer,
+    connect,
+    refused_by_lightning,
 )
+from sentiment.callbacks import EpochTable, OneCheckpoint
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.facts import DataFacts
 from sentiment.environment import device_name, keep_freed_memory, python_command, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
+from sentiment.ranks import (
+    ProcessLost,
+    connected,
+    end_with_parent,
+    losses_told,
+    rank,
+    refuse_together,
+    speaks,
+    started_by_us,
+    started_outside,
+)
 from sentiment.resume import (
+    Resumed,
     check_resumable,
     check_unused,
     deciding_settings,
     newest_checkpoint,
 )
+from sentiment.stopping import Interrupted, StopWhenAsked
 from sentiment.sweep import tell_ranking
 
 log = logging.getLogger(__name__)
+
+Prepared = TypeVar("Prepared")
 
 
 class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
@@ -84,16 +103,90 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
     with refused_by_lightning(" (trainer=cpu runs anywhere)"):
         trainer = build_trainer(cfg, folder, [table, stop])
+    datamodule, module, run = prepare_together(trainer, partial(prepare, cfg, trainer, resumed))
+    table.run.update(run)
+    if rank() == 0:
+        tell(cfg, trainer, datamodule.facts, module, run["vector_coverage"])
+    with refused_by_lightning():
+        fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
+        if resumed is not None and resumed.steps == trainer.global_step:
+            log.info("That training was complete already: nothing was trained.")
+        best = best_checkpoint(trainer)
+        saved = None if best is None else read_checkpoint(best)
+        figures = test(trainer, module, datamodule, saved["state_dict"] if saved else None)
+    results = {**figures, **data_results(datamodule.facts), **run}
+    results |= fit_results(table, saved["run"]["epochs"] if saved else None)
+    results |= {
+        "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
+        "precision": cfg.trainer.precision,
+        "device": device_name(trainer.strategy.root_device),
+        "versions": versions(),
+    }
+    if rank() == 0:
+        write_results(folder, results, table.rows, module.confusion, best)
+    return results
+
+
+def prepare(
+    cfg: DictConfig, trainer: Trainer, resumed: Resumed | None
+) -> tuple[SentimentDataModule, SentimentModule, dict[str, Any]]:
+    """The data and the model of this process, and what each checkpoint tells of the run.
+
+    Raises:
+        InputError: the data or the vectors are no good, or not those of the training resumed.
+    """
     embeddings = instantiate(cfg.embeddings)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
+    check_reviews(datamodule.facts, trainer.world_size)
     if resumed is not None:
         datamodule.load_state_dict(resumed.data)  # is it the same data?
-    facts = datamodule.facts
-    module, vector_coverage = build_module(cfg, facts, embeddings)
-    run = {"seed": cfg.seed, "vector_coverage": vector_coverage}
-    table.run.update(run)
+    module, vector_coverage = build_module(cfg, datamodule.facts, embeddings)
+    return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
+
+
+def check_reviews(facts: DataFacts, processes: int) -> None:
+    """Refuse a split that has not even one review for each process.
+
+    Raises:
+        InputError: with the split.
+    """
+    for split in ("train", "val", "test"):
+        reviews = getattr(facts, f"{split}_reviews")
+        if reviews < processes:
+            raise InputError(
+                f"data: {reviews} {split} reviews for {processes} processes; give each one at least:"
+                " lower trainer.devices or trainer.num_nodes, or add reviews"
+            )
+
+
+def prepare_together(trainer: Trainer, prepare: Callable[[], Prepared]) -> Prepared:
+    """What this process prepares, once all processes are there and have prepared theirs.
+
+    Raises:
+        InputError: what one of them cannot use, in all of them.
+    """
+    problem = None
+    try:
+        prepared = prepare()
+    except InputError as error:
+        if started_outside() is None and not started_by_us():
+            raise  # the others have not been started yet
+        problem = error
+    connect(trainer)
+    refuse_together(problem)
+    return prepared
+
+
+def tell(
+    cfg: DictConfig,
+    trainer: Trainer,
+    facts: DataFacts,
+    module: SentimentModule,
+    vector_coverage: float,
+) -> None:
+    """Say what will be trained, and on what."""
     tell_data(
         facts,
         vector_coverage,
@@ -102,23 +195,6 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
-    with refused_by_lightning():
-        fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
-        if resumed is not None and resumed.steps == trainer.global_step:
-            log.info("That training was complete already: nothing was trained.")
-        best = best_checkpoint(trainer)
-        saved = None if best is None else read_checkpoint(best)
-        figures = test(trainer, module, datamodule, saved["state_dict"] if saved else None)
-    results = {**figures, **data_results(facts), **run}
-    results |= fit_results(table, saved["run"]["epochs"] if saved else None)
-    results |= {
-        "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
-        "precision": cfg.trainer.precision,
-        "device": device_name(trainer.strategy.root_device),
-        "versions": versions(),
-    }
-    write_results(folder, results, table.rows, module.confusion, best)
-    return results
 
 
 def checkpoint_to_resume(chosen: str | None, folder: Path) -> str | None:
@@ -151,11 +227,11 @@ def fit(
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
     with stop.listening(), suppress(Interrupted):
         trainer.fit(module, datamodule, ckpt_path=ckpt_path)
-    if stop.asked is not None:
+    if stop.agree():
         again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
         command = shlex.join([python_command(), "-m", "sentiment.train", *again])
         log.info("Stopped. Go on with:\n  %s", command)
-        raise Stopped(128 + stop.asked)
+        raise Stopped(128 + stop.agreed)
 
 
 def best_checkpoint(trainer: Trainer) -> Path | None:
@@ -200,18 +276,24 @@ def _override(key: str, value: str) -> str:
 def _run(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     try:
-        with config.refused_in_one_line():
+        with config.refused_in_one_line(), losses_told():
             results = train(cfg, Path(hydra_config.runtime.output_dir))
     except InputError as error:
         if hydra_config.mode == RunMode.MULTIRUN:  # the other runs go on; the table tells of it
             log.error("error: %s", error)
             return float("nan")
         _refuse(error)
+    except ProcessLost:
+        sys.stderr.write(
+            "error: another process of this training has ended; was it killed, or out of memory? Go"
+            " on from the last checkpoint with ckpt_path=auto hydra.run.dir=FOLDER\n"
+        )
+        sys.exit(1)
     except Stopped as stop:
         if hydra_config.mode == RunMode.MULTIRUN:
             log.info("The sweep ends here; its other runs were not begun.")
             tell_ranking(Path(hydra_config.sweep.dir))
-        sys.exit(stop.exit_code)
+        _leave(stop.exit_code)
     return float(results.get("val/accuracy", float("nan")))
 
 
@@ -220,6 +302,10 @@ def main() -> None:
     config.register()
     keep_freed_memory()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
+    if rank():  # one process tells for all
+        logging.disable()
+        warnings.simplefilter("ignore")
+        end_with_parent()
     try:
         with config.refused_in_one_line():
             _run()
@@ -231,8 +317,14 @@ def main() -> None:
 
 
 def _refuse(error: InputError) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(2)
+    if speaks():
+        sys.stderr.write(f"error: {error}\n")
+    _leave(2)
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End as agreed. Lightning would kill all processes if one that it has started had failed."""
+    sys.exit(0 if started_by_us() and connected() else exit_code)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
 """The data side of a training: from CSV files to batches, as one Lightning DataModule."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import DataLoader, Dataset
 
-from sentiment.data.batching import KEEP, Batch, BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.facts import DataFacts
+from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
 from sentiment.data.reviews import CsvFormat
+from sentiment.data.shares import SharedReviews
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -99,16 +102,16 @@ class SentimentDataModule(LightningDataModule):
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
         self._split = {"test_size": test_size, "val_size": val_size, "seed": split_seed}
-        _check_files(self._files)
-        _check_choices(keep=str(keep), label_names=label_names)
-        _check_sizes(
+        check_files(self._files)
+        check_choices(keep=str(keep), label_names=label_names)
+        check_sizes(
             min_freq=min_freq,
             max_size=max_size,
             max_length=max_length,
             batch_size=batch_size,
             tokens_per_batch=tokens_per_batch,
         )
-        _check_shares(test_size=test_size, val_size=val_size)
+        check_shares(test_size=test_size, val_size=val_size)
         self._csv_format = CsvFormat(
             text_column=text_column,
             label_column=label_column,
@@ -154,7 +157,7 @@ class SentimentDataModule(LightningDataModule):
         labels = order_labels(list(corpora.values()), self._labels)
         names = self._display_names(labels)
         splits = self._make_splits(corpora, labels)
-        if self._splits_dir is not None:
+        if self._splits_dir is not None and rank_zero_only.rank == 0:
             write_splits(splits, self._csv_format, Path(self._splits_dir))
         vocabulary = build_vocabulary(
             splits.train, min_freq=self._min_freq, max_size=self._max_size
@@ -289,7 +292,7 @@ class SentimentDataModule(LightningDataModule):
             sampler.go_on_from(*self._position())
             self._train_sampler = sampler
         return DataLoader(
-            reviews,
+            self._shared(reviews),
             sampler=sampler,
             batch_size=None,
             pin_memory=torch.cuda.is_available(),
@@ -298,42 +301,9 @@ class SentimentDataModule(LightningDataModule):
             generator=torch.Generator(),
         )
 
-
-def _check_files(files: Mapping[str, str | None]) -> None:
-    csv, train_csv = files["csv"], files["train_csv"]
-    if (csv is None) == (train_csv is None):
-        raise InputError(
-            f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
-            " split or a file for training"
-        )
-    if csv is not None and (files["val_csv"] is not None or files["test_csv"] is not None):
-        raise InputError(
-            "data.csv is split into training, validation and test; with data.val_csv or"
-            " data.test_csv, give data.train_csv instead"
-        )
-    given = [Path(path).resolve() for path in files.values() if path is not None]
-    if twice := [str(path) for path in given if given.count(path) > 1]:
-        raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
-
-
-def _check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:
-    if label_names is not None and len(set(label_names)) < len(label_names):
-        raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
-    if keep not in KEEP:
-        raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
-
-
-def _check_sizes(**sizes: int | None) -> None:
-    if sizes["batch_size"] is None and sizes["tokens_per_batch"] is None:
-        raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise InputError(f"data.{name}={value}: must be 1 or more")
-
-
-def _check_shares(**shares: float) -> None:
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise InputError(
-                f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
-            )
+    def _shared(self, reviews: TokenisedReviews) -> Dataset[Batch]:
+        """The reviews, or this process's share of them where several train together."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        if self.trainer is None or processes == 1:
+            return reviews
+        return SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)

@@ -35,7 +35,7 @@ class ReviewMean(Metric):
         for name in ("total", "count"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
 
-    def update(self, mean: Tensor, reviews: int) -> None:
+    def update(self, mean: Tensor, reviews: float) -> None:
         """Add the mean of a batch of so many reviews."""
         self.total += mean * reviews
         self.count += reviews
