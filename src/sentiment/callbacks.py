@@ -34,7 +34,7 @@ class EpochTable(Callback):
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
         self.train_seconds = 0.0  # training alone, and what was trained on in that time
         self.train_reviews = self.train_tokens = 0
-        self.busiest_tokens = 0.0  # of the process that had most in each step, over the mean
+        self.waited_tokens = 0  # what there would be if all processes had as much as the busiest
         self._path = path
         self._settings = dict(settings)
         self._print_lines = print_lines
@@ -65,13 +65,11 @@ class EpochTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count what was trained on."""
-        if batch.share is None:
-            self.train_reviews += len(batch.lengths)
-            self.train_tokens += int(batch.lengths.sum())
-        else:
-            self.train_reviews += len(batch.share.labels)
-            self.train_tokens += int(batch.share.tokens.sum())
-            self.busiest_tokens += int(batch.share.tokens.max())
+        share = batch.share
+        tokens = batch.lengths.sum()[None] if share is None else share.tokens  # (processes,)
+        self.train_reviews += len(batch.labels if share is None else share.labels)
+        self.train_tokens += int(tokens.sum())
+        self.waited_tokens += int(tokens.max()) * len(tokens)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the training up to here."""
@@ -112,6 +110,11 @@ class EpochTable(Callback):
                 self.fit_seconds,
             )
 
+    @property
+    def imbalance(self) -> float:
+        """Tokens of the process that had most in a step, over the mean; 1.0 is even."""
+        return self.waited_tokens / max(1, self.train_tokens)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what the last checkpoints took."""
         self._take_time()
@@ -134,6 +137,7 @@ class EpochTable(Callback):
             "train_seconds": self.train_seconds,
             "train_reviews": self.train_reviews,
             "train_tokens": self.train_tokens,
+            "waited_tokens": self.waited_tokens,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -143,6 +147,7 @@ class EpochTable(Callback):
         self.train_seconds = float(state_dict["train_seconds"])
         self.train_reviews = int(state_dict["train_reviews"])
         self.train_tokens = int(state_dict["train_tokens"])
+        self.waited_tokens = int(state_dict["waited_tokens"])
 
 
 class OneCheckpoint(ModelCheckpoint):

@@ -111,6 +111,9 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
         if resumed is not None and resumed.steps == trainer.global_step:
             log.info("That training was complete already: nothing was trained.")
+        elif trainer.world_size > 1:
+            told = "%d processes: the one with most tokens had %.3f times the mean of a step"
+            log.info(told, trainer.world_size, table.imbalance)
         best = best_checkpoint(trainer)
         saved = None if best is None else read_checkpoint(best)
         figures = test(trainer, module, datamodule, saved["state_dict"] if saved else None)
@@ -122,6 +125,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "device": device_name(trainer.strategy.root_device),
         "versions": versions(),
     }
+    if trainer.world_size > 1:
+        results |= {"processes": trainer.world_size, "imbalance": table.imbalance}
     if rank() == 0:
         write_results(folder, results, table.rows, module.confusion, best)
     return results

@@ -23,6 +23,8 @@ from sentiment.ranks import gather
 OptimizerFactory = Callable[[Any], Optimizer]
 Schedule = Callable[[Optimizer, int], dict[str, Any]]
 
+_IGNORED = nn.CrossEntropyLoss().ignore_index  # the label of a review that counts nowhere
+
 
 class ReviewBatch(Protocol):
     """What a batch must hold; see ``sentiment.data.batching.Batch``."""
@@ -37,7 +39,7 @@ class ReviewBatch(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """(batch,) int64; below 0 for a review that counts nowhere."""
+        """(batch,) int64; ``_IGNORED`` for a review that only fills an empty share."""
 
     @property
     def share(self) -> "BatchShare | None":
@@ -142,6 +144,9 @@ class SentimentModule(LightningModule):
             self.classifier.embedding.sparse = True  # of its gradient
         if self._frozen:
             self.classifier.embedding.weight.requires_grad_(False)
+        if self.trainer.world_size > 1:  # where a batch may only fill an empty share
+            classes = int(self.classifier.settings["num_classes"])
+            self.val_metrics = classification_metrics(classes, "val/", ignore_index=_IGNORED)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's figures; freeze the embedding for as long as the settings say."""
@@ -171,14 +176,11 @@ class SentimentModule(LightningModule):
         logits = self(batch.token_ids, batch.lengths)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
-        if batch.share is None:
-            reviews: float = len(batch.labels)
-            accuracy = right.mean()
-        else:  # each process answers for an equal part of the whole batch
-            reviews = len(batch.share.labels) / len(batch.share.tokens)
-            accuracy = right.sum() / reviews
-        self.train_loss.update(loss.detach(), reviews)
-        self.train_accuracy.update(accuracy, reviews)
+        own, share = own_reviews(batch), batch.share
+        # The losses of all processes count alike; each stands for an equal part of the batch.
+        weight = own if share is None else len(share.labels) / len(share.tokens)
+        self.train_loss.update(loss.detach(), own, weight)
+        self.train_accuracy.update(right.mean(), own)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
@@ -201,11 +203,13 @@ class SentimentModule(LightningModule):
 
     def validation_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Add a batch to the figures of this validation."""
-        logits, labels = counted(self(batch.token_ids, batch.lengths), batch)
+        logits = self(batch.token_ids, batch.lengths)
+        own = own_reviews(batch)
         none = logits.new_zeros(())
-        loss = nn.functional.cross_entropy(logits, labels) if len(labels) else none
-        self.val_loss.update(loss, len(labels))
-        self.val_metrics.update(logits.softmax(1), labels)
+        self.val_loss.update(
+            nn.functional.cross_entropy(logits, batch.labels) if own else none, own
+        )
+        self.val_metrics.update(logits.softmax(1), batch.labels)
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
@@ -219,10 +223,13 @@ class SentimentModule(LightningModule):
     def test_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Keep the logits of a batch, computed in full precision."""
         with torch.autocast(self.device.type, enabled=False):
-            logits, labels = counted(self(batch.token_ids, batch.lengths), batch)
-        places = torch.arange(len(labels)) if batch.share is None else batch.share.places
-        self._tested.append((places + self._tested_reviews, logits.cpu(), labels.cpu()))
-        self._tested_reviews += len(labels if batch.share is None else batch.share.labels)
+            logits = self(batch.token_ids, batch.lengths)
+        own, share = own_reviews(batch), batch.share
+        places = torch.arange(own) if share is None else share.places
+        self._tested.append(
+            (places + self._tested_reviews, logits[:own].cpu(), batch.labels[:own].cpu())
+        )
+        self._tested_reviews += own if share is None else len(share.labels)
 
     def on_test_epoch_end(self) -> None:
         """Log the figures of the test and keep its confusion matrix, the same in all processes."""
@@ -309,9 +316,6 @@ class SentimentModule(LightningModule):
         return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
 
 
-def counted(logits: Tensor, batch: ReviewBatch) -> tuple[Tensor, Tensor]:
-    """Logits and labels of a batch without a review that only fills a share."""
-    if batch.share is None:
-        return logits, batch.labels
-    own = batch.labels >= 0
-    return logits[own], batch.labels[own]
+def own_reviews(batch: ReviewBatch) -> int:
+    """How many reviews of a batch count; none where it only fills an empty share."""
+    return len(batch.labels) if batch.share is None else len(batch.share.places)
