@@ -22,9 +22,9 @@ from torch.optim import Optimizer
 from sentiment.callbacks import OneCheckpoint, ProgressBar
 from sentiment.data.facts import DataFacts
 from sentiment.data.vectors import Embeddings, coverage
-from sentiment.errors import InputError, first_words
+from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
-from sentiment.ranks import lead, started_outside
+from sentiment.ranks import started_outside
 
 # From here on it is faster to step only the words of a batch.
 _MANY_WORDS = 50_000
@@ -152,25 +152,6 @@ def _check_processes(trainer: Trainer) -> None:
             f"{told} that is {wanted} processes, but torchrun or srun has started {started}; make"
             " trainer.devices those of a machine, and trainer.num_nodes the machines"
         )
-
-
-def connect(trainer: Trainer) -> None:
-    """Start the other processes, unless torchrun or srun has, and wait until all are there.
-
-    Raises:
-        InputError: they cannot reach each other.
-    """
-    launcher = trainer.strategy.launcher
-    if trainer.world_size == 1 or launcher is None:
-        return
-    lead()
-    try:
-        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
-    except RuntimeError as error:
-        raise InputError(
-            f"the processes of this training cannot reach each other ({first_words(error)}); is"
-            " MASTER_ADDR the first machine, and MASTER_PORT free there?"
-        ) from error
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sentiment.errors import InputError
 from sentiment.model.metrics import best_mode
+from sentiment.ranks import rank, started_outside
 from sentiment.resume import run_folder
 from sentiment.schemas import SCHEMAS
 
@@ -75,6 +76,8 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     if mode is None:
         return str(Path(parent) / stem)
+    if (processes := started_outside() or 1) > 1:
+        raise InputError(f"{processes} processes need one folder; give hydra.run.dir=FOLDER")
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
         try:
@@ -85,8 +88,13 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
 
 
-def config_folder(ckpt_path: str | None) -> str:
-    """Where Hydra writes the config within a run folder: that of its beginning stays."""
+def config_folder(ckpt_path: str | None) -> str | None:
+    """Where Hydra writes the config within a run folder: that of its beginning stays.
+
+    Of several processes that torchrun or srun has started, the first writes it.
+    """
+    if rank():
+        return None
     return ".hydra" if ckpt_path in (None, "auto") else ".hydra/resumed"
 
 

@@ -19,6 +19,7 @@ from torch import distributed
 from sentiment.errors import InputError
 
 _PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightning
+_GRACE = 10.0  # seconds to end in order when that process is gone
 # What gloo, NCCL and torch's store say when the other end of a connection is gone.
 _LOST = ("Connection closed", "Connection reset", "Broken pipe", "remote process exited", "NCCL")
 
@@ -55,10 +56,23 @@ def started_by_us() -> bool:
 
 
 def speaks() -> bool:
-    """Whether this process tells the user what is wrong: one for all, or for its machine."""
+    """Whether this process tells what is wrong: the first for all, until they have joined.
+
+    Before, it is the first on each machine; and those that another one has started tell what only
+    they can have found.
+    """
     if connected() or rank() == 0:
         return rank() == 0
     return started_by_us() or _number("LOCAL_RANK", "SLURM_LOCALID") == 0
+
+
+def outlives_others() -> bool:
+    """Whether this process tells that another one is lost: the first that is still there."""
+    if rank() == 0:
+        return True
+    if _PARENT in os.environ and started_outside() is None:
+        return not started_by_us()
+    return _number("LOCAL_RANK", "SLURM_LOCALID") == 0
 
 
 def _number(*names: str) -> int:
@@ -76,7 +90,8 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         while started_by_us():
-            time.sleep(0.5)
+            time.sleep(1)
+        time.sleep(_GRACE)  # a lost connection is told before that
         sys.stderr.write("error: the first process of this training has ended; so does this one\n")
         os._exit(1)
 

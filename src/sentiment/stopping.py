@@ -12,7 +12,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from sentiment.ranks import largest, rank
+from sentiment.ranks import connected, largest, rank
 
 # Within so many seconds a second signal is the same wish: the terminal's, passed on by torchrun.
 _ONE_WISH = 1.0
@@ -56,14 +56,19 @@ class StopWhenAsked(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the two signals while the block runs."""
+        """Take the two signals while the block runs.
+
+        Where several processes have agreed to stop, one may get its own signal only while it ends:
+        then the signals are ignored.
+        """
         before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._listen()
             yield
         finally:
+            ending = self.agreed is not None and connected()
             for name, handler in before.items():
-                signal.signal(name, handler)
+                signal.signal(name, signal.SIG_IGN if ending else handler)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take SIGTERM back: Lightning's own handler leaves with exit code 0, nothing saved."""

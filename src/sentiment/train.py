@@ -9,62 +9,50 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import hydra
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment import config
-from sentiment.build import (
-    build_module,
-    build_trainer,
-    check_optimizer,
-    connect,
-    refused_by_lightning,
-)
+from sentiment.build import build_trainer, check_optimizer, refused_by_lightning
 from sentiment.callbacks import EpochTable, OneCheckpoint
 from sentiment.checkpoint import read_checkpoint
 from sentiment.checks import check_config
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.data.facts import DataFacts
 from sentiment.environment import device_name, keep_freed_memory, python_command, versions
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
-from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
+from sentiment.prepare import prepare_together
 from sentiment.ranks import (
     ProcessLost,
     connected,
     end_with_parent,
     losses_told,
+    outlives_others,
     rank,
-    refuse_together,
     speaks,
     started_by_us,
     started_outside,
 )
-from sentiment.resume import (
-    Resumed,
-    check_resumable,
-    check_unused,
-    deciding_settings,
-    newest_checkpoint,
-)
+from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
+from sentiment.resume import check_resumable, check_unused, deciding_settings, newest_checkpoint
 from sentiment.stopping import Interrupted, StopWhenAsked
 from sentiment.sweep import tell_ranking
 
 log = logging.getLogger(__name__)
 
-Prepared = TypeVar("Prepared")
+
+class SweepRefused(InputError):  # noqa: N818 (short for its kind)
+    """No run of this sweep can be trained."""
 
 
 class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
@@ -103,10 +91,18 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
     with refused_by_lightning(" (trainer=cpu runs anywhere)"):
         trainer = build_trainer(cfg, folder, [table, stop])
-    datamodule, module, run = prepare_together(trainer, partial(prepare, cfg, trainer, resumed))
+    check_sweep(trainer)
+    datamodule, module, run = prepare_together(cfg, trainer, resumed)
     table.run.update(run)
     if rank() == 0:
-        tell(cfg, trainer, datamodule.facts, module, run["vector_coverage"])
+        tell_data(
+            datamodule.facts,
+            run["vector_coverage"],
+            sample=cfg.data.csv == config.sample_path(),
+            pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
+        )
+        if cfg.trainer.enable_model_summary:
+            tell_model(module.classifier)
     with refused_by_lightning():
         fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
         if resumed is not None and resumed.steps == trainer.global_step:
@@ -132,74 +128,18 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return results
 
 
-def prepare(
-    cfg: DictConfig, trainer: Trainer, resumed: Resumed | None
-) -> tuple[SentimentDataModule, SentimentModule, dict[str, Any]]:
-    """The data and the model of this process, and what each checkpoint tells of the run.
+def check_sweep(trainer: Trainer) -> None:
+    """Refuse to start processes from within a sweep: each would begin the whole sweep.
 
     Raises:
-        InputError: the data or the vectors are no good, or not those of the training resumed.
+        SweepRefused: several processes train, and this is a run of a sweep.
     """
-    embeddings = instantiate(cfg.embeddings)
-    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
-    datamodule.prepare_data()
-    datamodule.setup()
-    check_reviews(datamodule.facts, trainer.world_size)
-    if resumed is not None:
-        datamodule.load_state_dict(resumed.data)  # is it the same data?
-    module, vector_coverage = build_module(cfg, datamodule.facts, embeddings)
-    return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
-
-
-def check_reviews(facts: DataFacts, processes: int) -> None:
-    """Refuse a split that has not even one review for each process.
-
-    Raises:
-        InputError: with the split.
-    """
-    for split in ("train", "val", "test"):
-        reviews = getattr(facts, f"{split}_reviews")
-        if reviews < processes:
-            raise InputError(
-                f"data: {reviews} {split} reviews for {processes} processes; give each one at least:"
-                " lower trainer.devices or trainer.num_nodes, or add reviews"
-            )
-
-
-def prepare_together(trainer: Trainer, prepare: Callable[[], Prepared]) -> Prepared:
-    """What this process prepares, once all processes are there and have prepared theirs.
-
-    Raises:
-        InputError: what one of them cannot use, in all of them.
-    """
-    problem = None
-    try:
-        prepared = prepare()
-    except InputError as error:
-        if started_outside() is None and not started_by_us():
-            raise  # the others have not been started yet
-        problem = error
-    connect(trainer)
-    refuse_together(problem)
-    return prepared
-
-
-def tell(
-    cfg: DictConfig,
-    trainer: Trainer,
-    facts: DataFacts,
-    module: SentimentModule,
-    vector_coverage: float,
-) -> None:
-    """Say what will be trained, and on what."""
-    tell_data(
-        facts,
-        vector_coverage,
-        sample=cfg.data.csv == config.sample_path(),
-        pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
-    )
-    if cfg.trainer.enable_model_summary:
-        tell_model(module.classifier)
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if trainer.world_size > 1 and sweep:
+        raise SweepRefused(
+            f"-m: a sweep trains each run in one process, not in {trainer.world_size}; give"
+            " trainer.devices=1 trainer.num_nodes=1, or start each run by a command of its own"
+        )
 
 
 def checkpoint_to_resume(chosen: str | None, folder: Path) -> str | None:
@@ -230,12 +170,17 @@ def fit(
     ckpt_path: str | None,
 ) -> None:
     """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
-    with stop.listening(), suppress(Interrupted):
-        trainer.fit(module, datamodule, ckpt_path=ckpt_path)
-    if stop.agree():
-        again = [*_overrides(), _override("ckpt_path", str(stop.checkpoint))]
-        command = shlex.join([python_command(), "-m", "sentiment.train", *again])
-        log.info("Stopped. Go on with:\n  %s", command)
+    with stop.listening():
+        with suppress(Interrupted):
+            trainer.fit(module, datamodule, ckpt_path=ckpt_path)
+        stop.agree()
+    if stop.agreed is not None:
+        again = _override("ckpt_path", str(stop.checkpoint))
+        if started_outside() is None:
+            command = [python_command(), "-m", "sentiment.train", *_overrides(), again]
+            log.info("Stopped. Go on with:\n  %s", shlex.join(command))
+        else:
+            log.info("Stopped. Go on with the same command and %s", again)
         raise Stopped(128 + stop.agreed)
 
 
@@ -284,15 +229,21 @@ def _run(cfg: DictConfig) -> float:
         with config.refused_in_one_line(), losses_told():
             results = train(cfg, Path(hydra_config.runtime.output_dir))
     except InputError as error:
-        if hydra_config.mode == RunMode.MULTIRUN:  # the other runs go on; the table tells of it
+        sweep = hydra_config.mode == RunMode.MULTIRUN
+        if sweep and not isinstance(
+            error, SweepRefused
+        ):  # the other runs go on; the table tells of it
             log.error("error: %s", error)
             return float("nan")
         _refuse(error)
     except ProcessLost:
-        sys.stderr.write(
-            "error: another process of this training has ended; was it killed, or out of memory? Go"
-            " on from the last checkpoint with ckpt_path=auto hydra.run.dir=FOLDER\n"
-        )
+        if outlives_others():
+            last = Path(hydra_config.runtime.output_dir) / "checkpoints" / "last.ckpt"
+            again = f"go on with ckpt_path={last}" if last.exists() else "start again"
+            sys.stderr.write(
+                "error: another process of this training has ended, killed or out of memory if it"
+                f" says nothing above; {again}\n"
+            )
         sys.exit(1)
     except Stopped as stop:
         if hydra_config.mode == RunMode.MULTIRUN:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
@@ -28,6 +27,7 @@ from sentiment.data.splits import (
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
+from sentiment.ranks import rank
 
 
 class SentimentDataModule(LightningDataModule):
@@ -157,7 +157,7 @@ class SentimentDataModule(LightningDataModule):
         labels = order_labels(list(corpora.values()), self._labels)
         names = self._display_names(labels)
         splits = self._make_splits(corpora, labels)
-        if self._splits_dir is not None and rank_zero_only.rank == 0:
+        if self._splits_dir is not None and rank() == 0:
             write_splits(splits, self._csv_format, Path(self._splits_dir))
         vocabulary = build_vocabulary(
             splits.train, min_freq=self._min_freq, max_size=self._max_size
@@ -281,6 +281,7 @@ class SentimentDataModule(LightningDataModule):
 
     def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Batch]:
         reviews = self._reviews[name]
+        dataset: Dataset[Batch] = reviews
         sampler = BucketBatchSampler(
             reviews.lengths,
             batch_size=self._batch_size,
@@ -291,8 +292,10 @@ class SentimentDataModule(LightningDataModule):
         if name == "train":
             sampler.go_on_from(*self._position())
             self._train_sampler = sampler
+        if self.trainer is not None and (processes := self.trainer.world_size) > 1:
+            dataset = SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)
         return DataLoader(
-            self._shared(reviews),
+            dataset,
             sampler=sampler,
             batch_size=None,
             pin_memory=torch.cuda.is_available(),
@@ -300,10 +303,3 @@ class SentimentDataModule(LightningDataModule):
             # that dropout uses, or a resumed training would see other masks.
             generator=torch.Generator(),
         )
-
-    def _shared(self, reviews: TokenisedReviews) -> Dataset[Batch]:
-        """The reviews, or this process's share of them where several train together."""
-        processes = 1 if self.trainer is None else self.trainer.world_size
-        if self.trainer is None or processes == 1:
-            return reviews
-        return SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)

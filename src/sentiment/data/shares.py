@@ -71,6 +71,6 @@ class SharedReviews(Dataset[Batch]):
             places=torch.from_numpy(places),
         )
         if len(places):
-            return self._reviews[whole[places]]._replace(share=share)
-        filler = self._reviews[whole[[lengths.argmin()]]]
+            return self._reviews[whole[places].tolist()]._replace(share=share)
+        filler = self._reviews[[int(whole[lengths.argmin()])]]
         return filler._replace(labels=torch.tensor([FILLER]), share=share)

@@ -1,7 +1,7 @@
 """Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sentiment.model.batch import IGNORED, ReviewBatch, own_reviews
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.lazy_rows import LazyRows
 from sentiment.model.metrics import (
@@ -22,44 +23,6 @@ from sentiment.ranks import gather
 
 OptimizerFactory = Callable[[Any], Optimizer]
 Schedule = Callable[[Optimizer, int], dict[str, Any]]
-
-_IGNORED = nn.CrossEntropyLoss().ignore_index  # the label of a review that counts nowhere
-
-
-class ReviewBatch(Protocol):
-    """What a batch must hold; see ``sentiment.data.batching.Batch``."""
-
-    @property
-    def token_ids(self) -> Tensor:
-        """(batch, time) int64."""
-
-    @property
-    def lengths(self) -> Tensor:
-        """(batch,) int64."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(batch,) int64; ``_IGNORED`` for a review that only fills an empty share."""
-
-    @property
-    def share(self) -> "BatchShare | None":
-        """Of which batch these are a part, where several processes train together."""
-
-
-class BatchShare(Protocol):
-    """What a batch must know of the one that it is a part of; see ``sentiment.data.shares``."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(whole batch,) int64."""
-
-    @property
-    def tokens(self) -> Tensor:
-        """(processes,) int64."""
-
-    @property
-    def places(self) -> Tensor:
-        """(batch,) int64, where these reviews stand in the whole batch."""
 
 
 class SentimentModule(LightningModule):
@@ -139,14 +102,14 @@ class SentimentModule(LightningModule):
         return logits
 
     def setup(self, stage: str) -> None:
-        """Settle what DistributedDataParallel must know of the embedding when it takes the module."""
+        """Settle what must be so before ``DistributedDataParallel`` takes the module."""
         if self._lazy_embedding and self.device.type == "cpu":
             self.classifier.embedding.sparse = True  # of its gradient
         if self._frozen:
             self.classifier.embedding.weight.requires_grad_(False)
         if self.trainer.world_size > 1:  # where a batch may only fill an empty share
             classes = int(self.classifier.settings["num_classes"])
-            self.val_metrics = classification_metrics(classes, "val/", ignore_index=_IGNORED)
+            self.val_metrics = classification_metrics(classes, "val/", ignore_index=IGNORED)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's figures; freeze the embedding for as long as the settings say."""
@@ -314,8 +277,3 @@ class SentimentModule(LightningModule):
 
     def _epoch_means(self) -> dict[str, ReviewMean]:
         return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
-
-
-def own_reviews(batch: ReviewBatch) -> int:
-    """How many reviews of a batch count; none where it only fills an empty share."""
-    return len(batch.labels) if batch.share is None else len(batch.share.places)
