@@ -168,7 +168,9 @@ def refused_by_lightning(hint: str = "") -> Iterator[None]:
         yield
     except (InstantiationException, MisconfigurationException) as error:
         cause = error if isinstance(error, MisconfigurationException) else error.__cause__
-        if not isinstance(cause, MisconfigurationException):
+        expected = isinstance(cause, MisconfigurationException)
+        # Of a number of devices, and of srun's variables, it speaks by other exceptions.
+        if not expected and not any(word in str(cause) for word in ("`devices`", "SLURM")):
             raise
         reason = " ".join(str(cause).split())
         raise InputError(f"config: trainer: {reason}{hint}") from error

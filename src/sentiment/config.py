@@ -140,6 +140,9 @@ def _explain(error: BaseException) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     for link in chain:
+        if isinstance(link, InputError):  # from one of our resolvers
+            return str(link)
+    for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
             if dataclasses.is_dataclass(link.object_type) and link.key is not None:
                 names = [f.name for f in dataclasses.fields(link.object_type) if f.name[0] != "_"]

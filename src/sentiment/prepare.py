@@ -68,8 +68,8 @@ def prepare_together(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None)
     reviews = prepared[0].state_dict()["fingerprints"]
     if len(set(map(repr, gather((reviews, resumed and resumed.steps))))) > 1:
         raise InputError(
-            "the processes do not see the same reviews or the same checkpoint; all machines need the"
-            " same files, and the run folder on a file system that they share"
+            "the processes do not see the same reviews or the same checkpoint; all machines need"
+            " the same files, and the run folder on a file system that they share"
         )
     return prepared
 

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import distributed
 from sentiment.errors import InputError
 
 _PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightning
-_GRACE = 10.0  # seconds to end in order when that process is gone
+_GRACE = 10.0  # seconds to end in order
 # What gloo, NCCL and torch's store say when the other end of a connection is gone.
 _LOST = ("Connection closed", "Connection reset", "Broken pipe", "remote process exited", "NCCL")
 
@@ -137,6 +138,14 @@ def refuse_together(problem: InputError | None) -> None:
         if told is not None:
             place = f"process {number} on {told[0]}: " if number else ""
             raise InputError(f"{place}{told[1]}")
+
+
+def part() -> None:
+    """Leave the others in order, at an end that all have agreed on."""
+    if connected():
+        with suppress(RuntimeError):
+            distributed.barrier(async_op=True).wait(timedelta(seconds=_GRACE))
+            distributed.destroy_process_group()
 
 
 @contextmanager

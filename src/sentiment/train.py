@@ -38,6 +38,7 @@ from sentiment.ranks import (
     end_with_parent,
     losses_told,
     outlives_others,
+    part,
     rank,
     speaks,
     started_by_us,
@@ -280,7 +281,9 @@ def _refuse(error: InputError) -> NoReturn:
 
 def _leave(exit_code: int) -> NoReturn:
     """End as agreed. Lightning would kill all processes if one that it has started had failed."""
-    sys.exit(0 if started_by_us() and connected() else exit_code)
+    agreed = connected()
+    part()
+    sys.exit(0 if started_by_us() and agreed else exit_code)
 
 
 if __name__ == "__main__":
