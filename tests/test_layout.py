@@ -15,20 +15,22 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "train", "build", "results", "evaluate", "predict", "predictor", "checkpoint",
-        "cli", "schemas",
+        "data", "train", "build", "prepare", "results", "evaluate", "predict", "predictor",
+        "checkpoint", "cli", "schemas",
     },
     "sentiment.model": {
-        "model", "train", "build", "results", "evaluate", "predictor", "checkpoint", "checks",
-        "config", "callbacks",
+        "model", "train", "build", "prepare", "results", "evaluate", "predictor", "checkpoint",
+        "checks", "config", "callbacks",
     },
-    "lightning": {"train", "build", "callbacks", "data.datamodule", "model.module"},
-    "hydra": {"train", "build", "config", "sweep"},
-    "omegaconf": {"train", "build", "config", "sweep", "schemas", "checks"},
+    "lightning": {
+        "train", "build", "prepare", "callbacks", "stopping", "data.datamodule", "model.module",
+    },
+    "hydra": {"train", "build", "prepare", "config", "sweep"},
+    "omegaconf": {"train", "build", "prepare", "config", "sweep", "schemas", "checks"},
     "torch": {
         "train", "build", "results", "config", "environment", "evaluate", "predict", "predictor",
-        "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file",
-        "model",
+        "checkpoint", "ranks", "data.batching", "data.shares", "data.datamodule", "data.vectors",
+        "data.vector_file", "model",
     },
     "sentiment.train": set(),
     "sentiment.predict": set(),

@@ -127,6 +127,9 @@ def refused_in_one_line() -> Iterator[None]:
             raise InputError(f"config: {key}: {' '.join(reason.split())}") from error
         raise
     except (HydraException, OmegaConfBaseException) as error:
+        for link in _chain(error):
+            if isinstance(link, InputError):  # one of our resolvers has refused
+                raise link from None
         raise InputError(_explain(error)) from error
     except OSError as error:
         if error.errno is None:
@@ -135,13 +138,16 @@ def refused_in_one_line() -> Iterator[None]:
         raise InputError(f"{place}{error.strerror}") from error
 
 
-def _explain(error: BaseException) -> str:
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception, what it came from, and so on."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
-    for link in chain:
-        if isinstance(link, InputError):  # from one of our resolvers
-            return str(link)
+    return chain
+
+
+def _explain(error: BaseException) -> str:
+    chain = _chain(error)
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
             if dataclasses.is_dataclass(link.object_type) and link.key is not None:
