@@ -198,7 +198,7 @@ def stopped(folder: Path, sign: signal.Signals, *overrides: str) -> tuple[int, s
 
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     """With dropout, from within an epoch; the signals come at different moments."""
-    write_reviews(tmp_path / "reviews.csv", 1200, classes=3)
+    write_reviews(tmp_path / "reviews.csv", 600, classes=3)
     overrides = ["trainer.strategy=ddp", "trainer.devices=2", "data.batch_size=4"]
     code, out = stopped(tmp_path, signal.SIGTERM, *overrides, "hydra.run.dir=run")
     assert code == 128 + signal.SIGTERM
@@ -217,7 +217,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_another_number_of_processes_may_go_on(tmp_path: Path) -> None:
-    write_reviews(tmp_path / "reviews.csv", 1200, classes=3)
+    write_reviews(tmp_path / "reviews.csv", 600, classes=3)
     code, _ = stopped(tmp_path, signal.SIGINT, *SAME, "trainer.strategy=ddp", "trainer.devices=2",
                       "data.batch_size=4", "hydra.run.dir=run")  # fmt: skip
     assert code == 128 + signal.SIGINT

@@ -22,7 +22,10 @@ from sentiment.errors import InputError
 _PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightning
 _GRACE = 10.0  # seconds to end in order
 # What gloo, NCCL and torch's store say when the other end of a connection is gone.
-_LOST = ("Connection closed", "Connection reset", "Broken pipe", "remote process exited", "NCCL")
+_LOST = (
+    "Connection closed", "Connection reset", "Connection was likely closed", "Broken pipe",
+    "remote process exited", "ncclRemoteError", "communicator was aborted",
+)  # fmt: skip
 
 
 class ProcessLost(Exception):  # noqa: N818 (its name says what happened)
@@ -38,7 +41,11 @@ def rank() -> int:
     """The number of this process among all that train together, from 0."""
     if connected():
         return distributed.get_rank()
-    return _number("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _number("RANK")
+    if started_outside() is not None:
+        return _number("SLURM_PROCID")
+    return _number("LOCAL_RANK") if _PARENT in os.environ else 0
 
 
 def started_outside() -> int | None:
