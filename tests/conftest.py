@@ -68,7 +68,7 @@ def write_reviews(path: Path, rows: int = 120, classes: int = 2) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny training on generated reviews, its splits written out."""
-    from sentiment.train import train
+    from sentiment.training import train
 
     folder = tmp_path_factory.mktemp("trained")
     reviews = write_reviews(folder / "reviews.csv")

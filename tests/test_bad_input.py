@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from conftest import TINY, write_reviews
 from sentiment.config import refused_in_one_line
 from sentiment.errors import InputError
-from sentiment.train import train
+from sentiment.training import train
 
 Compose = Callable[..., DictConfig]
 

@@ -8,6 +8,7 @@ import torch
 
 from sentiment import callbacks
 from sentiment.callbacks import EpochTable, OneCheckpoint
+from sentiment.data.batching import Batch, Share
 
 
 class Clock:
@@ -42,7 +43,7 @@ def test_training_and_the_rest_are_timed_apart(
     table.on_train_start(trainer, module)  # type: ignore[arg-type]
     table.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
     clock.now += 8
-    batch = SimpleNamespace(lengths=torch.tensor([3, 4]))
+    batch = Batch(torch.ones(2, 4), torch.tensor([3, 4]), torch.tensor([0, 1]))
     table.on_train_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]
     table.on_validation_start(trainer, module)  # type: ignore[arg-type]
     clock.now += 2
@@ -51,7 +52,10 @@ def test_training_and_the_rest_are_timed_apart(
     clock.now += 1  # checkpoints
     table.on_train_end(trainer, module)  # type: ignore[arg-type]
     assert (table.train_seconds, table.fit_seconds) == (8, 11)
-    assert (table.train_reviews, table.train_tokens) == (2, 7)
+    assert (table.train_reviews, table.train_tokens, table.imbalance) == (2, 7, 1)
+    share = Share(torch.tensor([0, 1, 1]), torch.tensor([7, 5]), torch.tensor([0, 1]))
+    table.on_train_batch_end(trainer, module, None, batch._replace(share=share), 1)  # type: ignore[arg-type]
+    assert (table.train_reviews, table.train_tokens, table.imbalance) == (5, 19, 21 / 19)
     row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     assert (row["val/loss"], row["lr"], row["seconds"]) == (0.25, 0.5, 10)
 

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
-from sentiment.build import build_trainer
+from sentiment.build import build_trainer, refused_by_lightning
 from sentiment.checks import check_config
 from sentiment.errors import InputError
 
@@ -160,9 +160,38 @@ def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.fast_precision("cpu") == "32-true"
 
 
-def test_more_than_one_device_is_refused(composed: Compose, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="devices=2.*runs on one device; give trainer.devices=1"):
-        build_trainer(composed("trainer=cpu", "trainer.devices=2"), tmp_path, [])
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["trainer.num_nodes=2"], "devices=1, num_nodes=2: .* torchrun or srun must start"),
+        (["trainer.devices=x"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
+        (["trainer.devices=0"], "not a valid input using cpu"),
+    ],
+)
+def test_devices_that_cannot_be_are_refused(
+    composed: Compose, tmp_path: Path, overrides: list[str], told: str
+) -> None:
+    with pytest.raises(InputError, match=told) as caught, refused_by_lightning():
+        build_trainer(composed("trainer=cpu", *overrides), tmp_path, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_strategy_that_is_none_is_refused(composed: Compose) -> None:
+    with pytest.raises(InputError, match="trainer.strategy=dpp: choose auto or ddp"):
+        check_config(composed("trainer.strategy=dpp"))
+
+
+def test_processes_started_by_others_share_the_folder_that_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes need one folder; give hydra.run.dir=FOLDER"):
+        config.choose_run_folder(str(tmp_path), RunMode.RUN)
+    assert not list(tmp_path.iterdir())
+    assert config.config_folder(None) == ".hydra"
+    monkeypatch.setenv("RANK", "1")
+    assert config.config_folder(None) is None
 
 
 @pytest.mark.parametrize(

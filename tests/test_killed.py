@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import TINY, compose_config, write_reviews
-from sentiment.train import train
+from sentiment.training import train
 
 forks = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="the system cannot fork"

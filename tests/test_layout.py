@@ -15,28 +15,34 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "train", "build", "results", "evaluate", "predict", "predictor", "checkpoint",
-        "cli", "schemas",
+        "data", "training", "build", "prepare", "results", "evaluate", "predict", "predictor",
+        "checkpoint", "cli", "schemas",
     },
     "sentiment.model": {
-        "model", "train", "build", "results", "evaluate", "predictor", "checkpoint", "checks",
-        "config", "callbacks",
+        "model", "train", "training", "build", "prepare", "results", "evaluate", "predictor",
+        "checkpoint", "checks", "config", "callbacks",
     },
     "lightning": {
-        "train", "build", "callbacks", "data.datamodule", "model.module", "search.pruning",
+        "train", "training", "build", "prepare", "callbacks", "stopping", "data.datamodule",
+        "model.module", "search.pruning",
     },
-    "hydra": {"train", "build", "config", "sweep", "search.space"},
+    "hydra": {
+        "train", "training", "build", "prepare", "config", "sweep", "commands", "search.space",
+    },
     "optuna": {
         "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
     },
-    "sentiment.search": {"search", "train"},
-    "omegaconf": {"train", "build", "config", "sweep", "schemas", "checks"},
+    "sentiment.search": {"search", "train", "training"},
+    "omegaconf": {
+        "train", "training", "build", "prepare", "config", "sweep", "schemas", "checks",
+    },
     "torch": {
-        "train", "build", "results", "config", "environment", "evaluate", "predict", "predictor",
-        "checkpoint", "data.batching", "data.datamodule", "data.vectors", "data.vector_file",
-        "model",
+        "training", "build", "results", "config", "environment", "evaluate", "predict", "predictor",
+        "checkpoint", "ranks", "data.batching", "data.shares", "data.datamodule", "data.vectors",
+        "data.vector_file", "model",
     },
     "sentiment.train": set(),
+    "sentiment.training": {"train"},
     "sentiment.predict": set(),
     "sentiment.predictor": {"evaluate", "predict", "__init__"},
 }  # fmt: skip

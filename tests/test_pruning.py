@@ -8,7 +8,7 @@ from optuna.pruners import NopPruner, ThresholdPruner
 
 from conftest import TINY, write_reviews
 from sentiment.search.pruning import PruneHopeless
-from sentiment.train import train
+from sentiment.training import train
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
-from sentiment import train as train_module
+from sentiment import training as train_module
 from sentiment.build import build_trainer
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
@@ -28,7 +28,7 @@ from sentiment.resume import (
     newest_checkpoint,
     run_folder,
 )
-from sentiment.train import Stopped, train
+from sentiment.training import Stopped, train
 
 Compose = Callable[..., DictConfig]
 

@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment import Predictor
-from sentiment import train as train_module
+from sentiment import training as train_module
 from sentiment.build import build_trainer
 from sentiment.config import refused_in_one_line
-from sentiment.train import Stopped, train
+from sentiment.training import Stopped, train
 
 Compose = Callable[..., DictConfig]
 

@@ -24,6 +24,7 @@ from sentiment.data.facts import DataFacts
 from sentiment.data.vectors import Embeddings, coverage
 from sentiment.errors import InputError
 from sentiment.model.module import SentimentModule
+from sentiment.ranks import started_outside
 
 # From here on it is faster to step only the words of a batch.
 _MANY_WORDS = 50_000
@@ -104,7 +105,12 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     # The data module finds its place in an epoch by itself.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
+    # Figures are those of all processes already.
+    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It ends what is left when one process has died, and says so.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     place = folder / "checkpoints"
     callbacks = [
         *own,
@@ -128,12 +134,24 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
         enable_model_summary=False,
     )
-    if trainer.world_size > 1:
-        raise InputError(
-            f"config: trainer.devices={cfg.trainer.devices}, num_nodes={cfg.trainer.num_nodes}: a"
-            " training runs on one device; give trainer.devices=1"
-        )
+    _check_processes(trainer)
     return trainer
+
+
+def _check_processes(trainer: Trainer) -> None:
+    """Refuse a number of processes that nobody has started, or will."""
+    told = f"config: trainer.devices={trainer.num_devices}, num_nodes={trainer.num_nodes}:"
+    wanted, started = trainer.num_devices * trainer.num_nodes, started_outside()
+    if started is None and trainer.num_nodes > 1:
+        raise InputError(
+            f"{told} on several machines torchrun or srun must start the processes; docs/scaling.md"
+            " has both commands"
+        )
+    if started not in (None, wanted):
+        raise InputError(
+            f"{told} that is {wanted} processes, but torchrun or srun has started {started}; make"
+            " trainer.devices those of a machine, and trainer.num_nodes the machines"
+        )
 
 
 @contextmanager
@@ -150,7 +168,9 @@ def refused_by_lightning(hint: str = "") -> Iterator[None]:
         yield
     except (InstantiationException, MisconfigurationException) as error:
         cause = error if isinstance(error, MisconfigurationException) else error.__cause__
-        if not isinstance(cause, MisconfigurationException):
+        expected = isinstance(cause, MisconfigurationException)
+        # Of a number of devices, and of srun's variables, it speaks by other exceptions.
+        if not expected and not any(word in str(cause) for word in ("`devices`", "SLURM")):
             raise
         reason = " ".join(str(cause).split())
         raise InputError(f"config: trainer: {reason}{hint}") from error

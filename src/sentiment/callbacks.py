@@ -1,20 +1,18 @@
-"""Lightning callbacks of a training: a row for each epoch, and stopping when asked to."""
+"""Lightning callbacks of a training: a row for each epoch, and its checkpoints."""
 
 import logging
-import signal
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from sentiment.model.metrics import best_mode
+from sentiment.ranks import largest
 from sentiment.report.tables import write_csv
+from sentiment.stopping import within_epoch
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +34,7 @@ class EpochTable(Callback):
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
         self.train_seconds = 0.0  # training alone, and what was trained on in that time
         self.train_reviews = self.train_tokens = 0
+        self.waited_tokens = 0  # what there would be if all processes had as much as the busiest
         self._path = path
         self._settings = dict(settings)
         self._print_lines = print_lines
@@ -66,8 +65,11 @@ class EpochTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count what was trained on."""
-        self.train_reviews += len(batch.lengths)
-        self.train_tokens += int(batch.lengths.sum())
+        share = batch.share
+        tokens = batch.lengths.sum()[None] if share is None else share.tokens  # (processes,)
+        self.train_reviews += len(batch.labels if share is None else share.labels)
+        self.train_tokens += int(tokens.sum())
+        self.waited_tokens += int(tokens.max()) * len(tokens)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the training up to here."""
@@ -108,6 +110,11 @@ class EpochTable(Callback):
                 self.fit_seconds,
             )
 
+    @property
+    def imbalance(self) -> float:
+        """Tokens of the process that had most in a step, over the mean; 1.0 is even."""
+        return self.waited_tokens / max(1, self.train_tokens)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what the last checkpoints took."""
         self._take_time()
@@ -130,6 +137,7 @@ class EpochTable(Callback):
             "train_seconds": self.train_seconds,
             "train_reviews": self.train_reviews,
             "train_tokens": self.train_tokens,
+            "waited_tokens": self.waited_tokens,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -139,12 +147,7 @@ class EpochTable(Callback):
         self.train_seconds = float(state_dict["train_seconds"])
         self.train_reviews = int(state_dict["train_reviews"])
         self.train_tokens = int(state_dict["train_tokens"])
-
-
-def within_epoch(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a training can go on after this batch: its step is whole, its epoch not yet done."""
-    done = batch_idx + 1
-    return done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        self.waited_tokens = int(state_dict["waited_tokens"])
 
 
 class OneCheckpoint(ModelCheckpoint):
@@ -194,8 +197,10 @@ class OneCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save, if it is time, unless the epoch is about to end."""
-        due = self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds
-        if due and within_epoch(trainer, batch_idx):
+        if self._seconds is None or not within_epoch(trainer, batch_idx):
+            return
+        due = time.monotonic() - self._saved_at >= self._seconds
+        if largest(due):  # in any process
             trainer.save_checkpoint(self._path)
             self._saved_at = time.monotonic()
 
@@ -220,69 +225,3 @@ class ProgressBar(TQDMProgressBar):
         """What stands at the end of the bar."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}
-
-
-class Interrupted(Exception):  # noqa: N818 (it is no error)
-    """The user or the system asked the training to stop, and it did, between two batches."""
-
-
-class StopWhenAsked(Callback):
-    """Ends a training between two batches on Ctrl-C or SIGTERM, with everything saved.
-
-    A second Ctrl-C ends it at once.
-
-    Args:
-        checkpoint: where the state is saved when training stops in the middle of an epoch.
-    """
-
-    def __init__(self, checkpoint: Path) -> None:
-        self.asked: signal.Signals | None = None
-        self.checkpoint = checkpoint
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the two signals while the block runs."""
-        before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            self._listen()
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back: Lightning's own handler leaves with exit code 0, nothing saved."""
-        self._listen()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back where there is no sanity check.
-
-        A resumed training that early stopping had ended already ends at once.
-        """
-        self._listen()
-        early = trainer.early_stopping_callback
-        if isinstance(early, EarlyStopping) and early.wait_count >= early.patience:
-            trainer.should_stop = True
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save and stop, if asked to, unless the epoch is about to end."""
-        if self.asked is not None and within_epoch(trainer, batch_idx):
-            trainer.save_checkpoint(self.checkpoint)
-            raise Interrupted
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop, if asked to, as soon as the checkpoint of this epoch is saved."""
-        if self.asked is not None:
-            trainer.should_stop = True
-
-    def _listen(self) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
-            raise KeyboardInterrupt
-        self.asked = signal.Signals(number)
-        sys.stderr.write("\nStopping after this batch (again to stop at once) ...\n")

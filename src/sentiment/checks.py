@@ -35,6 +35,8 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 # Weights stay in float32: in bfloat16 their sums and small steps would be lost.
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
+_STRATEGIES = ("auto", "ddp")
+
 _IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv")
 
 
@@ -84,6 +86,10 @@ def _check_together(cfg: DictConfig) -> None:
     if trainer.precision not in _PRECISIONS:
         raise InputError(
             f"config: trainer.precision={trainer.precision}: choose {', '.join(_PRECISIONS)}"
+        )
+    if trainer.strategy not in _STRATEGIES:
+        raise InputError(
+            f"config: trainer.strategy={trainer.strategy}: choose {' or '.join(_STRATEGIES)}"
         )
     if trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise InputError(

@@ -26,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sentiment.errors import InputError
 from sentiment.model.metrics import best_mode
+from sentiment.ranks import rank, started_outside
 from sentiment.resume import run_folder
 from sentiment.schemas import SCHEMAS, JoblibLauncherConfig
 
@@ -80,6 +81,8 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     if mode is None:
         return str(Path(parent) / stem)
+    if (processes := started_outside() or 1) > 1:
+        raise InputError(f"{processes} processes need one folder; give hydra.run.dir=FOLDER")
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
         try:
@@ -90,8 +93,13 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
 
 
-def config_folder(ckpt_path: str | None) -> str:
-    """Where Hydra writes the config within a run folder: that of its beginning stays."""
+def config_folder(ckpt_path: str | None) -> str | None:
+    """Where Hydra writes the config within a run folder: that of its beginning stays.
+
+    Of several processes that torchrun or srun has started, the first writes it.
+    """
+    if rank():
+        return None
     return ".hydra" if ckpt_path in (None, "auto") else ".hydra/resumed"
 
 
@@ -141,6 +149,9 @@ def refused_in_one_line() -> Iterator[None]:
             raise InputError(f"config: {key}: {' '.join(reason.split())}") from error
         raise
     except (HydraException, OmegaConfBaseException) as error:
+        for link in _chain(error):
+            if isinstance(link, InputError):  # one of our resolvers has refused
+                raise link from None
         raise InputError(_explain(error)) from error
     except OSError as error:
         if error.errno is None:
@@ -149,10 +160,16 @@ def refused_in_one_line() -> Iterator[None]:
         raise InputError(f"{place}{error.strerror}") from error
 
 
-def _explain(error: BaseException) -> str:
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception, what it came from, and so on."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
+    return chain
+
+
+def _explain(error: BaseException) -> str:
+    chain = _chain(error)
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
             if dataclasses.is_dataclass(link.object_type) and link.key is not None:

@@ -129,7 +129,7 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
     """
     checkpoint = read_checkpoint(path)
     before = checkpoint.get("settings")
-    if before is None:
+    if before is None or "processes" not in checkpoint:
         raise InputError(f"{path}: written by another version, which cannot be gone on with")
     home = run_folder(path)
     if home is None:

@@ -1,18 +1,16 @@
 """What Hydra does at the end of a multirun: one ranked table of all runs, and the best of them."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sentiment.environment import python_command
+from sentiment.commands import override, overrides_of, sweep_again, train_command
 from sentiment.report.ranking import (
     has_seeds,
     rank_runs,
@@ -20,7 +18,7 @@ from sentiment.report.ranking import (
     seeds_table,
     summarise_seeds,
 )
-from sentiment.report.tables import print_table, write_csv, write_json
+from sentiment.report.tables import is_number, print_table, write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +50,11 @@ def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
     write_json(folder / "best.json", best)
     log.info("Best: %s. Repeat it with:", best["checkpoint"] or best["folder"])
     log.info("  %s", best["command"])
+    if best["checkpoint"] and not is_number(best.get("test/accuracy")):
+        run = Path(str(best["folder"]))
+        last = override("ckpt_path", str(run / "checkpoints" / "last.ckpt"))
+        log.info("A search sees no test reviews. Test its best with:")
+        log.info("  %s", train_command(*overrides_of(run), last))
     return rows
 
 
@@ -65,21 +68,9 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     return {
         "folder": str(run),
         "checkpoint": str(checkpoint) if checkpoint.is_file() else None,
-        "command": shlex.join([python_command(), "-m", "sentiment.train", *_overrides(run)]),
+        "command": train_command(*overrides_of(run)),
         **figures,
     }
-
-
-def _overrides(run: Path) -> list[str]:
-    """What a run was told on the command line, without what starts it in a folder of its own."""
-    try:
-        given = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    overrides = given["hydra"]["overrides"]
-    searched = [item for item in overrides["hydra"] if item.startswith("hydra.searchpath=")]
-    own = ("ckpt_path=", "sweep=")
-    return [*searched, *(item for item in overrides["task"] if not item.startswith(own))]
 
 
 @contextmanager
@@ -91,10 +82,7 @@ def told_when_cut_short() -> Iterator[None]:
         if _under_way is not None and any(_under_way[0].glob("*/.hydra")):
             log.info("The sweep ends here; its other runs were not begun.")
             tell_ranking(*_under_way)
-            again = [f"hydra.sweep.dir={_under_way[0]}", "ckpt_path=auto"]
-            given = [item for item in sys.argv[1:] if item not in again]
-            command = shlex.join([python_command(), "-m", "sentiment.train", *given, *again])
-            log.info("Go on with the sweep:\n  %s", command)
+            log.info("Go on with the sweep:\n  %s", sweep_again(_under_way[0]))
         raise
 
 

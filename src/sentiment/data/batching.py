@@ -19,6 +19,20 @@ KEEP = ("head", "tail", "both")
 _BATCHES_IN_BUCKET = 5
 
 
+class Share(NamedTuple):
+    """What a process knows of a batch of which it has a share; see ``data/shares.py``.
+
+    Attributes:
+        labels: (whole batch,) int64, class of each review.
+        tokens: (processes,) int64, what each process has.
+        places: (share,) int64, where the reviews of this process stand in the whole batch.
+    """
+
+    labels: Tensor
+    tokens: Tensor
+    places: Tensor
+
+
 class Batch(NamedTuple):
     """Reviews padded to the longest among them.
 
@@ -26,11 +40,13 @@ class Batch(NamedTuple):
         token_ids: (batch, time) int64, ``padding`` after the end of each review.
         lengths: (batch,) int64, tokens of each review, at least 1.
         labels: (batch,) int64, class of each review.
+        share: of which batch these are a part, where several processes train together.
     """
 
     token_ids: Tensor
     lengths: Tensor
     labels: Tensor
+    share: Share | None = None
 
 
 def pad_reviews(
@@ -116,6 +132,11 @@ class TokenisedReviews(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self._reviews)
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """Class of each review, (n,)."""
+        return self._classes
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:

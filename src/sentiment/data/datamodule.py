@@ -1,23 +1,26 @@
 """The data side of a training: from CSV files to batches, as one Lightning DataModule."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from sentiment.data.batching import KEEP, Batch, BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.facts import DataFacts
 from sentiment.data.prepared import PreparationSettings, prepare
+from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
 from sentiment.data.reviews import CsvFormat
+from sentiment.data.shares import SharedReviews
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError
+from sentiment.ranks import rank
 
 
 class SentimentDataModule(LightningDataModule):
@@ -91,16 +94,16 @@ class SentimentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
-        _check_files(self._files)
-        _check_choices(keep=str(keep), label_names=label_names)
-        _check_sizes(
+        check_files(self._files)
+        check_choices(keep=str(keep), label_names=label_names)
+        check_sizes(
             min_freq=min_freq,
             max_size=max_size,
             max_length=max_length,
             batch_size=batch_size,
             tokens_per_batch=tokens_per_batch,
         )
-        _check_shares(test_size=test_size, val_size=val_size)
+        check_shares(test_size=test_size, val_size=val_size)
         self._csv_format = CsvFormat(
             text_column=text_column,
             label_column=label_column,
@@ -151,7 +154,7 @@ class SentimentDataModule(LightningDataModule):
         corpora = {name: self._open(path) for name, path in self._files.items() if path is not None}
         prepared = prepare(corpora, self._preparation)
         splits = prepared.splits
-        if self._splits_dir is not None:
+        if self._splits_dir is not None and rank() == 0:
             write_splits(splits, self._csv_format, Path(self._splits_dir))
         for name in ("train", "val", "test"):
             split: Split = getattr(splits, name)
@@ -243,6 +246,7 @@ class SentimentDataModule(LightningDataModule):
 
     def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Batch]:
         reviews = self._reviews[name]
+        dataset: Dataset[Batch] = reviews
         sampler = BucketBatchSampler(
             reviews.lengths,
             batch_size=self._batch_size,
@@ -253,8 +257,10 @@ class SentimentDataModule(LightningDataModule):
         if name == "train":
             sampler.go_on_from(*self._position())
             self._train_sampler = sampler
+        if self.trainer is not None and (processes := self.trainer.world_size) > 1:
+            dataset = SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)
         return DataLoader(
-            reviews,
+            dataset,
             sampler=sampler,
             batch_size=None,
             pin_memory=torch.cuda.is_available(),
@@ -262,43 +268,3 @@ class SentimentDataModule(LightningDataModule):
             # that dropout uses, or a resumed training would see other masks.
             generator=torch.Generator(),
         )
-
-
-def _check_files(files: Mapping[str, str | None]) -> None:
-    csv, train_csv = files["csv"], files["train_csv"]
-    if (csv is None) == (train_csv is None):
-        raise InputError(
-            f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
-            " split or a file for training"
-        )
-    if csv is not None and (files["val_csv"] is not None or files["test_csv"] is not None):
-        raise InputError(
-            "data.csv is split into training, validation and test; with data.val_csv or"
-            " data.test_csv, give data.train_csv instead"
-        )
-    given = [Path(path).resolve() for path in files.values() if path is not None]
-    if twice := [str(path) for path in given if given.count(path) > 1]:
-        raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
-
-
-def _check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:
-    if label_names is not None and len(set(label_names)) < len(label_names):
-        raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
-    if keep not in KEEP:
-        raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
-
-
-def _check_sizes(**sizes: int | None) -> None:
-    if sizes["batch_size"] is None and sizes["tokens_per_batch"] is None:
-        raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise InputError(f"data.{name}={value}: must be 1 or more")
-
-
-def _check_shares(**shares: float) -> None:
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise InputError(
-                f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
-            )

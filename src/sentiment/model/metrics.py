@@ -1,7 +1,7 @@
 """The figures by which classifiers are compared, the same in training, test and evaluation."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,9 +35,12 @@ class ReviewMean(Metric):
         for name in ("total", "count"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
 
-    def update(self, mean: Tensor, reviews: int) -> None:
-        """Add the mean of a batch of so many reviews."""
-        self.total += mean * reviews
+    def update(self, mean: Tensor, reviews: int, weight: float | None = None) -> None:
+        """Add the mean of a batch of so many reviews, which counts as much as ``weight`` of them.
+
+        The weights of a batch that several processes share add up to its reviews.
+        """
+        self.total += mean * (reviews if weight is None else weight)
         self.count += reviews
 
     def compute(self) -> Tensor:
@@ -52,8 +55,10 @@ class MacroAUROC(MulticlassAUROC):
     class.
     """
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes, average="none", validate_args=False)
+    def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
+        super().__init__(
+            num_classes, average="none", ignore_index=ignore_index, validate_args=False
+        )
 
     def compute(self) -> Tensor:  # type: ignore[override]
         """The mean so far."""
@@ -65,16 +70,20 @@ class MacroAUROC(MulticlassAUROC):
         return areas[(counts > 0) & (counts < len(labels))].mean()
 
 
-def classification_metrics(num_classes: int, prefix: str) -> MetricCollection:
+def classification_metrics(
+    num_classes: int, prefix: str, ignore_index: int | None = None
+) -> MetricCollection:
     """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``.
 
-    The macro figures leave out classes that no review has (F1: nor was taken for).
+    The macro figures leave out classes that no review has (F1: nor was taken for), and all of them
+    reviews whose label is ``ignore_index``.
     """
+    options: Any = {"ignore_index": ignore_index, "validate_args": False}
     return MetricCollection(
         {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-            "auroc": MacroAUROC(num_classes),
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", **options),
+            "f1": MulticlassF1Score(num_classes, average="macro", **options),
+            "auroc": MacroAUROC(num_classes, ignore_index),
         },
         prefix=prefix,
     )

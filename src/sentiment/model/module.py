@@ -1,7 +1,7 @@
 """Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sentiment.model.batch import IGNORED, ReviewBatch, own_reviews
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.lazy_rows import LazyRows
 from sentiment.model.metrics import (
@@ -17,25 +18,11 @@ from sentiment.model.metrics import (
     confusion_counts,
     summarise_predictions,
 )
+from sentiment.model.process_state import gather_states, take_up_state
+from sentiment.ranks import gather
 
 OptimizerFactory = Callable[[Any], Optimizer]
 Schedule = Callable[[Optimizer, int], dict[str, Any]]
-
-
-class ReviewBatch(Protocol):
-    """What a batch must hold; see ``sentiment.data.batching.Batch``."""
-
-    @property
-    def token_ids(self) -> Tensor:
-        """(batch, time) int64."""
-
-    @property
-    def lengths(self) -> Tensor:
-        """(batch,) int64."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(batch,) int64."""
 
 
 class SentimentModule(LightningModule):
@@ -100,17 +87,29 @@ class SentimentModule(LightningModule):
         num_classes = int(classifier.settings["num_classes"] or 0)
         # Sums over the epoch so far; a checkpoint within an epoch holds them.
         self.train_loss, self.train_accuracy = ReviewMean(), ReviewMean()
+        self.val_loss = ReviewMean()
+        self.val_loss.persistent(False)
         self.val_metrics = classification_metrics(num_classes, "val/")
         self.confusion: Tensor | None = None  # (classes, classes), known after a test
-        self._test_logits: list[Tensor] = []
-        self._test_labels: list[Tensor] = []
+        self._tested: list[tuple[Tensor, Tensor, Tensor]] = []  # places, logits and labels
+        self._tested_reviews = 0  # of all processes
         self._validated = False  # in this epoch
-        self._random_states: dict[str, Any] | None = None
+        self._process_states: list[dict[str, Any]] | None = None
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
         logits: Tensor = self.classifier(token_ids, lengths)
         return logits
+
+    def setup(self, stage: str) -> None:
+        """Settle what must be so before ``DistributedDataParallel`` takes the module."""
+        if self._lazy_embedding and self.device.type == "cpu":
+            self.classifier.embedding.sparse = True  # of its gradient
+        if self._frozen:
+            self.classifier.embedding.weight.requires_grad_(False)
+        if self.trainer.world_size > 1:  # where a batch may only fill an empty share
+            classes = int(self.classifier.settings["num_classes"])
+            self.val_metrics = classification_metrics(classes, "val/", ignore_index=IGNORED)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's figures; freeze the embedding for as long as the settings say."""
@@ -127,27 +126,54 @@ class SentimentModule(LightningModule):
                 schedule.step(float(self.trainer.callback_metrics[monitor]))
 
     def _freeze(self) -> None:
-        trained = not self._frozen and self.current_epoch >= self._frozen_epochs
-        self.classifier.embedding.weight.requires_grad_(trained)
+        if self._frozen or self.trainer.world_size == 1:
+            self.classifier.embedding.weight.requires_grad_(not self._is_frozen)
+
+    @property
+    def _is_frozen(self) -> bool:
+        """Whether the embedding stays as it is in this epoch."""
+        return self._frozen or self.current_epoch < self._frozen_epochs
 
     def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
         logits = self(batch.token_ids, batch.lengths)
-        loss: Tensor = self.training_loss(logits, batch.labels)
-        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
-        size = len(batch.labels)
-        self.train_loss.update(loss.detach(), size)
-        self.train_accuracy.update(accuracy, size)
+        loss = self._loss(logits, batch)
+        right = (logits.detach().argmax(1) == batch.labels).float()
+        own, share = own_reviews(batch), batch.share
+        # The losses of all processes count alike; each stands for an equal part of the batch.
+        weight = own if share is None else len(share.labels) / len(share.tokens)
+        self.train_loss.update(loss.detach(), own, weight)
+        self.train_accuracy.update(right.mean(), own)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
+    def _loss(self, logits: Tensor, batch: ReviewBatch) -> Tensor:
+        """The mean over the batch; of shares, what gives it as the mean over the processes."""
+        if batch.share is None:
+            loss: Tensor = self.training_loss(logits, batch.labels)
+            return loss
+        weight, labels = self.training_loss.weight, batch.share.labels
+        total = len(labels) if weight is None else weight[labels].sum()
+        summed = nn.functional.cross_entropy(
+            logits,
+            batch.labels,
+            weight,
+            reduction="sum",
+            label_smoothing=self.training_loss.label_smoothing,
+        )
+        return summed * len(batch.share.tokens) / total
+
     def validation_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Add a batch to the figures of this validation."""
         logits = self(batch.token_ids, batch.lengths)
-        loss = nn.functional.cross_entropy(logits, batch.labels)
+        own = own_reviews(batch)
+        none = logits.new_zeros(())
+        self.val_loss.update(
+            nn.functional.cross_entropy(logits, batch.labels) if own else none, own
+        )
         self.val_metrics.update(logits.softmax(1), batch.labels)
-        self.log("val/loss", loss, batch_size=len(batch.labels), sync_dist=True)
+        self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of this validation."""
@@ -160,13 +186,21 @@ class SentimentModule(LightningModule):
     def test_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Keep the logits of a batch, computed in full precision."""
         with torch.autocast(self.device.type, enabled=False):
-            self._test_logits.append(self(batch.token_ids, batch.lengths).cpu())
-        self._test_labels.append(batch.labels.cpu())
+            logits = self(batch.token_ids, batch.lengths)
+        own, share = own_reviews(batch), batch.share
+        places = torch.arange(own) if share is None else share.places
+        self._tested.append(
+            (places + self._tested_reviews, logits[:own].cpu(), batch.labels[:own].cpu())
+        )
+        self._tested_reviews += own if share is None else len(share.labels)
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of the test and keep its confusion matrix."""
-        logits, labels = torch.cat(self._test_logits), torch.cat(self._test_labels)
-        self._test_logits, self._test_labels = [], []
+        """Log the figures of the test and keep its confusion matrix, the same in all processes."""
+        own = [torch.cat(parts) for parts in zip(*self._tested, strict=True)]
+        places, logits, labels = map(torch.cat, zip(*gather(own), strict=True))
+        order = places.argsort()  # that of one process
+        logits, labels = logits[order], labels[order]
+        self._tested, self._tested_reviews = [], 0
         self.confusion = confusion_counts(logits, labels)
         self.log_dict(summarise_predictions(logits, labels, "test/"))
 
@@ -176,8 +210,7 @@ class SentimentModule(LightningModule):
         others = [weight for weight in self.parameters() if weight is not embedding]
         optimizer = self._optimizer([{"params": others}, {"params": [embedding]}])
         optimizer.param_groups[1]["lr"] *= self._embedding_lr_scale
-        if self._lazy_embedding and self.device.type == "cpu":
-            self.classifier.embedding.sparse = True  # of its gradient
+        if self.classifier.embedding.sparse:
             self._lazy_rows = LazyRows(optimizer, embedding)
         if self._schedule is None:
             return optimizer
@@ -195,6 +228,8 @@ class SentimentModule(LightningModule):
         Lightning refuses to, because a fused optimizer unscales float16's gradients only in its
         step; where no gradient is scaled nothing speaks against it.
         """
+        if self._is_frozen:  # several processes exchange the same gradients in all epochs
+            self.classifier.embedding.weight.grad = None
         if self._lazy_rows is not None:
             self._lazy_rows.take()
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -212,22 +247,33 @@ class SentimentModule(LightningModule):
         return batch._replace(
             token_ids=batch.token_ids.to(device, non_blocking=True),
             labels=batch.labels.to(device, non_blocking=True),
+            share=batch.share
+            and batch.share._replace(labels=batch.share.labels.to(device, non_blocking=True)),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the generators' states, so that a resumed training draws the same numbers."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint["random_states"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        """Keep what each process needs to go on as if it had not been stopped."""
+        checkpoint["processes"] = gather_states(
+            self.device, self._epoch_means(), checkpoint["state_dict"]
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the generators' states again when training starts."""
-        self._random_states = checkpoint["random_states"]
+        """Keep those states until training starts."""
+        self._process_states = checkpoint["processes"]
 
     def on_train_start(self) -> None:
         """Take up the state that a checkpoint left, in the middle of an epoch or not."""
         self._freeze()
-        if self._random_states is not None:
-            torch.set_rng_state(self._random_states["cpu"])
-            if len(self._random_states["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(self._random_states["cuda"])
-            self._random_states = None
+        processes, steps = self.trainer.world_size, self.trainer.global_step
+        if self._process_states is not None or processes > 1:
+            take_up_state(
+                self._process_states,
+                self.device,
+                self._epoch_means(),
+                processes=processes,
+                steps=steps,
+            )
+            self._process_states = None
+
+    def _epoch_means(self) -> dict[str, ReviewMean]:
+        return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}

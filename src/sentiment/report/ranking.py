@@ -111,6 +111,8 @@ def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """
     table, varying = _started_table(rows)
     metrics = [key for key in _keys(rows) if key.startswith(_METRIC_PREFIXES)]
+    known = [key for key in metrics if any(is_number(row.get(key)) for row in rows)]
+    metrics = known or metrics[:1]  # a search has no test figures
     for heading in (*map(_heading, metrics), "fit\ntime", "param.\n(M)"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("run", overflow="fold")

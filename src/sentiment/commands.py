@@ -1,0 +1,53 @@
+"""Command lines that a user is told to type: to go on with a training, to repeat it, to test it."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from sentiment.environment import python_command
+
+
+def train_command(*overrides: str) -> str:
+    """The command line that trains with these overrides, quoted for a shell."""
+    return shlex.join([python_command(), "-m", "sentiment.train", *overrides])
+
+
+def override(key: str, value: str) -> str:
+    """A setting as Hydra's grammar takes it: quoted where it must be."""
+    if re.fullmatch(r"[\w./:+-]+", value):
+        return f"{key}={value}"
+    quoted = value.replace("'", "\\'")
+    return f"{key}='{quoted}'"
+
+
+def own_overrides() -> list[str]:
+    """The overrides of this run, without those that a resumed one gives anew."""
+    if not HydraConfig.initialized():
+        return []
+    given = HydraConfig.get().overrides
+    return _kept(list(given.hydra), list(given.task))
+
+
+def overrides_of(run: Path) -> list[str]:
+    """What a run was told, without what starts it in a folder of its own or as part of a search."""
+    try:
+        given = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    overrides = given["hydra"]["overrides"]
+    return _kept(overrides["hydra"], overrides["task"])
+
+
+def sweep_again(folder: Path) -> str:
+    """The command line that goes on with this process's sweep."""
+    again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
+    return train_command(*(item for item in sys.argv[1:] if item not in again), *again)
+
+
+def _kept(hydra: list[str], task: list[str]) -> list[str]:
+    searched = [item for item in hydra if item.startswith("hydra.searchpath=")]
+    return [*searched, *(item for item in task if not item.startswith(("ckpt_path=", "sweep=")))]

@@ -1,0 +1,51 @@
+"""What the data module refuses before it reads anything. All of it raises ``InputError``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sentiment.data.batching import KEEP
+from sentiment.errors import InputError
+
+
+def check_files(files: Mapping[str, str | None]) -> None:
+    """Refuse files that contradict each other."""
+    csv, train_csv = files["csv"], files["train_csv"]
+    if (csv is None) == (train_csv is None):
+        raise InputError(
+            f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
+            " split or a file for training"
+        )
+    if csv is not None and (files["val_csv"] is not None or files["test_csv"] is not None):
+        raise InputError(
+            "data.csv is split into training, validation and test; with data.val_csv or"
+            " data.test_csv, give data.train_csv instead"
+        )
+    given = [Path(path).resolve() for path in files.values() if path is not None]
+    if twice := [str(path) for path in given if given.count(path) > 1]:
+        raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
+
+
+def check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:
+    """Refuse names that stand twice, and an unknown way to cut."""
+    if label_names is not None and len(set(label_names)) < len(label_names):
+        raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
+    if keep not in KEEP:
+        raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Refuse sizes below 1, and batches without any limit."""
+    if sizes["batch_size"] is None and sizes["tokens_per_batch"] is None:
+        raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise InputError(f"data.{name}={value}: must be 1 or more")
+
+
+def check_shares(**shares: float) -> None:
+    """Refuse shares that leave nothing."""
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise InputError(
+                f"data.{name}={share}: must lie between 0 and 1 (the share that is split off)"
+            )
