@@ -62,7 +62,7 @@ def train(
     Args:
         cfg: a config as ``conf/train.yaml`` composes it.
         folder: the run folder.
-        pruner: ends the training early where it is a hopeless trial of a search.
+        pruner: ends the training early where it is a hopeless trial of a search; it is not tested.
         testing: False leaves the test reviews unseen, as a search should.
 
     Returns:
@@ -102,10 +102,11 @@ def train(
         saved = None if best is None else read_checkpoint(best)
         if saved is not None:
             module.load_state_dict(saved["state_dict"])
-        results: dict[str, Any] = test(trainer, module, datamodule) if testing else {}
-    if pruner is not None and pruner.pruned:
+        pruned = pruner is not None and pruner.pruned
+        figures = test(trainer, module, datamodule) if testing and not pruned else {}
+    results = {**figures, **data_results(datamodule.facts), **run}
+    if pruned:
         results["pruned"] = True
-    results |= {**data_results(datamodule.facts), **run}
     results |= fit_results(table, saved["run"]["epochs"] if saved else None)
     results |= {
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
