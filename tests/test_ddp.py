@@ -27,7 +27,12 @@ TINY = (
     "data.csv=reviews.csv",
 )  # fmt: skip
 SAME = ("model.embedding_dropout=0", "model.head_dropout=0")  # no masks that differ by process
-TIMES = {"fit_seconds", "train_reviews_per_second", "train_tokens_per_second"}
+TIMES = {
+    "fit_seconds",
+    "latency_ms",
+    "train_reviews_per_second",
+    "train_tokens_per_second",
+}
 
 
 def start(folder: Path, *overrides: str, launcher: Iterable[str] = (), **environment: str) -> Any:

@@ -30,7 +30,8 @@ Compose = Callable[..., DictConfig]
 RESULT_KEYS = {
     "test/accuracy", "test/f1", "test/loss", "val/accuracy", "labels", "vocabulary_size",
     "vector_coverage", "train_reviews", "val_reviews", "test_reviews", "dropped_duplicates",
-    "fit_seconds", "train_reviews_per_second", "train_tokens_per_second", "parameters", "seed",
+    "fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second",
+    "parameters", "seed",
     "device", "versions",
 }  # fmt: skip
 
