@@ -15,30 +15,31 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "training", "build", "prepare", "results", "evaluate", "predict", "predictor",
-        "checkpoint", "cli", "schemas",
+        "data", "training", "baseline", "linear", "build", "prepare", "results", "evaluate",
+        "predict", "predictor", "checkpoint", "cli", "schemas",
     },
     "sentiment.model": {
-        "model", "train", "training", "build", "prepare", "results", "evaluate", "predictor",
-        "checkpoint", "checks", "config", "callbacks",
+        "model", "train", "training", "baseline", "build", "prepare", "results", "evaluate",
+        "predictor", "checkpoint", "checks", "config", "callbacks",
     },
     "lightning": {
         "train", "training", "build", "prepare", "callbacks", "stopping", "data.datamodule",
         "model.module", "search.pruning",
     },
     "hydra": {
-        "train", "training", "build", "prepare", "config", "sweep", "commands", "search.space",
+        "train", "training", "baseline", "build", "prepare", "config", "sweep", "commands",
+        "search.space",
     },
     "optuna": {
         "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
     },
     "sentiment.search": {"search", "train", "training"},
     "omegaconf": {
-        "train", "training", "build", "prepare", "config", "sweep", "schemas", "checks",
+        "train", "training", "baseline", "build", "prepare", "config", "sweep", "schemas", "checks",
     },
     "torch": {
-        "training", "build", "results", "config", "environment", "evaluate", "predict", "predictor",
-        "checkpoint", "ranks", "data.batching", "data.shares", "data.datamodule", "data.vectors",
+        "training", "baseline", "build", "results", "config", "environment", "evaluate",
+        "predict", "predictor", "checkpoint", "ranks", "data.batching", "data.shares", "data.datamodule", "data.vectors",
         "data.vector_file", "model",
     },
     "sentiment.train": set(),

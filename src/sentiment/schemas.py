@@ -288,6 +288,22 @@ class TrainConfig:
     logger: Any = MISSING
 
 
+class Weighting(StrEnum):
+    """Ways to weight n-grams for a linear classifier."""
+
+    tfidf = "tfidf"
+    naive_bayes = "naive_bayes"
+
+
+@dataclass
+class BaselineConfig:
+    """The whole config of the baselines; see ``sentiment.baseline``."""
+
+    seed: int = 42
+    data: DataConfig = MISSING
+    weightings: list[Weighting] = field(default_factory=lambda: list(Weighting))
+
+
 @dataclass
 class EarlyStoppingConfig:
     """See ``lightning.pytorch.callbacks.EarlyStopping``."""
@@ -330,6 +346,7 @@ class JoblibLauncherConfig:
 # Where Hydra finds each schema: group (None for the whole config), name, node.
 SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "train_schema", TrainConfig),
+    (None, "baseline_schema", BaselineConfig),
     ("data", "schema", DataConfig),
     ("model", "schema", ModelConfig),
     ("trainer", "schema", TrainerConfig),

@@ -183,6 +183,10 @@ class SentimentDataModule(LightningDataModule):
         """Batches of the test split, in order of length."""
         return self._loader("test", shuffle=False)
 
+    def reviews(self, name: str) -> TokenisedReviews:
+        """A split (``train``, ``val``, ``test``) as it is, for other models than networks."""
+        return self._reviews[name]
+
     def single_reviews(self, name: str, count: int) -> list[Batch]:
         """Up to so many reviews of a split (``train``, ``val``, ``test``), each by itself."""
         reviews = self._reviews[name]

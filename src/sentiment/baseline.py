@@ -1,0 +1,112 @@
+"""Linear classifiers of n-grams on the data of a training: is a network worth it?
+
+``python -m sentiment.baseline data=csv data.csv=FILE`` takes the data settings of
+``sentiment.train``, makes the same splits, and writes a ``results.json`` for each.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from sentiment import config
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.environment import versions
+from sentiment.errors import InputError
+from sentiment.linear import fit_best
+from sentiment.model.metrics import confusion_counts, summarise_predictions
+from sentiment.report.figures import confusion_matrix
+from sentiment.report.ranking import rank_runs, ranking_table
+from sentiment.report.tables import print_table, write_json
+from sentiment.results import data_results, tell_data
+
+log = logging.getLogger(__name__)
+
+
+def run_baselines(cfg: DictConfig, folder: Path) -> None:
+    """Fit and test each baseline, write its results and tell the table of all.
+
+    Args:
+        cfg: a config as ``conf/baseline.yaml`` composes it.
+        folder: gets a folder for each baseline.
+
+    Raises:
+        InputError: the data are no good.
+    """
+    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule.prepare_data()
+    datamodule.setup()
+    tell_data(datamodule.facts, 0.0, sample=cfg.data.csv == config.sample_path(), pretrained=False)
+    for weighting in cfg.weightings:
+        place = folder / str(weighting)
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "results.json", run_baseline(str(weighting), datamodule, place))
+    print_table(ranking_table(rank_runs(folder)))
+    log.info("Everything is in %s", folder)
+
+
+def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:
+    """Fit one baseline, test it, and draw its confusion matrix; the content of its results."""
+    start = time.perf_counter()
+    train, val = datamodule.reviews("train"), datamodule.reviews("val")
+    best = fit_best(weighting, train, val)
+    seconds = time.perf_counter() - start
+    figures: dict[str, float] = {}
+    for name in ("test", "val"):
+        reviews = datamodule.reviews(name)
+        logits = torch.from_numpy(best.classifier.logits(best.ngrams.count(*reviews.flat())))
+        labels = torch.tensor(reviews.classes)
+        figures |= summarise_predictions(logits, labels, f"{name}/")
+        if name == "test":
+            counts = confusion_counts(logits, labels).numpy()
+            confusion_matrix(counts, datamodule.facts.labels, folder / "confusion_matrix.png")
+    return {
+        **figures,
+        **data_results(datamodule.facts),
+        "model": weighting,
+        "strength": best.strength,
+        "fit_seconds": seconds,
+        "parameters": best.ngrams.features,
+        "device": "cpu",
+        "versions": versions(),
+    }
+
+
+def _run(cfg: DictConfig) -> None:
+    try:
+        with config.refused_in_one_line():
+            run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
+    except InputError as error:
+        _refuse(error)
+
+
+def main() -> None:
+    """The command line: one clear line for what is wrong with the input, and exit code 2."""
+    config.register()
+    run = hydra.main(
+        version_base="1.3", config_path=str(config.config_directory()), config_name="baseline"
+    )(_run)
+    try:
+        with config.refused_in_one_line():
+            run()
+    except InputError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        sys.exit(130)
+
+
+def _refuse(error: InputError) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

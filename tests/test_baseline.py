@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from conftest import write_reviews
+from sentiment import config
+from sentiment.baseline import run_baselines
+from sentiment.report.ranking import rank_runs
+
+
+def run(folder: Path, *overrides: str) -> None:
+    config.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        cfg = compose("baseline", list(overrides))
+    run_baselines(cfg, folder)
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_each_baseline_writes_the_results_of_a_training(
+    tmp_path: Path, trained: Path, classes: int
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 200, classes)
+    run(tmp_path / "run", f"data.csv={reviews}")
+    of_training = json.loads((trained / "results.json").read_text())
+    for weighting in ("tfidf", "naive_bayes"):
+        results = json.loads((tmp_path / "run" / weighting / "results.json").read_text())
+        assert results["test/accuracy"] == 1.0  # a word tells the class
+        assert results["test/loss"] < results["test/auroc"]
+        shared = {key for key in of_training if not key.startswith("train")} & results.keys()
+        assert {"val/accuracy", "test/f1", "test/auroc", "labels", "versions"} <= shared
+        assert (tmp_path / "run" / weighting / "confusion_matrix.png").stat().st_size > 1000
+    assert [row["status"] for row in rank_runs(tmp_path / "run")] == ["ok", "ok"]
+
+
+def test_the_splits_are_those_of_a_training(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 120)
+    run(tmp_path / "run", f"data.csv={reviews}", f"data.splits_dir={tmp_path / 'splits'}",
+        "weightings=[tfidf]")  # fmt: skip
+    results = json.loads((tmp_path / "run" / "tfidf" / "results.json").read_text())
+    rows = {
+        name: len((tmp_path / "splits" / f"{name}.csv").read_text().splitlines()) - 1
+        for name in ("train", "val", "test")
+    }
+    assert rows == {name: results[f"{name}_reviews"] for name in rows}
+    assert not (tmp_path / "run" / "naive_bayes").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.csv=nope.csv", "nope.csv"),
+        ("weightings=[bm25]", "weightings"),
+        ("model=gru", "model"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment.baseline", override], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
