@@ -154,6 +154,7 @@ def part() -> None:
         with suppress(RuntimeError):
             distributed.barrier(async_op=True).wait(timedelta(seconds=_GRACE))
             distributed.destroy_process_group()
+        _between_cpus.cache_clear()
 
 
 @contextmanager
