@@ -44,6 +44,15 @@ def test_a_hopeful_trial_reports_every_epoch_and_is_tested(
     assert list(trial.study.trials[0].intermediate_values) == [0, 1, 2]
 
 
+def test_an_epoch_without_a_validation_reports_nothing(
+    composed: Callable[..., DictConfig], settings: Sequence[str], tmp_path: Path
+) -> None:
+    trial = new_trial(NopPruner())
+    cfg = composed(*settings, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=5")
+    train(cfg, tmp_path / "run", pruner=PruneHopeless(trial, "val/accuracy"))
+    assert list(trial.study.trials[0].intermediate_values) == [1, 3]
+
+
 def test_what_was_pruned_when_it_was_killed_ends_at_once(
     composed: Callable[..., DictConfig], settings: Sequence[str], tmp_path: Path
 ) -> None:

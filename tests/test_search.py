@@ -1,6 +1,7 @@
 """Searches by the command line, as a user starts, kills and repeats them."""
 
 import csv
+import json
 import subprocess
 import sys
 import time
@@ -40,13 +41,27 @@ SPACE = (
 )  # fmt: skip
 
 
+SETTLED = """# @package _global_
+defaults:
+  - override /hydra/sweeper: sentiment_optuna
+data:
+  val_size: 0.3
+hydra:
+  sweeper:
+    seed: ${seed}
+    n_trials: 2
+    params:
+      model.hidden_size: [4, 8]
+"""
+
+
 @pytest.mark.slow
 def test_a_search_tells_records_ranks_and_draws(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", rows=240)
     folder = tmp_path / "sweep"
     done = search(
         folder, reviews, *SPACE, "hydra.sweeper.n_trials=12",
-        "hydra.sweeper.objectives=[val/loss]", "hydra.sweeper.pruner.n_startup_trials=2",
+        "hydra.sweeper.objectives=[val/loss]", "+hydra.sweeper.pruner.n_startup_trials=2",
         f"data.splits_dir=choice({tmp_path}/splits,{reviews}/no_folder)",
     )  # fmt: skip
     trials = trials_in(folder)
@@ -71,7 +86,7 @@ def test_a_search_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(
     tmp_path: Path,
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", rows=240)
-    overrides = [*SPACE, "hydra.sweeper.n_trials=7"]
+    overrides = [*SPACE, "hydra.sweeper.n_trials=7", "+hydra.sweeper.sampler.n_startup_trials=2"]
     assert search(tmp_path / "whole", reviews, *overrides).returncode == 0
     folder = tmp_path / "killed"
     for _ in range(3):
@@ -95,14 +110,42 @@ def test_a_search_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
+def test_what_a_sweeps_file_settles_is_in_the_commands_that_are_told(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv")
+    (tmp_path / "my" / "sweep").mkdir(parents=True)
+    (tmp_path / "my" / "sweep" / "own.yaml").write_text(SETTLED)
+    given = [f"data.csv={reviews}", *TINY, f"hydra.searchpath=[file://{tmp_path}/my]", "sweep=own"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment.train", "-m", *given, f"hydra.sweep.dir={tmp_path}/s",
+         "hydra.sweeper.pruner._target_=optuna.pruners.HyperbandPruner"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    command = done.stdout.split("Test its best with:\n")[1].strip()
+    tested = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    assert "nothing was trained" in tested.stdout
+    best = json.loads((tmp_path / "s" / "best.json").read_text())
+    results = json.loads((Path(best["folder"]) / "results.json").read_text())
+    assert results["val/accuracy"] == best["val/accuracy"]
+    assert results["val_reviews"] == 29  # 30 % of what is left after the test split
+    assert "test/accuracy" in results
+
+
+@pytest.mark.slow
 def test_two_processes_in_one_folder_and_a_typo_are_refused(tmp_path: Path) -> None:
     from filelock import FileLock
 
     reviews = write_reviews(tmp_path / "reviews.csv")
+    (tmp_path / "multirun.yaml").write_text("of the first")
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
     with FileLock(tmp_path / ".sweeping.lock"):
-        done = search(tmp_path, reviews, *SPACE)
+        done = search(tmp_path, reviews, *SPACE, "hydra.sweeper.storage=postgresql://me:secret@h/x")
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: hydra.sweep.dir={tmp_path}: another process searches")
+    assert "secret" not in done.stderr + done.stdout
+    assert "sweep ends" not in done.stdout
+    assert (tmp_path / "multirun.yaml").read_text() == "of the first"
     done = search(tmp_path, reviews, *SPACE, "optimizer.lrr=interval(0,1)")
     assert done.returncode == 2
     assert "did you mean 'lr'?" in done.stderr

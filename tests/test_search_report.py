@@ -20,6 +20,7 @@ def search_for(folder: Path, *objectives: str) -> Search:
         distributions={"lr": FloatDistribution(0, 1)},
         facts={},
         folder=folder,
+        alone=True,
         make_sampler=RandomSampler,
         pruner=NopPruner(),
         seed=1,

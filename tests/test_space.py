@@ -50,6 +50,16 @@ def test_a_list_in_yaml_is_a_choice() -> None:
     }
 
 
+def test_text_in_a_list_in_yaml_may_hold_anything() -> None:
+    space = space_of({"data.csv": ["a, b.csv", "c.csv"]})
+    parser = OverridesParser.create()
+    found = [
+        parser.parse_override(space.overrides({"data.csv": choice})[0]).value()
+        for choice in space.distributions["data.csv"].choices  # type: ignore[attr-defined]
+    ]
+    assert found == ["a, b.csv", "c.csv"]
+
+
 def test_the_command_line_changes_adds_and_settles() -> None:
     space = space_of(
         {"a": "choice(1,2)", "b": "interval(0,1)"}, "a=7", "b=interval(2,3)", "c=x,y", "d=5"
@@ -69,6 +79,7 @@ def test_the_command_line_changes_adds_and_settles() -> None:
         ("interval(1,1)", "1.0 is not below 1.0"),
         ("tag(log,interval(0,1))", "low"),
         ("range(5,1)", "empty"),
+        ("tag(log,range(16,129,16))", "step"),
         ("interval(a,1)", "write choice"),
         ("interval(5,", "write choice"),
     ],

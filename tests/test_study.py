@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner, NopPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BruteForceSampler, TPESampler
 from optuna.trial import TrialState
 
 from sentiment.errors import InputError
@@ -38,6 +39,7 @@ def search_in(
         distributions=space,
         facts=facts,
         folder=folder,
+        alone=url is None,
         make_sampler=lambda seed: TPESampler(seed=seed, n_startup_trials=3),
         pruner=NopPruner(),
         seed=1,
@@ -84,6 +86,34 @@ def test_machines_that_share_a_study_leave_each_others_trials_alone(tmp_path: Pa
     assert search_in(tmp_path / "a", url=url).left_over()
     assert first.ask().params != second.ask().params
     assert len(first.trials) == 3
+
+
+def test_a_folder_that_was_moved_knows_its_trials(tmp_path: Path) -> None:
+    drawn = search_in(tmp_path / "here").ask().params
+    (tmp_path / "here").rename(tmp_path / "there")
+    (left,) = search_in(tmp_path / "there").left_over()
+    assert left.params == drawn
+
+
+def test_a_trial_that_was_killed_while_it_was_drawn_is_not_waited_for(tmp_path: Path) -> None:
+    search_in(tmp_path).study.ask(SPACE)
+    again = search_in(tmp_path)
+    assert not again.left_over()
+    assert [trial.state for trial in again.trials] == [TrialState.FAIL]
+
+
+def test_a_sampler_that_cannot_draw_from_a_space_is_refused(tmp_path: Path) -> None:
+    search = search_in(tmp_path)
+    search._make_sampler = lambda seed: BruteForceSampler(seed=seed)
+    with pytest.raises(InputError, match=r"hydra\.sweeper\.sampler: .*step"):
+        search.ask()
+
+
+def test_many_may_begin_a_study_at_the_same_moment(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda name: search_in(tmp_path / name, url=url), "abcd"))
+    assert search_in(tmp_path / "a", url=url).trials == []
 
 
 def test_two_that_begin_at_once_do_not_draw_the_same(tmp_path: Path) -> None:

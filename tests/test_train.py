@@ -298,9 +298,10 @@ def test_a_sweep_that_is_stopped_tells_of_the_runs_that_ended(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_ctrl_c_before_the_training_begins_gives_no_traceback(tmp_path: Path) -> None:
-    write_reviews(tmp_path / "reviews.csv", 60_000)
+    write_reviews(tmp_path / "reviews.csv", 120_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv"],
+        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv",
+         "data.num_workers=1"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "SENTIMENT_CACHE": str(tmp_path / "cache")},
     ) as process:  # fmt: skip

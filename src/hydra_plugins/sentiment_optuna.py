@@ -47,13 +47,7 @@ class OptunaSweeperConfig:
     study_name: str = "sentiment"
     seed: int = MISSING
     sampler: Any = field(default_factory=lambda: {"_target_": "optuna.samplers.TPESampler"})
-    pruner: Any = field(
-        default_factory=lambda: {
-            "_target_": "optuna.pruners.MedianPruner",
-            "n_startup_trials": 5,
-            "n_warmup_steps": 0,
-        }
-    )
+    pruner: Any = field(default_factory=lambda: {"_target_": "optuna.pruners.MedianPruner"})
     trial: int | None = None
 
 
@@ -120,9 +114,9 @@ class OptunaSweeper(Sweeper):
         space = read_space(self._params, arguments, parser)
         self._check_space(space)
         self._folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, self._folder / "multirun.yaml")
         with self._alone():
             search = self._open(space)
+            OmegaConf.save(self._config, self._folder / "multirun.yaml")
             for batch, resumed in self._batches(search):
                 for trial, outcome in zip(
                     batch, self._launch(space, batch, resumed=resumed), strict=True
@@ -153,11 +147,13 @@ class OptunaSweeper(Sweeper):
         self, space: "Space", batch: Sequence["Trial"], *, resumed: bool
     ) -> list[dict[str, Any]]:
         """Train, and return what each training returned or why it failed."""
+        from sentiment.commands import override
+
         jobs = []
         for trial in batch:
             own = [f"hydra.sweeper.trial={trial.number}", f"hydra.sweep.subdir={trial.number}"]
             if self._storage is None:
-                own.append(f"hydra.sweeper.storage='{self._url()}'")
+                own.append(override("hydra.sweeper.storage", self._url()))
             if resumed:
                 own.append("ckpt_path=auto")
             jobs.append([*space.overrides(trial.params), *own])
@@ -181,8 +177,9 @@ class OptunaSweeper(Sweeper):
             name=self._study_name,
             objectives=self._objectives,
             distributions=space.distributions,
-            facts={"space": space.described(), "settings": kept},
+            facts={"space": space.described(), "settings": kept, "seed": self._seed},
             folder=self._folder,
+            alone=self._storage is None,
             make_sampler=self._make_sampler,
             pruner=instantiate(self._pruner or {"_target_": "optuna.pruners.NopPruner"}),
             seed=self._seed,
@@ -193,6 +190,7 @@ class OptunaSweeper(Sweeper):
         return sampler
 
     def _url(self) -> str:
+        """Where the study is; without a storage, in the sweep folder."""
         return self._storage or f"sqlite:///{(self._folder / 'study.db').resolve()}"
 
     def _task(self, overrides: Sequence[str]) -> DictConfig:
@@ -200,7 +198,7 @@ class OptunaSweeper(Sweeper):
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
         with open_dict(composed):
             del composed["hydra"]
-            composed.logger = None  # its folders are known within a run alone
+            composed.logger = composed.data.splits_dir = None  # may lie in a run's own folder
         return composed
 
     def _check_space(self, space: "Space") -> None:
@@ -232,9 +230,14 @@ class OptunaSweeper(Sweeper):
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
+            shared = (
+                f"hydra.sweeper.storage={self._url()}"
+                if self._storage is None
+                else "the same hydra.sweeper.storage"  # which may hold a password
+            )
             raise InputError(
                 f"hydra.sweep.dir={self._folder}: another process searches in this folder; to help"
-                f" it, give another folder and hydra.sweeper.storage={self._url()}"
+                f" it, give another folder and {shared}"
             ) from error
         try:
             yield

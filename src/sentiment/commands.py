@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from sentiment.environment import python_command
 
+ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
+
 
 def train_command(*overrides: str) -> str:
     """The command line that trains with these overrides, quoted for a shell."""
@@ -33,7 +35,7 @@ def own_overrides() -> list[str]:
 
 
 def overrides_of(run: Path) -> list[str]:
-    """What a run was told, without what starts it in a folder of its own or as part of a search."""
+    """What a run was told, as far as another run of the same needs it."""
     try:
         given = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,5 +51,7 @@ def sweep_again(folder: Path) -> str:
 
 
 def _kept(hydra: list[str], task: list[str]) -> list[str]:
-    searched = [item for item in hydra if item.startswith("hydra.searchpath=")]
-    return [*searched, *(item for item in task if not item.startswith(("ckpt_path=", "sweep=")))]
+    kept = [item for item in hydra if item.startswith("hydra.searchpath=")]
+    kept += [item for item in task if not item.startswith("ckpt_path=")]
+    # A sweep's file may settle more than the space, so one run of it needs the file too.
+    return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in task) else kept

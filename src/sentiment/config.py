@@ -184,6 +184,8 @@ def _explain(error: BaseException) -> str:
             if link.full_key:
                 needed = "is not Optional" in str(link)
                 told = "cannot be left out (null)" if needed else _first_line(link)
+                if "is not in struct" in told:
+                    told = f"no such key; if it is meant, add it by +{link.full_key}=VALUE"
                 return f"config: {link.full_key}: {told}"
     if isinstance(error, MissingConfigException) and error.options:
         return _explain_missing(error)

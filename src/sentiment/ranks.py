@@ -79,6 +79,7 @@ def outlives_others() -> bool:
     if rank() == 0:
         return True
     if _PARENT in os.environ and started_outside() is None:
+        time.sleep(1)  # a process that is killed closes its connections before it is gone
         return not started_by_us()
     return _number("LOCAL_RANK", "SLURM_LOCALID") == 0
 
@@ -153,6 +154,7 @@ def part() -> None:
         with suppress(RuntimeError):
             distributed.barrier(async_op=True).wait(timedelta(seconds=_GRACE))
             distributed.destroy_process_group()
+        _between_cpus.cache_clear()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sentiment.commands import override, overrides_of, sweep_again, train_command
+from sentiment.errors import InputError
 from sentiment.report.ranking import (
     has_seeds,
     rank_runs,
@@ -36,6 +37,9 @@ def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
     ``best.json`` has the ``folder`` of the best run, its ``checkpoint`` (null where it kept none),
     the ``command`` that repeats it, and its figures.
     """
+    if not any(folder.glob("*/.hydra")):
+        log.info("No run was trained in %s", folder)
+        return []
     rows = rank_runs(folder, metric=metric)
     write_csv(folder / "sweep.csv", rows)
     print_table(ranking_table(rows))
@@ -78,6 +82,8 @@ def told_when_cut_short() -> Iterator[None]:
     """Tell the ranking of the runs that there are when a multirun ends before its end."""
     try:
         yield
+    except InputError:
+        raise  # nothing was begun
     except BaseException:
         if _under_way is not None and any(_under_way[0].glob("*/.hydra")):
             log.info("The sweep ends here; its other runs were not begun.")

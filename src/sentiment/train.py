@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
+from sentiment.commands import ONE_RUN
 from sentiment.environment import prepare_process
 from sentiment.errors import InputError
 from sentiment.model.metrics import MONITORED
@@ -82,7 +83,8 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_sweep(hydra_config: HydraConf) -> None:
     chosen = hydra_config.runtime.choices.get("sweep")
-    if chosen is not None and hydra_config.mode != RunMode.MULTIRUN:
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in hydra_config.overrides.hydra
+    if chosen is not None and not in_sweep:
         raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 
 

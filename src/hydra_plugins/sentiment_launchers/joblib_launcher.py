@@ -51,9 +51,12 @@ class JoblibLauncher(RunsInProcesses):
 
         runs = list(enumerate(job_overrides, initial_job_idx))
         count = min(effective_n_jobs(self._n_jobs), len(runs))
-        while self._pools < count:
-            self._idle.put((self._pools, _pool_of_one(self._pools, count)))
-            self._pools += 1
+        if self._pools < count:  # each gets a smaller share of the cores
+            while not self._idle.empty():
+                self._idle.get()[1].shutdown()
+            for index in range(count):
+                self._idle.put((index, _pool_of_one(index, count)))
+            self._pools = count
         self._tell(runs, f"in {count} processes with OMP_NUM_THREADS={threads_of_each(count)}")
         state = Singleton.get_state()
         with (

@@ -103,7 +103,8 @@ class SentimentModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Settle what must be so before ``DistributedDataParallel`` takes the module."""
-        if self._lazy_embedding and self.device.type == "cpu":
+        # The module itself is moved to its device after this.
+        if self._lazy_embedding and self.trainer.strategy.root_device.type == "cpu":
             self.classifier.embedding.sparse = True  # of its gradient
         if self._frozen:
             self.classifier.embedding.weight.requires_grad_(False)

@@ -18,6 +18,7 @@ class PruneHopeless(Callback):
 
     def __init__(self, trial: Trial, monitor: str) -> None:
         self.pruned = False
+        self._validated = False  # in this epoch
         self._trial = trial
         self._monitor = monitor
         earlier = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
@@ -28,10 +29,18 @@ class PruneHopeless(Callback):
         if self._reported and trainer.current_epoch > max(self._reported):
             self._ask(trainer)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Know no figure of this epoch."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch's figures are not those of an earlier one."""
+        self._validated = not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report this epoch, if it was validated."""
         value = trainer.callback_metrics.get(self._monitor)
-        if value is None:
+        if value is None or not (self._validated or self._monitor.startswith("train/")):
             return
         if trainer.current_epoch not in self._reported:
             self._trial.report(float(value), trainer.current_epoch)

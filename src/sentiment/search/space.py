@@ -5,7 +5,7 @@
 ``tag(log,interval(1e-4,1e-2))`` is sampled by its logarithm.
 """
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,8 +110,15 @@ def describe(found: BaseDistribution) -> str:
 
 def _as_override(key: str, value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        value = f"choice({','.join(json.dumps(x) if x is None else str(x) for x in value)})"
+        value = f"choice({','.join(_quoted(choice) for choice in value)})"
     return f"{key}={value}"
+
+
+def _quoted(choice: Any) -> str:
+    text = str(choice)
+    if not isinstance(choice, str) or re.fullmatch(r"[\w./:+-]+", text):
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _parsed(text: str, parser: OverridesParser) -> Override:
@@ -150,9 +157,9 @@ def _distribution_of_range(sweep: RangeSweep, *, log: bool) -> BaseDistribution:
         raise ValueError("the range is empty")
     low, high, step = min(values), max(values), abs(sweep.step)
     if isinstance(low, int) and isinstance(step, int):
-        return IntDistribution(low, high, step=1 if log else step, log=log)
+        return IntDistribution(low, high, step=step, log=log)
     high = round(high, 12)  # 0.1 + 0.1 + 0.1 is a little above 0.3
-    return FloatDistribution(low, high, step=None if log else step, log=log)
+    return FloatDistribution(low, high, step=step, log=log)
 
 
 def as_text(value: Any) -> str:

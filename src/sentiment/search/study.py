@@ -5,6 +5,7 @@ Knows nothing of Hydra or of trainings.
 
 import json
 import logging
+import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
@@ -22,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from sentiment.errors import InputError, first_words
+from sentiment.files import replaced_when_whole
 from sentiment.report.ranking import is_lower_better
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ log = logging.getLogger(__name__)
 OBJECTIVES = (
     "val/accuracy", "val/f1", "val/auroc", "val/loss", "latency_ms", "fit_seconds", "parameters",
 )  # fmt: skip
-_FOLDER, _SAME_AS, _ERROR = "folder", "same_as", "error"
+_OWNER, _SAME_AS, _ERROR = "owner", "same_as", "error"
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -50,6 +53,12 @@ def open_storage(url: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
         if url.startswith("redis"):
             return JournalStorage(JournalRedisBackend(url))
+        if url.startswith("sqlite:///"):
+            path = Path(url.removeprefix("sqlite:///"))
+            if not path.parent.is_dir():
+                raise FileNotFoundError(f"there is no folder {path.parent}")
+            with FileLock(path.with_name(f".{path.name}.lock")):  # its tables are made once
+                return RDBStorage(url)
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, OSError, ValueError, RuntimeError) as error:
         # Not the URL itself, which may hold a password.
@@ -73,7 +82,8 @@ class Search:
         objectives: what is searched for, of ``OBJECTIVES``.
         distributions: what each key is drawn from.
         facts: what else must be the same when the study is gone on with, by name.
-        folder: the sweep folder, by which its trials are known.
+        folder: the sweep folder; a mark in it tells its trials from those of others.
+        alone: whether nobody else uses the storage.
         make_sampler: makes a sampler from a seed.
         pruner: ends hopeless trials.
         seed: of the samplers.
@@ -91,6 +101,7 @@ class Search:
         distributions: Mapping[str, BaseDistribution],
         facts: Mapping[str, Any],
         folder: Path,
+        alone: bool,
         make_sampler: Callable[[int], BaseSampler],
         pruner: BasePruner,
         seed: int,
@@ -98,7 +109,8 @@ class Search:
         _check_objectives(objectives)
         self.objectives = list(objectives)
         self._distributions = dict(distributions)
-        self._folder = str(folder.resolve())
+        self._owner = _owner(folder)
+        self._alone = alone
         self._make_sampler = make_sampler
         self._seed = seed
         self.begun = datetime.now()  # as Optuna writes times down
@@ -116,8 +128,8 @@ class Search:
         begun = self.study.user_attrs.get("facts")
         plain = json.loads(json.dumps(facts))
         if begun is None:
+            self.study.set_user_attr(_OWNER, self._owner)
             self.study.set_user_attr("facts", plain)
-            self.study.set_user_attr(_FOLDER, self._folder)
             return
         for key in sorted(begun.keys() | plain.keys()):
             if begun.get(key) != plain.get(key):
@@ -134,22 +146,31 @@ class Search:
 
     def left_over(self) -> list[Trial]:
         """Trials of this folder that were not told how they ended, because the search was."""
-        return [
-            Trial(self.study, trial._trial_id)
-            for trial in self.trials
-            if trial.state == TrialState.RUNNING and trial.user_attrs.get(_FOLDER) == self._folder
-        ]
+        running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
+        if self._alone:
+            for trial in running:
+                if _OWNER not in trial.user_attrs:  # killed while it was drawn
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+        mine = [trial for trial in running if trial.user_attrs.get(_OWNER) == self._owner]
+        return [Trial(self.study, trial._trial_id) for trial in mine]
 
     def ask(self) -> Trial:
-        """Draw the settings of a new trial."""
+        """Draw the settings of a new trial.
+
+        Raises:
+            InputError: the sampler cannot draw from this space.
+        """
         seeds = [self._seed, len(self.trials)]
-        if self.study.user_attrs[_FOLDER] != self._folder:  # another one began this study
-            seeds += list(self._folder.encode())
+        if self.study.user_attrs[_OWNER] != self._owner:  # another one began this study
+            seeds += list(self._owner.encode())
         self.study.sampler = self._make_sampler(
             int(np.random.SeedSequence(seeds).generate_state(1)[0])
         )
-        trial = self.study.ask(self._distributions)
-        trial.set_user_attr(_FOLDER, self._folder)
+        try:
+            trial = self.study.ask(self._distributions)
+        except ValueError as error:
+            raise InputError(f"hydra.sweeper.sampler: {first_words(error)}") from error
+        trial.set_user_attr(_OWNER, self._owner)
         return trial
 
     def twin(self, trial: Trial) -> FrozenTrial | None:
@@ -195,6 +216,15 @@ def open_trial(url: str, name: str, number: int, pruner: BasePruner) -> Trial:
         study_name=name, storage=open_storage(url), sampler=RandomSampler(), pruner=pruner
     )
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def _owner(folder: Path) -> str:
+    """A random name that a sweep folder keeps, wherever it is moved."""
+    path = folder / ".search"
+    if not path.exists():
+        with replaced_when_whole(path) as part:
+            part.write_text(uuid.uuid4().hex)
+    return path.read_text()
 
 
 def _check_objectives(objectives: Sequence[str]) -> None:
