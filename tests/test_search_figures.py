@@ -413,7 +413,7 @@ def test_an_evaluator_that_fails_leaves_its_picture_out(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("zero total variance in all trees")
 
-    monkeypatch.setattr(optuna.importance, "get_param_importances", fail)
+    monkeypatch.setattr("optuna.importance.get_param_importances", fail)
     written = search_figures.draw_search(study_of(0.5, 0.6), ACCURACY, tmp_path)
     assert [path.stem for path in written] == ["history", "parallel_coordinates"]
 
