@@ -28,7 +28,7 @@ _under_way: tuple[Path, str] | None = None  # folder and figure of this process'
 
 def ranked_by(sweeper: Any) -> str:
     """The figure that ranks the runs of a sweep: what a search is after, or else accuracy."""
-    return str(sweeper.get("objectives", ["val/accuracy"])[0])
+    return str(next(iter(sweeper.get("objectives") or ()), "val/accuracy"))
 
 
 def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
