@@ -10,6 +10,7 @@ import torch
 
 from conftest import write_reviews
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.unlabeled import NO_CLASS
 from sentiment.errors import InputError
 
 
@@ -154,6 +155,55 @@ def test_other_validation_labels_are_other_data(tmp_path: Path) -> None:
         ready(None, **given).load_state_dict(state)
 
 
+def with_unlabeled(tmp_path: Path, rows: list[str], **options: Any) -> SentimentDataModule:
+    extra = tmp_path / "extra.csv"
+    extra.write_text("\n".join(["stars,review", *rows]) + "\n")
+    return ready(write_reviews(tmp_path / "r.csv", 60), unlabeled_csv=str(extra), **options)
+
+
+def test_unlabeled_reviews_join_the_training_texts_and_the_vocabulary(tmp_path: Path) -> None:
+    rows = ["5,zounds zounds", ",a film of old", "1,zounds  zounds<br />", "9,the film"]
+    module = with_unlabeled(tmp_path, rows)
+    alone = ready(tmp_path / "r.csv")
+    assert (module.facts.unlabeled_reviews, alone.facts.unlabeled_reviews) == (3, 0)
+    (unlabeled,) = module.unlabeled()
+    batch = unlabeled[[0, 1, 2]]
+    texts = [" ".join(module.facts.vocabulary[i] for i in ids if i) for ids in batch.token_ids]
+    assert texts == ["zounds zounds", "a film of old", "the film"]
+    assert set(batch.labels.tolist()) == {NO_CLASS}
+    before = dict(zip(alone.facts.vocabulary, alone.facts.word_counts, strict=True))
+    counts = dict(zip(module.facts.vocabulary, module.facts.word_counts, strict=True))
+    assert {word: counts[word] - before.get(word, 0) for word in ("zounds", "film", "was")} == {
+        "zounds": 2, "film": 2, "was": 0,
+    }  # fmt: skip
+    assert len(module.texts()) == alone.facts.train_reviews + 3
+    assert [len(split) for split in module.training_texts()] == [alone.facts.train_reviews, 3]
+    assert alone.unlabeled() == []
+    labels = [batch.labels.tolist() for batch in module.train_dataloader()]
+    assert labels == [batch.labels.tolist() for batch in alone.train_dataloader()]
+
+
+def test_other_unlabeled_reviews_matter_by_their_words_alone(tmp_path: Path) -> None:
+    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"]).state_dict()
+    with_unlabeled(tmp_path, ["1,gadzooks zounds"]).load_state_dict(state)
+    with pytest.raises(InputError, match="another vocabulary"):
+        with_unlabeled(tmp_path, ["1,zounds"]).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"), [("text", "no column 'review'"), (None, "no such file")]
+)
+def test_unlabeled_files_that_cannot_be_read_are_refused(
+    tmp_path: Path, header: str | None, told: str
+) -> None:
+    extra = tmp_path / "extra.csv"
+    if header:
+        extra.write_text(f"{header}\nzounds\n")
+    with pytest.raises(InputError, match=told) as caught:
+        ready(write_reviews(tmp_path / "r.csv", 60), unlabeled_csv=[str(extra)])
+    assert str(extra) in str(caught.value)
+
+
 def test_facts_need_a_setup(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="setup"):
         _ = SentimentDataModule(csv=str(tmp_path / "r.csv")).facts
@@ -165,6 +215,10 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
         ({}, "data.csv=None"),
         ({"csv": "a", "train_csv": "b"}, "give one of the two"),
         ({"csv": "a", "test_csv": "b"}, "data.train_csv instead"),
+        ({"csv": "a", "unlabeled_csv": ["b", "./b"]}, "b: is given twice"),
+        ({"csv": "a", "unlabeled_csv": "a"}, "a: is given twice"),
+        ({"csv": "a", "unlabeled_csv": 7}, "data.unlabeled_csv=7: give a file"),
+        ({"csv": "a", "unlabeled_csv": {"b": "c"}}, "give a file"),
         ({"csv": "a", "keep": "middle"}, "head, tail, both"),
         ({"csv": "a", "batch_size": None}, "set one"),
         ({"csv": "a", "max_length": 0}, "data.max_length=0"),

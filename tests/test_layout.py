@@ -40,7 +40,7 @@ ALLOWED = {
     "torch": {
         "training", "baseline", "build", "results", "config", "environment", "evaluate",
         "predict", "predictor", "checkpoint", "ranks", "data.batching", "data.shares",
-        "data.datamodule", "data.vectors", "data.vector_file", "model",
+        "data.joined", "data.datamodule", "data.vectors", "data.vector_file", "model",
     },
     "sentiment.train": set(),
     "sentiment.training": {"train"},

@@ -40,6 +40,16 @@ def test_words_named_like_the_special_ones_do_not_stand_twice(split: Split) -> N
     assert vocabulary.stoi["<unk>"] == 1
 
 
+def test_unlabeled_reviews_are_counted_too(split: Split) -> None:
+    alone = build_vocabulary(split.take(np.array([0, 1])))
+    assert (
+        build_vocabulary(split.take(np.array([0])), [split.take(np.array([1]))]).itos == alone.itos
+    )
+    both = build_vocabulary(split.take(np.array([1])), [split.take(np.array([2]))] * 2, max_size=2)
+    assert both.itos == ["<pad>", "<unk>", "b", "onlytest"]
+    assert both.freqs["b"] == 2
+
+
 def test_rare_words_and_all_beyond_the_size_are_unknown(split: Split) -> None:
     train = split.take(np.array([0, 1]))
     assert build_vocabulary(train, min_freq=3).itos == ["<pad>", "<unk>", "a", "b"]

@@ -30,13 +30,14 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
         )
     log.info(
         "%s training, %s validation and %s test reviews of %s; dropped: %s for a repeated text, %s"
-        " for a missing value",
+        " for a missing value%s",
         f"{facts.train_reviews:,}",
         f"{facts.val_reviews:,}",
         f"{facts.test_reviews:,}",
         ", ".join(facts.labels[:20]),
         f"{facts.dropped_duplicates:,}",
         f"{facts.dropped_missing:,}",
+        f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
     )
     told = f"; {vector_coverage:.1%} of the running text has a pre-trained vector"
     log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
@@ -69,12 +70,14 @@ def tell_model(classifier: SentimentClassifier) -> None:
 
 def data_results(facts: DataFacts) -> dict[str, Any]:
     """What ``results.json`` says of the data."""
+    unlabeled = {"unlabeled_reviews": facts.unlabeled_reviews} if facts.unlabeled_reviews else {}
     return {
         "labels": facts.labels,
         "vocabulary_size": len(facts.vocabulary),
         "train_reviews": facts.train_reviews,
         "val_reviews": facts.val_reviews,
         "test_reviews": facts.test_reviews,
+        **unlabeled,
         "dropped_duplicates": facts.dropped_duplicates,
         "dropped_missing": facts.dropped_missing,
     }

@@ -22,8 +22,9 @@ _DECIDING_OF_TRAINER = (
     "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "min_epochs",
 )  # fmt: skip
 _PLACES = {
-    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.splits_dir",
-    "data.cache_dir", "data.num_workers", "data.encoding", "data.compression", "data.separator",
+    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
+    "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
+    "data.separator",
     "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
 }  # fmt: skip
 # These spread over all epochs; under the others a training may be prolonged.

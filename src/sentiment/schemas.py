@@ -61,6 +61,7 @@ class DataConfig:
     train_csv: str | None = None
     val_csv: str | None = None
     test_csv: str | None = None
+    unlabeled_csv: Any = None  # a file or a list of files
     text_column: str = "review"
     label_column: str = "sentiment"
     labels: list[str] | None = None

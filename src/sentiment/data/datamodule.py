@@ -1,6 +1,7 @@
 """The data side of a training: from CSV files to batches, as one Lightning DataModule."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.facts import DataFacts
-from sentiment.data.prepared import PreparationSettings, prepare
+from sentiment.data.joined import JoinedReviews
+from sentiment.data.prepared import PreparationSettings, PreparedData, prepare
 from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
 from sentiment.data.reviews import CsvFormat
 from sentiment.data.shares import SharedReviews
@@ -31,6 +33,8 @@ class SentimentDataModule(LightningDataModule):
         train_csv: instead of ``csv``, a file for training alone.
         val_csv: a file for validation; without it, ``val_size`` of the training file.
         test_csv: a file for testing; without it, ``test_size`` of the training file.
+        unlabeled_csv: a file of texts without labels, or several, whose words the vocabulary counts
+            too; texts that stand in a split or repeat are left out.
         text_column: column with the texts (its number as a string if there is no header).
         label_column: column with the labels.
         labels: the labels as they stand in the file, in the order of the classes; None sorts them.
@@ -67,6 +71,7 @@ class SentimentDataModule(LightningDataModule):
         train_csv: str | None = None,
         val_csv: str | None = None,
         test_csv: str | None = None,
+        unlabeled_csv: str | Sequence[str] | None = None,
         text_column: str = "review",
         label_column: str = "sentiment",
         labels: Sequence[str] | None = None,
@@ -94,7 +99,7 @@ class SentimentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
-        check_files(self._files)
+        self._unlabeled_files = check_files(self._files, unlabeled_csv)
         check_choices(keep=str(keep), label_names=label_names)
         check_sizes(
             min_freq=min_freq,
@@ -145,28 +150,26 @@ class SentimentDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Tokenise every file that is not in the cache yet (one process does this for all)."""
         for path in filter(None, self._files.values()):
-            self._open(path)
+            self._open(path, self._csv_format)
+        self._open_unlabeled()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the tokenised files, split them and build the vocabulary (once, for all stages)."""
         if self._facts is not None:
             return
-        corpora = {name: self._open(path) for name, path in self._files.items() if path is not None}
-        prepared = prepare(corpora, self._preparation)
+        corpora = {
+            name: self._open(path, self._csv_format)
+            for name, path in self._files.items()
+            if path is not None
+        }
+        prepared = prepare(corpora, self._open_unlabeled(), self._preparation)
         splits = prepared.splits
         if self._splits_dir is not None and rank() == 0:
             write_splits(splits, self._csv_format, Path(self._splits_dir))
         for name in ("train", "val", "test"):
-            split: Split = getattr(splits, name)
-            self._reviews[name] = TokenisedReviews(
-                token_ids=split.corpus.token_ids,
-                offsets=split.corpus.offsets,
-                reviews=split.reviews,
-                classes=split.classes,
-                word_to_id=prepared.word_ids[str(split.corpus.path)],
-                max_length=self._max_length,
-                keep=self._keep,
-            )
+            self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
+        self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
+        self._training_texts = [splits.train, *prepared.unlabeled]
         self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
@@ -186,6 +189,18 @@ class SentimentDataModule(LightningDataModule):
     def reviews(self, name: str) -> TokenisedReviews:
         """A split (``train``, ``val``, ``test``) as it is, for other models than networks."""
         return self._reviews[name]
+
+    def unlabeled(self) -> list[TokenisedReviews]:
+        """The reviews of each file without labels; their classes are ``NO_CLASS``."""
+        return list(self._unlabeled)
+
+    def texts(self) -> JoinedReviews:
+        """All that may train without labels: the training split, then the unlabeled reviews."""
+        return JoinedReviews([self._reviews["train"], *self._unlabeled])
+
+    def training_texts(self) -> list[Split]:
+        """The same, uncut, as they stand in their corpora: for what needs words rather than ids."""
+        return list(self._training_texts)
 
     def single_reviews(self, name: str, count: int) -> list[Batch]:
         """Up to so many reviews of a split (``train``, ``val``, ``test``), each by itself."""
@@ -239,10 +254,25 @@ class SentimentDataModule(LightningDataModule):
             return self._resumed_position
         return self._train_sampler.epoch, self._train_sampler.position
 
-    def _open(self, path: str) -> Corpus:
+    def _tokenised(self, split: Split, prepared: PreparedData) -> TokenisedReviews:
+        return TokenisedReviews(
+            token_ids=split.corpus.token_ids,
+            offsets=split.corpus.offsets,
+            reviews=split.reviews,
+            classes=split.classes,
+            word_to_id=prepared.word_ids[str(split.corpus.path)],
+            max_length=self._max_length,
+            keep=self._keep,
+        )
+
+    def _open_unlabeled(self) -> list[Corpus]:
+        csv_format = replace(self._csv_format, label_column=None)
+        return [self._open(path, csv_format) for path in self._unlabeled_files]
+
+    def _open(self, path: str, csv_format: CsvFormat) -> Corpus:
         return open_corpus(
             Path(path),
-            self._csv_format,
+            csv_format,
             self._tokenizer,
             cache=self._cache,
             num_workers=self._num_workers,

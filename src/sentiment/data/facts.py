@@ -12,7 +12,8 @@ class DataFacts:
 
     Attributes:
         vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
-        word_counts: (vocabulary,) how often the training split has each; 0 for the special two.
+        word_counts: (vocabulary,) how often the training split has each, and the unlabeled reviews
+            where there are any; 0 for the special two.
         labels: names of the classes, by index.
         class_counts: training reviews of each class.
         train_reviews: reviews that train.
@@ -20,6 +21,7 @@ class DataFacts:
         test_reviews: reviews that test.
         dropped_duplicates: reviews left out because their text stands elsewhere.
         dropped_missing: rows left out because the text or the label is missing.
+        unlabeled_reviews: reviews without labels, what was left out not counted.
     """
 
     vocabulary: list[str]
@@ -31,3 +33,4 @@ class DataFacts:
     test_reviews: int
     dropped_duplicates: int
     dropped_missing: int
+    unlabeled_reviews: int = 0

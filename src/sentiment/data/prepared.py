@@ -5,7 +5,7 @@ find it again each time.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from sentiment.data.corpus import Corpus
 from sentiment.data.facts import DataFacts
-from sentiment.data.splits import Splits, order_labels, split_given_files, split_one_file
+from sentiment.data.splits import Split, Splits, order_labels, split_given_files, split_one_file
+from sentiment.data.unlabeled import unlabeled_splits
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
 
@@ -40,11 +41,13 @@ class PreparedData:
 
     Attributes:
         splits: the reviews of each split.
+        unlabeled: by file without labels, its reviews that stand nowhere else.
         word_ids: by path of a corpus, the vocabulary index of each of its words; (corpus words,).
         facts: what is told of the data.
     """
 
     splits: Splits
+    unlabeled: Sequence[Split]
     word_ids: Mapping[str, npt.NDArray[np.int64]]
     facts: DataFacts
 
@@ -56,35 +59,43 @@ class PreparedData:
 _last: tuple[object, PreparedData] | None = None
 
 
-def prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> PreparedData:
+def prepare(
+    corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
+) -> PreparedData:
     """Split the corpora and build the vocabulary, or take what the same corpora gave last time.
 
     Args:
         corpora: by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` and others.
+        unlabeled: the corpora without labels.
         settings: what decides the rest.
 
     Raises:
         InputError: the labels, the reviews or the words are no good.
     """
     global _last  # noqa: PLW0603
-    files = tuple((name, str(each.path), each.fingerprint) for name, each in corpora.items())
+    named = [*corpora.items(), *(("unlabeled_csv", corpus) for corpus in unlabeled)]
+    files = tuple((name, str(each.path), each.fingerprint) for name, each in named)
     if _last is not None and _last[0] == (files, settings):
         return _last[1]
     _last = None  # frees it before the next is made
-    prepared = _prepare(corpora, settings)
+    prepared = _prepare(corpora, unlabeled, settings)
     _last = ((files, settings), prepared)
     return prepared
 
 
-def _prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> PreparedData:
+def _prepare(
+    corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
+) -> PreparedData:
     labels = order_labels(list(corpora.values()), settings.labels)
     names = _display_names(labels, settings)
     splits = _split(corpora, labels, settings)
+    without_labels = unlabeled_splits(unlabeled, splits)
     vocabulary = build_vocabulary(
-        splits.train, min_freq=settings.min_freq, max_size=settings.max_size
+        splits.train, without_labels, min_freq=settings.min_freq, max_size=settings.max_size
     )
     word_ids = {
-        str(corpus.path): vocabulary_ids(corpus.words, vocabulary) for corpus in corpora.values()
+        str(corpus.path): vocabulary_ids(corpus.words, vocabulary)
+        for corpus in (*corpora.values(), *unlabeled)
     }
     facts = DataFacts(
         vocabulary=list(vocabulary.itos),
@@ -96,13 +107,14 @@ def _prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> Pr
         test_reviews=len(splits.test),
         dropped_duplicates=splits.dropped_duplicates,
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
+        unlabeled_reviews=sum(map(len, without_labels)),
     )
     shared = [facts.word_counts, *word_ids.values()]
-    for split in (splits.train, splits.val, splits.test):
+    for split in (splits.train, splits.val, splits.test, *without_labels):
         shared += [split.reviews, split.classes]
     for array in shared:
         array.flags.writeable = False
-    return PreparedData(splits, word_ids, facts)
+    return PreparedData(splits, without_labels, word_ids, facts)
 
 
 def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:

@@ -7,8 +7,14 @@ from sentiment.data.batching import KEEP
 from sentiment.errors import InputError
 
 
-def check_files(files: Mapping[str, str | None]) -> None:
-    """Refuse files that contradict each other."""
+def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> list[str]:
+    """Refuse files that contradict each other, and give those without labels as a list."""
+    listed = [unlabeled] if isinstance(unlabeled, str) else unlabeled or []
+    if not (isinstance(listed, list | tuple) and all(isinstance(path, str) for path in listed)):
+        raise InputError(
+            f"data.unlabeled_csv={unlabeled}: give a file, or several as"
+            " 'data.unlabeled_csv=[FILE,FILE]'"
+        )
     csv, train_csv = files["csv"], files["train_csv"]
     if (csv is None) == (train_csv is None):
         raise InputError(
@@ -23,6 +29,10 @@ def check_files(files: Mapping[str, str | None]) -> None:
     given = [Path(path).resolve() for path in files.values() if path is not None]
     if twice := [str(path) for path in given if given.count(path) > 1]:
         raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
+    given += [Path(path).resolve() for path in listed]
+    if twice := [str(path) for path in given if given.count(path) > 1]:
+        raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv once")
+    return list(listed)
 
 
 def check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:

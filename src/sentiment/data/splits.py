@@ -141,7 +141,7 @@ def split_one_file(
     of scikit-learn gives, and the validation split the same of the rest.
     """
     everything = whole_file(corpus, labels)
-    unique = _without_repeats(everything, labels)
+    unique = _without_repeats(everything)
     rest, test = _stratified(unique, test_size, seed, labels, "data.test_size")
     train, val = _stratified(rest, val_size, seed, labels, "data.val_size")
     return Splits(train, val, test, list(labels), len(everything) - len(unique))
@@ -164,7 +164,7 @@ def split_given_files(
     stand in another split are dropped there, and texts of the validation file from training.
     """
     everything = whole_file(train_corpus, labels)
-    train = _without_repeats(everything, labels)
+    train = _without_repeats(everything)
     dropped = len(everything) - len(train)
     given = {
         name: whole_file(corpus, labels)
@@ -176,13 +176,13 @@ def split_given_files(
             _check_same_labels(train, split, labels)
     test, val = given.get("test"), given.get("validation")
     if test is not None:
-        train, repeated = _without(train, test)
+        train, repeated = without(train, test)
         dropped += _told(repeated, "training", "test")
         if val is not None:
-            val, repeated = _without(val, test)
+            val, repeated = without(val, test)
             dropped += _told(repeated, "validation", "test")
     if val is not None:
-        train, repeated = _without(train, val)
+        train, repeated = without(train, val)
         dropped += _told(repeated, "training", "validation")
     if test is None:
         train, test = _stratified(train, test_size, seed, labels, "data.test_size")
@@ -197,25 +197,30 @@ def split_given_files(
     return Splits(train, val, test, list(labels), dropped)
 
 
-def _without_repeats(split: Split, labels: Sequence[str]) -> Split:
-    """Keep the first of each text."""
+def _without_repeats(split: Split) -> Split:
+    unique, conflicting = first_of_each(split)
+    if len(unique) < len(split):
+        log.info(
+            "%s: repeated texts dropped, all but the first of each: %s%s",
+            split.corpus.path,
+            f"{len(split) - len(unique):,}",
+            f"; texts with different labels: {conflicting:,}" if conflicting else "",
+        )
+    return unique
+
+
+def first_of_each(split: Split) -> tuple[Split, int]:
+    """The split with the first of each text, and how many texts have different labels."""
     suspects = np.flatnonzero(_seen_twice(split.half_digests))
     among = split.take(suspects)
     _, first, group = np.unique(among.digests, return_index=True, return_inverse=True)
-    repeated = len(among) - len(first)
-    if not repeated:
-        return split
+    if len(first) == len(among):
+        return split, 0
     conflicting = len(np.unique(group[among.classes != among.classes[first][group]]))
-    log.info(
-        "%s: repeated texts dropped, all but the first of each: %s%s",
-        split.corpus.path,
-        f"{repeated:,}",
-        f"; texts with different labels: {conflicting:,}" if conflicting else "",
-    )
     kept = np.ones(len(split), bool)
     kept[suspects] = False
     kept[suspects[first]] = True
-    return split.take(kept)
+    return split.take(kept), conflicting
 
 
 def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -229,7 +234,7 @@ def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return twice
 
 
-def _without(split: Split, other: Split) -> tuple[Split, int]:
+def without(split: Split, other: Split) -> tuple[Split, int]:
     """The split without the texts of another, and how many those were."""
     suspects = np.flatnonzero(np.isin(split.half_digests, other.half_digests))
     repeated = suspects[np.isin(split.take(suspects).digests, other.digests)]

@@ -1,4 +1,4 @@
-"""torchtext's ``Vocab``, built from the training split alone.
+"""torchtext's ``Vocab``, built from the texts that train and from no others.
 
 torchtext 0.6.0 is the last pure Python release: later ones are compiled against an old torch.
 """
@@ -17,21 +17,29 @@ PAD, UNK = "<pad>", "<unk>"
 PAD_INDEX, UNK_INDEX = 0, 1
 
 
-def build_vocabulary(train: Split, *, min_freq: int = 1, max_size: int | None = None) -> Vocab:
+def build_vocabulary(
+    train: Split,
+    unlabeled: Sequence[Split] = (),
+    *,
+    min_freq: int = 1,
+    max_size: int | None = None,
+) -> Vocab:
     """The most frequent words of the training split, after ``<pad>`` (0) and ``<unk>`` (1).
 
     Args:
         train: the reviews that are counted.
+        unlabeled: reviews without labels that are counted with them.
         min_freq: words seen less often are left out.
         max_size: how many words are kept at most, the two special ones not counted.
 
     Raises:
         InputError: no word is left.
     """
-    counts = train.corpus.word_counts(train.reviews)
     frequencies: Counter[str] = Counter()
-    for index in np.flatnonzero(counts):
-        frequencies[train.corpus.words[index]] = int(counts[index])
+    for split in (train, *unlabeled):
+        counts = split.corpus.word_counts(split.reviews)
+        for index in np.flatnonzero(counts):
+            frequencies[split.corpus.words[index]] += int(counts[index])
     vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
     if len(vocabulary) <= 2:
         raise InputError(
