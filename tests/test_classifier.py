@@ -55,6 +55,7 @@ def batch_of(lengths: list[int], vocabulary_size: int = 20) -> tuple[Tensor, Ten
             "merge": st.sampled_from(MERGES),
             "pooling": st.sampled_from(POOLINGS),
             "head_size": st.none() | st.integers(1, 4),
+            "ngram_sizes": st.sampled_from([[], [3, 2]]),
         }
     ),
     st.lists(st.integers(1, 9), min_size=1, max_size=5),
@@ -63,7 +64,12 @@ def batch_of(lengths: list[int], vocabulary_size: int = 20) -> tuple[Tensor, Ten
 def test_alone_equals_in_a_batch(
     arguments: dict[str, Any], lengths: list[int], packed: bool
 ) -> None:
-    classifier = build(**arguments).double()
+    sizes = arguments["ngram_sizes"]
+    classifier = build(**arguments, ngrams=len(sizes)).double()
+    if classifier.ngrams is not None:  # the words 3, 5 and 7, and the pairs of 5 with 5 and 7
+        keys = [torch.tensor([3, 5, 7]), torch.tensor([25, 27])]
+        values = torch.randn(5, 6)
+        classifier.ngrams.load(keys, values, values[None])
     classifier.encoder.packed = packed
     token_ids, steps = batch_of(lengths)
     together = classifier(token_ids, steps)
@@ -147,12 +153,13 @@ def test_dropout_acts_in_training_alone(dropout: dict[str, Any]) -> None:
 
 def test_settings_rebuild_the_classifier(tmp_path: Path) -> None:
     classifier = build(
-        cell=Cell.GRU, num_layers=2, merge="sum", pooling="attention", head_size=4, head_dropout=0.1
-    )
+        cell=Cell.GRU, num_layers=2, merge="sum", pooling="attention", head_size=4,
+        head_dropout=0.1, ngrams=2, ngram_sizes=(3, 2),
+    )  # fmt: skip
     names = list(inspect.signature(SentimentClassifier).parameters)
     assert list(classifier.settings) == names
     kinds = {type(value) for value in classifier.settings.values()}
-    assert kinds == {str, int, float, bool}
+    assert kinds == {str, int, float, bool, list}
     assert type(build().settings["head_size"]) is type(None)
     path = tmp_path / "classifier.pt"
     torch.save({"settings": classifier.settings, "weights": classifier.state_dict()}, path)

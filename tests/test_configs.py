@@ -20,7 +20,8 @@ OPTIONS = sorted(
 # What only a run knows, or Lightning is given by train.py.
 GIVEN_LATER = {
     "SentimentClassifier": {
-        "vocabulary_size", "num_classes", "embedding_size", "padding_index", "unknown_index",
+        "vocabulary_size", "num_classes", "embedding_size", "ngram_sizes", "padding_index",
+        "unknown_index",
     },
     "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip

@@ -128,8 +128,9 @@ def vectors(path: Path) -> str:
         (2, ["embeddings=file", "VECTORS", "embeddings.frozen=true", "trainer.max_epochs=1"]),
         (2, ["embeddings=file", "VECTORS", "embeddings.frozen_epochs=1"]),
         (2, ["trainer.limit_train_batches=5", "trainer.limit_val_batches=1"]),
+        (2, ["model.ngrams=2"]),
     ],
-    ids=["weighted", "fillers", "single reviews", "frozen", "thawing", "limited"],
+    ids=["weighted", "fillers", "single reviews", "frozen", "thawing", "limited", "n-grams"],
 )
 def test_figures_and_weights_are_those_of_one_process(
     folder: Path, processes: int, overrides: list[str]

@@ -90,6 +90,7 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path, composed: Compose)
         ["optimizer=sgd", "scheduler=plateau", "model=stacked_lstm", "model.merge=sum"],
         ["trainer=debug", "data.tokens_per_batch=64", "loss.balanced=true"],
         ["loss.class_weights=[1,2,3]", "loss.label_smoothing=0.1", "callbacks.early_stopping=null"],
+        ["model.ngrams=3", "model=stacked_gru"],
     ],
     ids=lambda overrides: overrides[0],
 )
@@ -101,6 +102,21 @@ def test_choices_train_on_three_classes(
     results = train(cfg, tmp_path / "run")
     assert results["labels"] == ["awful", "lovely", "plain"]
     assert math.isfinite(results["test/loss"])
+
+
+def test_ngrams_teach_and_go_along_in_the_checkpoint(tmp_path: Path, composed: Compose) -> None:
+    """Of words that each have both labels; only pairs tell them apart."""
+    pairs = ["not good", "not bad", "very good", "very bad"]
+    texts = [f"film {row} , it was {pairs[row % 4]} they say" for row in range(160)]
+    labels = ["down", "up", "up", "down"] * 40
+    pd.DataFrame({"review": texts, "sentiment": labels}).to_csv(tmp_path / "r.csv", index=False)
+    base = [*TINY, "model.pooling=mean", "optimizer.lr=1e-2", f"data.csv={tmp_path / 'r.csv'}"]
+    known = [train(composed(*base, f"model.ngrams={n}"), tmp_path / str(n)) for n in (1, 2)]
+    assert known[0]["test/accuracy"] < 0.9
+    assert known[1]["test/accuracy"] == 1
+    best = tmp_path / "2" / "checkpoints" / "best.ckpt"
+    label = Predictor.load(best)("so it was not bad they say")["label"]
+    assert label == "up"
 
 
 def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
@@ -155,16 +171,24 @@ class Signal(Callback):
 
 
 @pytest.mark.parametrize(
-    ("number", "epoch", "batch"),
-    [(signal.SIGINT, 1, 1), (signal.SIGTERM, 0, 2), (signal.SIGINT, 1, 5), (signal.SIGTERM, 1, 5)],
+    ("number", "epoch", "batch", "ngrams"),
+    [
+        (signal.SIGINT, 1, 1, 0),
+        (signal.SIGTERM, 0, 2, 2),
+        (signal.SIGINT, 1, 5, 0),
+        (signal.SIGTERM, 1, 5, 0),
+    ],
     ids=["Ctrl-C in an epoch", "SIGTERM in the first", "Ctrl-C at an end", "SIGTERM at an end"],
 )
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture,
-    number: int, epoch: int, batch: int,
+    number: int, epoch: int, batch: int, ngrams: int,
 ) -> None:  # fmt: skip
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
-    overrides = [*TINY, f"data.csv={reviews}", "data.batch_size=8", "trainer.max_epochs=3"]
+    overrides = [
+        *TINY, f"data.csv={reviews}", "data.batch_size=8", "trainer.max_epochs=3",
+        f"model.ngrams={ngrams}",
+    ]  # fmt: skip
     train(composed(*overrides), tmp_path / "whole")
 
     build = build_trainer

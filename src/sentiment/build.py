@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
+from sentiment.data.evidence import NgramEvidence
 from sentiment.data.facts import DataFacts
 from sentiment.data.vectors import Embeddings, coverage
 from sentiment.errors import InputError
@@ -31,7 +32,7 @@ _MANY_WORDS = 50_000
 
 
 def build_module(
-    cfg: DictConfig, facts: DataFacts, embeddings: Embeddings
+    cfg: DictConfig, facts: DataFacts, embeddings: Embeddings, ngrams: NgramEvidence | None = None
 ) -> tuple[SentimentModule, float]:
     """The model with its first vectors, and the share of the running text that has a vector."""
     vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
@@ -41,8 +42,15 @@ def build_module(
         vocabulary_size=len(facts.vocabulary),
         num_classes=len(facts.labels),
         embedding_size=vectors.weights.shape[1],
+        ngram_sizes=[] if ngrams is None else [len(keys) for keys in ngrams.keys],
     )
     classifier.load_embeddings(vectors.weights)
+    if ngrams is not None:
+        classifier.ngrams.load(
+            [torch.from_numpy(keys) for keys in ngrams.keys],
+            torch.from_numpy(ngrams.features),
+            torch.from_numpy(ngrams.held_out),
+        )
     module = SentimentModule(
         classifier=classifier,
         optimizer=partial(_built, instantiate(cfg.optimizer, _convert_="object")),

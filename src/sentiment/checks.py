@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "scheduler.patience": (lambda value: value >= 0, "0 or more"),
     "callbacks.save_minutes": (lambda value: value >= 0, "0 or more"),
     "callbacks.early_stopping.patience": (lambda value: value >= 0, "0 or more"),
+    "model.ngrams": (lambda value: 0 <= value <= 5, "from 0, for none, to 5 words"),
     "trainer.max_epochs": (lambda value: value >= 1, "1 or more"),
     "trainer.accumulate_grad_batches": (lambda value: value >= 1, "1 or more"),
     "trainer.check_val_every_n_epoch": (lambda value: value >= 1, "1 or more"),

@@ -31,7 +31,9 @@ def prepare(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None) -> Prepa
     check_reviews(datamodule.facts, trainer.world_size)
     if resumed is not None:
         datamodule.load_state_dict(resumed.data)  # is it the same data?
-    module, vector_coverage = build_module(cfg, datamodule.facts, embeddings)
+    longest = cfg.model.ngrams
+    ngrams = datamodule.ngram_evidence(longest) if longest else None
+    module, vector_coverage = build_module(cfg, datamodule.facts, embeddings, ngrams)
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
 
 

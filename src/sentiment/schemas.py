@@ -142,6 +142,7 @@ class ModelConfig:
     layer_dropout: float = 0.0
     head_dropout: float = 0.0
     head_size: int | None = None
+    ngrams: int = 0
 
 
 @dataclass

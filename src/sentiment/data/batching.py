@@ -41,12 +41,14 @@ class Batch(NamedTuple):
         lengths: (batch,) int64, tokens of each review, at least 1.
         labels: (batch,) int64, class of each review.
         share: of which batch these are a part, where several processes train together.
+        folds: (batch,) int64, in training with n-gram features the fold that each review is in.
     """
 
     token_ids: Tensor
     lengths: Tensor
     labels: Tensor
     share: Share | None = None
+    folds: Tensor | None = None
 
 
 def pad_reviews(
@@ -109,6 +111,9 @@ class TokenisedReviews(Dataset[Batch]):
         word_to_id: (corpus words,) the vocabulary index of each corpus word.
         max_length: see ``pad_reviews``.
         keep: see ``pad_reviews``.
+
+    Attributes:
+        folds: (n,) the fold that each review is in, for batches to tell; None for no folds.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class TokenisedReviews(Dataset[Batch]):
         self._word_to_id = word_to_id
         self._max_length = max_length
         self._keep = keep
+        self.folds: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self._reviews)
@@ -172,6 +178,7 @@ class TokenisedReviews(Dataset[Batch]):
             token_ids=torch.from_numpy(ids),
             lengths=torch.from_numpy(lengths),
             labels=torch.from_numpy(self._classes[chosen]),
+            folds=None if self.folds is None else torch.from_numpy(self.folds[chosen]),
         )
 
 

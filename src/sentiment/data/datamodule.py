@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
+from sentiment.data.evidence import NgramEvidence, ngram_evidence
 from sentiment.data.facts import DataFacts
 from sentiment.data.joined import JoinedReviews
 from sentiment.data.prepared import PreparationSettings, PreparedData, prepare
@@ -201,6 +202,24 @@ class SentimentDataModule(LightningDataModule):
     def training_texts(self) -> list[Split]:
         """The same, uncut, as they stand in their corpora: for what needs words rather than ids."""
         return list(self._training_texts)
+
+    def ngram_evidence(self, longest: int) -> NgramEvidence:
+        """Count the training split's n-grams by class; its batches tell the folds from then on.
+
+        Args:
+            longest: words in the longest n-grams.
+        """
+        train = self._reviews["train"]
+        evidence = ngram_evidence(
+            *train.flat(),
+            train.classes,
+            num_classes=len(self.facts.labels),
+            vocabulary_size=len(self.facts.vocabulary),
+            longest=longest,
+            seed=self._seed,
+        )
+        train.folds = evidence.folds
+        return evidence
 
     def single_reviews(self, name: str, count: int) -> list[Batch]:
         """Up to so many reviews of a split (``train``, ``val``, ``test``), each by itself."""

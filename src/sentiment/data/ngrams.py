@@ -17,23 +17,36 @@ class NgramCounts:
     Args:
         longest: words in the longest n-grams.
         min_freq: n-grams seen less often in training are left out.
+        words: ids of words are below this; None goes by the training reviews.
     """
 
-    def __init__(self, *, longest: int, min_freq: int = 2) -> None:
+    def __init__(self, *, longest: int, min_freq: int = 2, words: int | None = None) -> None:
         self._longest = longest
         self._min_freq = min_freq
         self._keys: list[_Ints] = []  # of each length, sorted
-        self._words = 0
+        self._words = words or 0
+        self._words_given = words is not None
 
     @property
     def features(self) -> int:
         """How many n-grams are counted."""
         return sum(len(keys) for keys in self._keys)
 
+    @property
+    def keys(self) -> list[_Ints]:
+        """Sorted numbers for the n-grams of each length; with ``words``, all that is known."""
+        return list(self._keys)
+
+    @property
+    def words(self) -> int:
+        """Ids of words are below this."""
+        return self._words
+
     def fit(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Find the n-grams of training reviews, and count them; see ``count``."""
         self._keys = []
-        self._words = int(token_ids.max(initial=0)) + 1
+        if not self._words_given:
+            self._words = int(token_ids.max(initial=0)) + 1
         return self._count(token_ids, lengths, learn=True)
 
     def count(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:

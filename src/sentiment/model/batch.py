@@ -24,6 +24,10 @@ class ReviewBatch(Protocol):
         """(batch,) int64; ``IGNORED`` for a review that only fills an empty share."""
 
     @property
+    def folds(self) -> Tensor | None:
+        """(batch,) int64, the fold of each review where n-grams are counted in folds."""
+
+    @property
     def share(self) -> "BatchShare | None":
         """Of which batch these are a part, where several processes train together."""
 

@@ -3,6 +3,7 @@
 This file knows torch alone; `module.py` trains what it defines.
 """
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from sentiment.model.dropout import Dropout
 from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
+from sentiment.model.ngram_features import NgramFeatures
 from sentiment.model.pooling import Pooling, token_mask, widen
 
 
@@ -34,6 +36,9 @@ class SentimentClassifier(nn.Module):
         layer_dropout: Share of the values dropped between recurrent layers in training.
         head_dropout: Share of the values dropped before each layer of the head in training.
         head_size: Size of a hidden ReLU layer before the output layer; None for no such layer.
+        ngrams: Words in the longest n-grams whose evidence for each class is a feature of the token
+            that ends them, beside its vector; 0 for none.
+        ngram_sizes: Known n-grams of each length, from 1 to ``ngrams``.
         padding_index: Token id of padding.
         unknown_index: Token id of unknown words.
 
@@ -63,6 +68,8 @@ class SentimentClassifier(nn.Module):
         layer_dropout: float = 0.0,
         head_dropout: float = 0.0,
         head_size: int | None = None,
+        ngrams: int = 0,
+        ngram_sizes: Sequence[int] = (),
         padding_index: int = 0,
         unknown_index: int = 1,
     ) -> None:
@@ -75,9 +82,10 @@ class SentimentClassifier(nn.Module):
         self.embedding_dropout = Dropout(embedding_dropout)
         self.word_dropout = word_dropout
         self.unknown_index = unknown_index
+        self.ngrams = _ngram_features(ngram_sizes, num_classes, vocabulary_size)
         self.encoder = RecurrentEncoder(
             cell=cell,
-            input_size=embedding_size,
+            input_size=embedding_size + (self.ngrams.output_size if self.ngrams else 0),
             hidden_size=hidden_size,
             num_layers=num_layers,
             bidirectional=bidirectional,
@@ -111,12 +119,13 @@ class SentimentClassifier(nn.Module):
             rows.copy_(weights)
             rows[self.embedding.padding_idx] = 0
 
-    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
         """Classify a padded batch.
 
         Args:
             token_ids: (batch, time) int64, padded at the end of each row.
             lengths: (batch,) int64 on the CPU: the tokens of each row, 1 to time.
+            folds: (batch,) int64, in training with n-gram features the fold that each text is in.
 
         Returns:
             Logits, (batch, num_classes), in float32 or wider.
@@ -125,10 +134,14 @@ class SentimentClassifier(nn.Module):
             ValueError: The shapes disagree, or a length is 0 or above time.
         """
         mask = token_mask(lengths.to(token_ids.device), token_ids.shape[1])  # (batch, time)
-        token_ids = self._drop_words(token_ids, mask)
+        words = self._drop_words(token_ids, mask)
         # Time comes first in memory, as the encoder wants it: (batch, time, embedding_size).
-        embedded = self.embedding(token_ids.t().contiguous()).transpose(0, 1)
-        pooled = self.pooling(self.encoder(self.embedding_dropout(embedded), lengths), mask)
+        embedded = self.embedding(words.t().contiguous())
+        inputs = self.embedding_dropout(embedded)
+        if self.ngrams is not None:
+            features = self.ngrams(token_ids, folds).transpose(0, 1)
+            inputs = torch.cat([inputs, features.to(inputs.dtype)], dim=-1)
+        pooled = self.pooling(self.encoder(inputs.transpose(0, 1), lengths), mask)
         with torch.autocast(pooled.device.type, enabled=False):  # the head is cheap: full precision
             return widen(self.head(pooled.to(self.embedding.weight.dtype)))
 
@@ -143,6 +156,11 @@ class SentimentClassifier(nn.Module):
         settings = self._settings
         sizes = ("vocabulary_size", "num_classes", "embedding_size")
         require_positive(**{name: settings[name] for name in sizes})
+        if len(settings["ngram_sizes"]) != settings["ngrams"]:
+            raise ValueError(
+                f"ngram_sizes={settings['ngram_sizes']}: give one size for each length from 1 to"
+                f" ngrams={settings['ngrams']}"
+            )
         if settings["head_size"] is not None:
             require_positive(head_size=settings["head_size"])
         require_share(**{name: settings[name] for name in settings if name.endswith("_dropout")})
@@ -154,10 +172,22 @@ class SentimentClassifier(nn.Module):
                 )
 
 
+def _ngram_features(
+    sizes: Sequence[int], num_classes: int, vocabulary_size: int
+) -> NgramFeatures | None:
+    """What is known of n-grams: two values for each class, or of two classes for one."""
+    if not sizes:
+        return None
+    classes = 1 if num_classes == 2 else num_classes
+    return NgramFeatures(sizes=sizes, features=2 * classes, words=vocabulary_size)
+
+
 def _plain(value: Any) -> Any:
     """Give a setting as the plain Python type that it stands for, such as a StrEnum's string."""
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)

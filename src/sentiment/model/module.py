@@ -96,9 +96,9 @@ class SentimentModule(LightningModule):
         self._validated = False  # in this epoch
         self._process_states: list[dict[str, Any]] | None = None
 
-    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
         """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
-        logits: Tensor = self.classifier(token_ids, lengths)
+        logits: Tensor = self.classifier(token_ids, lengths, folds)
         return logits
 
     def setup(self, stage: str) -> None:
@@ -108,6 +108,8 @@ class SentimentModule(LightningModule):
             self.classifier.embedding.sparse = True  # of its gradient
         if self._frozen:
             self.classifier.embedding.weight.requires_grad_(False)
+        # All processes have the same buffers; DDP would send them around before each step.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         if self.trainer.world_size > 1:  # where a batch may only fill an empty share
             classes = int(self.classifier.settings["num_classes"])
             self.val_metrics = classification_metrics(classes, "val/", ignore_index=IGNORED)
@@ -137,7 +139,7 @@ class SentimentModule(LightningModule):
 
     def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
-        logits = self(batch.token_ids, batch.lengths)
+        logits = self(batch.token_ids, batch.lengths, batch.folds)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
         own, share = own_reviews(batch), batch.share
@@ -248,6 +250,7 @@ class SentimentModule(LightningModule):
         return batch._replace(
             token_ids=batch.token_ids.to(device, non_blocking=True),
             labels=batch.labels.to(device, non_blocking=True),
+            folds=batch.folds if batch.folds is None else batch.folds.to(device, non_blocking=True),
             share=batch.share
             and batch.share._replace(labels=batch.share.labels.to(device, non_blocking=True)),
         )
