@@ -77,6 +77,7 @@ def data_results(facts: DataFacts) -> dict[str, Any]:
         "test_reviews": facts.test_reviews,
         "dropped_duplicates": facts.dropped_duplicates,
         "dropped_missing": facts.dropped_missing,
+        "fingerprints": facts.fingerprints,
     }
 
 

@@ -20,6 +20,8 @@ class DataFacts:
         test_reviews: reviews that test.
         dropped_duplicates: reviews left out because their text stands elsewhere.
         dropped_missing: rows left out because the text or the label is missing.
+        fingerprints: of ``train``, ``val`` and ``test``: equal where the split has the same reviews
+            with the same labels, in any order.
     """
 
     vocabulary: list[str]
@@ -31,3 +33,4 @@ class DataFacts:
     test_reviews: int
     dropped_duplicates: int
     dropped_missing: int
+    fingerprints: dict[str, str]
