@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
+from sentiment.checkpoint import save_ngram_classifier
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
@@ -65,27 +66,37 @@ def compare_command(folder: Path) -> str:
 
 
 def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:
-    """Fit one baseline, test it, and draw its confusion matrix; the content of its results."""
+    """Fit one baseline, test it, save it and draw its confusion matrix; what its results are."""
+    facts = datamodule.facts
     start = time.perf_counter()
-    train, val = datamodule.reviews("train"), datamodule.reviews("val")
-    best = fit_best(weighting, train, val)
+    classifier, strength = fit_best(
+        weighting,
+        datamodule.reviews("train"),
+        datamodule.reviews("val"),
+        words=len(facts.vocabulary),
+        classes=len(facts.labels),
+    )
     seconds = time.perf_counter() - start
     figures: dict[str, float] = {}
     for name in ("test", "val"):
         reviews = datamodule.reviews(name)
-        logits = torch.from_numpy(best.classifier.logits(best.ngrams.count(*reviews.flat())))
+        logits = torch.from_numpy(classifier.logits(*reviews.flat()))
         labels = torch.tensor(reviews.classes)
         figures |= summarise_predictions(logits, labels, f"{name}/")
         if name == "test":
             counts = confusion_counts(logits, labels).numpy()
-            confusion_matrix(counts, datamodule.facts.labels, folder / "confusion_matrix.png")
+            confusion_matrix(counts, facts.labels, folder / "confusion_matrix.png")
+    val = {name: value for name, value in figures.items() if name.startswith("val/")}
+    save_ngram_classifier(
+        folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val
+    )
     return {
         **figures,
-        **data_results(datamodule.facts),
+        **data_results(facts),
         "model": weighting,
-        "strength": best.strength,
+        "strength": strength,
         "fit_seconds": seconds,
-        "parameters": best.ngrams.features,
+        "parameters": classifier.num_parameters,
         "device": "cpu",
         "versions": versions(),
     }

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+PAD_INDEX, UNK_INDEX = 0, 1  # of padding and of unknown words, in every vocabulary
+
 
 @dataclass(frozen=True)
 class DataFacts:

@@ -95,6 +95,19 @@ def result_table(results: Mapping[str, Any]) -> Table:
     return outer
 
 
+def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself."""
+    table = new_table()
+    table.add_column("alone", overflow="fold")
+    rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
+    for name, _ in rows:
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in members:
+        figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        table.add_row(Text(str(each["checkpoint"])), *figures)
+    return table
+
+
 def print_table(table: Table, file: IO[str] | None = None) -> None:
     """Print ``table`` to ``file`` (default: standard output).
 
