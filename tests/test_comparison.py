@@ -55,7 +55,7 @@ def test_seeds_are_one_row_and_the_best_mean_is_first() -> None:
     text = lines(comparison)
     assert text[1] == "# run n seeds acc. % F1 % acc. % fit (M) folder"
     assert text[4] == "2 bilstm 2 1, 2 90.00 +/- 7.07 90.00 +/- 7.07 80.00 +/- 0.00 10.0s 1.50 s"
-    assert text[5] == "all: on cpu: X, 1 threads"
+    assert text[5] == "shared: on cpu: X, 1 threads"
     assert [row["folders"] for row in compare_runs(runs, by_run=True).rows] == [
         ["s/0"], ["g/0"], ["g/1"], ["s/1"],
     ]  # fmt: skip
@@ -115,6 +115,9 @@ def test_names_of_labels_and_old_results_are_no_other_reviews() -> None:
     assert compare_runs([run("a"), old]).notes == [
         "no record of which reviews tested #2, only of how many"
     ]
+    # An ensemble has no validation figures, and none to compare.
+    unseen = run("e", 0.7, model="rnn", results={"val/accuracy": None, "val_reviews": None})
+    assert compare_runs([run("a"), unseen]).notes == []
     older = run("d", 0.7, model="lstm", results={"fingerprints": None, "test_reviews": 99})
     assert "test reviews differ: #1 on 100; #2 on 99" in compare_runs([run("a"), older]).notes[0]
 

@@ -18,6 +18,7 @@ def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: A
         assert evaluated[name] == pytest.approx(results[name], abs=1e-6), name
     for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions"):
         assert evaluated[name] == results[name], name
+    assert evaluated["fingerprints"]["test"] == results["fingerprints"]["test"]
     main([str(checkpoint), str(trained / "splits" / "test.csv")])
     assert "100.00 %" in capsys.readouterr().out
 

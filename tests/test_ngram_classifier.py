@@ -18,7 +18,7 @@ def fitted(weighting: str, classes: int) -> tuple[NgramClassifier, np.ndarray, n
     ngrams = NgramCounts(longest=KINDS[weighting].longest)
     counts = ngrams.fit(token_ids, lengths)
     linear = KINDS[weighting].fit(counts, np.arange(len(lengths)) % classes, 1.0)
-    return classifier_of(weighting, ngrams, linear, words=9, classes=classes), token_ids, lengths
+    return classifier_of(weighting, ngrams, linear, classes=classes), token_ids, lengths
 
 
 @pytest.mark.parametrize("classes", [2, 3])

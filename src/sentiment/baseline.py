@@ -73,7 +73,6 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         weighting,
         datamodule.reviews("train"),
         datamodule.reviews("val"),
-        words=len(facts.vocabulary),
         classes=len(facts.labels),
     )
     seconds = time.perf_counter() - start

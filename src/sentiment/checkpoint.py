@@ -154,12 +154,13 @@ def save_ngram_classifier(
         run: what it tells of itself, such as its figures on validation reviews.
     """
     arrays = classifier.arrays()
+    vocabulary = data["vocabulary"][: classifier.settings["vocabulary_size"]]
     with replaced_when_whole(path) as part:
         torch.save(
             {
                 "state_dict": {name: torch.from_numpy(array) for name, array in arrays.items()},
                 "hyper_parameters": {NGRAMS_KEY: classifier.settings},
-                DATA_KEY: {**data, "max_length": None},
+                DATA_KEY: {**data, "vocabulary": vocabulary, "max_length": None},
                 "run": dict(run),
             },
             part,

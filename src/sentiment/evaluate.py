@@ -7,8 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from sentiment.cli import (
@@ -18,6 +20,7 @@ from sentiment.cli import (
     refusing_bad_input,
     write_utf8,
 )
+from sentiment.data.facts import reviews_fingerprint
 from sentiment.data.reviews import read_reviews
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
@@ -43,7 +46,8 @@ def evaluate(
     csv_format = csv_format_from(
         options, predictor.text_column, predictor.label_column, header=predictor.header
     )
-    logits, labels, missing = predict_labelled(predictor, path, csv_format)
+    reviews = predict_labelled(predictor, path, csv_format)
+    logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
@@ -56,6 +60,7 @@ def evaluate(
         **(_of_training(members[0]) if len(members) == 1 else {}),
         "labels": predictor.labels,
         "test_reviews": len(labels),
+        "fingerprints": {"test": reviews.fingerprint},
         "dropped_missing": missing,
         "parameters": sum(member.num_parameters for member in members),
         "device": device_name(torch.device(options.device)),
@@ -88,19 +93,26 @@ def _alone(
     ]
 
 
-def predict_labelled(
-    predictor: Predictor, path: Path, csv_format: "CsvFormat"
-) -> tuple[list[torch.Tensor], torch.Tensor, int]:
+class LabelledReviews(NamedTuple):
+    """What a labelled file holds, and what was predicted of it."""
+
+    logits: list[torch.Tensor]  # of each member, (reviews, classes)
+    labels: torch.Tensor  # (reviews,), the true classes
+    missing: int  # rows left out because they lack a text or a label
+    fingerprint: str  # see ``reviews_fingerprint``
+
+
+def predict_labelled(predictor: Predictor, path: Path, csv_format: "CsvFormat") -> LabelledReviews:
     """Predict a labelled file.
 
-    Returns:
-        The logits of each member, (reviews, classes), the true classes, (reviews,), and how many
-        rows were left out because they lack a text or a label.
+    Raises:
+        InputError: the file is no good, or has labels that training had not.
     """
     classes = {name: index for index, name in enumerate(predictor.labels)}
     classes |= {name: index for index, name in enumerate(predictor.raw_labels)}
     logits: list[list[torch.Tensor]] = []
-    labels: list[int] = []
+    labels: list[npt.NDArray[np.int64]] = []
+    digests: list[npt.NDArray[np.uint64]] = []
     missing = 0
     for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
         for label, row in zip(chunk.labels, chunk.rows, strict=True):
@@ -110,11 +122,14 @@ def predict_labelled(
                     f" {', '.join(map(repr, predictor.raw_labels[:20]))}"
                     f" (column {csv_format.label_column!r}; --label-column names another)"
                 )
-            labels.append(classes[label])
-        logits.append(predictor.member_logits(chunk.texts))
+        encoded = predictor.tokenizer.encode(chunk.texts)
+        logits.append(predictor.member_logits(chunk.texts, encoded))
+        labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
+        digests.append(encoded.digests)
         missing += chunk.missing
     joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
-    return joined, torch.tensor(labels), missing
+    fingerprint = reviews_fingerprint(zip(digests, labels, strict=True), predictor.raw_labels)
+    return LabelledReviews(joined, torch.from_numpy(np.concatenate(labels)), missing, fingerprint)
 
 
 def _note(text: str) -> None:
@@ -155,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             print_table(result_table(results))
             if "members" in results:
+                sys.stdout.write("\n")
                 print_table(members_table(results["members"]))
 
 

@@ -78,7 +78,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def fit_best(
-    weighting: str, train: Any, val: Any, *, words: int, classes: int
+    weighting: str, train: Any, val: Any, *, classes: int
 ) -> tuple[NgramClassifier, float]:
     """Fit one classifier for each strength, and choose by accuracy on validation reviews.
 
@@ -86,7 +86,6 @@ def fit_best(
         weighting: of ``KINDS``.
         train: ``TokenisedReviews`` to learn from.
         val: those to choose by.
-        words: in the vocabulary.
         classes: how many there are.
 
     Returns:
@@ -98,7 +97,7 @@ def fit_best(
     fitted = [kind.fit(counts, train.classes, strength) for strength in kind.strengths]
     accuracies = [(each.logits(val_counts).argmax(1) == val.classes).mean() for each in fitted]
     best = int(np.argmax(accuracies))
-    classifier = classifier_of(weighting, ngrams, fitted[best], words=words, classes=classes)
+    classifier = classifier_of(weighting, ngrams, fitted[best], classes=classes)
     return classifier, kind.strengths[best]
 
 

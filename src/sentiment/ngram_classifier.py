@@ -125,13 +125,17 @@ class NgramClassifier:
 
 
 def classifier_of(
-    weighting: str, ngrams: NgramCounts, linear: LinearWeights, *, words: int, classes: int
+    weighting: str, ngrams: NgramCounts, linear: LinearWeights, *, classes: int
 ) -> NgramClassifier:
-    """A classifier fitted on reviews of so many known words and classes."""
+    """A classifier fitted on reviews of so many classes.
+
+    Of the vocabulary, which begins with the frequent words, it needs those up to the last that
+    is counted.
+    """
     settings = {
         "weighting": weighting,
         "words": ngrams.words,
-        "vocabulary_size": words,
+        "vocabulary_size": int(ngrams.keys[0].max(initial=UNK_INDEX)) + 1,
         "num_classes": classes,
         "unknown_index": UNK_INDEX,
     }

@@ -5,7 +5,6 @@ find it again each time.
 """
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.facts import DataFacts
+from sentiment.data.facts import DataFacts, reviews_fingerprint
 from sentiment.data.splits import Split, Splits, order_labels, split_given_files, split_one_file
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
@@ -98,9 +97,9 @@ def _prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> Pr
         dropped_duplicates=splits.dropped_duplicates,
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         fingerprints={
-            "train": fingerprint(splits.train, labels),
-            "val": fingerprint(splits.val, labels),
-            "test": fingerprint(splits.test, labels),
+            "train": _fingerprint(splits.train, labels),
+            "val": _fingerprint(splits.val, labels),
+            "test": _fingerprint(splits.test, labels),
         },
     )
     shared = [facts.word_counts, *word_ids.values()]
@@ -111,21 +110,10 @@ def _prepare(corpora: Mapping[str, Corpus], settings: PreparationSettings) -> Pr
     return PreparedData(splits, word_ids, facts)
 
 
-def fingerprint(split: Split, labels: Sequence[str]) -> str:
-    """Tells whether two splits have the same texts with the same labels, in any order of either.
-
-    Args:
-        split: the reviews.
-        labels: names of the classes, as they stand in the file.
-    """
-    sums = np.zeros((len(labels), 2), np.uint64)  # of random numbers: equal by no accident
-    for first in range(0, len(split), 65536):  # a slice at a time bounds the memory
-        some = slice(first, first + 65536)
-        np.add.at(sums, split.classes[some], split.corpus.digests[split.reviews[some]])
-    counts = np.bincount(split.classes, minlength=len(labels)).tolist()
-    parts = sorted(zip(labels, counts, sums.tolist(), strict=True))
-    there = repr([part for part in parts if part[1]])
-    return hashlib.sha256(there.encode()).hexdigest()[:24]
+def _fingerprint(split: Split, labels: Sequence[str]) -> str:
+    slices = (slice(first, first + 65536) for first in range(0, len(split), 65536))
+    some = ((split.corpus.digests[split.reviews[each]], split.classes[each]) for each in slices)
+    return reviews_fingerprint(some, labels)  # a slice at a time bounds the memory
 
 
 def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:

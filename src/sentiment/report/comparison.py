@@ -99,7 +99,7 @@ def comparison_table(comparison: Comparison) -> Table:
     """Lay out a comparison for the terminal; what all rows have in common is the caption."""
     heads, rows = _cells(comparison, plain=True)
     facts = _in_common(comparison)
-    caption = Text(f"all: {'; '.join(facts)}", style="dim") if facts else None
+    caption = Text(f"shared: {'; '.join(facts)}", style="dim") if facts else None
     table = new_table(caption=caption, caption_justify="left")
     words = {"run", "seeds", "device", "folder"}
     for head in heads:
@@ -125,7 +125,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     facts = _in_common(comparison)
-    return f"{text}\nAll: {'; '.join(facts)}.\n" if facts else text
+    return f"{text}\nShared: {'; '.join(facts)}.\n" if facts else text
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
@@ -231,7 +231,11 @@ def _notes(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
 
 
 def _other_reviews(rows: Sequence[Mapping[str, Any]], split: str, name: str) -> list[str]:
-    """A note if the rows do not have the same reviews in a split, as far as they record it."""
+    """A note if rows with figures of a split do not have the same reviews in it.
+
+    Two that record different things are compared by what both record.
+    """
+    rows = [row for row in rows if is_number(row[f"{split}/accuracy mean"])]
     alike = [(row[f"{split}_reviews"], tuple(row["labels"] or ())) for row in rows]
     prints = [_fingerprint(row, split) for row in rows]
     known = {key: each for key, each in zip(alike, prints, strict=True) if each}
