@@ -96,18 +96,23 @@ def told_left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Lay out a comparison for the terminal; what all rows have in common is the caption."""
+    """Lay out a comparison for the terminal, in 100 columns where settings are few.
+
+    A run's folder stands below its name; shared settings and the devices are the caption.
+    """
     heads, rows = _cells(comparison, plain=True)
-    facts = _in_common(comparison)
-    caption = Text(f"shared: {'; '.join(facts)}", style="dim") if facts else None
+    facts = [f"shared: {'; '.join(_shared(comparison))}"] if comparison.shared else []
+    facts += [f"{device}: {_listed(ranks)}" for device, ranks in _devices(comparison).items()]
+    caption = Text("\n".join(facts), style="dim") if facts else None
     table = new_table(caption=caption, caption_justify="left")
-    words = {"run", "seeds", "device", "folder"}
+    words = {"run", "seeds"}
     for head in heads:
         table.add_column(
             head,
             justify="left" if head in words else "right",
             no_wrap=head not in words,
             overflow="fold",
+            min_width=24 if head == "run" else None,
         )
     for rank, row in enumerate(rows, start=1):
         table.add_row(*map(Text, row), style="bold" if rank == 1 else "")
@@ -124,8 +129,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         *([cell.replace("|", r"\|") for cell in row] for row in rows),
     ]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    facts = _in_common(comparison)
-    return f"{text}\nShared: {'; '.join(facts)}.\n" if facts else text
+    return f"{text}\nShared: `{' '.join(_shared(comparison))}`\n" if comparison.shared else text
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
@@ -256,14 +260,20 @@ def _fingerprint(row: Mapping[str, Any], split: str) -> str | None:
     return prints.get(split) if isinstance(prints, Mapping) else None
 
 
-def _in_common(comparison: Comparison) -> list[str]:
-    devices = {row["device"] for row in comparison.rows}
-    facts = [f"{key}={value}" for key, value in comparison.shared.items()]
-    return facts + [f"on {device}" for device in devices if len(devices) == 1 and device]
+def _shared(comparison: Comparison) -> list[str]:
+    return [f"{key}={value}" for key, value in comparison.shared.items()]
+
+
+def _devices(comparison: Comparison) -> dict[str, list[str]]:
+    """The rows of each device."""
+    ranks: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        ranks.setdefault(row["device"] or "unknown device", []).append(f"#{row['rank']}")
+    return ranks
 
 
 def _cells(comparison: Comparison, *, plain: bool) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells: ASCII and with folders if plain, else for Markdown."""
+    """Headings and cells: narrow ASCII with folders if plain, else for Markdown."""
     rows = comparison.rows
     figures = [key for key in _FIGURES if any(is_number(row[f"{key} mean"]) for row in rows)]
     columns = {"#": [str(row["rank"]) for row in rows], "run": _descriptions(rows, plain=plain)}
@@ -274,10 +284,8 @@ def _cells(comparison: Comparison, *, plain: bool) -> tuple[list[str], list[list
     columns["fit"] = [format_duration(row["fit_seconds mean"]) for row in rows]
     sizes = [row["parameters"] for row in rows]
     columns["param.\n(M)"] = [f"{size / 1e6:.2f}" if is_number(size) else MISSING for size in sizes]
-    if len({row["device"] for row in rows}) > 1:
+    if not plain:
         columns["device"] = [row["device"] or MISSING for row in rows]
-    if plain:
-        columns["folder"] = [os.path.commonpath(row["folders"]) for row in rows]
     cells = [list(row) for row in zip(*columns.values(), strict=True)]
     if not plain:
         cells = [["–" if cell == MISSING else cell for cell in row] for row in cells]  # noqa: RUF001
@@ -291,7 +299,8 @@ def _descriptions(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> list[str
     for row in rows:
         told = [f"{short[key]}={value}" for key, value in row["settings"].items()]
         text = " ".join([row["name"], *told])
-        described.append(text if plain else f"`{text}`")
+        place = os.path.commonpath(row["folders"])
+        described.append(f"{text}\n{place}" if plain else f"`{text}`")
     return described
 
 
@@ -305,7 +314,7 @@ def _percent(row: Mapping[str, Any], key: str, *, plain: bool) -> str:
     mean, spread = row[f"{key} mean"], row[f"{key} spread"]
     if not is_number(mean):
         return MISSING
-    if not is_number(spread):
+    if not is_number(spread) or (plain and key == "test/f1"):  # to save room
         return f"{100 * mean:.2f}"
     return f"{100 * mean:.2f} {'+/-' if plain else '±'} {100 * spread:.2f}"
 
