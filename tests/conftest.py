@@ -83,6 +83,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def baselines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of both baselines, on the reviews and splits of ``trained``."""
+    from sentiment.baseline import run_baselines
+
+    folder = tmp_path_factory.mktemp("baselines")
+    config.register()
+    GlobalHydra.instance().clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+            cfg = compose("baseline", [f"data.csv={trained / 'reviews.csv'}"])
+        run_baselines(cfg, folder)
+    GlobalHydra.instance().clear()
+    return folder
+
+
+@pytest.fixture(scope="session")
 def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint alone, in a folder of its own."""
     alone = tmp_path_factory.mktemp("alone") / "best.ckpt"

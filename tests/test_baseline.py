@@ -2,15 +2,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from conftest import write_reviews
-from sentiment import config
-from sentiment.baseline import run_baselines
-from sentiment.report.ranking import rank_runs
+from sentiment import compare, config
+from sentiment.baseline import compare_command, run_baselines
 
 
 def run(folder: Path, *overrides: str) -> None:
@@ -24,7 +24,7 @@ def run(folder: Path, *overrides: str) -> None:
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_each_baseline_writes_the_results_of_a_training(
-    tmp_path: Path, trained: Path, classes: int
+    tmp_path: Path, trained: Path, classes: int, capsys: Any
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 200, classes)
     run(tmp_path / "run", f"data.csv={reviews}")
@@ -36,7 +36,22 @@ def test_each_baseline_writes_the_results_of_a_training(
         shared = {key for key in of_training if not key.startswith("train")} & results.keys()
         assert {"val/accuracy", "test/f1", "test/auroc", "labels", "versions"} <= shared
         assert (tmp_path / "run" / weighting / "confusion_matrix.png").stat().st_size > 1000
-    assert [row["status"] for row in rank_runs(tmp_path / "run")] == ["ok", "ok"]
+    told = capsys.readouterr().out
+    assert "100.00" in told
+    assert all(weighting in told for weighting in ("tfidf", "naive_bayes"))
+    compare.main([str(tmp_path / "run"), str(trained), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["rows"]) == 3
+    assert [row["seeds"] for row in told["rows"]].count([]) == 2
+    assert told["notes"]  # the test reviews are not the same
+
+
+def test_the_end_tells_how_to_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert compare_command(tmp_path / "x y").endswith(f"sentiment.compare '{tmp_path}/x y'")
+    (tmp_path / "runs").mkdir()
+    assert compare_command(tmp_path / "runs" / "1").endswith("sentiment.compare runs")
+    assert compare_command(Path("x")).endswith("sentiment.compare x runs")
 
 
 def test_the_splits_are_those_of_a_training(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def facts_of(class_counts: list[int]) -> DataFacts:
     return DataFacts(
         vocabulary=["<pad>", "<unk>"], word_counts=np.zeros(2, np.int64), labels=["a", "b", "c"],
         class_counts=class_counts, train_reviews=sum(class_counts), val_reviews=1, test_reviews=1,
-        dropped_duplicates=0, dropped_missing=0,
+        dropped_duplicates=0, dropped_missing=0, fingerprints={},
     )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -5,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from sentiment.checkpoint import load_classifier, read_checkpoint
+from sentiment.checkpoint import DATA_KEY, load_classifier, read_checkpoint
 from sentiment.errors import InputError
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.ngram_classifier import NgramClassifier
 from sentiment.predict import main
 
 
@@ -32,6 +35,7 @@ def test_a_checkpoint_is_plain(trained: Path) -> None:
     assert checkpoint["run"]["seed"] == 42
     assert 0 <= checkpoint["run"]["val/accuracy"] <= 1
     saved = load_classifier(trained / "checkpoints" / "best.ckpt")
+    assert isinstance(saved.classifier, SentimentClassifier)
     assert not saved.classifier.training
     assert saved.classifier.settings == checkpoint["hyper_parameters"]["classifier"]
 
@@ -112,3 +116,28 @@ def test_the_command_line_says_so_in_one_line(tmp_path: Path, capsys: Any) -> No
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("weighting", ["tfidf", "naive_bayes"])
+def test_a_baseline_is_opened_like_a_training(baselines: Path, weighting: str) -> None:
+    path = baselines / weighting / "checkpoints" / "best.ckpt"
+    saved = load_classifier(path)
+    assert isinstance(saved.classifier, NgramClassifier)
+    assert saved.classifier.weighting == weighting
+    assert saved.data["max_length"] is None  # whatever the networks' is
+    results = json.loads((path.parents[1] / "results.json").read_text())
+    assert saved.run["val/accuracy"] == results["val/accuracy"]
+    assert saved.classifier.num_parameters == results["parameters"]
+
+
+def test_a_changed_baseline_is_refused(baselines: Path, tmp_path: Path) -> None:
+    whole = read_checkpoint(baselines / "tfidf" / "checkpoints" / "best.ckpt")
+    path = tmp_path / "x.ckpt"
+    for part, value, told in (
+        ("state_dict", {**whole["state_dict"], "weights": torch.ones(3, 1)}, "weights do not fit"),
+        ("state_dict", {}, "weights do not fit"),
+        ("hyper_parameters", {"ngrams": {}}, "weights do not fit"),
+        (DATA_KEY, {**whole[DATA_KEY], "vocabulary": ["a"]}, "'vocabulary' has 1 entries"),
+    ):
+        torch.save(whole | {part: value}, path)
+        assert told in refusal(path)

@@ -18,6 +18,7 @@ def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: A
         assert evaluated[name] == pytest.approx(results[name], abs=1e-6), name
     for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions"):
         assert evaluated[name] == results[name], name
+    assert evaluated["fingerprints"]["test"] == results["fingerprints"]["test"]
     main([str(checkpoint), str(trained / "splits" / "test.csv")])
     assert "100.00 %" in capsys.readouterr().out
 
@@ -57,3 +58,50 @@ def test_a_device_that_is_not_there_is_refused(trained: Path, capsys: Any) -> No
     error = capsys.readouterr().err
     assert error.startswith("error: device 'foo'")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("weighting", ["tfidf", "naive_bayes"])
+def test_a_baseline_gives_its_figures_exactly(
+    trained: Path, baselines: Path, weighting: str, capsys: Any
+) -> None:
+    results = json.loads((baselines / weighting / "results.json").read_text())
+    checkpoint = baselines / weighting / "checkpoints" / "best.ckpt"
+    main([str(checkpoint), str(trained / "splits" / "test.csv"), "--json"])
+    evaluated = json.loads(capsys.readouterr().out)
+    for name in ("test/accuracy", "test/f1", "val/accuracy", "parameters", "train_reviews"):
+        assert evaluated[name] == results[name], name
+    # Other sums of the same numbers, as the file has them in another order.
+    assert evaluated["test/loss"] == pytest.approx(results["test/loss"], rel=1e-6)
+
+
+def test_several_checkpoints_are_measured_together_and_alone(
+    trained: Path, baselines: Path, capsys: Any
+) -> None:
+    paths = [
+        str(trained / "checkpoints" / "best.ckpt"),
+        str(baselines / "tfidf" / "checkpoints" / "best.ckpt"),
+    ]
+    reviews = str(trained / "splits" / "test.csv")
+    together = {}
+    for name, weights in (("even", []), ("first", ["1e6", "1"])):
+        main([*paths, "--json", reviews, *(["--weights", *weights] if weights else [])])
+        together[name] = json.loads(capsys.readouterr().out)
+    alone = together["even"]["members"]
+    assert [each["checkpoint"] for each in alone] == paths
+    assert alone[0]["test/loss"] != alone[1]["test/loss"]
+    # The probability of the right class is never below the smaller of the two.
+    losses = [each["test/loss"] for each in alone]
+    assert together["even"]["test/loss"] < max(losses)
+    assert together["first"]["test/loss"] == pytest.approx(losses[0], rel=1e-4)
+    assert "seed" not in together["even"]
+    main([*paths, reviews])
+    assert capsys.readouterr().out.count("best.ckpt") == 2
+
+
+def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:
+    checkpoint = str(trained / "checkpoints" / "best.ckpt")
+    for arguments in ([checkpoint, checkpoint], ["reviews.csv", checkpoint]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        assert "checkpoints first, CSV last" in capsys.readouterr().err

@@ -16,11 +16,11 @@ MODULES = {
 ALLOWED = {
     "sentiment.data": {
         "data", "training", "baseline", "linear", "build", "prepare", "results", "evaluate",
-        "predict", "predictor", "checkpoint", "cli", "schemas",
+        "predict", "predictor", "member", "checkpoint", "ngram_classifier", "cli", "schemas",
     },
     "sentiment.model": {
         "model", "train", "training", "baseline", "build", "prepare", "results", "evaluate",
-        "predictor", "checkpoint", "checks", "config", "callbacks",
+        "member", "checkpoint", "checks", "config", "callbacks",
     },
     "lightning": {
         "train", "training", "build", "prepare", "callbacks", "stopping", "data.datamodule",
@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "torch": {
         "training", "baseline", "build", "results", "config", "environment", "evaluate",
-        "predict", "predictor", "checkpoint", "ranks", "data.batching", "data.shares",
+        "predict", "predictor", "member", "checkpoint", "ranks", "data.batching", "data.shares",
         "data.joined", "data.datamodule", "data.vectors", "data.vector_file", "model",
     },
     "sentiment.train": set(),

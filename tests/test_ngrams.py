@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentiment.data.facts import UNK_INDEX
 from sentiment.data.ngrams import NgramCounts
-from sentiment.data.vocabulary import UNK_INDEX
 
 Reviews = list[list[int]]
 

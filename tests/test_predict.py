@@ -204,7 +204,7 @@ def test_a_target_that_cannot_be_written_is_refused_at_once(
     (tmp_path / "link.csv").symlink_to(source)
     os.mkfifo(tmp_path / "pipe")
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr(Predictor, "encoded_logits", None)  # nothing is predicted
+    monkeypatch.setattr(Predictor, "member_logits", None)  # nothing is predicted
     with pytest.raises(SystemExit) as stopped:
         main([str(checkpoint), "--csv", str(source), "--out", str(tmp_path / target)])
     assert stopped.value.code == 2
@@ -297,3 +297,33 @@ def test_wrong_arguments_end_with_code_2(arguments: list[str], capsys: Any) -> N
         main(arguments)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_leading_checkpoints_predict_together(
+    checkpoint: Path, baselines: Path, tmp_path: Path, capsys: Any
+) -> None:
+    other = baselines / "tfidf" / "checkpoints" / "best.ckpt"
+    text = "the film number 1 was lovely"
+    scores = []
+    for paths in ([checkpoint], [other], [checkpoint, other]):
+        main([*map(str, paths), text])
+        scores.append(json.loads(capsys.readouterr().out)["scores"]["lovely"])
+    assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2, abs=2e-6)
+    main([str(checkpoint), str(other), text, "--weights", "3", "1"])
+    weighted = json.loads(capsys.readouterr().out)["scores"]["lovely"]
+    assert weighted == pytest.approx(0.75 * scores[0] + 0.25 * scores[1], abs=2e-6)
+    # Only those that come first are checkpoints.
+    main([str(checkpoint), text, "see other.ckpt"])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f"review\n{text}\n")
+    main([str(checkpoint), str(other), "--csv", str(source), "--out", str(target)])
+    (row,) = csv.DictReader(target.open())
+    assert float(row["score"]) == pytest.approx(scores[2], abs=2e-6)
+
+
+def test_a_text_among_the_weights_is_told(checkpoint: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), "--weights", "1", "a text"])
+    assert stopped.value.code == 2
+    assert "'a text' is no number; give the weights last" in capsys.readouterr().err

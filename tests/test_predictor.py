@@ -1,10 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sentiment import Predictor
+from sentiment.checkpoint import DATA_KEY
 from sentiment.errors import InputError
+from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.module import SentimentModule
 
 GOOD = "the film number 1 was lovely , and so was act 1"
@@ -44,7 +47,80 @@ def test_half_a_character_is_no_text(predictor: Predictor) -> None:
 def test_lightning_loads_the_checkpoint_without_further_arguments(
     checkpoint: Path, predictor: Predictor
 ) -> None:
+    classifier = predictor.members[0].classifier
+    assert isinstance(classifier, SentimentClassifier)
     module = SentimentModule.load_from_checkpoint(checkpoint).eval()
     ids, lengths = torch.tensor([[2, 3, 4]]), torch.tensor([3])
     with torch.no_grad():
-        torch.testing.assert_close(module(ids, lengths), predictor.classifier(ids, lengths))
+        torch.testing.assert_close(module(ids, lengths), classifier(ids, lengths))
+
+
+@pytest.fixture(scope="module")
+def paths(checkpoint: Path, baselines: Path) -> list[Path]:
+    return [checkpoint, *(baselines / name / "checkpoints" / "best.ckpt"
+                          for name in ("tfidf", "naive_bayes"))]  # fmt: skip
+
+
+def test_a_baseline_predicts(paths: list[Path]) -> None:
+    predict = Predictor.load(paths[1])
+    assert [answer["label"] for answer in predict([BAD, GOOD])] == ["awful", "lovely"]
+    assert sum(predict("")["scores"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_several_give_the_weighted_mean_of_their_probabilities(paths: list[Path]) -> None:
+    texts = [GOOD, "", BAD * 50, "so was act 3"]
+    each = torch.stack([Predictor.load(path).logits(texts).softmax(1) for path in paths])
+    together = Predictor.load(*paths)
+    torch.testing.assert_close(together.logits(texts).softmax(1), each.mean(0))
+    shares = torch.tensor([0.5, 0.25, 0.25])[:, None, None]
+    weighted = Predictor.load(*paths, weights=[2, 1, 1])
+    torch.testing.assert_close(weighted.logits(texts).softmax(1), (shares * each).sum(0))
+    torch.testing.assert_close(together.logits(texts[:1]), together.logits(texts)[:1])
+
+
+def changed(path: Path, to: Path, **data: Any) -> Path:
+    """A checkpoint with other data settings."""
+    whole = torch.load(path, weights_only=True)
+    torch.save(whole | {DATA_KEY: whole[DATA_KEY] | data}, to)
+    return to
+
+
+def test_labels_go_together_by_name(paths: list[Path], tmp_path: Path) -> None:
+    names = ["lovely", "awful"]
+    turned = changed(paths[1], tmp_path / "turned.ckpt", labels=names, raw_labels=names)
+    lovely = [Predictor.load(*pair)(GOOD)["scores"]["lovely"]
+              for pair in ((paths[1],), (turned,), (paths[1], turned))]  # fmt: skip
+    assert lovely[0] == pytest.approx(1 - lovely[1])
+    assert lovely[2] == pytest.approx(0.5)
+    assert Predictor.load(turned, paths[0]).labels == names
+    other = changed(paths[1], tmp_path / "other.ckpt", labels=["a", "b"])
+    with pytest.raises(
+        InputError, match=r"other\.ckpt: its labels are a, b, and those of .*lovely"
+    ):
+        Predictor.load(paths[0], other)
+
+
+def test_each_member_has_tokens_of_its_own(paths: list[Path], tmp_path: Path) -> None:
+    settings = torch.load(paths[0], weights_only=True)[DATA_KEY]["tokenizer"]
+    cased = changed(paths[0], tmp_path / "c.ckpt", tokenizer=settings | {"lowercase": False})
+    shout = GOOD.upper()
+    alone = [Predictor.load(path).logits([shout]).softmax(1) for path in (paths[0], cased)]
+    assert not torch.equal(*alone)  # capitals are unknown words to one of them
+    for pair in ((paths[0], cased), (cased, paths[0])):
+        together = Predictor.load(*pair)
+        mean = torch.stack(alone).mean(0)
+        torch.testing.assert_close(together.logits([shout]).softmax(1), mean)
+        encoded = together.tokenizer.encode([shout])
+        again = together.combine(together.member_logits([shout], encoded)).softmax(1)
+        torch.testing.assert_close(again, mean)
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [([1.0], "1 weights for 2"), ([1.0, 0.0], "weights 1 0: all"), ([1.0, float("nan")], "nan")],
+)
+def test_weights_that_cannot_be_are_refused(
+    paths: list[Path], weights: list[float], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        Predictor.load(*paths[:2], weights=weights)

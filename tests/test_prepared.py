@@ -67,3 +67,26 @@ def test_what_is_shared_cannot_be_changed(tmp_path: Path) -> None:
     for array in (shared.splits.train.classes, *shared.word_ids.values()):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
+
+
+def test_a_fingerprint_is_of_the_reviews_in_any_order(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "reviews.csv")
+    header, *rows = path.read_text().splitlines()
+
+    def fingerprint(lines: list[str], **settings: Any) -> str:
+        other = tmp_path / "other.csv"
+        other.write_text("\n".join([header, *lines]))
+        made = SentimentDataModule(train_csv=str(path), test_csv=str(other), **settings)
+        made.prepare_data()
+        made.setup()
+        return made.facts.fingerprints["test"]
+
+    some = rows[:50]
+    plain = fingerprint(some)
+    assert fingerprint(some[::-1]) == plain
+    assert fingerprint(some, labels=["lovely", "awful"]) == plain
+    assert fingerprint(some, label_names=["-", "+"], lowercase=False, max_length=5) == plain
+    assert fingerprint(rows[1:51]) != plain
+    assert fingerprint([*some, some[0]]) != plain
+    swapped = [row.replace(",lovely", ",?").replace(",awful", ",lovely") for row in some]
+    assert fingerprint([row.replace(",?", ",awful") for row in swapped]) != plain

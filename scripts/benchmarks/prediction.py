@@ -13,6 +13,7 @@ from benchmarks.rows import Row, Scale, medians, process
 from sentiment.data.batching import pad_reviews
 from sentiment.data.reviews import CsvFormat
 from sentiment.data.workers import available_cores
+from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict import predict_csv
 from sentiment.predictor import Predictor
 
@@ -74,7 +75,8 @@ def _file(checkpoint: Path, folder: Path, scale: Scale) -> Row:
 
 def _training_forward_rate(predictor: Predictor, texts: list[str]) -> float:
     """Tokens a second of the forward passes of a training over these texts, 32 in a batch."""
-    classifier = predictor.classifier
+    classifier = predictor.members[0].classifier
+    assert isinstance(classifier, SentimentClassifier)
     encoded = predictor.tokenizer.encode(texts)
     starts = np.cumsum(encoded.lengths) - encoded.lengths
     size = int(classifier.settings["vocabulary_size"] or 1)

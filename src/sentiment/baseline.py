@@ -5,6 +5,7 @@
 """
 
 import logging
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,13 +18,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sentiment import config
+from sentiment.checkpoint import save_ngram_classifier
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.environment import versions
+from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
 from sentiment.linear import fit_best
 from sentiment.model.metrics import confusion_counts, summarise_predictions
+from sentiment.report.comparison import compare_runs, comparison_table
 from sentiment.report.figures import confusion_matrix
-from sentiment.report.ranking import rank_runs, ranking_table
+from sentiment.report.runs import find_runs
 from sentiment.report.tables import print_table, write_json
 from sentiment.results import data_results, tell_data
 
@@ -48,32 +51,51 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         place = folder / str(weighting)
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "results.json", run_baseline(str(weighting), datamodule, place))
-    print_table(ranking_table(rank_runs(folder)))
-    log.info("Everything is in %s", folder)
+    print_table(comparison_table(compare_runs(find_runs([folder]))))
+    log.info("Everything is in %s. Compare it with trainings:", folder)
+    log.info("  %s", compare_command(folder))
+
+
+def compare_command(folder: Path) -> str:
+    """The command line that sets a run folder beside the runs that usually lie near it."""
+    runs = Path("runs")
+    near = [runs] if runs.is_dir() else []
+    above = [] if folder.resolve().is_relative_to(runs.resolve()) else [folder]
+    places = [str(place) for place in (*above, *near)]
+    return shlex.join([python_command(), "-m", "sentiment.compare", *places])
 
 
 def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:
-    """Fit one baseline, test it, and draw its confusion matrix; the content of its results."""
+    """Fit one baseline, test it, save it and draw its confusion matrix; what its results are."""
+    facts = datamodule.facts
     start = time.perf_counter()
-    train, val = datamodule.reviews("train"), datamodule.reviews("val")
-    best = fit_best(weighting, train, val)
+    classifier, strength = fit_best(
+        weighting,
+        datamodule.reviews("train"),
+        datamodule.reviews("val"),
+        classes=len(facts.labels),
+    )
     seconds = time.perf_counter() - start
     figures: dict[str, float] = {}
     for name in ("test", "val"):
         reviews = datamodule.reviews(name)
-        logits = torch.from_numpy(best.classifier.logits(best.ngrams.count(*reviews.flat())))
+        logits = torch.from_numpy(classifier.logits(*reviews.flat()))
         labels = torch.tensor(reviews.classes)
         figures |= summarise_predictions(logits, labels, f"{name}/")
         if name == "test":
             counts = confusion_counts(logits, labels).numpy()
-            confusion_matrix(counts, datamodule.facts.labels, folder / "confusion_matrix.png")
+            confusion_matrix(counts, facts.labels, folder / "confusion_matrix.png")
+    val = {name: value for name, value in figures.items() if name.startswith("val/")}
+    save_ngram_classifier(
+        folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val
+    )
     return {
         **figures,
-        **data_results(datamodule.facts),
+        **data_results(facts),
         "model": weighting,
-        "strength": best.strength,
+        "strength": strength,
         "fit_seconds": seconds,
-        "parameters": best.ngrams.features,
+        "parameters": classifier.num_parameters,
         "device": "cpu",
         "versions": versions(),
     }

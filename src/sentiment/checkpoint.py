@@ -2,11 +2,11 @@
 
 import pickle
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -14,8 +14,13 @@ from torch.overrides import TorchFunctionMode
 from sentiment.data.batching import KEEP
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
+from sentiment.files import replaced_when_whole
 from sentiment.model.classifier import SentimentClassifier
 
+if TYPE_CHECKING:
+    from sentiment.ngram_classifier import NgramClassifier
+
+NGRAMS_KEY = "ngrams"  # under which a baseline has its settings, a network "classifier"
 DATA_KEY = "SentimentDataModule"  # Lightning files the data module's state under its class name
 _PREFIX = "classifier."
 _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
@@ -39,18 +44,18 @@ class SavedClassifier:
     """The parts of a checkpoint that prediction needs.
 
     Attributes:
-        classifier: in evaluation mode, on the CPU.
+        classifier: a network in evaluation mode, on the CPU, or a baseline.
         data: the state of ``SentimentDataModule``: vocabulary, labels, tokenizer settings …
         run: what the training told of itself, such as its seed and its best validation accuracy.
     """
 
-    classifier: SentimentClassifier
+    classifier: "SentimentClassifier | NgramClassifier"
     data: dict[str, Any]
     run: dict[str, Any]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Open a checkpoint of a training without running any code that it may carry.
+    """Open a checkpoint of a training or a baseline without running any code that it may carry.
 
     Raises:
         InputError: the file is missing, cut off, no checkpoint of this project, or carries code.
@@ -69,7 +74,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise InputError(
                 f"{path}: refused, because it holds code or objects beside tensors and plain"
-                " values; only checkpoints written by sentiment.train are opened"
+                " values; only checkpoints of sentiment.train and sentiment.baseline are opened"
             ) from error
         raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
     except Exception as error:  # foreign bytes make the reader of pickles fail in any way
@@ -95,7 +100,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def load_classifier(path: str | Path) -> SavedClassifier:
-    """Rebuild a trained classifier from its checkpoint alone.
+    """Rebuild a trained network or a baseline from its checkpoint alone.
 
     Raises:
         InputError: as ``read_checkpoint``, or its parts do not fit together.
@@ -103,14 +108,8 @@ def load_classifier(path: str | Path) -> SavedClassifier:
     checkpoint = read_checkpoint(path)
     data, run = checkpoint[DATA_KEY], checkpoint.get("run", {})
     try:
-        weights = {
-            name.removeprefix(_PREFIX): value
-            for name, value in checkpoint["state_dict"].items()
-            if name.startswith(_PREFIX)
-        }
-        with torch.device("meta"), _Undrawn():  # no time is spent on first weights
-            classifier = SentimentClassifier(**checkpoint["hyper_parameters"]["classifier"])
-        classifier.load_state_dict(weights, assign=True)
+        is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
+        classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its weights do not fit its settings ({first_words(error)});"
@@ -121,7 +120,51 @@ def load_classifier(path: str | Path) -> SavedClassifier:
             f"{path}: {wrong}; was it changed, or written by another version? Use another"
             " checkpoint of the run"
         )
-    return SavedClassifier(classifier.eval(), data, run)
+    return SavedClassifier(classifier, data, run)
+
+
+def _network(checkpoint: dict[str, Any]) -> SentimentClassifier:
+    weights = {
+        name.removeprefix(_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    with torch.device("meta"), _Undrawn():  # no time is spent on first weights
+        classifier = SentimentClassifier(**checkpoint["hyper_parameters"]["classifier"])
+    classifier.load_state_dict(weights, assign=True)
+    return classifier.eval()
+
+
+def _ngram_classifier(checkpoint: dict[str, Any]) -> "NgramClassifier":
+    from sentiment.ngram_classifier import NgramClassifier  # scipy, which a network does not need
+
+    arrays = {name: value.numpy() for name, value in checkpoint["state_dict"].items()}
+    return NgramClassifier.from_arrays(arrays, checkpoint["hyper_parameters"][NGRAMS_KEY])
+
+
+def save_ngram_classifier(
+    path: Path, classifier: "NgramClassifier", data: Mapping[str, Any], run: Mapping[str, Any]
+) -> None:
+    """Write a baseline as a checkpoint that ``load_classifier`` opens.
+
+    Args:
+        path: the file.
+        classifier: the baseline.
+        data: the state of ``SentimentDataModule``; a baseline sees reviews uncut.
+        run: what it tells of itself, such as its figures on validation reviews.
+    """
+    arrays = classifier.arrays()
+    vocabulary = data["vocabulary"][: classifier.settings["vocabulary_size"]]
+    with replaced_when_whole(path) as part:
+        torch.save(
+            {
+                "state_dict": {name: torch.from_numpy(array) for name, array in arrays.items()},
+                "hyper_parameters": {NGRAMS_KEY: classifier.settings},
+                DATA_KEY: {**data, "vocabulary": vocabulary, "max_length": None},
+                "run": dict(run),
+            },
+            part,
+        )
 
 
 def _wrong_kinds(data: Any, run: Any) -> Iterator[str]:

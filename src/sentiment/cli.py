@@ -35,6 +35,26 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
     group.add_argument("--compression", default="infer", help="default: by the file's suffix")
 
 
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how much each of several checkpoints counts."""
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        type=_weight,
+        metavar="W",
+        help="how much each of several checkpoints counts; default: all the same",
+    )
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no number; give the weights last"
+        ) from error
+
+
 def csv_format_from(
     parsed: argparse.Namespace, text_column: str, label_column: str | None, *, header: bool
 ) -> "CsvFormat":

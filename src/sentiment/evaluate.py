@@ -1,4 +1,4 @@
-"""Measure a trained checkpoint on a CSV file with labels.
+"""Measure trained checkpoints on a CSV file with labels.
 
 Loads neither Hydra nor Lightning.
 """
@@ -7,73 +7,112 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from sentiment.checkpoint import load_classifier
-from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
+from sentiment.cli import (
+    add_csv_options,
+    add_weights_option,
+    csv_format_from,
+    refusing_bad_input,
+    write_utf8,
+)
+from sentiment.data.facts import reviews_fingerprint
 from sentiment.data.reviews import read_reviews
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
+from sentiment.member import Member
 from sentiment.model.metrics import summarise_predictions
 from sentiment.predictor import Predictor
-from sentiment.report.tables import json_text, print_table, result_table
+from sentiment.report.tables import json_text, members_table, print_table, result_table
 
 if TYPE_CHECKING:
     from sentiment.data.reviews import CsvFormat
 
 
-def evaluate(checkpoint: Path, path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Test a checkpoint on a file: the keys of ``results.json`` that a checkpoint can answer.
+def evaluate(
+    checkpoints: Sequence[Path], path: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Test a checkpoint, or several together, on a file: keys as those of ``results.json``.
 
     Raises:
-        InputError: the checkpoint, the file or the device is no good, or the file has labels that
+        InputError: a checkpoint, the file or the device is no good, or the file has labels that
             training had not.
     """
-    saved = load_classifier(checkpoint)
-    predictor = Predictor(saved.classifier, saved.data, options.device)
+    predictor = Predictor.load(*checkpoints, device=options.device, weights=options.weights)
     csv_format = csv_format_from(
         options, predictor.text_column, predictor.label_column, header=predictor.header
     )
-    logits, labels, missing = predict_labelled(predictor, path, csv_format)
+    reviews = predict_labelled(predictor, path, csv_format)
+    logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
         _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC are of the others")
     if missing:
         _note(f"{missing:,} rows left out for a missing text or label")
+    members = predictor.members
     return {
-        **summarise_predictions(logits, labels, "test/"),
-        **{name: value for name, value in saved.run.items() if name.startswith("val/")},
+        **summarise_predictions(predictor.combine(logits), labels, "test/"),
+        **(_of_training(members[0]) if len(members) == 1 else {}),
         "labels": predictor.labels,
-        "vocabulary_size": len(saved.data["vocabulary"]),
-        "vector_coverage": saved.run.get("vector_coverage"),
-        "train_reviews": saved.data["train_reviews"],
-        "val_reviews": saved.data["val_reviews"],
         "test_reviews": len(labels),
-        "dropped_duplicates": saved.data["dropped_duplicates"],
+        "fingerprints": {"test": reviews.fingerprint},
         "dropped_missing": missing,
-        "parameters": sum(weight.numel() for weight in saved.classifier.parameters()),
-        "seed": saved.run.get("seed"),
+        "parameters": sum(member.num_parameters for member in members),
         "device": device_name(torch.device(options.device)),
         "versions": versions(),
+        **({"members": _alone(members, logits, labels)} if len(members) > 1 else {}),
     }
 
 
-def predict_labelled(
-    predictor: Predictor, path: Path, csv_format: "CsvFormat"
-) -> tuple[torch.Tensor, torch.Tensor, int]:
+def _of_training(member: Member) -> dict[str, Any]:
+    """What a checkpoint tells of its training."""
+    run, data = member.saved.run, member.saved.data
+    return {
+        **{name: value for name, value in run.items() if name.startswith("val/")},
+        "vocabulary_size": len(data["vocabulary"]),
+        "vector_coverage": run.get("vector_coverage"),
+        "train_reviews": data["train_reviews"],
+        "val_reviews": data["val_reviews"],
+        "dropped_duplicates": data["dropped_duplicates"],
+        "seed": run.get("seed"),
+    }
+
+
+def _alone(
+    members: Sequence[Member], logits: Sequence[torch.Tensor], labels: torch.Tensor
+) -> list[dict[str, Any]]:
+    """The test figures of each member of an ensemble by itself."""
+    return [
+        {"checkpoint": str(member.path), **summarise_predictions(own, labels, "test/")}
+        for member, own in zip(members, logits, strict=True)
+    ]
+
+
+class LabelledReviews(NamedTuple):
+    """What a labelled file holds, and what was predicted of it."""
+
+    logits: list[torch.Tensor]  # of each member, (reviews, classes)
+    labels: torch.Tensor  # (reviews,), the true classes
+    missing: int  # rows left out because they lack a text or a label
+    fingerprint: str  # see ``reviews_fingerprint``
+
+
+def predict_labelled(predictor: Predictor, path: Path, csv_format: "CsvFormat") -> LabelledReviews:
     """Predict a labelled file.
 
-    Returns:
-        The logits, (reviews, classes), the true classes, (reviews,), and how many rows were left
-        out because they lack a text or a label.
+    Raises:
+        InputError: the file is no good, or has labels that training had not.
     """
     classes = {name: index for index, name in enumerate(predictor.labels)}
     classes |= {name: index for index, name in enumerate(predictor.raw_labels)}
-    logits: list[torch.Tensor] = []
-    labels: list[int] = []
+    logits: list[list[torch.Tensor]] = []
+    labels: list[npt.NDArray[np.int64]] = []
+    digests: list[npt.NDArray[np.uint64]] = []
     missing = 0
     for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
         for label, row in zip(chunk.labels, chunk.rows, strict=True):
@@ -83,10 +122,14 @@ def predict_labelled(
                     f" {', '.join(map(repr, predictor.raw_labels[:20]))}"
                     f" (column {csv_format.label_column!r}; --label-column names another)"
                 )
-            labels.append(classes[label])
-        logits.append(predictor.logits(chunk.texts))
+        encoded = predictor.tokenizer.encode(chunk.texts)
+        logits.append(predictor.member_logits(chunk.texts, encoded))
+        labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
+        digests.append(encoded.digests)
         missing += chunk.missing
-    return torch.cat(logits), torch.tensor(labels), missing
+    joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
+    fingerprint = reviews_fingerprint(zip(digests, labels, strict=True), predictor.raw_labels)
+    return LabelledReviews(joined, torch.from_numpy(np.concatenate(labels)), missing, fingerprint)
 
 
 def _note(text: str) -> None:
@@ -97,14 +140,23 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m sentiment.evaluate",
-        description="Measure a trained checkpoint on a CSV file with labels.",
+        description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )
-    parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")
-    parser.add_argument("csv", type=Path, help="a CSV file with texts and labels")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="+",
+        help="checkpoints/best.ckpt of a run folder; of several, the mean of their probabilities",
+    )
+    parser.add_argument("csv", type=Path, help="a CSV file with texts and labels, after them")
+    add_weights_option(parser)
     add_csv_options(parser, labels=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
+    if parsed.csv.suffix == ".ckpt":
+        parser.error(f"{parsed.csv} stands where the CSV file belongs: checkpoints first, CSV last")
+    return parsed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -117,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(json_text(results) + "\n")
         else:
             print_table(result_table(results))
+            if "members" in results:
+                sys.stdout.write("\n")
+                print_table(members_table(results["members"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Predict with a trained checkpoint: a sentence, a CSV file, or lines from standard input.
+"""Predict with trained checkpoints: a sentence, a CSV file, or lines from standard input.
 
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
@@ -10,13 +10,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sentiment.cli import add_csv_options, csv_format_from, refusing_bad_input, write_utf8
+from sentiment.cli import (
+    add_csv_options,
+    add_weights_option,
+    csv_format_from,
+    refusing_bad_input,
+    write_utf8,
+)
 from sentiment.environment import keep_freed_memory
 from sentiment.errors import InputError
 from sentiment.predictor import Predictor
@@ -71,7 +78,8 @@ def predict_csv(
         text_when_whole(target) as out,
     ):
         for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
-            chunk.add_predictions(predictor.encoded_logits(encoded).softmax(1), predictor.labels)
+            logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
+            chunk.add_predictions(logits.softmax(1), predictor.labels)
             chunk.frame.to_csv(
                 out,
                 sep=separator,
@@ -205,17 +213,22 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m sentiment.predict",
-        description="Predict labels with a trained checkpoint.",
+        description="Predict labels with a trained checkpoint, or with several together.",
         epilog="Examples:\n"
         '  python -m sentiment.predict best.ckpt "What a film!"\n'
+        '  python -m sentiment.predict a.ckpt b.ckpt "What a film!"\n'
         "  python -m sentiment.predict best.ckpt --csv in.csv --out out.csv\n"
         "  cat lines.txt | python -m sentiment.predict best.ckpt -",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")
     parser.add_argument(
-        "text", nargs="*", help="texts, each answered by a JSON line; - reads lines from stdin"
+        "text",
+        nargs="*",
+        help="more checkpoints (all that come first and end in .ckpt), of which the probabilities"
+        " are averaged; then texts, each answered by a JSON line; - reads lines from stdin",
     )
+    add_weights_option(parser)
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
     parser.add_argument(
         "--out",
@@ -226,6 +239,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parsed = parser.parse_intermixed_args(arguments)
+    others = list(takewhile(lambda text: text.endswith(".ckpt"), parsed.text))
+    parsed.checkpoints = [parsed.checkpoint, *map(Path, others)]
+    parsed.text = parsed.text[len(others) :]
     if (parsed.csv is None) == (not parsed.text):
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
@@ -238,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
     write_utf8()
     with refusing_bad_input():
-        predictor = Predictor.load(parsed.checkpoint, parsed.device)
+        predictor = Predictor.load(
+            *parsed.checkpoints, device=parsed.device, weights=parsed.weights
+        )
         if parsed.csv is not None:
             keep_freed_memory()
             csv_format = csv_format_from(

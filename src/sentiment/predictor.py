@@ -1,72 +1,85 @@
-"""Label texts with a trained checkpoint: one text or many, from Python.
+"""Label texts with one or several trained checkpoints: one text or many, from Python.
 
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sentiment.checkpoint import load_classifier
-from sentiment.data.batching import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
 from sentiment.environment import require_device
 from sentiment.errors import InputError
-from sentiment.model.classifier import SentimentClassifier
+from sentiment.member import Member
 
 Prediction = dict[str, Any]
 
-_POSITIONS_PER_BATCH = 16_384
-
 
 class Predictor:
-    """Labels texts with a trained classifier.
+    """Labels texts with a trained classifier, or with the mean of several.
 
     >>> predictor = Predictor.load("runs/…/checkpoints/best.ckpt")  # doctest: +SKIP
     >>> predictor("A joy from start to finish.")  # doctest: +SKIP
     {'label': 'positive', 'score': 0.98, 'scores': {'negative': 0.02, 'positive': 0.98}}
 
+    Args:
+        members: the classifiers; the first decides the order of the labels.
+        weights: how much each member's probabilities count; None counts all the same.
+
     Attributes:
+        members: as given.
         labels: names of the classes, in the order of the logits.
         text_column: what the column with the texts was called in training.
         label_column: what the column with the labels was called in training.
         header: whether the files of the training named their columns.
         raw_labels: the labels as they stood in the training files, in the order of ``labels``.
-        tokenizer: splits texts into tokens.
+        tokenizer: splits texts into tokens, as the first member wants them.
+
+    Raises:
+        InputError: the members have different labels, or the weights are no good.
     """
 
-    def __init__(
-        self, classifier: SentimentClassifier, data: dict[str, Any], device: str = "cpu"
-    ) -> None:
-        """Put a classifier and the state of its data module to use; see ``load``."""
-        require_device(device)
-        self.classifier = classifier.eval().to(device)
-        self.labels: list[str] = data["labels"]
+    def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
+        first = members[0]
+        for member in members:
+            if sorted(member.labels) != sorted(first.labels):
+                raise InputError(
+                    f"{member.path}: its labels are {', '.join(member.labels[:20])}, and those of"
+                    f" {first.path} are {', '.join(first.labels[:20])}; classifiers that predict"
+                    " together need the same"
+                )
+        self.members = list(members)
+        self._shares = _shares(weights, len(members))
+        self.labels = first.labels
+        data = first.saved.data
         self.raw_labels: list[str] = data["raw_labels"]
         self.text_column: str = data["text_column"]
         self.label_column: str = data["label_column"]
         self.header: bool = data["header"]
-        self.tokenizer = Tokenizer(TokenizerSettings(**data["tokenizer"]))
-        self._ids = {word: index for index, word in enumerate(data["vocabulary"])}
-        self._unknown = int(classifier.settings["unknown_index"] or 0)
-        self._max_length: int | None = data["max_length"]
-        self._keep: str = data["keep"]
-        self._device = device
+        settings = dict.fromkeys(member.tokenizer_settings for member in members)
+        self._tokenizers = {each: Tokenizer(each) for each in settings}
+        self.tokenizer = self._tokenizers[first.tokenizer_settings]
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
-        """Load a checkpoint of ``sentiment.train``; nothing else is needed.
+    def load(
+        cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
+    ) -> "Predictor":
+        """Load one or several checkpoints; nothing else is needed.
+
+        Several predict together: the mean of their probabilities, each with its own tokens.
 
         Raises:
-            InputError: the file is missing, damaged, no such checkpoint, or carries code; or the
-                device cannot be used.
+            InputError: a file is missing, damaged, no such checkpoint, or carries code; the device
+                cannot be used; or the checkpoints do not go together.
         """
-        saved = load_classifier(path)
-        return cls(saved.classifier, saved.data, device)
+        if not paths:
+            raise TypeError("give the path of a checkpoint, or of several")
+        require_device(device)
+        return cls([Member.load(path, device) for path in paths], weights)
 
     @overload
     def __call__(self, texts: str) -> Prediction: ...
@@ -92,12 +105,42 @@ class Predictor:
         return [self._prediction(scores) for scores in probabilities]
 
     def logits(self, texts: Sequence[str]) -> Tensor:
-        """The logits of each text, (texts, classes), float32 on the CPU."""
+        """The logits of each text, (texts, classes), float32 on the CPU; see ``combine``."""
+        return self.combine(self.member_logits(texts))
+
+    def member_logits(
+        self, texts: Sequence[str], encoded: EncodedTexts | None = None
+    ) -> list[Tensor]:
+        """The logits that each member gives, (texts, classes), in the order of ``labels``.
+
+        Args:
+            texts: the texts.
+            encoded: the same texts, where ``tokenizer`` has tokenised them before.
+        """
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
+        known = {} if encoded is None else {self.tokenizer.settings: encoded}
+        found = []
+        for member in self.members:
+            settings = member.tokenizer_settings
+            if settings not in known:
+                known[settings] = self._encode(texts, settings)
+            order = [member.labels.index(label) for label in self.labels]
+            found.append(member.logits(known[settings])[:, order])
+        return found
+
+    def combine(self, logits: Sequence[Tensor]) -> Tensor:
+        """One classifier's logits as they are; of several, the log of their mean probabilities."""
+        if len(logits) == 1:
+            return logits[0]
+        shares = torch.tensor(self._shares, dtype=torch.float64)[:, None, None]
+        each = torch.stack([values.double().log_softmax(1) for values in logits])
+        return (each + shares.log()).logsumexp(0).float()
+
+    def _encode(self, texts: Sequence[str], settings: TokenizerSettings) -> EncodedTexts:
         try:
-            encoded = self.tokenizer.encode(texts)
+            return self._tokenizers[settings].encode(texts)
         except UnicodeEncodeError as error:
             half = error.object[error.start]
             number = next(number for number, text in enumerate(texts, 1) if half in text)
@@ -105,40 +148,6 @@ class Predictor:
                 f"text {number} holds {half!r}, a lone surrogate, which is half of a character;"
                 " decode the bytes it came from by their right encoding"
             ) from error
-        return self.encoded_logits(encoded)
-
-    def encoded_logits(self, encoded: EncodedTexts) -> Tensor:
-        """The logits of texts that were tokenised by ``tokenizer`` before."""
-        unknown = self._unknown
-        word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
-        starts = np.cumsum(encoded.lengths) - encoded.lengths
-        logits = torch.empty(len(encoded.lengths), len(self.labels))
-        with torch.inference_mode():
-            for batch in self._batches(encoded.lengths):
-                ids, lengths = pad_reviews(
-                    encoded.token_ids,
-                    starts[batch],
-                    encoded.lengths[batch],
-                    max_length=self._max_length,
-                    keep=self._keep,
-                    word_to_id=word_to_id,
-                    empty=unknown,
-                )
-                token_ids = torch.from_numpy(ids).to(self._device)
-                logits[batch] = self.classifier(token_ids, torch.from_numpy(lengths)).cpu()
-        return logits
-
-    def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
-        """Indices of texts of like length, a bounded number of padded positions at a time."""
-        cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
-        order = np.argsort(cut, kind="stable")
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * cut[order[end]] <= _POSITIONS_PER_BATCH:
-                end += 1
-            yield order[start:end]
-            start = end
 
     def _prediction(self, scores: list[float]) -> Prediction:
         best = max(range(len(scores)), key=scores.__getitem__)
@@ -147,3 +156,16 @@ class Predictor:
             "score": scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
+
+
+def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
+    """What the weights of the members are of their sum."""
+    weights = [1.0] * members if weights is None else weights
+    if len(weights) != members:
+        raise InputError(
+            f"{len(weights)} weights for {members} checkpoints; give one for each, in their order"
+        )
+    if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        told = " ".join(f"{weight:g}" for weight in weights)
+        raise InputError(f"weights {told}: all must be numbers above 0")
+    return [weight / math.fsum(weights) for weight in weights]

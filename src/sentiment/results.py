@@ -80,6 +80,7 @@ def data_results(facts: DataFacts) -> dict[str, Any]:
         **unlabeled,
         "dropped_duplicates": facts.dropped_duplicates,
         "dropped_missing": facts.dropped_missing,
+        "fingerprints": facts.fingerprints,
     }
 
 

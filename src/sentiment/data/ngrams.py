@@ -1,10 +1,12 @@
 """Counts of word n-grams, by array work from flat token ids."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sentiment.data.vocabulary import UNK_INDEX
+from sentiment.data.facts import UNK_INDEX
 
 _Ints = npt.NDArray[np.int64]
 
@@ -41,6 +43,13 @@ class NgramCounts:
     def words(self) -> int:
         """Ids of words are below this."""
         return self._words
+
+    @classmethod
+    def of_keys(cls, keys: Sequence[_Ints], *, words: int) -> "NgramCounts":
+        """One that has been fitted; see ``keys``."""
+        fitted = cls(longest=len(keys), words=words)
+        fitted._keys = list(keys)
+        return fitted
 
     def fit(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Find the n-grams of training reviews, and count them; see ``count``."""

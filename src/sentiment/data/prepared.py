@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.facts import DataFacts
+from sentiment.data.facts import DataFacts, reviews_fingerprint
 from sentiment.data.splits import Split, Splits, order_labels, split_given_files, split_one_file
 from sentiment.data.unlabeled import unlabeled_splits
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
@@ -108,6 +108,11 @@ def _prepare(
         dropped_duplicates=splits.dropped_duplicates,
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         unlabeled_reviews=sum(map(len, without_labels)),
+        fingerprints={
+            "train": _fingerprint(splits.train, labels),
+            "val": _fingerprint(splits.val, labels),
+            "test": _fingerprint(splits.test, labels),
+        },
     )
     shared = [facts.word_counts, *word_ids.values()]
     for split in (splits.train, splits.val, splits.test, *without_labels):
@@ -115,6 +120,12 @@ def _prepare(
     for array in shared:
         array.flags.writeable = False
     return PreparedData(splits, without_labels, word_ids, facts)
+
+
+def _fingerprint(split: Split, labels: Sequence[str]) -> str:
+    slices = (slice(first, first + 65536) for first in range(0, len(split), 65536))
+    some = ((split.corpus.digests[split.reviews[each]], split.classes[each]) for each in slices)
+    return reviews_fingerprint(some, labels)  # a slice at a time bounds the memory
 
 
 def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:

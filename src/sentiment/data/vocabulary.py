@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from torchtext.vocab import Vocab
 
+from sentiment.data.facts import UNK_INDEX
 from sentiment.data.splits import Split
 from sentiment.errors import InputError
 
 PAD, UNK = "<pad>", "<unk>"
-PAD_INDEX, UNK_INDEX = 0, 1
 
 
 def build_vocabulary(

@@ -4,17 +4,15 @@ A row of these lists is a plain dictionary. Keys that are no fixed column and no
 (``val/…``, ``test/…``) are Hydra overrides: ``model``, ``optimizer.lr``, ``seed``.
 """
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.table import Table
 from rich.text import Text
 
 from sentiment.errors import InputError
+from sentiment.report.runs import by_number_then_name, read_overrides, read_results
 from sentiment.report.tables import (
     MISSING,
     format_duration,
@@ -51,14 +49,14 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
     Raises:
         InputError: The folder is none, has no runs, or no run has ever heard of the metric.
     """
-    results = {folder: _read_results(folder) for folder in _run_folders(sweep_dir)}
+    results = {folder: read_results(folder) for folder in _run_folders(sweep_dir)}
     found = {key for values, _ in results.values() for key in values}
     if found and metric not in found:
         raise InputError(
             f"no run in {sweep_dir} has the metric {metric!r}: choose one of "
             + ", ".join(sorted(key for key in found if key.startswith(_METRIC_PREFIXES)))
         )
-    overrides = {folder: _read_overrides(folder) for folder in results}
+    overrides = {folder: read_overrides(folder) for folder in results}
     keys = list(dict.fromkeys(key for values in overrides.values() for key in values))
     rows = []
     for folder, (values, status) in results.items():
@@ -68,7 +66,7 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
         row |= {key: overrides[folder].get(key) for key in keys}
         row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
         rows.append(row | {"folder": folder.name})
-    return _ranked(rows, metric, lower=is_lower_better(metric))
+    return ranked(rows, metric, lower=is_lower_better(metric))
 
 
 def has_seeds(rows: Sequence[Mapping[str, object]]) -> bool:
@@ -99,9 +97,9 @@ def summarise_seeds(
         summary |= {key: group[0][key] for key in _override_keys(rows) if key != "seed"}
         summary |= {"n": len(finished), "failed": len(group) - len(finished)}
         for key in dict.fromkeys((metric, "test/accuracy", "test/f1", "fit_seconds")):
-            summary |= _mean_and_spread(key, [row.get(key) for row in finished])
+            summary |= mean_and_spread(key, [row.get(key) for row in finished])
         summaries.append(summary)
-    return _ranked(summaries, f"{metric} mean", lower=is_lower_better(metric))
+    return ranked(summaries, f"{metric} mean", lower=is_lower_better(metric))
 
 
 def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
@@ -170,40 +168,10 @@ def _run_folders(sweep_dir: Path) -> list[Path]:
     ]
     if not folders:
         raise InputError(f"{sweep_dir} has no runs in it: give the folder of a --multirun")
-    return sorted(
-        folders,
-        key=lambda path: (0, int(path.name), "") if path.name.isdecimal() else (1, 0, path.name),
-    )
+    return sorted(folders, key=lambda path: by_number_then_name(path.name))
 
 
-def _read_results(folder: Path) -> tuple[dict[str, Any], str]:
-    """Read a run's results and say how it ended."""
-    try:
-        values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, "failed"
-    except (OSError, ValueError):
-        return {}, "unreadable"
-    if not isinstance(values, dict):
-        return {}, "unreadable"
-    return values, "pruned" if values.get("pruned") else "ok"
-
-
-def _read_overrides(folder: Path) -> dict[str, str]:
-    """Read what a run was told on the command line: keys without Hydra's ``+``, values as text."""
-    path = folder / ".hydra" / "overrides.yaml"
-    try:
-        lines = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as YAML: mend or remove it ({reason})") from error
-    parts = (str(line).partition("=") for line in lines)
-    return {key.lstrip("+"): value for key, _, value in parts}
-
-
-def _ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:
+def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:
     """Sort by ``key`` and number the rows; then pruned ones, those without a value, failed ones.
 
     Rows of equal value stay in the order given.
@@ -251,7 +219,11 @@ def _by_configuration(
     return list(groups.values())
 
 
-def _mean_and_spread(key: str, values: Sequence[object]) -> dict[str, object]:
+def mean_and_spread(key: str, values: Sequence[object]) -> dict[str, object]:
+    """``<key> mean`` and ``<key> spread``: the sample standard deviation, None of one value.
+
+    Both are None unless all values are numbers.
+    """
     numbers = [value for value in values if is_number(value)]
     complete = bool(numbers) and len(numbers) == len(values)
     return {
@@ -268,13 +240,13 @@ def _started_table(rows: Sequence[Mapping[str, object]]) -> tuple[Table, list[st
     caption = Text(f"all runs: {shared}", style="dim") if shared else None
     table = new_table(caption=caption, caption_justify="left")
     table.add_column("#", justify="right", no_wrap=True)
-    for key, name in zip(varying, _short_names(varying), strict=True):
+    for key, name in zip(varying, short_names(varying), strict=True):
         longest = max(len(name), *(len(str(row[key])) for row in rows))
         table.add_column(Text(name), overflow="fold", min_width=min(longest, 12))
     return table, varying
 
 
-def _short_names(keys: Sequence[str]) -> list[str]:
+def short_names(keys: Sequence[str]) -> list[str]:
     """Shorten dotted keys to their last part where that is not ambiguous."""
     last = [key.rpartition(".")[2] for key in keys]
     return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]

@@ -6,6 +6,7 @@ here, not a style.
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -53,12 +54,19 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
     A cell that a row does not have stays empty. No rows make an empty file.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
     with replaced_when_whole(path) as part, part.open("x", encoding="utf-8", newline="") as file:
-        if columns:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        file.write(csv_text(rows))
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """What ``write_csv`` writes."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    if columns:
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
 
 
 def result_table(results: Mapping[str, Any]) -> Table:
@@ -85,6 +93,19 @@ def result_table(results: Mapping[str, Any]) -> Table:
             outer.add_row("")
         outer.add_row(facts)
     return outer
+
+
+def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself."""
+    table = new_table()
+    table.add_column("alone", overflow="fold")
+    rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
+    for name, _ in rows:
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in members:
+        figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        table.add_row(Text(str(each["checkpoint"])), *figures)
+    return table
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:

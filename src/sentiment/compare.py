@@ -1,0 +1,81 @@
+"""Trainings and baselines in one table, wherever their run folders lie.
+
+Loads neither torch nor Hydra.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentiment.cli import refusing_bad_input, write_utf8
+from sentiment.report.comparison import (
+    Comparison,
+    compare_runs,
+    comparison_markdown,
+    comparison_table,
+    flat_rows,
+    told_left_out,
+)
+from sentiment.report.runs import find_runs
+from sentiment.report.tables import csv_text, json_text, print_table
+
+
+def tell_comparison(comparison: Comparison, form: str) -> None:
+    """Write the figures to standard output, and to standard error what keeps them apart.
+
+    Args:
+        comparison: what ``compare_runs`` gave.
+        form: ``table``, ``markdown``, ``json`` or ``csv``.
+    """
+    if form == "table":
+        print_table(comparison_table(comparison))
+    elif form == "markdown":
+        sys.stdout.write(comparison_markdown(comparison))
+    elif form == "json":
+        sys.stdout.write(json_text(vars(comparison)) + "\n")
+    else:
+        sys.stdout.write(csv_text(flat_rows(comparison)))
+    sys.stdout.flush()  # so that the notes stand below
+    notes = list(comparison.notes)
+    if comparison.left_out:
+        notes.append(f"left out: {'; '.join(told_left_out(comparison.left_out))}")
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sentiment.compare",
+        description="Compare trainings and baselines: one table of all runs, the best first. Runs"
+        " that differ in nothing but the seed are one row: mean +/- sample standard deviation.",
+        epilog="Example: python -m sentiment.compare runs sweeps --markdown",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="+",
+        type=Path,
+        help="a run folder, a sweep's folder, or any folder above some",
+    )
+    parser.add_argument("--by-run", action="store_true", help="a row for each run")
+    forms = parser.add_mutually_exclusive_group()
+    for form in ("markdown", "json", "csv"):
+        forms.add_argument(
+            f"--{form}", dest="form", action="store_const", const=form, help=f"print {form}"
+        )
+    parser.set_defaults(form="table")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: a table on standard output, one line for what is wrong."""
+    parsed = parse_arguments(arguments)
+    write_utf8()
+    with refusing_bad_input():
+        runs = find_runs(parsed.folder)
+        tell_comparison(compare_runs(runs, by_run=parsed.by_run), parsed.form)
+
+
+if __name__ == "__main__":
+    main()

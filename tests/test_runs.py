@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sentiment.errors import InputError
+from sentiment.report.runs import find_runs, read_run
+
+
+def write_run(
+    folder: Path,
+    overrides: list[str],
+    results: object = None,
+    config: dict[str, Any] | None = None,
+    choices: dict[str, Any] | None = None,
+) -> Path:
+    """A run folder as Hydra and a training leave it."""
+    (folder / ".hydra").mkdir(parents=True)
+    hydra = {"hydra": {"runtime": {"choices": choices or {"model": "bilstm", "experiment": None}}}}
+    for name, content in (("overrides", overrides), ("config", config or {}), ("hydra", hydra)):
+        (folder / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    if results is not None:
+        (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def names(runs: list[Any]) -> list[str]:
+    return [run.folder.name for run in runs]
+
+
+def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
+    for name in ("10", "9", "b/c/run"):
+        write_run(tmp_path / name, [], {"test/accuracy": 0.5})
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "9")
+    (tmp_path / "9" / ".hidden").mkdir()
+    (tmp_path / "9" / ".hidden" / "results.json").write_text("{}")
+    assert len(find_runs([tmp_path, tmp_path / "9", tmp_path / "again"])) == 3
+    (tmp_path / "again").unlink()
+    assert names(find_runs([tmp_path])) == ["9", "10", "run"]
+    assert names(find_runs([tmp_path / "10" / "results.json"])) == ["10"]
+
+
+def test_how_a_run_ended(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", [])
+    write_run(tmp_path / "1", [], {"pruned": True})
+    write_run(tmp_path / "2", [], {"test/accuracy": 0.5})
+    write_run(tmp_path / "3", [], ["no mapping"])
+    assert [run.status for run in find_runs([tmp_path])] == ["failed", "pruned", "ok", "unreadable"]
+
+
+def test_baselines_have_the_config_of_the_folder_above(tmp_path: Path) -> None:
+    folder = write_run(
+        tmp_path / "run", ["data.csv=x/r.csv"], None,
+        {"data": {"csv": "x/r.csv", "max_length": 9, "lowercase": True}}, {"data": "csv"},
+    )  # fmt: skip
+    for name in ("tfidf", "naive_bayes"):
+        (folder / name).mkdir()
+        (folder / name / "results.json").write_text(json.dumps({"model": name}))
+    runs = find_runs([tmp_path])
+    assert [run.name for run in runs] == ["naive_bayes", "tfidf"]
+    # A cut is of networks, and the file is the same wherever it lies.
+    assert runs[0].settings == {"data.csv": "r.csv", "data.lowercase": "true"}
+
+
+def test_the_name_is_what_was_chosen(tmp_path: Path) -> None:
+    def name(overrides: list[str], **choices: str | None) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return read_run(write_run(folder, overrides, {}, choices=choices)).name
+
+    assert name([], model="bilstm", experiment=None) == "bilstm"
+    assert name(["experiment=imdb"], model="bilstm", experiment="imdb") == "imdb"
+    assert name(["+experiment=imdb", "model=gru"], model="gru", experiment="imdb") == "imdb gru"
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "results.json").write_text("{}")
+    assert read_run(tmp_path / "moved").name == "moved"
+
+
+def test_settings_leave_out_what_decides_nothing(tmp_path: Path) -> None:
+    config = {
+        "seed": 3, "logger": {"tensorboard": {"name": ""}}, "data": {"num_workers": 4},
+        "model": {"hidden_size": 8, "head_size": None, "kinds": [1, True]},
+        "trainer": {"precision": "${fast:}"},
+    }  # fmt: skip
+    overrides = ["seed=3", "logger=csv", "++model.hidden_size=8"]
+    run = read_run(write_run(tmp_path / "r", overrides, {"precision": "32-true"}, config))
+    assert run.settings == {
+        "model.hidden_size": "8", "model.head_size": "null", "model.kinds": "[1,true]",
+        "trainer.precision": "32-true",
+    }  # fmt: skip
+    assert run.overrides == {"model.hidden_size": "8"}
+
+
+def test_refusals_say_what_and_where(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        find_runs([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match=r"no run in it: no results\.json"):
+        find_runs([tmp_path])
+    folder = write_run(tmp_path / "r", [], {})
+    (folder / ".hydra" / "config.yaml").write_text("a: [")
+    with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:
+        find_runs([tmp_path])
+    assert "\n" not in str(caught.value)
