@@ -112,6 +112,14 @@ def _check_output(output: Path, cfg: DictConfig) -> None:
     inputs += [cfg.data[key] for key in ("csv", "train_csv", "val_csv", "test_csv")]
     if any(output.resolve() == Path(str(path)).resolve() for path in inputs if path):
         raise InputError(f"output={output}: is a file of reviews, which would be replaced")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"output={output}: cannot be written there ({error.strerror}); give another place"
+        ) from error
 
 
 def _train(
@@ -130,7 +138,6 @@ def _train(
         settings.epochs,
         settings.workers,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         lines = Path(temporary) / "lines.txt"
         line_count = write_lines(texts, words.words, lines)
