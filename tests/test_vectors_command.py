@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,6 +17,7 @@ from conftest import TINY, compose_config, write_reviews
 from sentiment import config
 from sentiment.data.vector_file import WordVectors
 from sentiment.errors import InputError
+from sentiment.skipgram import WordList
 from sentiment.training import train
 from sentiment.vectors import content_words, run_vectors
 
@@ -93,9 +95,10 @@ def test_a_training_starts_from_the_vectors(tmp_path: Path, files: list[str]) ->
 
 
 def test_frequent_words_without_much_meaning_are_passed_over() -> None:
-    words = ["the", "n't", ".", "go", "Was", "movie", "1999", "Good", "story"]
-    assert content_words(words, {"the", "was"}, 2) == [5, 7]
-    assert content_words(words[:5], {"the", "was"}, 2) == []
+    words = ["movie", "the", "n't", ".", "go", "Was", "plot", "1999", "Good", "story"]
+    listed = WordList(words, np.array([999_000, *9 * [100]]))
+    assert content_words(listed, {"the", "was"}, 2) == [6, 8]
+    assert content_words(WordList(words[:6], listed.counts[:6]), {"the", "was"}, 2) == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
     assert "my reviews.csv" in told[-1]
     assert told[-1].endswith(f"embeddings=file embeddings.path={tmp_path}/run/vectors.txt")
     assert "size=8" not in told[-1]
-    assert any(line.startswith("film") for line in told)
+    assert any(line.startswith("word") and line.endswith("cosine") for line in told)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@
 """
 
 import importlib.metadata
+import itertools
 import logging
 import os
 import re
@@ -56,7 +57,10 @@ _RANGES: Ranges = {
     **dict.fromkeys(("size", "window", "negatives", "epochs", "min_count"), _AT_LEAST_ONE),
     "workers": (lambda value: 1 <= value <= 1000, "from 1 to 1000"),
 }
+# Of the table at the end. Words beyond these shares of the running words meet all others, so that
+# their neighbours tell little; rare words are noise among neighbours.
 _EXAMPLES, _NEIGHBOURS = 3, 6
+_LARGEST_SHARE, _KNOWN_WORDS = 1e-3, 20_000
 
 
 def run_vectors(cfg: DictConfig, folder: Path) -> Path:
@@ -177,8 +181,9 @@ def _tell(
     table = new_table()
     table.add_column("word")
     table.add_column("nearest by cosine")
-    for place in content_words(words.words, stop_words(language), _EXAMPLES):
-        near = [words.words[other] for other in neighbours(vectors, place, _NEIGHBOURS)]
+    for place in content_words(words, stop_words(language), _EXAMPLES):
+        known = vectors[: max(_KNOWN_WORDS, place + 1)]
+        near = [words.words[other] for other in neighbours(known, place, _NEIGHBOURS)]
         table.add_row(Text(words.words[place]), Text(", ".join(near)))
     if table.row_count:
         print_table(table)
@@ -189,14 +194,15 @@ def _tell(
     log.info("  %s", train_command(*data, *embeddings))
 
 
-def content_words(words: list[str], stops: set[str], count: int) -> list[int]:
-    """Places of the first words of more than two letters that are no stop words."""
+def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
+    """Places of the most frequent words that are no stop words, nor short, nor everywhere."""
+    first = int(np.sum(words.counts > _LARGEST_SHARE * words.counts.sum()))
     places = (
         place
-        for place, word in enumerate(words)
+        for place, word in enumerate(words.words[first:], first)
         if len(word) > 2 and word.isalpha() and word.lower() not in stops
     )
-    return [place for place, _ in zip(places, range(count), strict=False)]
+    return list(itertools.islice(places, count))
 
 
 def _run(cfg: DictConfig) -> None:
