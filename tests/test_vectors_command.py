@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def command(*overrides: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
-    reviews = write_reviews(tmp_path / "my reviews.csv", 120)
+    reviews = shutil.copy(config.sample_path(), tmp_path / "my reviews.csv")
     done = subprocess.run(
         command(f"data.csv='{reviews}'", *SMALL), cwd=tmp_path, capture_output=True, text=True,
         check=False,
@@ -148,7 +149,8 @@ def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
     assert "my reviews.csv" in told[-1]
     assert told[-1].endswith(f"embeddings=file embeddings.path={tmp_path}/run/vectors.txt")
     assert "size=8" not in told[-1]
-    assert any(line.startswith("word") and line.endswith("cosine") for line in told)
+    heading = next(n for n, line in enumerate(told) if line.endswith("nearest by cosine"))
+    assert [line.count(", ") for line in told[heading + 2 : heading + 5]] == [5, 5, 5]
 
 
 @pytest.mark.slow
