@@ -15,8 +15,9 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "training", "baseline", "linear", "build", "prepare", "results", "evaluate",
-        "predict", "predictor", "member", "checkpoint", "ngram_classifier", "cli", "schemas",
+        "data", "training", "baseline", "linear", "vectors", "skipgram", "build", "prepare",
+        "results", "evaluate", "predict", "predictor", "member", "checkpoint", "ngram_classifier",
+        "cli", "schemas",
     },
     "sentiment.model": {
         "model", "train", "training", "baseline", "build", "prepare", "results", "evaluate",
@@ -27,16 +28,18 @@ ALLOWED = {
         "model.module", "search.pruning",
     },
     "hydra": {
-        "train", "training", "baseline", "build", "prepare", "config", "sweep", "commands",
-        "search.space",
+        "train", "training", "baseline", "vectors", "build", "prepare", "config", "sweep",
+        "commands", "search.space",
     },
     "optuna": {
         "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
     },
     "sentiment.search": {"search", "train", "training"},
     "omegaconf": {
-        "train", "training", "baseline", "build", "prepare", "config", "sweep", "schemas", "checks",
+        "train", "training", "baseline", "vectors", "build", "prepare", "config", "sweep",
+        "schemas", "checks",
     },
+    "gensim": {"skipgram"},
     "torch": {
         "training", "baseline", "build", "results", "config", "environment", "evaluate",
         "predict", "predictor", "member", "checkpoint", "ranks", "data.batching", "data.shares",

@@ -1,7 +1,7 @@
 """What a composed config may hold beyond its types; the rest is refused before any work is done."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ from sentiment.errors import InputError
 from sentiment.model.metrics import MONITORED
 from sentiment.schemas import TrainConfig
 
+# By key, whether a number fits, and what is told where it does not.
+Ranges = Mapping[str, tuple[Callable[[float], bool], str]]
+
 # Numbers that torch, NumPy and Lightning refuse late or not at all: what each may be.
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+_RANGES: Ranges = {
     "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "loss.label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
@@ -48,7 +51,7 @@ def check_config(cfg: DictConfig) -> None:
         InputError: with the key and what is valid.
     """
     _check_keys(cfg)
-    _check_ranges(cfg)
+    check_ranges(cfg, _RANGES)
     _check_monitors(cfg)
     _check_together(cfg)
     _check_imdb(cfg)
@@ -62,8 +65,13 @@ def _check_keys(cfg: DictConfig) -> None:
             raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
 
 
-def _check_ranges(cfg: DictConfig) -> None:
-    for key, (fits, told) in _RANGES.items():
+def check_ranges(cfg: DictConfig, ranges: Ranges) -> None:
+    """Refuse numbers out of range; keys that are absent or null pass.
+
+    Raises:
+        InputError: with the key and what it may be.
+    """
+    for key, (fits, told) in ranges.items():
         value: Any = OmegaConf.select(cfg, key)
         if value is not None and not (isinstance(value, int | float) and fits(value)):
             raise InputError(f"config: {key}={value}: give a number {told}")

@@ -307,6 +307,22 @@ class BaselineConfig:
 
 
 @dataclass
+class VectorsConfig:
+    """The whole config of ``sentiment.vectors``; see ``sentiment.skipgram.SkipGramSettings``."""
+
+    seed: int = 42
+    data: DataConfig = MISSING
+    output: str | None = None
+    size: int = 100
+    window: int = 8
+    negatives: int = 8
+    epochs: int = 5
+    min_count: int = 5
+    sample: float = 1e-4
+    workers: int | None = None  # one for each core
+
+
+@dataclass
 class EarlyStoppingConfig:
     """See ``lightning.pytorch.callbacks.EarlyStopping``."""
 
@@ -349,6 +365,7 @@ class JoblibLauncherConfig:
 SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "train_schema", TrainConfig),
     (None, "baseline_schema", BaselineConfig),
+    (None, "vectors_schema", VectorsConfig),
     ("data", "schema", DataConfig),
     ("model", "schema", ModelConfig),
     ("trainer", "schema", TrainerConfig),

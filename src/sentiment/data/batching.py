@@ -97,6 +97,22 @@ def pad_reviews(
     return ids, np.maximum(kept, 1)
 
 
+def gather_reviews(
+    flat_ids: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    reviews: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """The tokens of some reviews, one review after the other, (tokens,), and their lengths, (n,).
+
+    Review ``i`` is ``flat_ids[offsets[i]:offsets[i + 1]]``.
+    """
+    starts = offsets[reviews]
+    lengths = offsets[reviews + 1] - starts
+    before = np.cumsum(lengths) - lengths
+    places = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+    return flat_ids[places], lengths
+
+
 class TokenisedReviews(Dataset[Batch]):
     """A split as something a ``DataLoader`` can take whole batches from.
 
@@ -156,11 +172,8 @@ class TokenisedReviews(Dataset[Batch]):
 
         In memory, 8 bytes a token.
         """
-        starts = self._offsets[self._reviews]
-        lengths = self._offsets[self._reviews + 1] - starts
-        before = np.cumsum(lengths) - lengths
-        places = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-        return self._word_to_id[self._token_ids[places]], lengths
+        ids, lengths = gather_reviews(self._token_ids, self._offsets, self._reviews)
+        return self._word_to_id[ids], lengths
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         chosen = np.asarray(positions)

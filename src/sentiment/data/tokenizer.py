@@ -145,6 +145,13 @@ def spacy_version() -> str:
     return importlib.metadata.version("spacy")
 
 
+def stop_words(language: str) -> set[str]:
+    """Words of a language that say little by themselves, in lower case; spaCy's list."""
+    import spacy
+
+    return set(spacy.blank(language).Defaults.stop_words)
+
+
 def _spacy_tokenizer(language: str) -> "SpacyTokenizer":
     import spacy
 

@@ -1,0 +1,241 @@
+"""Train word vectors on the texts of a training, for it to start from.
+
+``python -m sentiment.vectors data=csv data.csv=FILE`` takes the data settings of
+``sentiment.train``, makes the same splits, and reads the training texts and those of
+``data.unlabeled_csv`` alone.
+"""
+
+import importlib.metadata
+import itertools
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+import numpy as np
+import numpy.typing as npt
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.text import Text
+
+from sentiment import config
+from sentiment.checks import Ranges, check_ranges
+from sentiment.commands import override, own_overrides, train_command
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.tokenizer import stop_words
+from sentiment.data.workers import available_cores
+from sentiment.environment import versions
+from sentiment.errors import InputError
+from sentiment.report.tables import format_duration, new_table, print_table, write_json
+from sentiment.results import tell_data
+from sentiment.skipgram import (
+    SkipGramSettings,
+    WordList,
+    count_words,
+    neighbours,
+    require_gensim,
+    train_vectors,
+    write_lines,
+    write_vectors,
+)
+
+log = logging.getLogger(__name__)
+
+_AT_LEAST_ONE = (lambda value: value >= 1, "1 or more")
+_RANGES: Ranges = {
+    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "sample": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    **dict.fromkeys(("size", "window", "negatives", "epochs", "min_count"), _AT_LEAST_ONE),
+    "workers": (lambda value: 1 <= value <= 1000, "from 1 to 1000"),
+}
+# Of the table at the end. Words beyond these shares of the running words meet all others, so that
+# their neighbours tell little; rare words are noise among neighbours.
+_EXAMPLES, _NEIGHBOURS = 3, 6
+_LARGEST_SHARE, _KNOWN_WORDS = 1e-3, 20_000
+
+
+def run_vectors(cfg: DictConfig, folder: Path) -> Path:
+    """Train word vectors, write them, and tell how to train with them.
+
+    Args:
+        cfg: a config as ``conf/vectors.yaml`` composes it.
+        folder: gets ``vectors.txt``, unless ``cfg.output`` names a file.
+
+    Returns:
+        The file of the vectors; a JSON file of the same stem says how they were made.
+
+    Raises:
+        InputError: the data or the settings are no good, gensim is missing, or the file cannot be
+            written.
+    """
+    require_gensim()
+    check_ranges(cfg, _RANGES)
+    output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
+    _check_output(output, cfg)
+    settings = SkipGramSettings(
+        size=cfg.size, window=cfg.window, negatives=cfg.negatives, epochs=cfg.epochs,
+        min_count=cfg.min_count, sample=cfg.sample, seed=cfg.seed,
+        workers=available_cores() if cfg.workers is None else cfg.workers,
+    )  # fmt: skip
+    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule.prepare_data()
+    datamodule.setup()
+    tell_data(datamodule.facts, 0.0, sample=cfg.data.csv == config.sample_path(), pretrained=False)
+    start = time.perf_counter()
+    words, vectors = _train(datamodule, settings, output)
+    left_out = write_vectors(output, words.words, vectors)
+    seconds = time.perf_counter() - start
+    note = output.with_suffix(".json")
+    write_json(note, _results(datamodule, settings, words, seconds, left_out))
+    _tell(output, words, vectors, seconds, left_out, cfg.data.language)
+    return output
+
+
+def _check_output(output: Path, cfg: DictConfig) -> None:
+    """Refuse, before the work is done, a file that cannot be written or must not be replaced."""
+    if output.is_dir():
+        raise InputError(
+            f"output={output}: a folder; give a file, such as {output / 'vectors.txt'}"
+        )
+    if output.suffix in (".json", ".zip"):
+        raise InputError(
+            f"output={output}: give another suffix, such as .txt or .txt.gz; the settings go into"
+            " a .json file beside it"
+        )
+    unlabeled = cfg.data.unlabeled_csv or []
+    inputs = [unlabeled] if isinstance(unlabeled, str) else list(unlabeled)
+    inputs += [cfg.data[key] for key in ("csv", "train_csv", "val_csv", "test_csv")]
+    if any(output.resolve() == Path(str(path)).resolve() for path in inputs if path):
+        raise InputError(f"output={output}: is a file of reviews, which would be replaced")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"output={output}: cannot be written there ({error.strerror}); give another place"
+        ) from error
+
+
+def _train(
+    datamodule: SentimentDataModule, settings: SkipGramSettings, output: Path
+) -> tuple[WordList, npt.NDArray[np.float32]]:
+    texts = datamodule.training_texts()
+    words = count_words(texts, settings.min_count)
+    log.info(
+        "Vectors of %s for %s words that stand %s times or more in %s texts: %s running words,"
+        " epochs: %s, workers: %s",
+        settings.size,
+        f"{len(words.words):,}",
+        settings.min_count,
+        f"{sum(map(len, texts)):,}",
+        f"{words.counts.sum():,}",
+        settings.epochs,
+        settings.workers,
+    )
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+        lines = Path(temporary) / "lines.txt"
+        line_count = write_lines(texts, words.words, lines)
+        return words, train_vectors(lines, line_count, words.counts, settings)
+
+
+def _results(
+    datamodule: SentimentDataModule,
+    settings: SkipGramSettings,
+    words: WordList,
+    seconds: float,
+    left_out: int,
+) -> dict[str, Any]:
+    """What the JSON file beside the vectors says."""
+    facts = datamodule.facts
+    return {
+        **asdict(settings),
+        "words": len(words.words) - left_out,
+        "running_words": int(words.counts.sum()),
+        "train_reviews": facts.train_reviews,
+        "unlabeled_reviews": facts.unlabeled_reviews,
+        "seconds": seconds,
+        "versions": {**versions(), "gensim": importlib.metadata.version("gensim")},
+    }
+
+
+def _tell(
+    output: Path,
+    words: WordList,
+    vectors: npt.NDArray[np.float32],
+    seconds: float,
+    left_out: int,
+    language: str,
+) -> None:
+    if left_out:
+        log.info("%s words with a space or line break in them are not in the file", left_out)
+    table = new_table()
+    table.add_column("word")
+    table.add_column("nearest by cosine")
+    for place in content_words(words, stop_words(language), _EXAMPLES):
+        known = vectors[: max(_KNOWN_WORDS, place + 1)]
+        near = [words.words[other] for other in neighbours(known, place, _NEIGHBOURS)]
+        table.add_row(Text(words.words[place]), Text(", ".join(near)))
+    if table.row_count:
+        print_table(table)
+    size = output.stat().st_size / 1e6
+    log.info("%s: %.1f MB, made in %s. Train with it:", output, size, format_duration(seconds))
+    data = [item for item in own_overrides() if re.match(r"[+~]*data[.=]", item)]
+    embeddings = ["embeddings=file", override("embeddings.path", str(output))]
+    log.info("  %s", train_command(*data, *embeddings))
+
+
+def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
+    """Places of the most frequent words that are no stop words, nor short, nor everywhere."""
+    first = int(np.sum(words.counts > _LARGEST_SHARE * words.counts.sum()))
+    places = (
+        place
+        for place, word in enumerate(words.words[first:], first)
+        if len(word) > 2 and word.isalpha() and word.lower() not in stops
+    )
+    return list(itertools.islice(places, count))
+
+
+def _run(cfg: DictConfig) -> None:
+    try:
+        with config.refused_in_one_line():
+            run_vectors(cfg, Path(HydraConfig.get().runtime.output_dir))
+    except InputError as error:
+        _refuse(error)
+
+
+def main() -> None:
+    """The command line: one clear line for what is wrong with the input, and exit code 2."""
+    config.register()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = hydra.main(
+        version_base="1.3", config_path=str(config.config_directory()), config_name="vectors"
+    )(_run)
+    try:
+        with config.refused_in_one_line():
+            run()
+    except InputError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        sys.stderr.flush()
+        # gensim's threads may still run, and must not meet an interpreter that is taken apart.
+        os._exit(130)
+
+
+def _refuse(error: InputError) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
