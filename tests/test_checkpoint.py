@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,22 @@ def test_a_data_state_that_does_not_fit_is_refused(
     path = tmp_path / "x.ckpt"
     torch.save(checkpoint, path)
     assert told in refusal(path)
+
+
+def test_a_checkpoint_without_a_temperature_has_1(trained: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    saved = load_classifier(trained / "checkpoints" / "best.ckpt").classifier.temperature
+    assert float(saved) == float(checkpoint["state_dict"].pop("classifier.temperature")) != 1
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    assert float(load_classifier(tmp_path / "old.ckpt").classifier.temperature) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_is_none_is_refused(trained: Path, tmp_path: Path, value: float) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    checkpoint["state_dict"]["classifier.temperature"] = torch.tensor(value)
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    assert f"temperature is {value}, no number above 0" in refusal(tmp_path / "x.ckpt")
 
 
 @pytest.mark.parametrize("part", ["SentimentDataModule", "run", "state_dict", "hyper_parameters"])

@@ -90,8 +90,8 @@ class Predictor:
     def __call__(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
         """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
-        Scores are probabilities (the softmax of the logits). Texts share a batch only with texts
-        of like length, and no text's result depends on the others.
+        Scores are probabilities (the softmax of calibrated logits). Texts share a batch only with
+        texts of like length, and no text's result depends on the others.
 
         Raises:
             TypeError: something is no string, nor a list of them.
