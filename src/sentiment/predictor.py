@@ -105,7 +105,7 @@ class Predictor:
         return [self._prediction(scores) for scores in probabilities]
 
     def logits(self, texts: Sequence[str]) -> Tensor:
-        """The logits of each text, (texts, classes), float32 on the CPU; see ``combine``."""
+        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``."""
         return self.combine(self.member_logits(texts))
 
     def member_logits(
