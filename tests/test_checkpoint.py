@@ -145,15 +145,19 @@ def test_a_baseline_is_opened_like_a_training(baselines: Path, weighting: str) -
     results = json.loads((path.parents[1] / "results.json").read_text())
     assert saved.run["val/accuracy"] == results["val/accuracy"]
     assert saved.classifier.num_parameters == results["parameters"]
+    assert saved.classifier.temperature == results["temperature"] != 1
 
 
 def test_a_changed_baseline_is_refused(baselines: Path, tmp_path: Path) -> None:
     whole = read_checkpoint(baselines / "tfidf" / "checkpoints" / "best.ckpt")
+    settings = whole["hyper_parameters"]["ngrams"]
     path = tmp_path / "x.ckpt"
     for part, value, told in (
         ("state_dict", {**whole["state_dict"], "weights": torch.ones(3, 1)}, "weights do not fit"),
         ("state_dict", {}, "weights do not fit"),
         ("hyper_parameters", {"ngrams": {}}, "weights do not fit"),
+        ("hyper_parameters", {"ngrams": {**settings, "temperature": "hot"}}, "do not fit"),
+        ("hyper_parameters", {"ngrams": {**settings, "temperature": 0}}, "temperature is 0.0"),
         (DATA_KEY, {**whole[DATA_KEY], "vocabulary": ["a"]}, "'vocabulary' has 1 entries"),
     ):
         torch.save(whole | {part: value}, path)
