@@ -34,8 +34,12 @@ def test_each_baseline_writes_the_results_of_a_training(
         assert results["test/accuracy"] == 1.0  # a word tells the class
         assert results["test/loss"] < results["test/auroc"]
         shared = {key for key in of_training if not key.startswith("train")} & results.keys()
-        assert {"val/accuracy", "test/f1", "test/auroc", "labels", "versions"} <= shared
-        assert (tmp_path / "run" / weighting / "confusion_matrix.png").stat().st_size > 1000
+        assert {
+            "val/accuracy", "test/f1", "test/auroc", "test/ece", "val/ece", "test/by_length",
+            "temperature", "labels", "versions",
+        } <= shared  # fmt: skip
+        for name in ("confusion_matrix.png", "reliability.png"):
+            assert (tmp_path / "run" / weighting / name).stat().st_size > 1000
     told = capsys.readouterr().out
     assert "100.00" in told
     assert all(weighting in told for weighting in ("tfidf", "naive_bayes"))

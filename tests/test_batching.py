@@ -138,6 +138,7 @@ def test_a_loader_takes_whole_batches() -> None:
     sampler = BucketBatchSampler(reviews.lengths, batch_size=3, shuffle=False)
     (batch,) = DataLoader(pickle.loads(pickle.dumps(reviews)), sampler=sampler, batch_size=None)
     assert batch.token_ids.tolist() == [[1, 0], [5, 6], [2, 3]]
+    assert batch.full_lengths.tolist() == [0, 3, 2]  # in the order of their cut ones
     assert batch.lengths.tolist() == [1, 2, 2]
     assert batch.labels.tolist() == [1, 1, 0]
     assert batch.token_ids.dtype == batch.lengths.dtype == torch.int64

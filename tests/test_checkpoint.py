@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,22 @@ def test_a_data_state_that_does_not_fit_is_refused(
     assert told in refusal(path)
 
 
+def test_a_checkpoint_without_a_temperature_has_1(trained: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    saved = load_classifier(trained / "checkpoints" / "best.ckpt").classifier.temperature
+    assert float(saved) == float(checkpoint["state_dict"].pop("classifier.temperature")) != 1
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    assert float(load_classifier(tmp_path / "old.ckpt").classifier.temperature) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_is_none_is_refused(trained: Path, tmp_path: Path, value: float) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    checkpoint["state_dict"]["classifier.temperature"] = torch.tensor(value)
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    assert f"temperature is {value}, no number above 0" in refusal(tmp_path / "x.ckpt")
+
+
 @pytest.mark.parametrize("part", ["SentimentDataModule", "run", "state_dict", "hyper_parameters"])
 def test_a_part_of_another_type_is_refused(trained: Path, tmp_path: Path, part: str) -> None:
     checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
@@ -128,15 +145,19 @@ def test_a_baseline_is_opened_like_a_training(baselines: Path, weighting: str) -
     results = json.loads((path.parents[1] / "results.json").read_text())
     assert saved.run["val/accuracy"] == results["val/accuracy"]
     assert saved.classifier.num_parameters == results["parameters"]
+    assert saved.classifier.temperature == results["temperature"] != 1
 
 
 def test_a_changed_baseline_is_refused(baselines: Path, tmp_path: Path) -> None:
     whole = read_checkpoint(baselines / "tfidf" / "checkpoints" / "best.ckpt")
+    settings = whole["hyper_parameters"]["ngrams"]
     path = tmp_path / "x.ckpt"
     for part, value, told in (
         ("state_dict", {**whole["state_dict"], "weights": torch.ones(3, 1)}, "weights do not fit"),
         ("state_dict", {}, "weights do not fit"),
         ("hyper_parameters", {"ngrams": {}}, "weights do not fit"),
+        ("hyper_parameters", {"ngrams": {**settings, "temperature": "hot"}}, "do not fit"),
+        ("hyper_parameters", {"ngrams": {**settings, "temperature": 0}}, "temperature is 0.0"),
         (DATA_KEY, {**whole[DATA_KEY], "vocabulary": ["a"]}, "'vocabulary' has 1 entries"),
     ):
         torch.save(whole | {part: value}, path)

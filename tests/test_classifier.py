@@ -253,3 +253,28 @@ def test_bad_lengths(lengths: list[int]) -> None:
     token_ids, _ = batch_of([5, 5])
     with pytest.raises(ValueError, match="lengths"):
         build(word_dropout=0.5)(token_ids, torch.tensor(lengths))
+
+
+def test_a_temperature_divides_logits_and_changes_no_prediction() -> None:
+    classifier = build().eval()
+    token_ids, lengths = batch_of([5, 2, 9, 4])
+    with torch.no_grad():
+        raw = classifier.raw_logits(token_ids, lengths)
+        assert torch.equal(classifier(token_ids, lengths), raw)  # until it is set
+        classifier.temperature.fill_(2.5)
+        divided = classifier(token_ids, lengths)
+        assert torch.equal(classifier.raw_logits(token_ids, lengths), raw)
+    torch.testing.assert_close(divided, raw / 2.5)
+    assert torch.equal(divided.argmax(1), raw.argmax(1))
+
+
+def test_weights_from_before_there_was_a_temperature_have_1() -> None:
+    weights = build(seed=1).state_dict()
+    old = {name: value for name, value in weights.items() if name != "temperature"}
+    classifier = build()
+    classifier.temperature.fill_(3)
+    classifier.load_state_dict(old)
+    assert float(classifier.temperature) == 1
+    assert "temperature" not in old
+    with pytest.raises(RuntimeError, match="head"):  # nothing else may be missing
+        classifier.load_state_dict({k: v for k, v in old.items() if not k.startswith("head")})

@@ -17,6 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from conftest import compose_config, write_reviews
+from sentiment.report.tables import is_number
 from sentiment.training import train
 
 pytestmark = pytest.mark.slow
@@ -145,8 +146,9 @@ def test_figures_and_weights_are_those_of_one_process(
     assert right.pop("processes") == processes
     assert right.pop("imbalance") >= 1
     assert left.keys() == right.keys()
+    assert left.pop("test/by_length") == right.pop("test/by_length")
     for name in left.keys() - TIMES:
-        expected = pytest.approx(left[name], rel=1e-4) if "/" in name else left[name]
+        expected = pytest.approx(left[name], rel=1e-4) if is_number(left[name]) else left[name]
         assert right[name] == expected, name
     ours, theirs = weights_of(folder / "several"), weights_of(folder / "one")
     for name, weight in ours.items():
@@ -165,7 +167,7 @@ def test_only_the_first_process_writes_and_tells(folder: Path) -> None:
     (home,) = (folder / "runs").iterdir()
     assert sorted(path.name for path in home.iterdir()) == [
         ".hydra", "checkpoints", "confusion_matrix.png", "learning_curves.png", "metrics.csv",
-        "results.json", "tensorboard", "train.log",
+        "reliability.png", "results.json", "tensorboard", "train.log",
     ]  # fmt: skip
     assert sorted(path.name for path in (home / ".hydra").iterdir()) == [
         "config.yaml", "hydra.yaml", "overrides.yaml",
@@ -180,7 +182,9 @@ def test_only_the_first_process_writes_and_tells(folder: Path) -> None:
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     figures = json.loads(evaluated.stdout)
-    for name, value in results_of(home).items():
+    results = results_of(home)
+    assert figures["test/by_length"] == results.pop("test/by_length")
+    for name, value in results.items():
         if name.startswith("test/"):
             assert figures[name] == pytest.approx(value, rel=1e-5), name
 

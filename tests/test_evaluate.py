@@ -14,13 +14,46 @@ def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: A
     main([str(checkpoint), str(trained / "splits" / "test.csv"), "--json"])
     evaluated = json.loads(capsys.readouterr().out)
     assert evaluated.keys() - results.keys() == set()
-    for name in ("test/accuracy", "test/f1", "test/auroc", "test/loss", "val/accuracy"):
+    for name in (
+        "test/accuracy",
+        "test/f1",
+        "test/auroc",
+        "test/loss",
+        "test/ece",
+        "val/accuracy",
+        "val/ece",
+    ):
         assert evaluated[name] == pytest.approx(results[name], abs=1e-6), name
-    for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions"):
+    for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions",
+                 "test/by_length", "temperature"):  # fmt: skip
         assert evaluated[name] == results[name], name
     assert evaluated["fingerprints"]["test"] == results["fingerprints"]["test"]
     main([str(checkpoint), str(trained / "splits" / "test.csv")])
-    assert "100.00 %" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "100.00 %" in told
+    assert told.split("accuracy")[-1].split()[-4:] == ["12", "24", "100.00", "%"]  # by length
+
+
+def test_a_file_may_call_the_labels_otherwise(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    checkpoint = str(trained / "checkpoints" / "best.ckpt")
+    table = pd.read_csv(trained / "splits" / "test.csv")
+    table["sentiment"] = table["sentiment"].map({"awful": -1, "lovely": 1})
+    table.to_csv(tmp_path / "r.csv", index=False)
+    main([checkpoint, str(tmp_path / "r.csv"), "--json", "--labels", "-1", "1"])
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["test/accuracy"] == 1
+    assert evaluated["labels"] == ["awful", "lovely"]
+    main([checkpoint, str(tmp_path / "r.csv"), "--json", "--labels", "1", "-1"])
+    assert json.loads(capsys.readouterr().out)["test/accuracy"] == 0
+    for labels in (["1"], ["1", "1"], ["1", "2", "3"]):
+        with pytest.raises(SystemExit):
+            main([checkpoint, str(tmp_path / "r.csv"), "--labels", *labels])
+        told = capsys.readouterr().err
+        assert f"--labels {' '.join(labels)}: give" in told
+        assert "in this order: awful, lovely" in told
+    with pytest.raises(SystemExit):
+        main([checkpoint, str(tmp_path / "r.csv"), "--labels", "awful", "lovely"])
+    assert "label '1' of column 'sentiment' is none of 'awful', 'lovely'" in capsys.readouterr().err
 
 
 def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -> None:

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from torch.utils.data import DataLoader
 
 from sentiment.data.batching import Batch
+from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import confusion_counts, summarise_predictions
 from sentiment.model.module import SentimentModule
@@ -69,6 +70,45 @@ def test_figures_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
     assert figures["val/accuracy"] == pytest.approx(8 / 9)
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_validation_sets_the_temperature_of_tests_alone(calibrated: bool) -> None:
+    module = small_module(optimizer=partial(torch.optim.SGD, lr=0.0), calibrated=calibrated)
+    module.classifier.temperature.fill_(7)  # of an earlier epoch, which nothing must be left of
+    data = batch(9)
+    with torch.no_grad():
+        logits = module.classifier.raw_logits(data.token_ids, data.lengths)
+    labels = torch.cat([logits[:6].argmax(1), logits[6:].argmin(1)])
+    temperature = fit_temperature(logits, labels) if calibrated else 1.0
+    assert (abs(temperature - 1) > 0.1) == calibrated
+    loader: Any = DataLoader([data._replace(labels=labels)], batch_size=None)  # type: ignore[arg-type]
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, max_epochs=2, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, loader, loader)
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    raw = float(torch.nn.functional.cross_entropy(logits, labels))
+    assert figures["train/loss"] == pytest.approx(raw, rel=1e-5)
+    assert figures["val/loss"] == pytest.approx(raw, rel=1e-5)
+    divided = logits / temperature
+    assert figures["val/ece"] == pytest.approx(reliability(divided, labels).error, abs=1e-5)
+    assert float(module.classifier.temperature) == pytest.approx(temperature, rel=1e-5)
+    (tested,) = trainer.test(module, loader, verbose=False)
+    expected = summarise_predictions(divided, labels, "test/")
+    assert tested == pytest.approx(expected, rel=1e-4)
+
+
+def test_lengths_of_a_test_are_those_before_cutting() -> None:
+    module, data = small_module(), batch(2)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False,
+                      enable_model_summary=False, enable_checkpointing=False)  # fmt: skip
+    for full, expected in ((None, [[7, 7]]), (torch.tensor([90, 8]), [[8, 8], [90, 90]])):
+        loader: Any = DataLoader([data._replace(full_lengths=full)], batch_size=None)  # type: ignore[arg-type]
+        trainer.test(module, loader, verbose=False)
+        assert module.outcome is not None
+        assert [row["tokens"] for row in module.outcome.by_length] == expected
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_lazy_steps_leave_words_alone_that_no_batch_has(lazy: bool) -> None:
     module = small_module(
@@ -112,8 +152,8 @@ def test_tests_run_in_full_precision_whatever_training_does() -> None:
         logits = module(data.token_ids, data.lengths)
     expected = summarise_predictions(logits, data.labels, "test/")
     assert figures["test/loss"] == pytest.approx(expected["test/loss"], abs=1e-7)
-    assert module.confusion is not None
-    assert module.confusion.tolist() == confusion_counts(logits, data.labels).tolist()
+    assert module.outcome is not None
+    assert module.outcome.confusion.tolist() == confusion_counts(logits, data.labels).tolist()
 
 
 @pytest.mark.parametrize(("algorithm", "largest"), [("norm", None), ("value", 0.25)])
@@ -157,6 +197,7 @@ def test_figures_equal_those_of_scikit_learn() -> None:
             "x/f1": f1_score(labels, predicted, average="macro"),
             "x/auroc": roc_auc_score(labels, scores, multi_class="ovr", average="macro"),
             "x/loss": log_loss(labels, scores),
+            "x/ece": reliability(logits, labels).error,
         },
         abs=1e-5,
     )

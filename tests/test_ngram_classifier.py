@@ -70,3 +70,15 @@ def test_an_unknown_weighting_is_refused() -> None:
         NgramClassifier.from_arrays(
             classifier.arrays(), classifier.settings | {"weighting": "bm25"}
         )
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_temperature_divides_logits_and_is_saved(classes: int) -> None:
+    classifier, token_ids, lengths = fitted("naive_bayes", classes)
+    assert classifier.temperature == 1
+    raw = classifier.logits(token_ids, lengths)
+    divided = classifier.with_temperature(2.5)
+    again = NgramClassifier.from_arrays(divided.arrays(), divided.settings)
+    assert again.temperature == 2.5
+    np.testing.assert_allclose(again.logits(token_ids, lengths), raw / 2.5, rtol=1e-6)
+    assert "temperature" not in classifier.settings

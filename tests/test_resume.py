@@ -64,13 +64,34 @@ def test_a_moved_run_is_prolonged_as_if_it_had_been_longer(stopped: Path, tmp_pa
     overrides = [f"data.csv={stopped / 'reviews.csv'}", "scheduler=none", "trainer.max_epochs=4"]
     resumed = run(stopped / "run", *overrides, f"ckpt_path={last}")
     whole = run(tmp_path / "whole", *overrides)
-    for name in ("test/loss", "val/accuracy", "val/loss", "train/loss", "best_epoch", "epochs"):
+    for name in (
+        "test/loss", "test/ece", "test/by_length", "temperature", "val/accuracy", "val/ece",
+        "val/loss", "train/loss", "best_epoch", "epochs",
+    ):  # fmt: skip
         assert resumed[name] == whole[name], name
     left, right = (
         pd.read_csv(folder / "metrics.csv").drop(columns="seconds")
         for folder in (stopped / "run", tmp_path / "whole")
     )
     pd.testing.assert_frame_equal(left, right)
+
+
+def test_a_checkpoint_from_before_there_was_a_temperature_is_gone_on_with(
+    stopped: Path, tmp_path: Path
+) -> None:
+    last = stopped / "run" / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    del saved["state_dict"]["classifier.temperature"]
+    torch.save(saved, last)
+    overrides = [f"data.csv={stopped / 'reviews.csv'}", "scheduler=none", "trainer.max_epochs=3"]
+    resumed = run(stopped / "run", *overrides, f"ckpt_path={last}")
+    whole = run(tmp_path / "whole", *overrides)
+    left, right = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (stopped / "run", tmp_path / "whole")
+    )
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert resumed["epochs"] == whole["epochs"] == 3
 
 
 def test_the_best_epoch_before_the_stop_stays_the_best(stopped: Path) -> None:

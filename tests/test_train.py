@@ -28,7 +28,8 @@ from sentiment.training import Stopped, train
 Compose = Callable[..., DictConfig]
 
 RESULT_KEYS = {
-    "test/accuracy", "test/f1", "test/loss", "val/accuracy", "labels", "vocabulary_size",
+    "test/accuracy", "test/f1", "test/loss", "test/ece", "test/by_length", "val/accuracy",
+    "val/ece", "temperature", "labels", "vocabulary_size",
     "vector_coverage", "train_reviews", "val_reviews", "test_reviews", "dropped_duplicates",
     "fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second",
     "parameters", "seed",
@@ -62,7 +63,7 @@ def test_a_run_folder_holds_everything(trained: Path) -> None:
     assert results["val/accuracy"] == pytest.approx(rows["val/accuracy"].max())
     for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         assert (trained / name).is_file()
-    for name in ("learning_curves.png", "confusion_matrix.png"):
+    for name in ("learning_curves.png", "confusion_matrix.png", "reliability.png"):
         assert (trained / name).read_bytes().startswith(b"\x89PNG")
 
 

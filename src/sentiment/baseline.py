@@ -16,19 +16,22 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import Tensor
 
 from sentiment import config
 from sentiment.checkpoint import save_ngram_classifier
+from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
 from sentiment.linear import fit_best
-from sentiment.model.metrics import confusion_counts, summarise_predictions
+from sentiment.model.calibration import fit_temperature
+from sentiment.model.metrics import Outcome, summarise_predictions
+from sentiment.ngram_classifier import NgramClassifier
 from sentiment.report.comparison import compare_runs, comparison_table
-from sentiment.report.figures import confusion_matrix
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import print_table, write_json
-from sentiment.results import data_results, tell_data
+from sentiment.results import data_results, draw_outcome, tell_data
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def compare_command(folder: Path) -> str:
 
 
 def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:
-    """Fit one baseline, test it, save it and draw its confusion matrix; what its results are."""
+    """Fit one baseline, test it, save it and draw what it came to; what its results are."""
     facts = datamodule.facts
     start = time.perf_counter()
     classifier, strength = fit_best(
@@ -76,29 +79,39 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         classes=len(facts.labels),
     )
     seconds = time.perf_counter() - start
-    figures: dict[str, float] = {}
-    for name in ("test", "val"):
-        reviews = datamodule.reviews(name)
-        logits = torch.from_numpy(classifier.logits(*reviews.flat()))
-        labels = torch.tensor(reviews.classes)
-        figures |= summarise_predictions(logits, labels, f"{name}/")
-        if name == "test":
-            counts = confusion_counts(logits, labels).numpy()
-            confusion_matrix(counts, facts.labels, folder / "confusion_matrix.png")
-    val = {name: value for name, value in figures.items() if name.startswith("val/")}
+    val_logits, val_labels, _ = _tested(classifier, datamodule.reviews("val"))
+    temperature = fit_temperature(val_logits, val_labels)
+    classifier = classifier.with_temperature(temperature)
+    logits, labels, lengths = _tested(classifier, datamodule.reviews("test"))
+    outcome = Outcome.of(logits, labels, lengths)
+    val = summarise_predictions(val_logits / temperature, val_labels, "val/")
     save_ngram_classifier(
         folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val
     )
-    return {
-        **figures,
+    results = {
+        **summarise_predictions(logits, labels, "test/"),
+        "test/by_length": outcome.by_length,
+        **val,
         **data_results(facts),
         "model": weighting,
+        "temperature": temperature,
         "strength": strength,
         "fit_seconds": seconds,
         "parameters": classifier.num_parameters,
         "device": "cpu",
         "versions": versions(),
     }
+    draw_outcome(folder, results, outcome)
+    return results
+
+
+def _tested(
+    classifier: NgramClassifier, reviews: TokenisedReviews
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits, (reviews, classes), of a split, its labels and its lengths, (reviews,)."""
+    token_ids, lengths = reviews.flat()
+    logits = torch.from_numpy(classifier.logits(token_ids, lengths))
+    return logits, torch.tensor(reviews.classes), torch.from_numpy(lengths)
 
 
 def _run(cfg: DictConfig) -> None:

@@ -63,6 +63,7 @@ def build_module(
         lazy_embedding=len(vectors.weights) > _MANY_WORDS
         if embeddings.lazy is None
         else embeddings.lazy,
+        calibrated=cfg.calibrated,
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
 

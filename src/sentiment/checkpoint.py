@@ -1,5 +1,6 @@
 """What a checkpoint holds, and reading one that may come from anywhere."""
 
+import math
 import pickle
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -110,12 +111,17 @@ def load_classifier(path: str | Path) -> SavedClassifier:
     try:
         is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)
+        temperature = float(classifier.temperature)
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its weights do not fit its settings ({first_words(error)});"
             " was it written by another version?"
         ) from error
-    for wrong in chain(_wrong_kinds(data, run), _wrong_values(data, classifier.settings)):
+    for wrong in chain(
+        _wrong_kinds(data, run),
+        _wrong_values(data, classifier.settings),
+        _wrong_temperature(temperature),
+    ):
         raise InputError(
             f"{path}: {wrong}; was it changed, or written by another version? Use another"
             " checkpoint of the run"
@@ -199,6 +205,11 @@ def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[st
     for name, value in data["tokenizer"].items():
         if type(value) is not known.get(name):
             yield f"its 'tokenizer' has a setting {name!r} that is unknown or of another type"
+
+
+def _wrong_temperature(temperature: float) -> Iterator[str]:
+    if not 0 < temperature < math.inf:
+        yield f"its temperature is {temperature}, no number above 0"
 
 
 def _are_strings(values: Iterable[Any]) -> bool:

@@ -25,9 +25,15 @@ from sentiment.data.reviews import read_reviews
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.member import Member
-from sentiment.model.metrics import summarise_predictions
+from sentiment.model.metrics import accuracy_by_length, summarise_predictions
 from sentiment.predictor import Predictor
-from sentiment.report.tables import json_text, members_table, print_table, result_table
+from sentiment.report.tables import (
+    json_text,
+    length_table,
+    members_table,
+    print_table,
+    result_table,
+)
 
 if TYPE_CHECKING:
     from sentiment.data.reviews import CsvFormat
@@ -40,14 +46,15 @@ def evaluate(
 
     Raises:
         InputError: a checkpoint, the file or the device is no good, or the file has labels that
-            training had not.
+            neither training nor the options know.
     """
     predictor = Predictor.load(*checkpoints, device=options.device, weights=options.weights)
     csv_format = csv_format_from(
         options, predictor.text_column, predictor.label_column, header=predictor.header
     )
-    reviews = predict_labelled(predictor, path, csv_format)
+    reviews = predict_labelled(predictor, path, csv_format, options.labels)
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
+    combined = predictor.combine(logits)
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
@@ -56,7 +63,8 @@ def evaluate(
         _note(f"{missing:,} rows left out for a missing text or label")
     members = predictor.members
     return {
-        **summarise_predictions(predictor.combine(logits), labels, "test/"),
+        **summarise_predictions(combined, labels, "test/"),
+        "test/by_length": accuracy_by_length(combined, labels, reviews.lengths),
         **(_of_training(members[0]) if len(members) == 1 else {}),
         "labels": predictor.labels,
         "test_reviews": len(labels),
@@ -74,6 +82,7 @@ def _of_training(member: Member) -> dict[str, Any]:
     run, data = member.saved.run, member.saved.data
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},
+        "temperature": float(member.classifier.temperature),
         "vocabulary_size": len(data["vocabulary"]),
         "vector_coverage": run.get("vector_coverage"),
         "train_reviews": data["train_reviews"],
@@ -98,38 +107,73 @@ class LabelledReviews(NamedTuple):
 
     logits: list[torch.Tensor]  # of each member, (reviews, classes)
     labels: torch.Tensor  # (reviews,), the true classes
+    lengths: torch.Tensor  # (reviews,), tokens of the first member before they are cut
     missing: int  # rows left out because they lack a text or a label
     fingerprint: str  # see ``reviews_fingerprint``
 
 
-def predict_labelled(predictor: Predictor, path: Path, csv_format: "CsvFormat") -> LabelledReviews:
+def predict_labelled(
+    predictor: Predictor,
+    path: Path,
+    csv_format: "CsvFormat",
+    file_labels: Sequence[str] | None = None,
+) -> LabelledReviews:
     """Predict a labelled file.
 
+    Args:
+        predictor: predicts.
+        path: the file.
+        csv_format: how to read it.
+        file_labels: what it calls the classes, in their order; None is as the training or its
+            results did.
+
     Raises:
-        InputError: the file is no good, or has labels that training had not.
+        InputError: the file is no good, or has other labels.
     """
-    classes = {name: index for index, name in enumerate(predictor.labels)}
-    classes |= {name: index for index, name in enumerate(predictor.raw_labels)}
+    classes = _classes_by_label(predictor, file_labels)
     logits: list[list[torch.Tensor]] = []
     labels: list[npt.NDArray[np.int64]] = []
+    lengths: list[npt.NDArray[np.int64]] = []
     digests: list[npt.NDArray[np.uint64]] = []
     missing = 0
     for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
         for label, row in zip(chunk.labels, chunk.rows, strict=True):
             if label not in classes:
+                known = ", ".join(map(repr, list(classes)[:20]))
                 raise InputError(
-                    f"{path}, row {row + 1}: label {label!r} is none of the classifier's:"
-                    f" {', '.join(map(repr, predictor.raw_labels[:20]))}"
-                    f" (column {csv_format.label_column!r}; --label-column names another)"
+                    f"{path}, row {row + 1}: label {label!r} of column"
+                    f" {csv_format.label_column!r} is none of {known};"
+                    " --label-column names another column, --labels what this file calls"
+                    f" {', '.join(predictor.labels[:20])}"
                 )
         encoded = predictor.tokenizer.encode(chunk.texts)
         logits.append(predictor.member_logits(chunk.texts, encoded))
         labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
+        lengths.append(encoded.lengths)
         digests.append(encoded.digests)
         missing += chunk.missing
     joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
-    fingerprint = reviews_fingerprint(zip(digests, labels, strict=True), predictor.raw_labels)
-    return LabelledReviews(joined, torch.from_numpy(np.concatenate(labels)), missing, fingerprint)
+    names = file_labels or predictor.raw_labels
+    return LabelledReviews(
+        joined,
+        torch.from_numpy(np.concatenate(labels)),
+        torch.from_numpy(np.concatenate(lengths)),
+        missing,
+        reviews_fingerprint(zip(digests, labels, strict=True), names),
+    )
+
+
+def _classes_by_label(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, int]:
+    """The class that each label of a file stands for; see ``predict_labelled``."""
+    if labels is None:
+        classes = {name: index for index, name in enumerate(predictor.labels)}
+        return classes | {name: index for index, name in enumerate(predictor.raw_labels)}
+    if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
+        raise InputError(
+            f"--labels {' '.join(labels)}: give what the file calls each of the classifier's"
+            f" {len(predictor.labels)} labels, in this order: {', '.join(predictor.labels[:20])}"
+        )
+    return {name: index for index, name in enumerate(labels)}
 
 
 def _note(text: str) -> None:
@@ -151,6 +195,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("csv", type=Path, help="a CSV file with texts and labels, after them")
     add_weights_option(parser)
     add_csv_options(parser, labels=True)
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help="what this file calls the labels, in the order of the classifier's; for example, 0 1"
+        " where they are negative and positive. Default: as in the training",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parsed = parser.parse_intermixed_args(arguments)
@@ -172,6 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if "members" in results:
                 sys.stdout.write("\n")
                 print_table(members_table(results["members"]))
+            sys.stdout.write("\n")
+            print_table(length_table(results["test/by_length"]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Knows numpy and scipy; ``linear.py`` fits it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class NgramClassifier:
         weighting: one of ``WEIGHTINGS``.
         ngrams: what is counted.
         linear: what becomes of the counts.
-        settings: sizes, by the names that networks have for them.
+        settings: sizes, by the names that networks have for them, and the temperature.
     """
 
     weighting: str
@@ -66,11 +66,22 @@ class NgramClassifier:
     def logits(self, token_ids: _Ints, lengths: _Ints) -> _Floats:
         """The logits of reviews, (reviews, classes); each is what it would be alone.
 
+        They are divided by the temperature.
+
         Args:
             token_ids: (tokens,) all reviews one after the other.
             lengths: (reviews,) tokens of each.
         """
-        return self.linear.logits(self.ngrams.count(token_ids, lengths))
+        return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; see ``sentiment.model.calibration``."""
+        return float(self.settings.get("temperature", 1.0))
+
+    def with_temperature(self, temperature: float) -> "NgramClassifier":
+        """The same classifier with a temperature."""
+        return replace(self, settings={**self.settings, "temperature": temperature})
 
     @property
     def num_parameters(self) -> int:

@@ -90,8 +90,8 @@ class Predictor:
     def __call__(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
         """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
-        Scores are probabilities (the softmax of the logits). Texts share a batch only with texts
-        of like length, and no text's result depends on the others.
+        Scores are probabilities (the softmax of calibrated logits). Texts share a batch only with
+        texts of like length, and no text's result depends on the others.
 
         Raises:
             TypeError: something is no string, nor a list of them.
@@ -105,7 +105,7 @@ class Predictor:
         return [self._prediction(scores) for scores in probabilities]
 
     def logits(self, texts: Sequence[str]) -> Tensor:
-        """The logits of each text, (texts, classes), float32 on the CPU; see ``combine``."""
+        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``."""
         return self.combine(self.member_logits(texts))
 
     def member_logits(

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from sentiment.callbacks import EpochTable
 from sentiment.data.facts import DataFacts
 from sentiment.environment import python_command
 from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.metrics import Outcome
 from sentiment.report.figures import confusion_matrix, learning_curves
+from sentiment.report.reliability import reliability_diagram
 from sentiment.report.tables import new_table, print_table, result_table, write_json
 
 log = logging.getLogger(__name__)
@@ -108,14 +108,14 @@ def write_results(
     folder: Path,
     results: Mapping[str, Any],
     rows: Sequence[Mapping[str, float]],
-    confusion: Tensor | None,
+    outcome: Outcome | None,
     best: Path | None,
 ) -> None:
     """Write the results and the pictures, print the final table and what ``best`` predicts with."""
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
-    if confusion is not None:
-        confusion_matrix(confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
+    if outcome is not None:
+        draw_outcome(folder, results, outcome)
     print_table(result_table(results))
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
@@ -123,3 +123,22 @@ def write_results(
     command = shlex.join([python_command(), "-m", "sentiment.predict", str(best)])
     log.info("Everything is in %s. Predict with:", folder)
     log.info('  %s "This movie was fantastic! I really enjoyed it."', command)
+
+
+def draw_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> None:
+    """Draw what a test came to into a run folder: its confusion matrix and reliability diagram.
+
+    Args:
+        folder: the run folder.
+        results: the content of its ``results.json``.
+        outcome: of the test.
+    """
+    confusion_matrix(outcome.confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
+    bins = outcome.reliability
+    reliability_diagram(
+        bins.reviews.numpy(),
+        bins.scores.numpy(),
+        bins.accuracies.numpy(),
+        folder / "reliability.png",
+        temperature=results["temperature"],
+    )

@@ -279,6 +279,7 @@ class TrainConfig:
 
     seed: int = 42
     ckpt_path: str | None = None
+    calibrated: bool = True  # whether validation sets the temperature of scores
     data: DataConfig = MISSING
     embeddings: Any = MISSING
     model: ModelConfig = MISSING

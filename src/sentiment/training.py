@@ -109,6 +109,7 @@ def train(
         results["pruned"] = True
     results |= fit_results(table, saved["run"]["epochs"] if saved else None)
     results |= {
+        "temperature": float(module.classifier.temperature),
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
         "latency_ms": latency_ms(module, datamodule),
         "precision": cfg.trainer.precision,
@@ -118,7 +119,7 @@ def train(
     if trainer.world_size > 1:
         results |= {"processes": trainer.world_size, "imbalance": table.imbalance}
     if rank() == 0:
-        write_results(folder, results, table.rows, module.confusion, best)
+        write_results(folder, results, table.rows, module.outcome, best)
     return results
 
 
@@ -206,11 +207,12 @@ def best_checkpoint(trainer: Trainer) -> Path | None:
 
 def test(
     trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The figures of the module on the test split."""
     trainer.test(module, datamodule, verbose=False)
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return {name: value for name, value in figures.items() if name.startswith("test/")}
+    tested = {name: value for name, value in figures.items() if name.startswith("test/")}
+    return {**tested, "test/by_length": module.outcome.by_length if module.outcome else []}
 
 
 def latency_ms(module: SentimentModule, datamodule: SentimentDataModule) -> float:

@@ -42,6 +42,7 @@ class Batch(NamedTuple):
         labels: (batch,) int64, class of each review.
         share: of which batch these are a part, where several processes train together.
         folds: (batch,) int64, in training with n-gram features the fold that each review is in.
+        full_lengths: (batch,) int64, tokens of each review before it was cut; None if unknown.
     """
 
     token_ids: Tensor
@@ -49,6 +50,7 @@ class Batch(NamedTuple):
     labels: Tensor
     share: Share | None = None
     folds: Tensor | None = None
+    full_lengths: Tensor | None = None
 
 
 def pad_reviews(
@@ -179,10 +181,11 @@ class TokenisedReviews(Dataset[Batch]):
         chosen = np.asarray(positions)
         reviews = self._reviews[chosen]
         starts = self._offsets[reviews]
+        full_lengths = self._offsets[reviews + 1] - starts
         ids, lengths = pad_reviews(
             self._token_ids,
             starts,
-            self._offsets[reviews + 1] - starts,
+            full_lengths,
             max_length=self._max_length,
             keep=self._keep,
             word_to_id=self._word_to_id,
@@ -192,6 +195,7 @@ class TokenisedReviews(Dataset[Batch]):
             lengths=torch.from_numpy(lengths),
             labels=torch.from_numpy(self._classes[chosen]),
             folds=None if self.folds is None else torch.from_numpy(self.folds[chosen]),
+            full_lengths=torch.from_numpy(full_lengths),
         )
 
 

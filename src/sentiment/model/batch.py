@@ -31,6 +31,10 @@ class ReviewBatch(Protocol):
     def share(self) -> "BatchShare | None":
         """Of which batch these are a part, where several processes train together."""
 
+    @property
+    def full_lengths(self) -> Tensor | None:
+        """(batch,) int64, tokens of each review before it was cut; None if unknown."""
+
 
 class BatchShare(Protocol):
     """What a batch must know of the one that it is a part of; see ``sentiment.data.shares``."""

@@ -19,7 +19,8 @@ from sentiment.model.pooling import Pooling, token_mask, widen
 class SentimentClassifier(nn.Module):
     """Embeds the tokens of a text, encodes them, pools their states and classifies the result.
 
-    The logits of a text are the same alone, in any batch and under any padding.
+    The logits of a text are the same alone, in any batch and under any padding. They are divided
+    by ``temperature``, a buffer, which is 1.0 until somebody sets it (see ``calibration.py``).
 
     Args:
         vocabulary_size: Rows of the embedding, special tokens included.
@@ -50,6 +51,8 @@ class SentimentClassifier(nn.Module):
         >>> classifier(torch.tensor([[5, 7, 2], [8, 0, 0]]), torch.tensor([3, 1])).shape
         torch.Size([2, 3])
     """
+
+    temperature: Tensor
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class SentimentClassifier(nn.Module):
         )
         self.pooling = Pooling(mode=pooling, input_size=self.encoder.output_size)
         self.head = _head(self.pooling.output_size, head_size, num_classes, head_dropout)
+        self.register_buffer("temperature", torch.ones(()))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -120,7 +124,17 @@ class SentimentClassifier(nn.Module):
             rows[self.embedding.padding_idx] = 0
 
     def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
-        """Classify a padded batch.
+        """Classify a padded batch, by scores that can be trusted once there is a temperature.
+
+        Args and Raises as ``raw_logits``.
+
+        Returns:
+            Logits over the temperature, (batch, num_classes), in float32 or wider.
+        """
+        return self.raw_logits(token_ids, lengths, folds) / self.temperature
+
+    def raw_logits(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
+        """Classify a padded batch, the temperature left aside: what is trained.
 
         Args:
             token_ids: (batch, time) int64, padded at the end of each row.
@@ -144,6 +158,11 @@ class SentimentClassifier(nn.Module):
         pooled = self.pooling(self.encoder(inputs.transpose(0, 1), lengths), mask)
         with torch.autocast(pooled.device.type, enabled=False):  # the head is cheap: full precision
             return widen(self.head(pooled.to(self.embedding.weight.dtype)))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Take checkpoints too that were written before there was a temperature."""
+        state_dict.setdefault(f"{prefix}temperature", torch.ones(()))
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _drop_words(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         if not self.training or self.word_dropout == 0:

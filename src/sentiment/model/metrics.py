@@ -1,13 +1,16 @@
 """The figures by which classifiers are compared, the same in training, test and evaluation."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.utilities import dim_zero_cat
+
+from sentiment.model.calibration import Reliability, reliability
 
 # Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
 MONITORED = (
@@ -90,7 +93,7 @@ def classification_metrics(
 
 
 def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[str, float]:
-    """Accuracy, macro F1, macro AUROC and cross-entropy (in nats) of a whole split.
+    """Accuracy, macro F1, macro AUROC, cross-entropy (in nats) and calibration error of a split.
 
     Args:
         logits: (reviews, classes).
@@ -101,6 +104,7 @@ def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[s
     metrics.update(logits.softmax(1), labels)
     values = {name: float(value) for name, value in metrics.compute().items()}
     values[f"{prefix}loss"] = float(torch.nn.functional.cross_entropy(logits, labels))
+    values[f"{prefix}ece"] = reliability(logits, labels).error
     return values
 
 
@@ -109,3 +113,58 @@ def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
     classes = logits.shape[1]
     pairs = labels * classes + logits.argmax(1)
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[dict[str, Any]]:
+    """Accuracy in each fifth of the reviews by length, the shortest first.
+
+    Reviews of one length stay together, in the fifth that the middle one of them belongs to; so
+    few lengths make fewer rows.
+
+    Args:
+        logits: (reviews, classes).
+        labels: (reviews,) int64.
+        lengths: (reviews,) int64, tokens of each.
+
+    Returns:
+        ``tokens`` (the shortest and the longest), ``reviews`` and ``accuracy`` of each.
+    """
+    _, kinds, counts = np.unique(lengths.numpy(), return_inverse=True, return_counts=True)
+    middles = 2 * counts.cumsum() - counts  # in half reviews
+    fifths = (5 * middles // (2 * len(lengths)))[kinds]
+    right = (logits.argmax(1) == labels).numpy()
+    rows = []
+    for fifth in np.unique(fifths):
+        inside = fifths == fifth
+        own = lengths.numpy()[inside]
+        rows.append(
+            {
+                "tokens": [int(own.min()), int(own.max())],
+                "reviews": len(own),
+                "accuracy": float(right[inside].mean()),
+            }
+        )
+    return rows
+
+
+class Outcome(NamedTuple):
+    """What a test tells beside single figures.
+
+    Attributes:
+        confusion: see ``confusion_counts``.
+        reliability: see ``sentiment.model.calibration``.
+        by_length: see ``accuracy_by_length``.
+    """
+
+    confusion: Tensor
+    reliability: Reliability
+    by_length: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, lengths: Tensor) -> "Outcome":
+        """The outcome of logits, (reviews, classes), for labels and lengths, (reviews,) int64."""
+        return cls(
+            confusion_counts(logits, labels),
+            reliability(logits, labels),
+            accuracy_by_length(logits, labels, lengths),
+        )

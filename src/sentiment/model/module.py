@@ -10,12 +10,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sentiment.model.batch import IGNORED, ReviewBatch, own_reviews
+from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.lazy_rows import LazyRows
 from sentiment.model.metrics import (
+    Outcome,
     ReviewMean,
     classification_metrics,
-    confusion_counts,
     summarise_predictions,
 )
 from sentiment.model.process_state import gather_states, take_up_state
@@ -29,7 +30,8 @@ class SentimentModule(LightningModule):
     """Fits a classifier by cross-entropy.
 
     Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
-    gives the same figures wherever it is evaluated.
+    gives the same figures wherever it is evaluated. Each validation sets the temperature that
+    divides the logits of tests and predictions; training and validation see them undivided.
 
     Args:
         classifier: a classifier, or (as a checkpoint keeps it) its constructor's arguments.
@@ -42,6 +44,7 @@ class SentimentModule(LightningModule):
         embedding_lr_scale: the embedding's learning rate as a share of the others'.
         lazy_embedding: whether a step on a CPU touches only the words of its batch; see
             ``LazyRows``. (On other devices finding them would cost more than it saves.)
+        calibrated: whether the temperature is fitted, and not 1.0.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SentimentModule(LightningModule):
         frozen_epochs: int = 0,
         embedding_lr_scale: float = 1.0,
         lazy_embedding: bool = False,
+        calibrated: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(classifier, SentimentClassifier):
@@ -68,6 +72,7 @@ class SentimentModule(LightningModule):
         self._embedding_lr_scale = embedding_lr_scale
         self._lazy_embedding = lazy_embedding
         self._lazy_rows: LazyRows | None = None
+        self._calibrated = calibrated
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.save_hyperparameters(
             {
@@ -78,6 +83,7 @@ class SentimentModule(LightningModule):
                 "frozen_epochs": int(frozen_epochs),
                 "embedding_lr_scale": float(embedding_lr_scale),
                 "lazy_embedding": bool(lazy_embedding),
+                "calibrated": bool(calibrated),
             }
         )
         self.training_loss = nn.CrossEntropyLoss(
@@ -90,8 +96,9 @@ class SentimentModule(LightningModule):
         self.val_loss = ReviewMean()
         self.val_loss.persistent(False)
         self.val_metrics = classification_metrics(num_classes, "val/")
-        self.confusion: Tensor | None = None  # (classes, classes), known after a test
-        self._tested: list[tuple[Tensor, Tensor, Tensor]] = []  # places, logits and labels
+        self._validation: list[tuple[Tensor, Tensor]] = []  # logits and labels
+        self.outcome: Outcome | None = None  # known after a test
+        self._tested: list[tuple[Tensor, ...]] = []  # places, logits, labels and full lengths
         self._tested_reviews = 0  # of all processes
         self._validated = False  # in this epoch
         self._process_states: list[dict[str, Any]] | None = None
@@ -139,7 +146,7 @@ class SentimentModule(LightningModule):
 
     def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
-        logits = self(batch.token_ids, batch.lengths, batch.folds)
+        logits = self.classifier.raw_logits(batch.token_ids, batch.lengths, batch.folds)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
         own, share = own_reviews(batch), batch.share
@@ -169,42 +176,52 @@ class SentimentModule(LightningModule):
 
     def validation_step(self, batch: ReviewBatch, batch_idx: int) -> None:
         """Add a batch to the figures of this validation."""
-        logits = self(batch.token_ids, batch.lengths)
+        logits = self.classifier.raw_logits(batch.token_ids, batch.lengths)
         own = own_reviews(batch)
         none = logits.new_zeros(())
         self.val_loss.update(
             nn.functional.cross_entropy(logits, batch.labels) if own else none, own
         )
         self.val_metrics.update(logits.softmax(1), batch.labels)
+        self._validation.append((logits[:own], batch.labels[:own]))
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of this validation."""
+        """Log the figures of this validation, and set the temperature, the same in all processes.
+
+        The calibration error is that of logits divided by it.
+        """
         self._validated = not self.trainer.sanity_checking
+        own = [torch.cat(parts).cpu() for parts in zip(*self._validation, strict=True)]
+        self._validation = []
+        logits, labels = map(torch.cat, zip(*gather(own), strict=True))
+        temperature = fit_temperature(logits, labels) if self._calibrated else 1.0
+        self.classifier.temperature.fill_(temperature)
+        self.log("val/ece", reliability(logits / temperature, labels).error)
         figures = self.val_metrics.compute()
         self.val_metrics.reset()
         for name, value in figures.items():
             self.log(name, value, prog_bar=name == "val/accuracy")
 
     def test_step(self, batch: ReviewBatch, batch_idx: int) -> None:
-        """Keep the logits of a batch, computed in full precision."""
+        """Keep the calibrated logits of a batch, computed in full precision."""
         with torch.autocast(self.device.type, enabled=False):
             logits = self(batch.token_ids, batch.lengths)
         own, share = own_reviews(batch), batch.share
         places = torch.arange(own) if share is None else share.places
-        self._tested.append(
-            (places + self._tested_reviews, logits[:own].cpu(), batch.labels[:own].cpu())
-        )
+        lengths = batch.lengths if batch.full_lengths is None else batch.full_lengths
+        kept = (places + self._tested_reviews, logits[:own], batch.labels[:own], lengths[:own])
+        self._tested.append(tuple(part.cpu() for part in kept))
         self._tested_reviews += own if share is None else len(share.labels)
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of the test and keep its confusion matrix, the same in all processes."""
+        """Log the figures of the test and keep its outcome, the same in all processes."""
         own = [torch.cat(parts) for parts in zip(*self._tested, strict=True)]
-        places, logits, labels = map(torch.cat, zip(*gather(own), strict=True))
+        places, *kept = map(torch.cat, zip(*gather(own), strict=True))
         order = places.argsort()  # that of one process
-        logits, labels = logits[order], labels[order]
+        logits, labels, lengths = (part[order] for part in kept)
         self._tested, self._tested_reviews = [], 0
-        self.confusion = confusion_counts(logits, labels)
+        self.outcome = Outcome.of(logits, labels, lengths)
         self.log_dict(summarise_predictions(logits, labels, "test/"))
 
     def configure_optimizers(self) -> Any:

@@ -26,7 +26,7 @@ _FIXED_COLUMNS = {"rank", "status", "n", "failed", "folder"} | {
     f"{key}{what}" for key in ("fit_seconds", "parameters") for what in ("", " mean", " spread")
 }
 _METRIC_PREFIXES = ("train/", "val/", "test/")
-_LOWER_IS_BETTER = {"loss", "fit_seconds", "parameters", "latency_ms"}
+_LOWER_IS_BETTER = {"loss", "ece", "fit_seconds", "parameters", "latency_ms"}
 
 
 def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str, object]]:
@@ -192,7 +192,7 @@ def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[
 
 
 def is_lower_better(metric: str) -> bool:
-    """Whether less of a figure of ``results.json`` is better: of a loss, of time, of size."""
+    """Whether less of a figure of ``results.json`` is better: of errors, of time, of size."""
     return metric.rpartition("/")[2] in _LOWER_IS_BETTER
 
 

@@ -28,7 +28,10 @@ PLAIN_WIDTH = 120
 
 MISSING = "-"
 
-_METRIC_ROWS = (("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"))
+_METRIC_ROWS = (
+    ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
+    ("ECE", "ece"),
+)  # fmt: skip
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -105,6 +108,18 @@ def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
     for each in members:
         figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
         table.add_row(Text(str(each["checkpoint"])), *figures)
+    return table
+
+
+def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out ``test/by_length`` of ``results.json``: a row for each fifth of the reviews."""
+    table = new_table()
+    for heading in ("tokens", "reviews", "accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shortest, longest = map(format_count, row["tokens"])
+        tokens = shortest if shortest == longest else f"{shortest} - {longest}"
+        table.add_row(tokens, format_count(row["reviews"]), format_percent(row["accuracy"]))
     return table
 
 
@@ -237,7 +252,7 @@ def _known(*facts: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 def _format_metric(metric: str, value: Any) -> str:
-    if metric in {"accuracy", "f1"}:
+    if metric in {"accuracy", "f1", "ece"}:
         return format_percent(value)
     return f"{value:.4f}" if is_number(value) else MISSING
 
