@@ -33,12 +33,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def compose_config(overrides: Sequence[str], folder: Path) -> DictConfig:
+def compose_config(overrides: Sequence[str], folder: Path, program: str = "train") -> DictConfig:
     """The config that a command line composes, for the run folder given."""
     config.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
-        cfg = compose("train", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
+        cfg = compose(program, [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(cfg)
@@ -49,7 +49,7 @@ def compose_config(overrides: Sequence[str], folder: Path) -> DictConfig:
 @pytest.fixture
 def composed(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
     """Compose overrides for the folder ``tmp_path / "run"``."""
-    yield lambda *overrides: compose_config(overrides, tmp_path / "run")
+    yield lambda *overrides, program="train": compose_config(overrides, tmp_path / "run", program)
     GlobalHydra.instance().clear()
 
 
@@ -95,6 +95,25 @@ def baselines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
             cfg = compose("baseline", [f"data.csv={trained / 'reviews.csv'}"])
         run_baselines(cfg, folder)
+    GlobalHydra.instance().clear()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny pretraining on the reviews of ``trained`` and unlabeled ones."""
+    from sentiment.pretraining import pretrain
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    write_reviews(folder / "reviews.csv")
+    write_reviews(folder / "unlabeled.csv", 200)
+    overrides = [
+        *TINY, f"data.csv={folder / 'reviews.csv'}", "data.tokens_per_batch=128",
+        f"data.unlabeled_csv={folder / 'unlabeled.csv'}", "softmax.negatives=8",
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        pretrain(compose_config(overrides, folder, "pretrain"), folder)
     GlobalHydra.instance().clear()
     return folder
 

@@ -142,3 +142,32 @@ def test_a_loader_takes_whole_batches() -> None:
     assert batch.lengths.tolist() == [1, 2, 2]
     assert batch.labels.tolist() == [1, 1, 0]
     assert batch.token_ids.dtype == batch.lengths.dtype == torch.int64
+
+
+@settings(max_examples=100, deadline=None)
+@given(sequences, st.none() | st.integers(1, 9))
+def test_pieces_of_texts_make_the_texts(texts: list[list[int]], longest: int | None) -> None:
+    lengths = [len(text) for text in texts]
+    order = np.arange(len(texts))[::-1]
+    whole = TokenisedReviews(
+        token_ids=np.array([i for text in texts for i in text], np.int32),
+        offsets=np.cumsum([0, *lengths]),
+        reviews=order,
+        classes=np.arange(len(texts)),
+        word_to_id=np.arange(10),
+        max_length=3,
+    )
+    pieces = whole.in_pieces(longest)
+    of: dict[int, list[list[int]]] = {}
+    for place in range(len(pieces)):
+        batch = pieces[[place]]
+        of.setdefault(int(batch.labels), []).append(batch.token_ids[0].tolist())
+    for place, review in enumerate(order):
+        text = texts[review]
+        assert [i for piece in of[place] for i in piece] == (text or [1])
+        sizes = [len(piece) for piece in of[place]]
+        assert max(sizes) - min(sizes) <= 1
+        assert longest is None or len(sizes) == max(1, -(-len(text) // longest))
+    taken = pieces.take(np.array([len(pieces) - 1, 0]))
+    assert taken.lengths.tolist() == pieces.lengths[[-1, 0]].tolist()
+    assert taken.classes.tolist() == pieces.classes[[-1, 0]].tolist()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sentiment import callbacks
-from sentiment.callbacks import EpochTable, OneCheckpoint
+from sentiment.callbacks import EpochTable, OneCheckpoint, accuracy_line
 from sentiment.data.batching import Batch, Share
 
 
@@ -34,7 +34,7 @@ def test_training_and_the_rest_are_timed_apart(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(callbacks, "time", clock)
-    table = EpochTable(tmp_path / "metrics.csv", settings={}, print_lines=False)
+    table = EpochTable(tmp_path / "metrics.csv", settings={}, line=accuracy_line, print_lines=False)
     trainer, module = trainer_of(train_loss=0.5, val_loss=0.25), None
     trainer.sanity_checking = True
     clock.now += 50  # reading data and the sanity check count for nothing
@@ -59,7 +59,7 @@ def test_training_and_the_rest_are_timed_apart(
     row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     assert (row["val/loss"], row["lr"], row["seconds"]) == (0.25, 0.5, 10)
 
-    again = EpochTable(tmp_path / "metrics.csv", settings={}, print_lines=False)
+    again = EpochTable(tmp_path / "metrics.csv", settings={}, line=accuracy_line, print_lines=False)
     again.load_state_dict(table.state_dict())
     assert again.state_dict() == table.state_dict()
 

@@ -23,17 +23,30 @@ GIVEN_LATER = {
         "vocabulary_size", "num_classes", "embedding_size", "ngram_sizes", "padding_index",
         "unknown_index",
     },
+    "LanguageModel": {"vocabulary_size", "embedding_size", "padding_index"},
+    "SentimentDataModule": {"vocabulary"},
     "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip
-NEEDED = {"csv": ["data.csv=x.csv"], "file": ["embeddings.path=x.txt"]}
+NEEDED = {
+    "csv": ["data.csv=x.csv"],
+    "file": ["embeddings.path=x.txt"],
+    "imdb_pretrained": ["pretrained.path=x.ckpt"],
+}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(composed: Compose, group: str, option: str) -> None:
-    override = f"experiment={option}" if group == "experiment" else f"{group}={option}"
-    cfg = composed(override, *NEEDED.get(option, []))
+    program = "pretrain" if group == "pretrain" else "train"
+    cfg = composed(f"{group}={option}", *NEEDED.get(option, []), program=program)
     assert not OmegaConf.missing_keys(cfg)
     OmegaConf.to_container(cfg.trainer, resolve=True)
+
+
+@pytest.mark.parametrize("group", ["data", "embeddings", "optimizer", "scheduler", "trainer"])
+def test_a_pretraining_takes_the_same_options(composed: Compose, group: str) -> None:
+    for option in (name for folder, name in OPTIONS if folder == group):
+        cfg = composed(f"{group}={option}", *NEEDED.get(option, []), program="pretrain")
+        assert not OmegaConf.missing_keys(cfg)
 
 
 def test_experiments_are_what_their_names_say(composed: Compose) -> None:

@@ -15,38 +15,42 @@ MODULES = {
 # Who may import what, by the start of the imported name; all else is open to all.
 ALLOWED = {
     "sentiment.data": {
-        "data", "training", "baseline", "linear", "vectors", "skipgram", "build", "prepare",
-        "results", "evaluate", "predict", "predictor", "member", "checkpoint", "ngram_classifier",
-        "cli", "schemas",
+        "data", "training", "pretraining", "pretrained", "baseline", "linear", "vectors",
+        "skipgram", "build", "prepare", "results", "evaluate", "predict", "predictor", "member",
+        "checkpoint", "ngram_classifier", "cli", "schemas",
     },
     "sentiment.model": {
-        "model", "train", "training", "baseline", "build", "prepare", "results", "evaluate",
-        "member", "checkpoint", "checks", "config", "callbacks",
+        "model", "train", "training", "pretraining", "pretrained", "baseline", "build", "prepare",
+        "results", "evaluate", "member", "checkpoint", "checks", "config", "callbacks",
     },
     "lightning": {
-        "train", "training", "build", "prepare", "callbacks", "stopping", "data.datamodule",
-        "model.module", "search.pruning",
+        "train", "training", "fitting", "build", "prepare", "callbacks", "stopping",
+        "data.datamodule", "data.texts", "model.module", "model.language_module", "model.stepping",
+        "search.pruning",
     },
     "hydra": {
-        "train", "training", "baseline", "vectors", "build", "prepare", "config", "sweep",
-        "commands", "search.space",
+        "train", "pretrain", "fitting", "pretraining", "pretrained", "baseline", "vectors",
+        "build", "prepare", "config", "sweep", "commands", "search.space",
     },
     "optuna": {
         "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
     },
     "sentiment.search": {"search", "train", "training"},
     "omegaconf": {
-        "train", "training", "baseline", "vectors", "build", "prepare", "config", "sweep",
-        "schemas", "checks",
+        "train", "training", "fitting", "pretrain", "pretraining", "pretrained", "baseline",
+        "vectors", "build", "prepare", "config", "sweep", "schemas", "checks",
     },
     "gensim": {"skipgram"},
     "torch": {
-        "training", "baseline", "build", "results", "config", "environment", "evaluate",
-        "predict", "predictor", "member", "checkpoint", "ranks", "data.batching", "data.shares",
-        "data.joined", "data.datamodule", "data.vectors", "data.vector_file", "model",
+        "fitting", "pretrained", "baseline", "build", "callbacks", "results", "config",
+        "environment", "evaluate", "predict", "predictor", "member", "checkpoint", "ranks",
+        "data.batching", "data.shares", "data.joined", "data.texts", "data.datamodule",
+        "data.vectors", "data.vector_file", "model",
     },
     "sentiment.train": set(),
     "sentiment.training": {"train"},
+    "sentiment.pretrain": set(),
+    "sentiment.pretraining": {"pretrain"},
     "sentiment.predict": set(),
     "sentiment.predictor": {"evaluate", "predict", "__init__"},
 }  # fmt: skip

@@ -130,6 +130,42 @@ def test_lazy_steps_leave_words_alone_that_no_batch_has(lazy: bool) -> None:
     torch.use_deterministic_algorithms(False)
 
 
+def fit_epochs(module: SentimentModule, epochs: int) -> None:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, max_epochs=epochs,
+    )  # fmt: skip
+    loader: Any = DataLoader([batch()] * 3, batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(module, loader)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_encoder_and_embedding_wait_until_their_epochs(epochs: int) -> None:
+    module = small_module(frozen_epochs=1, encoder_frozen_epochs=1)
+    before = {name: value.clone() for name, value in module.classifier.state_dict().items()}
+    fit_epochs(module, epochs)
+    moved = {
+        name.split(".")[0]
+        for name, value in module.classifier.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == ({"head"} if epochs == 1 else {"head", "encoder", "embedding"})
+
+
+def test_each_part_has_a_rate_of_its_own() -> None:
+    module = small_module(
+        optimizer=partial(torch.optim.SGD, lr=1.0), encoder_lr_scale=0.5, embedding_lr_scale=0.25
+    )
+    optimizer = module.configure_optimizers()
+    rates = {
+        id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]
+    }
+    for name, weight in module.named_parameters():
+        part = name.split(".")[1]
+        assert rates[id(weight)] == {"head": 1.0, "encoder": 0.5, "embedding": 0.25}[part], name
+    assert optimizer.param_groups[0]["lr"] == 1.0  # what is told as the rate
+
+
 def test_the_embedding_has_a_rate_of_its_own() -> None:
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.5), embedding_lr_scale=0.1)
     optimizer = module.configure_optimizers()

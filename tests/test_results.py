@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.callbacks import EpochTable
+from sentiment.callbacks import EpochTable, accuracy_line
 from sentiment.results import fit_results
 
 
 def table_of(*rows: tuple[float, float]) -> EpochTable:
     """A table of epochs with the accuracies and losses given."""
-    table = EpochTable(Path("metrics.csv"), settings={}, print_lines=False)
+    table = EpochTable(Path("metrics.csv"), settings={}, line=accuracy_line, print_lines=False)
     table.rows = [
         {"epoch": epoch, "train/loss": 10.0 + epoch, "val/accuracy": accuracy, "val/loss": loss}
         for epoch, (accuracy, loss) in enumerate(rows)

@@ -18,17 +18,18 @@ from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
-from sentiment import training as train_module
+from sentiment import fitting
 from sentiment.build import build_trainer
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
+from sentiment.fitting import Stopped
 from sentiment.resume import (
     check_resumable,
     deciding_settings,
     newest_checkpoint,
     run_folder,
 )
-from sentiment.training import Stopped, train
+from sentiment.training import train
 
 Compose = Callable[..., DictConfig]
 
@@ -191,7 +192,7 @@ def stop_and_go_on(folder: Path, place: tuple[int, int], *overrides: str) -> dic
     build = build_trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            train_module,
+            fitting,
             "build_trainer",
             lambda cfg, where, own: build(cfg, where, [*own, StopAt(*place)]),
         )

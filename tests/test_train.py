@@ -19,11 +19,11 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
-from sentiment import Predictor
-from sentiment import training as train_module
+from sentiment import Predictor, fitting
 from sentiment.build import build_trainer
 from sentiment.config import refused_in_one_line
-from sentiment.training import Stopped, train
+from sentiment.fitting import Stopped
+from sentiment.training import train
 
 Compose = Callable[..., DictConfig]
 
@@ -140,7 +140,7 @@ def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
     build = build_trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            train_module,
+            fitting,
             "build_trainer",
             lambda cfg, folder, own: build(cfg, folder, [*own, Watch()]),
         )
@@ -195,7 +195,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     build = build_trainer
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(
-            train_module,
+            fitting,
             "build_trainer",
             lambda cfg, folder, own: build(cfg, folder, [*own, Signal(number, epoch, batch)]),
         )

@@ -21,10 +21,13 @@ from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
 from sentiment.data.evidence import NgramEvidence
-from sentiment.data.facts import DataFacts
+from sentiment.data.facts import UNK_INDEX, DataFacts
 from sentiment.data.vectors import Embeddings, coverage
 from sentiment.errors import InputError
+from sentiment.model.language_module import LanguageModule
 from sentiment.model.module import SentimentModule
+from sentiment.model.softmax import CandidateSampler
+from sentiment.pretrained import Start
 from sentiment.ranks import started_outside
 
 # From here on it is faster to step only the words of a batch.
@@ -32,9 +35,14 @@ _MANY_WORDS = 50_000
 
 
 def build_module(
-    cfg: DictConfig, facts: DataFacts, embeddings: Embeddings, ngrams: NgramEvidence | None = None
+    cfg: DictConfig,
+    facts: DataFacts,
+    embeddings: Embeddings,
+    *,
+    ngrams: NgramEvidence | None = None,
+    start: Start | None = None,
 ) -> tuple[SentimentModule, float]:
-    """The model with its first vectors, and the share of the running text that has a vector."""
+    """The model with its first weights, and the share of the running text that has a vector."""
     vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
     classifier = instantiate(
         cfg.model,
@@ -51,21 +59,66 @@ def build_module(
             torch.from_numpy(ngrams.features),
             torch.from_numpy(ngrams.held_out),
         )
+    found = vectors.found
+    if start is not None:
+        classifier.load_pretrained(start.weights or {})
+        found = np.arange(len(found)) > UNK_INDEX
+    gentle = cfg.pretrained
     module = SentimentModule(
         classifier=classifier,
-        optimizer=partial(_built, instantiate(cfg.optimizer, _convert_="object")),
+        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
         schedule=instantiate(cfg.scheduler) or None,
         label_smoothing=cfg.loss.label_smoothing,
         class_weights=class_weights(cfg.loss, facts),
         frozen=embeddings.frozen,
-        frozen_epochs=embeddings.frozen_epochs,
-        embedding_lr_scale=embeddings.lr_scale,
-        lazy_embedding=len(vectors.weights) > _MANY_WORDS
-        if embeddings.lazy is None
-        else embeddings.lazy,
+        frozen_epochs=gentle.frozen_epochs if start else embeddings.frozen_epochs,
+        embedding_lr_scale=gentle.embedding_lr_scale if start else embeddings.lr_scale,
+        encoder_frozen_epochs=gentle.frozen_epochs if start else 0,
+        encoder_lr_scale=gentle.lr_scale if start else 1.0,
+        lazy_embedding=_is_lazy(embeddings, len(vectors.weights)),
         calibrated=cfg.calibrated,
     )
+    return module, coverage(found, facts.word_counts)[1]
+
+
+def build_language_module(
+    cfg: DictConfig, facts: DataFacts, tokens: int, embeddings: Embeddings
+) -> tuple[LanguageModule, float]:
+    """The language model with its first weights, and the share of the text that has a vector.
+
+    Args:
+        cfg: a config as ``conf/pretrain.yaml`` composes it.
+        facts: of the data.
+        tokens: in all texts that train; those that are no word of the vocabulary are unknown.
+        embeddings: give the first vectors.
+    """
+    vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
+    model = instantiate(
+        cfg.model,
+        _convert_="object",
+        vocabulary_size=len(facts.vocabulary),
+        embedding_size=vectors.weights.shape[1],
+    )
+    counts = torch.from_numpy(facts.word_counts.copy())
+    counts[UNK_INDEX] = max(0, tokens - int(counts.sum()))
+    model.start(vectors.weights, counts)
+    negatives = cfg.softmax.negatives
+    all_words = negatives is None or negatives >= len(counts)
+    module = LanguageModule(
+        model=model,
+        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
+        schedule=instantiate(cfg.scheduler) or None,
+        sampler=None if all_words else CandidateSampler(counts, negatives),
+        frozen=embeddings.frozen,
+        frozen_epochs=embeddings.frozen_epochs,
+        embedding_lr_scale=embeddings.lr_scale,
+        lazy_embedding=_is_lazy(embeddings, len(counts)),
+    )
     return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def _is_lazy(embeddings: Embeddings, words: int) -> bool:
+    return words > _MANY_WORDS if embeddings.lazy is None else embeddings.lazy
 
 
 def check_optimizer(cfg: DictConfig) -> None:
@@ -74,10 +127,11 @@ def check_optimizer(cfg: DictConfig) -> None:
     Raises:
         InputError: with the optimizer's own words.
     """
-    _built(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
+    make_optimizer(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
 
 
-def _built(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
+def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
+    """The optimizer of the parameter groups; settings out of range are refused in one line."""
     try:
         return optimizer(groups)
     except ValueError as error:

@@ -1,13 +1,16 @@
 """Lightning callbacks of a training: a row for each epoch, and its checkpoints."""
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from torch import Tensor
 
 from sentiment.model.metrics import best_mode
 from sentiment.ranks import largest
@@ -15,6 +18,8 @@ from sentiment.report.tables import write_csv
 from sentiment.stopping import within_epoch
 
 log = logging.getLogger(__name__)
+
+Line = Callable[[Mapping[str, float]], str]  # what is told of an epoch, from its figures
 
 
 class EpochTable(Callback):
@@ -25,10 +30,13 @@ class EpochTable(Callback):
     Args:
         path: the CSV file.
         settings: what has to be the same for the training to go on; every checkpoint holds it.
+        line: what is told of an epoch.
         print_lines: whether to print a line for each epoch (where no progress bar shows it).
     """
 
-    def __init__(self, path: Path, *, settings: Mapping[str, Any], print_lines: bool) -> None:
+    def __init__(
+        self, path: Path, *, settings: Mapping[str, Any], line: Line, print_lines: bool
+    ) -> None:
         self.run: dict[str, Any] = {}  # what each checkpoint tells of the run
         self.rows: list[dict[str, float]] = []
         self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
@@ -37,6 +45,7 @@ class EpochTable(Callback):
         self.waited_tokens = 0  # what there would be if all processes had as much as the busiest
         self._path = path
         self._settings = dict(settings)
+        self._line = line
         self._print_lines = print_lines
         self._clock = time.perf_counter()
         self._training = False  # whether the clock counts as training too
@@ -99,14 +108,10 @@ class EpochTable(Callback):
         write_csv(self._path, self.rows)
         if self._print_lines:
             log.info(
-                "epoch %d of %s: train loss %.4f, accuracy %.2f %%; val loss %.4f,"
-                " accuracy %.2f %%; %.1f s",
+                "epoch %d of %s: %s; %.1f s",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
-                figures.get("train/loss", float("nan")),
-                100 * figures.get("train/accuracy", float("nan")),
-                figures.get("val/loss", float("nan")),
-                100 * figures.get("val/accuracy", float("nan")),
+                self._line(figures),
                 self.fit_seconds,
             )
 
@@ -148,6 +153,68 @@ class EpochTable(Callback):
         self.train_reviews = int(state_dict["train_reviews"])
         self.train_tokens = int(state_dict["train_tokens"])
         self.waited_tokens = int(state_dict["waited_tokens"])
+
+
+class Progress(Callback):
+    """Tells how far a long epoch is, where no progress bar shows it.
+
+    Args:
+        seconds: between two lines.
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._told_at = 0.0
+        self._losses: list[Tensor] = []  # since the last line
+        self._tokens = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._begin()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell of the batches since the last line, if it is time."""
+        self._losses.append(outputs["loss"].detach())
+        self._tokens += int(batch.lengths.sum())
+        seconds = time.monotonic() - self._told_at
+        if seconds < self._seconds:
+            return
+        log.info(
+            "  epoch %d: %.0f %%; perplexity of the last %d batches %.1f; %s tokens/s",
+            trainer.current_epoch + 1,
+            100 * (batch_idx + 1) / trainer.num_training_batches,
+            len(self._losses),
+            float(torch.stack(self._losses).mean().exp()),
+            f"{self._tokens / seconds:,.0f}",
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._told_at = time.monotonic()
+        self._losses.clear()
+        self._tokens = 0
+
+
+def accuracy_line(figures: Mapping[str, float]) -> str:
+    """What is told of a classifier's epoch."""
+    parts = []
+    for split in ("train", "val"):
+        loss, accuracy = (figures.get(f"{split}/{name}", math.nan) for name in ("loss", "accuracy"))
+        parts.append(f"{split} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %")
+    return "; ".join(parts)
+
+
+def perplexity_line(figures: Mapping[str, float]) -> str:
+    """What is told of a language model's epoch."""
+    train, val = (figures.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
+    told = f"perplexity of training {train:.1f}, of validation {val:.1f}"
+    ways = ("forward", "backward")
+    values = {way: figures.get(f"val/perplexity_{way}", math.nan) for way in ways}
+    if any(map(math.isnan, values.values())):
+        return told
+    return f"{told} ({', '.join(f'{way} {value:.1f}' for way, value in values.items())})"
 
 
 class OneCheckpoint(ModelCheckpoint):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -21,8 +21,25 @@ from sentiment.model.classifier import SentimentClassifier
 if TYPE_CHECKING:
     from sentiment.ngram_classifier import NgramClassifier
 
+
+class Kind(NamedTuple):
+    """What a checkpoint is of.
+
+    Attributes:
+        name: what it is called.
+        data_key: what Lightning files the data module's state under: its class name.
+        programs: what writes it; the first goes on with it.
+    """
+
+    name: str
+    data_key: str
+    programs: tuple[str, ...]
+
+
+CLASSIFIER = Kind("a classifier", "SentimentDataModule", ("sentiment.train", "sentiment.baseline"))
+LANGUAGE_MODEL = Kind("a language model", "TextDataModule", ("sentiment.pretrain",))
+DATA_KEY = CLASSIFIER.data_key
 NGRAMS_KEY = "ngrams"  # under which a baseline has its settings, a network "classifier"
-DATA_KEY = "SentimentDataModule"  # Lightning files the data module's state under its class name
 _PREFIX = "classifier."
 _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
     "vocabulary": (list,),
@@ -55,8 +72,8 @@ class SavedClassifier:
     run: dict[str, Any]
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Open a checkpoint of a training or a baseline without running any code that it may carry.
+def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
+    """Open a checkpoint of one of our programs without running any code that it may carry.
 
     Raises:
         InputError: the file is missing, cut off, no checkpoint of this project, or carries code.
@@ -75,18 +92,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise InputError(
                 f"{path}: refused, because it holds code or objects beside tensors and plain"
-                " values; only checkpoints of sentiment.train and sentiment.baseline are opened"
+                f" values; only checkpoints of {' and '.join(kind.programs)} are opened"
             ) from error
-        raise InputError(f"{path}: not a checkpoint of sentiment.train") from error
+        raise InputError(f"{path}: not a checkpoint of {kind.programs[0]}") from error
     except Exception as error:  # foreign bytes make the reader of pickles fail in any way
         raise InputError(
             f"{path}: cut off or not a checkpoint at all ({first_words(error)});"
             " copy it again, or use another checkpoint of the run"
         ) from error
-    needed = {"state_dict", "hyper_parameters", DATA_KEY}
-    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
-        raise InputError(f"{path}: a torch file, but not a checkpoint of sentiment.train")
-    return checkpoint
+    needed = {"state_dict", "hyper_parameters", kind.data_key}
+    if isinstance(checkpoint, dict) and needed <= checkpoint.keys():
+        return checkpoint
+    for other in (CLASSIFIER, LANGUAGE_MODEL):
+        if isinstance(checkpoint, dict) and other.data_key in checkpoint:
+            raise InputError(f"{path}: {other.name}, not {kind.name}; {_ways_out(path, kind)}")
+    raise InputError(f"{path}: a torch file, but not a checkpoint of {kind.programs[0]}")
+
+
+def _ways_out(path: Path, wanted: Kind) -> str:
+    if wanted is CLASSIFIER:
+        return f"train a classifier from it: python -m sentiment.train pretrained.path={path}"
+    return "python -m sentiment.pretrain writes one"
 
 
 class _Undrawn(TorchFunctionMode):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sentiment.errors import InputError
 from sentiment.model.metrics import MONITORED
-from sentiment.schemas import TrainConfig
+from sentiment.schemas import PretrainConfig, TrainConfig
 
 # By key, whether a number fits, and what is told where it does not.
 Ranges = Mapping[str, tuple[Callable[[float], bool], str]]
@@ -24,6 +24,11 @@ _RANGES: Ranges = {
     "scheduler.final_factor": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "scheduler.factor": (lambda value: 0 < value < 1, "between 0 and 1"),
     "scheduler.patience": (lambda value: value >= 0, "0 or more"),
+    "pretrained.lr_scale": (lambda value: value > 0, "above 0"),
+    "pretrained.embedding_lr_scale": (lambda value: value > 0, "above 0"),
+    "pretrained.frozen_epochs": (lambda value: value >= 0, "0 or more"),
+    "softmax.negatives": (lambda value: value >= 1, "1 or more, or null for all words"),
+    "held_out_tokens": (lambda value: value >= 1, "1 or more"),
     "callbacks.save_minutes": (lambda value: value >= 0, "0 or more"),
     "callbacks.early_stopping.patience": (lambda value: value >= 0, "0 or more"),
     "model.ngrams": (lambda value: 0 <= value <= 5, "from 0, for none, to 5 words"),
@@ -44,22 +49,28 @@ _STRATEGIES = ("auto", "ddp")
 _IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv")
 
 
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     """Refuse what would else be refused in the first batch, after the first epoch, or never.
+
+    Args:
+        cfg: the whole config.
+        schema: its dataclass.
 
     Raises:
         InputError: with the key and what is valid.
     """
-    _check_keys(cfg)
+    _check_keys(cfg, schema)
     check_ranges(cfg, _RANGES)
     _check_monitors(cfg)
     _check_together(cfg)
+    if schema is PretrainConfig:
+        _check_language_model(cfg.model)
     _check_imdb(cfg)
 
 
-def _check_keys(cfg: DictConfig) -> None:
+def _check_keys(cfg: DictConfig, schema: type) -> None:
     """Refuse keys that ``+key=value`` added beside the known ones."""
-    valid = [field.name for field in dataclasses.fields(TrainConfig)]
+    valid = [field.name for field in dataclasses.fields(schema)]
     for key in cfg:
         if key not in valid:
             raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
@@ -115,6 +126,15 @@ def _check_together(cfg: DictConfig) -> None:
         raise InputError(
             f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
             " optimizer; add optimizer.fused=null"
+        )
+
+
+def _check_language_model(model: DictConfig) -> None:
+    if model.bidirectional and model.num_layers > 1:
+        raise InputError(
+            f"config: model.num_layers={model.num_layers}: of both directions, a second layer would"
+            " see the words that it is to predict; give model.num_layers=1 or"
+            " model.bidirectional=false"
         )
 
 

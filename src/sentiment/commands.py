@@ -13,9 +13,14 @@ from sentiment.environment import python_command
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
 
 
+def command(program: str, *overrides: str) -> str:
+    """The command line that runs one of our programs with these overrides, quoted for a shell."""
+    return shlex.join([python_command(), "-m", program, *overrides])
+
+
 def train_command(*overrides: str) -> str:
     """The command line that trains with these overrides, quoted for a shell."""
-    return shlex.join([python_command(), "-m", "sentiment.train", *overrides])
+    return command("sentiment.train", *overrides)
 
 
 def override(key: str, value: str) -> str:

@@ -32,6 +32,11 @@ from sentiment.schemas import SCHEMAS, JoblibLauncherConfig
 
 # Options that need more than the package itself, and the extra that brings it.
 _EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}
+# What Hydra says of an override, and the way out.
+_HINTS = {
+    "Ambiguous value": " (to run each of several values add -m)",
+    "override 'model'": " (a language model is set by model.cell, model.hidden_size, ...)",
+}
 
 
 def config_directory() -> Path:
@@ -193,8 +198,7 @@ def _explain(error: BaseException) -> str:
         told = ""
         if isinstance(error, OverrideParseException):
             told = " (a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\")"
-        elif "Ambiguous value" in str(chain[0]):
-            told = " (to run each of several values add -m)"
+        told += next((hint for mark, hint in _HINTS.items() if mark in str(chain[0])), "")
         return f"command line: {_first_line(chain[0])}{told}"
     told = ""
     if "does not support sweep type" in str(error):

@@ -11,6 +11,7 @@ from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
 from sentiment.errors import InputError, first_words
 from sentiment.model.module import SentimentModule
+from sentiment.pretrained import Start
 from sentiment.ranks import gather, lead, refuse_together, started_by_us, started_outside
 from sentiment.resume import Resumed
 
@@ -18,14 +19,18 @@ from sentiment.resume import Resumed
 Prepared = tuple[SentimentDataModule, SentimentModule, dict[str, Any]]
 
 
-def prepare(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None) -> Prepared:
+def prepare(
+    cfg: DictConfig, trainer: Trainer, resumed: Resumed | None, start: Start | None
+) -> Prepared:
     """The data and the model of this process, and what each checkpoint tells of the run.
 
     Raises:
         InputError: the data or the vectors are no good, or not those of the training resumed.
     """
     embeddings = instantiate(cfg.embeddings)
-    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule: SentimentDataModule = instantiate(
+        cfg.data, _convert_="object", vocabulary=None if start is None else start.data["vocabulary"]
+    )
     datamodule.prepare_data()
     datamodule.setup()
     check_reviews(datamodule.facts, trainer.world_size)
@@ -33,7 +38,9 @@ def prepare(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None) -> Prepa
         datamodule.load_state_dict(resumed.data)  # is it the same data?
     longest = cfg.model.ngrams
     ngrams = datamodule.ngram_evidence(longest) if longest else None
-    module, vector_coverage = build_module(cfg, datamodule.facts, embeddings, ngrams)
+    module, vector_coverage = build_module(
+        cfg, datamodule.facts, embeddings, ngrams=ngrams, start=start
+    )
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
 
 
@@ -52,7 +59,9 @@ def check_reviews(facts: DataFacts, processes: int) -> None:
             )
 
 
-def prepare_together(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None) -> Prepared:
+def prepare_together(
+    cfg: DictConfig, trainer: Trainer, resumed: Resumed | None, start: Start | None = None
+) -> Prepared:
     """What ``prepare`` gives, once all processes are there and have prepared the same.
 
     Raises:
@@ -60,7 +69,7 @@ def prepare_together(cfg: DictConfig, trainer: Trainer, resumed: Resumed | None)
     """
     problem = None
     try:
-        prepared = prepare(cfg, trainer, resumed)
+        prepared = prepare(cfg, trainer, resumed, start)
     except InputError as error:
         if started_outside() is None and not started_by_us():
             raise  # the others have not been started yet

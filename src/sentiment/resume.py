@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiment.checkpoint import DATA_KEY, read_checkpoint
+from sentiment.checkpoint import CLASSIFIER, Kind, read_checkpoint
 from sentiment.errors import InputError
 
 log = logging.getLogger(__name__)
 
 # What decides the weights that come out. Files may have moved: the data module compares what they
 # hold. Device and precision may change with the machine.
-_DECIDING = ("seed", "data", "embeddings", "model", "loss", "optimizer", "scheduler")
+_DECIDING = (
+    "seed", "data", "embeddings", "model", "pretrained", "loss", "softmax", "held_out_tokens",
+    "optimizer", "scheduler",
+)  # fmt: skip
 _DECIDING_OF_TRAINER = (
     "max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
     "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "min_epochs",
@@ -36,7 +39,7 @@ class Resumed:
     """What a checkpoint says of the training that it goes on with.
 
     Attributes:
-        data: the state of ``SentimentDataModule``.
+        data: the state of the data module.
         steps: how many the optimizer has made.
     """
 
@@ -50,7 +53,7 @@ def run_folder(checkpoint: str | Path) -> Path | None:
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
+def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
     """The checkpoint of a run folder that has got furthest, or None where there is none.
 
     What cannot be opened is left aside and told.
@@ -58,7 +61,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     found = []
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):
         try:
-            found.append((int(read_checkpoint(path)["global_step"]), path.stem == "last", path))
+            steps = int(read_checkpoint(path, kind)["global_step"])
+            found.append((steps, path.stem == "last", path))
         except InputError as error:
             log.warning("left aside: %s", error)
     return max(found)[2] if found else None
@@ -87,13 +91,18 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Values by full key, such as ``optimizer.lr``.
     """
-    chosen = {name: cfg[name] for name in _DECIDING}
+    chosen = {name: cfg[name] for name in _DECIDING if name in cfg}
     chosen["trainer"] = {name: cfg["trainer"][name] for name in _DECIDING_OF_TRAINER}
     chosen["callbacks"] = {
         "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
         "early_stopping": cfg["callbacks"]["early_stopping"],
     }
     settings = {key: value for key, value in _flat(chosen) if key not in _PLACES}
+    if settings.get("pretrained.path") is None:
+        settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
+    else:
+        del settings["pretrained.path"]  # may have moved
+        settings["pretrained"] = "a language model"
     if str(settings.get("scheduler._target_")).rpartition(".")[2] not in _WHOLE_SCHEDULES:
         del settings["trainer.max_epochs"]
     return settings
@@ -114,13 +123,16 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any]) -> Resumed:
+def check_resumable(
+    path: str | Path, folder: Path, settings: Mapping[str, Any], kind: Kind = CLASSIFIER
+) -> Resumed:
     """Refuse to go on in another folder than the checkpoint's, or with other settings.
 
     Args:
         path: the checkpoint.
         folder: the run folder.
         settings: of ``deciding_settings``.
+        kind: of the checkpoint.
 
     Returns:
         What the data and the end of the training have to be compared with.
@@ -128,7 +140,7 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
     Raises:
         InputError: what differs, and what to do; or as ``read_checkpoint``.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, kind)
     before = checkpoint.get("settings")
     if before is None or "processes" not in checkpoint:
         raise InputError(f"{path}: written by another version, which cannot be gone on with")
@@ -155,4 +167,4 @@ def check_resumable(path: str | Path, folder: Path, settings: Mapping[str, Any])
                 f"ckpt_path={path}: the training began with {name}={before.get(key)}, not"
                 f" {settings.get(key)}{hint}; go on with the same settings, or start anew"
             )
-    return Resumed(checkpoint[DATA_KEY], int(checkpoint["global_step"]))
+    return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))

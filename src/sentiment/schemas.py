@@ -146,6 +146,20 @@ class ModelConfig:
 
 
 @dataclass
+class PretrainedConfig:
+    """A language model of ``sentiment.pretrain`` to start from, and how carefully it is changed.
+
+    The scales are shares of the head's learning rate; for ``frozen_epochs`` only the head is
+    trained.
+    """
+
+    path: str | None = None
+    lr_scale: float = 0.3
+    embedding_lr_scale: float = 0.1
+    frozen_epochs: int = 0
+
+
+@dataclass
 class LossConfig:
     """The training loss: cross-entropy with these settings."""
 
@@ -283,7 +297,47 @@ class TrainConfig:
     data: DataConfig = MISSING
     embeddings: Any = MISSING
     model: ModelConfig = MISSING
+    pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: TrainerConfig = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
+
+
+@dataclass
+class LanguageModelConfig:
+    """See ``sentiment.model.language_model.LanguageModel``."""
+
+    _target_: str = "sentiment.model.language_model.LanguageModel"
+    cell: Cell = Cell.lstm
+    hidden_size: int = 512
+    num_layers: int = 1
+    bidirectional: bool = True
+    embedding_dropout: float = 0.0
+    layer_dropout: float = 0.0
+    output_dropout: float = 0.0
+
+
+@dataclass
+class SoftmaxConfig:
+    """The softmax of a training step: over ``negatives`` words beside its targets, or over all."""
+
+    negatives: int | None = None
+
+
+@dataclass
+class PretrainConfig:
+    """The whole config of a pretraining."""
+
+    seed: int = 42
+    ckpt_path: str | None = None
+    held_out_tokens: int = 200_000
+    data: DataConfig = MISSING
+    embeddings: Any = MISSING
+    model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    softmax: SoftmaxConfig = field(default_factory=SoftmaxConfig)
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     trainer: TrainerConfig = MISSING
@@ -365,6 +419,7 @@ class JoblibLauncherConfig:
 # Where Hydra finds each schema: group (None for the whole config), name, node.
 SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "train_schema", TrainConfig),
+    (None, "pretrain_schema", PretrainConfig),
     (None, "baseline_schema", BaselineConfig),
     (None, "vectors_schema", VectorsConfig),
     ("data", "schema", DataConfig),

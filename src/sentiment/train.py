@@ -23,6 +23,7 @@ from sentiment import config
 from sentiment.commands import ONE_RUN
 from sentiment.environment import prepare_process
 from sentiment.errors import InputError
+from sentiment.fitting import Stopped, SweepRefused
 from sentiment.model.metrics import MONITORED
 from sentiment.ranks import (
     ProcessLost,
@@ -36,7 +37,7 @@ from sentiment.ranks import (
     started_by_us,
 )
 from sentiment.sweep import told_when_cut_short
-from sentiment.training import Stopped, SweepRefused, train
+from sentiment.training import train
 
 if TYPE_CHECKING:
     from sentiment.search.pruning import PruneHopeless

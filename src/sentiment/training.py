@@ -1,53 +1,30 @@
 """One training: fit, test the best checkpoint, write the results."""
 
-import logging
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning
-import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning import Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sentiment import config
-from sentiment.build import build_trainer, check_optimizer, refused_by_lightning
-from sentiment.callbacks import EpochTable, OneCheckpoint
-from sentiment.checkpoint import read_checkpoint
+from sentiment.build import refused_by_lightning
+from sentiment.callbacks import accuracy_line
+from sentiment.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.checks import check_config
-from sentiment.commands import override, own_overrides, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import device_name, versions
-from sentiment.errors import InputError
+from sentiment.fitting import begin, checkpoint_to_resume
 from sentiment.model.latency import median_latency
 from sentiment.model.module import SentimentModule
 from sentiment.prepare import prepare_together
-from sentiment.ranks import rank, started_outside
+from sentiment.pretrained import Start, find_start, taken_over, tell_start
+from sentiment.ranks import rank
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
-from sentiment.resume import check_resumable, check_unused, deciding_settings, newest_checkpoint
-from sentiment.stopping import Interrupted, StopWhenAsked
 
 if TYPE_CHECKING:
     from sentiment.search.pruning import PruneHopeless
 
-log = logging.getLogger(__name__)
-
 _REVIEWS_TO_TIME = 30
-
-
-class SweepRefused(InputError):  # noqa: N818 (short for its kind)
-    """No run of this sweep can be trained."""
-
-
-class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
-    """A training ended early because it was asked to, with the exit code of the signal."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
 
 
 def train(
@@ -73,32 +50,24 @@ def train(
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg)
-    settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    ckpt_path = checkpoint_to_resume(cfg.ckpt_path, folder)
-    resumed = None if ckpt_path is None else check_resumable(ckpt_path, folder, settings)
-    check_optimizer(cfg)
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    # With deterministic algorithms torch would also fill all new memory before it is written to.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    table = EpochTable(
-        folder / "metrics.csv", settings=settings, print_lines=not sys.stdout.isatty()
+    ckpt_path = checkpoint_to_resume(cfg.ckpt_path, folder, CLASSIFIER)
+    start = find_start(cfg, ckpt_path)
+    cfg = taken_over(cfg, start)
+    fit = begin(
+        cfg,
+        folder,
+        kind=CLASSIFIER,
+        ckpt_path=ckpt_path,
+        line=accuracy_line,
+        callbacks=[pruner] if pruner else [],
     )
-    stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
-    with refused_by_lightning(" (trainer=cpu runs anywhere)"):
-        own = [table, stop, *([pruner] if pruner else [])]
-        trainer = build_trainer(cfg, folder, own)
-    check_sweep(trainer)
-    datamodule, module, run = prepare_together(cfg, trainer, resumed)
+    trainer, table = fit.trainer, fit.table
+    datamodule, module, run = prepare_together(cfg, trainer, fit.resumed, start)
     table.run.update(run)
-    _tell_beginning(cfg, datamodule, module, run["vector_coverage"])
+    _tell_beginning(cfg, datamodule, module, run["vector_coverage"], start)
     with refused_by_lightning():
-        fit(trainer, module, datamodule, stop, ckpt_path=ckpt_path)
-        if resumed is not None and resumed.steps == trainer.global_step:
-            log.info("That training was complete already: nothing was trained.")
-        elif trainer.world_size > 1:
-            told = "%d processes: the one with most tokens had %.3f times the mean of a step"
-            log.info(told, trainer.world_size, table.imbalance)
-        best = best_checkpoint(trainer)
+        fit.run(module, datamodule)
+        best = fit.best
         saved = None if best is None else read_checkpoint(best)
         if saved is not None:
             module.load_state_dict(saved["state_dict"])
@@ -124,7 +93,11 @@ def train(
 
 
 def _tell_beginning(
-    cfg: DictConfig, datamodule: SentimentDataModule, module: SentimentModule, coverage: float
+    cfg: DictConfig,
+    datamodule: SentimentDataModule,
+    module: SentimentModule,
+    coverage: float,
+    start: Start | None,
 ) -> None:
     if rank() != 0:
         return
@@ -134,75 +107,10 @@ def _tell_beginning(
         sample=cfg.data.csv == config.sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
+    if start is not None and start.weights is not None:
+        tell_start(start, datamodule.fingerprints)
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
-
-
-def check_sweep(trainer: Trainer) -> None:
-    """Refuse to start processes from within a sweep: each would begin the whole sweep.
-
-    Raises:
-        SweepRefused: several processes train, and this is a run of a sweep.
-    """
-    if trainer.world_size > 1 and in_sweep():
-        raise SweepRefused(
-            f"-m: a sweep trains each run in one process, not in {trainer.world_size}; give"
-            " trainer.devices=1 trainer.num_nodes=1, or start each run by a command of its own"
-        )
-
-
-def in_sweep() -> bool:
-    """Whether this is a run of a multirun."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def checkpoint_to_resume(chosen: str | None, folder: Path) -> str | None:
-    """The checkpoint that was chosen, or for ``auto`` the newest of the run folder, if any.
-
-    Raises:
-        InputError: nothing was chosen and the folder holds a training, or ``auto`` has no folder.
-    """
-    if chosen is None:
-        check_unused(folder)
-        return None
-    if chosen != "auto":
-        return chosen
-    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
-    if not any(item.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for item in given):
-        raise InputError("ckpt_path=auto: goes on in a run folder: give hydra.run.dir=FOLDER too")
-    newest = newest_checkpoint(folder)
-    log.info("Going on from %s", newest) if newest else log.info("Nothing to go on from: starting")
-    return None if newest is None else str(newest)
-
-
-def fit(
-    trainer: Trainer,
-    module: SentimentModule,
-    datamodule: SentimentDataModule,
-    stop: StopWhenAsked,
-    *,
-    ckpt_path: str | None,
-) -> None:
-    """Fit, from a checkpoint if there is one; ``Stopped`` when Ctrl-C or SIGTERM ended it."""
-    with stop.listening():
-        with suppress(Interrupted):
-            trainer.fit(module, datamodule, ckpt_path=ckpt_path)
-        stop.agree()
-    if stop.agreed is None:
-        return
-    again = override("ckpt_path", str(stop.checkpoint))
-    if started_outside() is not None:
-        log.info("Stopped. Go on with the same command and %s", again)
-    elif not in_sweep():  # of which its end tells how it goes on
-        log.info("Stopped. Go on with:\n  %s", train_command(*own_overrides(), again))
-    raise Stopped(128 + stop.agreed)
-
-
-def best_checkpoint(trainer: Trainer) -> Path | None:
-    """The checkpoint of the best epoch, or None where none was written."""
-    callback = trainer.checkpoint_callback
-    path = Path(callback.best_model_path) if isinstance(callback, OneCheckpoint) else Path()
-    return path if path.is_file() else None
 
 
 def test(

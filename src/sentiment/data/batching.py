@@ -4,6 +4,7 @@ Knows nothing of files, words or models. A batch is padded only to its own longe
 reviews of like length share one, so little of it is padding.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -168,6 +169,32 @@ class TokenisedReviews(Dataset[Batch]):
         lengths = self._offsets[self._reviews + 1]
         lengths -= self._offsets[self._reviews]
         return np.clip(lengths, 1, self._max_length).astype(np.int32)
+
+    def take(self, places: npt.NDArray[np.integer]) -> "TokenisedReviews":
+        """Only the reviews at these places, without their folds."""
+        taken = copy.copy(self)
+        taken.folds = None
+        taken._reviews, taken._classes = self._reviews[places], self._classes[places]
+        return taken
+
+    def in_pieces(self, longest: int | None) -> "TokenisedReviews":
+        """The same reviews uncut, each longer one in pieces of about equal length; no folds.
+
+        Args:
+            longest: tokens of a piece at most; None leaves all reviews whole.
+        """
+        starts = self._offsets[self._reviews]
+        lengths = self._offsets[self._reviews + 1] - starts
+        counts = np.maximum(1, -(-lengths // (longest or max(1, lengths.max(initial=1)))))
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts, lengths, of = (np.repeat(each, counts) for each in (starts, lengths, counts))
+        ends = starts + (number + 1) * lengths // of
+        pieces = copy.copy(self)
+        pieces._offsets = np.column_stack([starts + number * lengths // of, ends]).ravel()
+        pieces._reviews = 2 * np.arange(len(ends))
+        pieces._classes = np.repeat(self._classes, counts)
+        pieces._max_length = pieces.folds = None
+        return pieces
 
     def flat(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """All tokens, uncut, of one review after the other, (tokens,), and how many each has, (n,).

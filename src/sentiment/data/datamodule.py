@@ -60,6 +60,8 @@ class SentimentDataModule(LightningDataModule):
         cache_dir: where tokenised files are kept; None is ``$SENTIMENT_CACHE`` or the user's cache.
         num_workers: processes that tokenise; None is one for each core.
         seed: of the order of batches.
+        vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes those of the texts
+            that train, as ``min_freq`` and ``max_size`` say.
 
     Raises:
         InputError: when the arguments contradict each other, or (later) the files are no good.
@@ -97,6 +99,7 @@ class SentimentDataModule(LightningDataModule):
         cache_dir: str | None = None,
         num_workers: int | None = None,
         seed: int = 0,
+        vocabulary: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
@@ -129,6 +132,7 @@ class SentimentDataModule(LightningDataModule):
             seed=split_seed,
             min_freq=min_freq,
             max_size=max_size,
+            vocabulary=None if vocabulary is None else tuple(vocabulary),
         )
         self._splits_dir = splits_dir
         self._max_length, self._keep = max_length, str(keep)
@@ -147,6 +151,16 @@ class SentimentDataModule(LightningDataModule):
         if self._facts is None:
             raise RuntimeError("the facts are known after prepare_data() and setup()")
         return self._facts
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What changes with the reviews of a split; known after ``setup``."""
+        return dict(self._fingerprints)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of a review at most."""
+        return self._max_length
 
     def prepare_data(self) -> None:
         """Tokenise every file that is not in the cache yet (one process does this for all)."""
@@ -177,15 +191,15 @@ class SentimentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, shuffled anew in every epoch."""
-        return self._loader("train", shuffle=True)
+        return self.loader(self._reviews["train"], train=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in order of length."""
-        return self._loader("val", shuffle=False)
+        return self.loader(self._reviews["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split, in order of length."""
-        return self._loader("test", shuffle=False)
+        return self.loader(self._reviews["test"])
 
     def reviews(self, name: str) -> TokenisedReviews:
         """A split (``train``, ``val``, ``test``) as it is, for other models than networks."""
@@ -297,20 +311,23 @@ class SentimentDataModule(LightningDataModule):
             num_workers=self._num_workers,
         )
 
-    def _loader(self, name: str, *, shuffle: bool) -> DataLoader[Batch]:
-        reviews = self._reviews[name]
+    def loader(
+        self, reviews: TokenisedReviews | JoinedReviews, *, train: bool = False
+    ) -> DataLoader[Batch]:
+        """Batches of some reviews, in order of length; those that train are shuffled instead."""
         dataset: Dataset[Batch] = reviews
         sampler = BucketBatchSampler(
             reviews.lengths,
             batch_size=self._batch_size,
             tokens_per_batch=self._tokens_per_batch,
-            shuffle=shuffle,
+            shuffle=train,
             seed=self._seed,
         )
-        if name == "train":
+        if train:
             sampler.go_on_from(*self._position())
             self._train_sampler = sampler
-        if self.trainer is not None and (processes := self.trainer.world_size) > 1:
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        if self.trainer is not None and processes > 1 and isinstance(reviews, TokenisedReviews):
             dataset = SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)
         return DataLoader(
             dataset,

@@ -15,7 +15,7 @@ from sentiment.data.corpus import Corpus
 from sentiment.data.facts import DataFacts, reviews_fingerprint
 from sentiment.data.splits import Split, Splits, order_labels, split_given_files, split_one_file
 from sentiment.data.unlabeled import unlabeled_splits
-from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
+from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
 from sentiment.errors import InputError
 
 
@@ -33,6 +33,7 @@ class PreparationSettings:
     seed: int
     min_freq: int
     max_size: int | None
+    vocabulary: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,12 @@ def _prepare(
     names = _display_names(labels, settings)
     splits = _split(corpora, labels, settings)
     without_labels = unlabeled_splits(unlabeled, splits)
-    vocabulary = build_vocabulary(
-        splits.train, without_labels, min_freq=settings.min_freq, max_size=settings.max_size
-    )
+    if settings.vocabulary is not None:
+        vocabulary = given_vocabulary(settings.vocabulary, [splits.train, *without_labels])
+    else:
+        vocabulary = build_vocabulary(
+            splits.train, without_labels, min_freq=settings.min_freq, max_size=settings.max_size
+        )
     word_ids = {
         str(corpus.path): vocabulary_ids(corpus.words, vocabulary)
         for corpus in (*corpora.values(), *unlabeled)

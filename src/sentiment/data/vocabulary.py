@@ -35,11 +35,7 @@ def build_vocabulary(
     Raises:
         InputError: no word is left.
     """
-    frequencies: Counter[str] = Counter()
-    for split in (train, *unlabeled):
-        counts = split.corpus.word_counts(split.reviews)
-        for index in np.flatnonzero(counts):
-            frequencies[split.corpus.words[index]] += int(counts[index])
+    frequencies = _count_words([train, *unlabeled])
     vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
     if len(vocabulary) <= 2:
         raise InputError(
@@ -47,6 +43,29 @@ def build_vocabulary(
             f" data.min_freq={min_freq} times; lower it"
         )
     return vocabulary
+
+
+def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
+    """A vocabulary of these words in their order, whatever is seen; its counts are of the texts.
+
+    Args:
+        words: ``<pad>`` and ``<unk>`` first.
+        texts: the reviews that are counted.
+    """
+    vocabulary = Vocab(Counter(), specials=[])
+    vocabulary.itos = list(words)
+    vocabulary.stoi.update({word: index for index, word in enumerate(words)})
+    vocabulary.freqs = _count_words(texts)
+    return vocabulary
+
+
+def _count_words(splits: Sequence[Split]) -> Counter[str]:
+    frequencies: Counter[str] = Counter()
+    for split in splits:
+        counts = split.corpus.word_counts(split.reviews)
+        for index in np.flatnonzero(counts):
+            frequencies[split.corpus.words[index]] += int(counts[index])
+    return frequencies
 
 
 def vocabulary_ids(words: Sequence[str], vocabulary: Vocab) -> npt.NDArray[np.int64]:

@@ -3,8 +3,7 @@
 This file knows torch alone; `module.py` trains what it defines.
 """
 
-from collections.abc import Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from sentiment.model.dropout import Dropout
 from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
 from sentiment.model.ngram_features import NgramFeatures
 from sentiment.model.pooling import Pooling, token_mask, widen
+from sentiment.model.settings import plain
 
 
 class SentimentClassifier(nn.Module):
@@ -76,7 +76,7 @@ class SentimentClassifier(nn.Module):
         padding_index: int = 0,
         unknown_index: int = 1,
     ) -> None:
-        arguments = {name: _plain(value) for name, value in locals().items() if name != "self"}
+        arguments = {name: plain(value) for name, value in locals().items() if name != "self"}
         del arguments["__class__"]  # Python's own, for super()
         super().__init__()
         self._settings = arguments
@@ -122,6 +122,21 @@ class SentimentClassifier(nn.Module):
         with torch.no_grad():
             rows.copy_(weights)
             rows[self.embedding.padding_idx] = 0
+
+    def load_pretrained(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over the embedding and the encoder of a ``LanguageModel``.
+
+        Where the encoder also reads n-grams, these begin without effect.
+
+        Args:
+            weights: by their names here, such as `encoder.rnn.weight_ih_l0`.
+        """
+        own = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, weight in weights.items():
+                if own[name].shape != weight.shape:
+                    own[name].zero_()
+                own[name][..., : weight.shape[-1]] = weight
 
     def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
         """Classify a padded batch, by scores that can be trusted once there is a temperature.
@@ -199,17 +214,6 @@ def _ngram_features(
         return None
     classes = 1 if num_classes == 2 else num_classes
     return NgramFeatures(sizes=sizes, features=2 * classes, words=vocabulary_size)
-
-
-def _plain(value: Any) -> Any:
-    """Give a setting as the plain Python type that it stands for, such as a StrEnum's string."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _head(input_size: int, hidden_size: int | None, num_classes: int, dropout: float) -> nn.Module:

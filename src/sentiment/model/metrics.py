@@ -51,6 +51,14 @@ class ReviewMean(Metric):
         return self.total / self.count
 
 
+class Perplexity(ReviewMean):
+    """The exponential of a mean over words of their cross-entropy in nats."""
+
+    def compute(self) -> Tensor:
+        """The perplexity so far."""
+        return super().compute().exp()
+
+
 class MacroAUROC(MulticlassAUROC):
     """Area under the ROC curve of each class against the rest; the mean over the classes there are.
 

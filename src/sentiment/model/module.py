@@ -1,18 +1,16 @@
 """Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sentiment.model.batch import IGNORED, ReviewBatch, own_reviews
 from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.lazy_rows import LazyRows
 from sentiment.model.metrics import (
     Outcome,
     ReviewMean,
@@ -20,10 +18,8 @@ from sentiment.model.metrics import (
     summarise_predictions,
 )
 from sentiment.model.process_state import gather_states, take_up_state
+from sentiment.model.stepping import OptimizerFactory, Schedule, Stepping, step_plateau
 from sentiment.ranks import gather
-
-OptimizerFactory = Callable[[Any], Optimizer]
-Schedule = Callable[[Optimizer, int], dict[str, Any]]
 
 
 class SentimentModule(LightningModule):
@@ -39,11 +35,12 @@ class SentimentModule(LightningModule):
         schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
         label_smoothing: share of the target spread over all classes, in training alone.
         class_weights: weight of each class in the training loss, or None for equal weights.
-        frozen: whether the embedding stays as it is.
+        frozen: whether the embedding stays as it is; this and the rest as ``Stepping`` takes it.
         frozen_epochs: epochs in which it stays as it is before it is trained too.
         embedding_lr_scale: the embedding's learning rate as a share of the others'.
-        lazy_embedding: whether a step on a CPU touches only the words of its batch; see
-            ``LazyRows``. (On other devices finding them would cost more than it saves.)
+        encoder_frozen_epochs: epochs in which the encoder stays as it is.
+        encoder_lr_scale: the encoder's learning rate as a share of the others'.
+        lazy_embedding: whether a step on a CPU touches only the words of its batch.
         calibrated: whether the temperature is fitted, and not 1.0.
     """
 
@@ -58,6 +55,8 @@ class SentimentModule(LightningModule):
         frozen: bool = False,
         frozen_epochs: int = 0,
         embedding_lr_scale: float = 1.0,
+        encoder_frozen_epochs: int = 0,
+        encoder_lr_scale: float = 1.0,
         lazy_embedding: bool = False,
         calibrated: bool = True,
     ) -> None:
@@ -65,14 +64,19 @@ class SentimentModule(LightningModule):
         if not isinstance(classifier, SentimentClassifier):
             classifier = SentimentClassifier(**classifier)
         self.classifier = classifier
-        self._optimizer = optimizer
-        self._schedule = schedule
-        self._frozen = frozen
-        self._frozen_epochs = frozen_epochs
-        self._embedding_lr_scale = embedding_lr_scale
-        self._lazy_embedding = lazy_embedding
-        self._lazy_rows: LazyRows | None = None
         self._calibrated = calibrated
+        self._stepping = Stepping(
+            classifier.embedding,
+            classifier.encoder,
+            optimizer=optimizer,
+            schedule=schedule,
+            frozen=frozen,
+            frozen_epochs=frozen_epochs,
+            embedding_lr_scale=embedding_lr_scale,
+            lazy_embedding=lazy_embedding,
+            encoder_frozen_epochs=encoder_frozen_epochs,
+            encoder_lr_scale=encoder_lr_scale,
+        )
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.save_hyperparameters(
             {
@@ -82,6 +86,8 @@ class SentimentModule(LightningModule):
                 "frozen": bool(frozen),
                 "frozen_epochs": int(frozen_epochs),
                 "embedding_lr_scale": float(embedding_lr_scale),
+                "encoder_frozen_epochs": int(encoder_frozen_epochs),
+                "encoder_lr_scale": float(encoder_lr_scale),
                 "lazy_embedding": bool(lazy_embedding),
                 "calibrated": bool(calibrated),
             }
@@ -110,11 +116,7 @@ class SentimentModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Settle what must be so before ``DistributedDataParallel`` takes the module."""
-        # The module itself is moved to its device after this.
-        if self._lazy_embedding and self.trainer.strategy.root_device.type == "cpu":
-            self.classifier.embedding.sparse = True  # of its gradient
-        if self._frozen:
-            self.classifier.embedding.weight.requires_grad_(False)
+        self._stepping.settle(self.trainer)
         # All processes have the same buffers; DDP would send them around before each step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         if self.trainer.world_size > 1:  # where a batch may only fill an empty share
@@ -122,27 +124,15 @@ class SentimentModule(LightningModule):
             self.val_metrics = classification_metrics(classes, "val/", ignore_index=IGNORED)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's figures; freeze the embedding for as long as the settings say."""
+        """Begin the epoch's figures; freeze weights for as long as the settings say."""
         self.train_loss.reset()
         self.train_accuracy.reset()
-        self._freeze()
+        self._stepping.freeze(self.trainer)
         self._validated = False
 
     def on_train_epoch_end(self) -> None:
         """Let a plateau schedule see the figure of this epoch, before the checkpoint is saved."""
-        if isinstance(schedule := self.lr_schedulers(), ReduceLROnPlateau):
-            monitor = self.trainer.lr_scheduler_configs[0].monitor
-            if monitor and (self._validated or monitor.startswith("train/")):
-                schedule.step(float(self.trainer.callback_metrics[monitor]))
-
-    def _freeze(self) -> None:
-        if self._frozen or self.trainer.world_size == 1:
-            self.classifier.embedding.weight.requires_grad_(not self._is_frozen)
-
-    @property
-    def _is_frozen(self) -> bool:
-        """Whether the embedding stays as it is in this epoch."""
-        return self._frozen or self.current_epoch < self._frozen_epochs
+        step_plateau(self, validated=self._validated)
 
     def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
@@ -225,17 +215,8 @@ class SentimentModule(LightningModule):
         self.log_dict(summarise_predictions(logits, labels, "test/"))
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, with a group of its own for the embedding, and the schedule."""
-        embedding = self.classifier.embedding.weight
-        others = [weight for weight in self.parameters() if weight is not embedding]
-        optimizer = self._optimizer([{"params": others}, {"params": [embedding]}])
-        optimizer.param_groups[1]["lr"] *= self._embedding_lr_scale
-        if self.classifier.embedding.sparse:
-            self._lazy_rows = LazyRows(optimizer, embedding)
-        if self._schedule is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+        """The optimizer, with groups for embedding and encoder where needed, and the schedule."""
+        return self._stepping.configure(self)
 
     def configure_gradient_clipping(
         self,
@@ -243,22 +224,8 @@ class SentimentModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, those of a fused optimizer too, when all of them are complete.
-
-        Lightning refuses to, because a fused optimizer unscales float16's gradients only in its
-        step; where no gradient is scaled nothing speaks against it.
-        """
-        if self._is_frozen:  # several processes exchange the same gradients in all epochs
-            self.classifier.embedding.weight.grad = None
-        if self._lazy_rows is not None:
-            self._lazy_rows.take()
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val and gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(weights, gradient_clip_val)
-        elif gradient_clip_val:
-            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+        """Clip the gradients when all of them are complete."""
+        self._stepping.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -284,7 +251,7 @@ class SentimentModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Take up the state that a checkpoint left, in the middle of an epoch or not."""
-        self._freeze()
+        self._stepping.freeze(self.trainer)
         processes, steps = self.trainer.world_size, self.trainer.global_step
         if self._process_states is not None or processes > 1:
             take_up_state(

@@ -37,18 +37,23 @@ _LONGEST_LABEL = 24
 
 
 def learning_curves(
-    rows: Sequence[Mapping[str, float]], path: Path, *, best_epoch: int | None = None
+    rows: Sequence[Mapping[str, float]],
+    path: Path,
+    *,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    best_epoch: int | None = None,
 ) -> None:
-    """Draw loss and accuracy over the epochs and write the picture to ``path``.
+    """Draw loss and accuracy, or other figures, over the epochs and write the picture to ``path``.
 
     Args:
         rows: One mapping an epoch: ``epoch`` (from 0), ``train/loss``, ``val/loss``,
             ``train/accuracy`` and ``val/accuracy`` (both from 0 to 1). Values may be missing or
             NaN; should an epoch appear twice, the later row counts.
         path: Where the picture goes. The suffix chooses the format.
+        metrics: A panel for each.
         best_epoch: The epoch to mark, counted as in ``rows``.
     """
-    save_figure(learning_curves_figure(rows, best_epoch=best_epoch), path)
+    save_figure(learning_curves_figure(rows, metrics=metrics, best_epoch=best_epoch), path)
 
 
 def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path) -> None:
@@ -76,13 +81,16 @@ def save_figure(figure: Figure, path: Path, *, crop: bool = False) -> None:
 
 
 def learning_curves_figure(
-    rows: Sequence[Mapping[str, float]], *, best_epoch: int | None = None
+    rows: Sequence[Mapping[str, float]],
+    *,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    best_epoch: int | None = None,
 ) -> Figure:
     """Build the figure that :func:`learning_curves` saves."""
     figure = new_figure(9.0, 3.8)
-    panels = figure.subplots(1, 2)
-    _draw_curves(panels[0], rows, "loss", best_epoch)
-    _draw_curves(panels[1], rows, "accuracy", best_epoch)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        _draw_curves(axes, rows, metric, best_epoch)
     handles = {
         label: handle
         for axes in panels
@@ -181,6 +189,8 @@ def _mark_best(axes: Axes, epoch: int, value: float, unit: str) -> None:
     style = _CURVES[1][2] | {"markersize": 8, "markerfacecolor": "white", "markeredgewidth": 2}
     axes.plot([epoch], [value], clip_on=False, zorder=4, **style)
     number = f"{value:.2f}" if unit else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+    if value >= 10 and not unit:
+        number = f"{value:.1f}"
     text = f"validation {number}{unit} at epoch {epoch}"
     axes.set_title(text, loc="right", fontsize=9, color=QUIET, pad=9)
 

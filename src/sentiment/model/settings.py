@@ -1,0 +1,15 @@
+"""Settings of a model in the form in which a checkpoint keeps them. Knows nothing else."""
+
+from numbers import Integral, Real
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Give a setting as the plain Python type that it stands for, such as a StrEnum's string."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

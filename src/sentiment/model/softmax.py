@@ -1,0 +1,148 @@
+"""Cross-entropy over a large vocabulary, in pieces and over a part of it.
+
+This file knows torch alone.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from sentiment.model.encoder import require_positive
+
+# Scores held at a time: few enough for a processor's cache, more where a device wants large pieces.
+_SCORES_ON_CPU, _SCORES_ON_DEVICE = 1 << 20, 1 << 27
+
+
+class Candidates(NamedTuple):
+    """The words among which a step's targets are to be found.
+
+    Attributes:
+        words: (candidates,) int64, distinct, in order; every target is one of them.
+        log_share: (candidates,) float32, log-probability that the word is a candidate.
+        targets: (predictions,) int64, the places of the targets in ``words``.
+    """
+
+    words: Tensor
+    log_share: Tensor
+    targets: Tensor
+
+
+class CandidateSampler:
+    """Draws the candidates of a sampled softmax: all targets of a step, and some other words.
+
+    The sum of the softmax over the whole vocabulary is estimated without bias: a word that is no
+    target takes part with a known probability, and counts with its inverse (Horvitz & Thompson
+    1952, "A Generalization of Sampling Without Replacement From a Finite Universe"); the targets
+    of the whole step, which are most of the words that get any probability, always take part.
+    As in Jean et al. 2015, "On Using Very Large Target Vocabulary", all predictions of a step share
+    the candidates, so scoring them is one matrix product.
+
+    Args:
+        counts: (vocabulary,) how often each word is seen. A word is drawn in proportion to the
+            0.75th power of it (Mikolov et al. 2013), but never with a probability above 1.
+        negatives: how many words are drawn, in the mean, at most the vocabulary.
+    """
+
+    def __init__(self, counts: Tensor, negatives: int) -> None:
+        require_positive(negatives=negatives)
+        self.share = _shares(counts.double().clamp_min(0.5) ** 0.75, negatives).float()
+
+    def __call__(self, targets: Tensor) -> Candidates:
+        """Draw the candidates for (predictions,) targets, from the generator of their device."""
+        if self.share.device != targets.device:
+            self.share = self.share.to(targets.device)
+        share = self.share.clone()
+        share[targets] = 1.0
+        words = (torch.rand_like(share) < share).nonzero().squeeze(1)
+        place = torch.empty_like(share, dtype=torch.int64)
+        place[words] = torch.arange(len(words), device=words.device)
+        return Candidates(words, share[words].log(), place[targets])
+
+
+def _shares(weights: Tensor, total: int) -> Tensor:
+    """Probabilities in proportion to the weights, none above 1, with the sum given (if it can)."""
+    share = torch.zeros_like(weights)
+    for _ in range(len(weights)):
+        free = share < 1
+        rest = total - int((~free).sum())
+        if rest <= 0 or not free.any():
+            break
+        share[free] = rest * weights[free] / weights[free].sum()
+        if not (share > 1).any():
+            break
+        share.clamp_(max=1.0)
+    return share
+
+
+def summed_cross_entropy(
+    contexts: Tensor, rows: Tensor, bias: Tensor, targets: Tensor, *, offset: Tensor | None = None
+) -> Tensor:
+    """Sum of ``-log softmax(contexts @ rows.T + bias)[target]`` over the predictions, in nats.
+
+    Scores are computed some predictions at a time, in the type that autocast asks for, and the rest
+    in float32; when gradients are wanted, they are computed at once, so no scores are kept.
+
+    Args:
+        contexts: (predictions, size).
+        rows: (candidates, size).
+        bias: (candidates,).
+        targets: (predictions,) int64, indices of rows.
+        offset: (candidates,), added to the bias as a constant, if given.
+
+    Returns:
+        A float32 scalar.
+    """
+    kind = contexts.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    offset = torch.zeros_like(bias) if offset is None else offset
+    loss: Tensor = _CrossEntropy.apply(contexts, rows, bias, targets, offset, dtype)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _CrossEntropy(Function):
+    """The loss and its gradients in one pass over pieces of the predictions."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        contexts: Tensor,
+        rows: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        offset: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        wanted = any(ctx.needs_input_grad)
+        with torch.autocast(contexts.device.type, enabled=False), torch.no_grad():
+            left, right = contexts.to(dtype), rows.to(dtype)
+            constant = (bias + offset).float()
+            loss = torch.zeros((), device=contexts.device)
+            grads = torch.zeros_like(left), torch.zeros_like(rows), torch.zeros_like(bias)
+            scores = _SCORES_ON_CPU if contexts.device.type == "cpu" else _SCORES_ON_DEVICE
+            size = max(64, scores // len(rows))
+            for first in range(0, len(contexts) if wanted else 0, size):
+                part = slice(first, first + size)
+                at = targets[part, None]
+                shares = (torch.mm(left[part], right.t()).float() + constant).softmax(1)
+                own = shares.gather(1, at)
+                loss -= own.clamp_min(1e-37).log().sum()
+                shares.scatter_(1, at, own - 1)
+                grads[2].add_(shares.sum(0))
+                shares = shares.to(dtype)
+                torch.mm(shares, right, out=grads[0][part])
+                grads[1].add_(torch.mm(shares.t(), left[part]))
+            for first in range(0, 0 if wanted else len(contexts), size):
+                part = slice(first, first + size)
+                logits = torch.mm(left[part], right.t()).float() + constant
+                loss += torch.nn.functional.cross_entropy(logits, targets[part], reduction="sum")
+        if wanted:
+            ctx.save_for_backward(*grads)
+            ctx.dtype = contexts.dtype
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        contexts, rows, bias = ctx.saved_tensors
+        return (contexts * grad).to(ctx.dtype), rows * grad, bias * grad, None, None, None

@@ -1,0 +1,162 @@
+"""Starting a classifier from a language model: what it takes over, and what may not differ."""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from torch import Tensor
+
+from sentiment.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.errors import InputError, first_words
+from sentiment.model.language_model import LanguageModel
+
+log = logging.getLogger(__name__)
+
+_SHARED = ("embedding.", "encoder.")
+_TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # what the encoder's weights need
+_NAMED = ("cell", "num_layers", "bidirectional")  # what a choice such as model=bigru settles
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a classifier takes over from a language model.
+
+    Attributes:
+        source: the checkpoint that it comes from.
+        settings: of the model, by the names of its constructor.
+        data: the state of the data module: vocabulary, tokenizer settings, fingerprints.
+        weights: of embedding and encoder, by the names that they have in a classifier; None in a
+            training that goes on, which has its own.
+    """
+
+    source: str
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    weights: Mapping[str, Tensor] | None
+
+
+def load_language_model(path: str | Path) -> Start:
+    """What a checkpoint of ``sentiment.pretrain`` gives to a classifier.
+
+    Raises:
+        InputError: as ``read_checkpoint``, or its parts do not fit together.
+    """
+    checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
+    data = checkpoint[LANGUAGE_MODEL.data_key]
+    told = f"{path}: its parts do not fit together"
+    try:
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith("model.")
+        }
+        model = LanguageModel(**checkpoint["hyper_parameters"]["language_model"])
+        model.load_state_dict(weights)
+        fits = (
+            len(data["vocabulary"]) == model.settings["vocabulary_size"]
+            and set(map(type, data["vocabulary"])) == {str}
+            and data["tokenizer"].keys() == TokenizerSettings().as_dict().keys()
+            and isinstance(data["fingerprints"]["val"], str)
+        )
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{told} ({first_words(error)}); was it written by another version?"
+        ) from error
+    if not fits:
+        raise InputError(f"{told} (vocabulary, tokenizer); was it changed?")
+    shared = {name: value for name, value in weights.items() if name.startswith(_SHARED)}
+    return Start(str(path), model.settings, data, shared)
+
+
+def find_start(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
+    """What ``pretrained.path`` names, or None where a classifier starts from nothing.
+
+    A training that goes on from ``ckpt_path`` finds all that it needs there: the language model may
+    be gone.
+
+    Raises:
+        InputError: the checkpoint cannot be used.
+    """
+    path = cfg.pretrained.path
+    if path is None:
+        return None
+    if ckpt_path is not None:
+        saved = read_checkpoint(ckpt_path, CLASSIFIER)
+        settings = saved["hyper_parameters"]["classifier"]
+        return Start(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
+    return load_language_model(path)
+
+
+def taken_over(cfg: DictConfig, start: Start | None) -> DictConfig:
+    """The config with the sizes of the language model that the classifier starts from.
+
+    Raises:
+        InputError: the command line, or the choice of vectors or tokenizer, asks for others.
+    """
+    if start is None:
+        return cfg
+    if "learned" not in cfg.embeddings._target_.lower():
+        raise InputError(
+            "config: pretrained.path brings vectors of its own, so the choice of embeddings would"
+            " have no effect; add embeddings=learned"
+        )
+    for name, value in start.data["tokenizer"].items():
+        if cfg.data[name] != value:
+            told = str(value).lower() if isinstance(value, bool) else value
+            raise InputError(
+                f"config: data.{name}={cfg.data[name]}: the language model of {start.source} was"
+                f" trained with data.{name}={told}; give that here too"
+            )
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    taken = copy.deepcopy(cfg)
+    values = {f"model.{name}": start.settings[name] for name in _TAKEN}
+    values["embeddings.size"] = start.settings["embedding_size"]
+    for key, value in values.items():
+        group, name = key.split(".")
+        if taken[group][name] != value and _was_given(key, given):
+            raise InputError(
+                f"config: {key}={taken[group][name]}: the language model of {start.source} has"
+                f" {value}; leave the choice to it, or pretrain another"
+            )
+        taken[group][name] = value
+    return taken
+
+
+def _was_given(key: str, overrides: Sequence[str]) -> bool:
+    """Whether the command line settles a key, by itself or by the choice of a model."""
+    group, name = key.split(".")
+    by_group = group == "model" and name in _NAMED
+    return any(
+        item.lstrip("+").startswith(f"{key}=") or (by_group and item.startswith("model="))
+        for item in overrides
+    )
+
+
+def tell_start(start: Start, fingerprints: Mapping[str, str]) -> None:
+    """Say what the classifier starts from, and warn where it may have read texts that are held out.
+
+    Args:
+        start: with weights.
+        fingerprints: of the classifier's own splits.
+    """
+    settings = start.settings
+    log.info(
+        "Starts from the language model of %s: %s of %d, %s; vectors of %d; its own %s words",
+        start.source,
+        str(settings["cell"]).upper(),
+        settings["hidden_size"],
+        "both directions" if settings["bidirectional"] else "one direction",
+        settings["embedding_size"],
+        f"{settings['vocabulary_size']:,}",
+    )
+    if start.data["fingerprints"]["val"] != fingerprints["val"]:
+        log.warning(
+            "The language model was trained beside another validation split: it may have read texts"
+            " that validate or test here. Give the files and the split settings that it was given."
+        )

@@ -1,0 +1,154 @@
+"""One pretraining: fit a language model on all texts that may train, and write its figures."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from sentiment import config
+from sentiment.build import build_language_module, refused_by_lightning
+from sentiment.callbacks import Progress, perplexity_line
+from sentiment.checkpoint import LANGUAGE_MODEL, read_checkpoint
+from sentiment.checks import check_config
+from sentiment.commands import command, override
+from sentiment.data.texts import TextDataModule
+from sentiment.environment import device_name, versions
+from sentiment.errors import InputError
+from sentiment.fitting import begin, checkpoint_to_resume
+from sentiment.report.figures import learning_curves
+from sentiment.report.tables import write_json
+from sentiment.results import tell_data
+from sentiment.resume import Resumed
+from sentiment.schemas import PretrainConfig
+
+if TYPE_CHECKING:
+    from sentiment.data.datamodule import SentimentDataModule
+    from sentiment.model.language_module import LanguageModule
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Fit a language model and write everything into a run folder.
+
+    Args:
+        cfg: a config as ``conf/pretrain.yaml`` composes it.
+        folder: the run folder.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
+        Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
+    """
+    check_config(cfg, PretrainConfig)
+    fit = begin(
+        cfg,
+        folder,
+        kind=LANGUAGE_MODEL,
+        ckpt_path=checkpoint_to_resume(cfg.ckpt_path, folder, LANGUAGE_MODEL),
+        line=perplexity_line,
+        callbacks=[] if sys.stdout.isatty() else [Progress()],
+    )
+    if fit.trainer.world_size > 1:
+        raise InputError(
+            f"config: trainer.devices={fit.trainer.num_devices}: a pretraining runs in one process;"
+            " give trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto"
+        )
+    datamodule, module, run = prepare(cfg, fit.resumed)
+    fit.table.run.update(run)
+    _tell_beginning(cfg, datamodule, module, run["vector_coverage"])
+    with refused_by_lightning():
+        fit.run(module, datamodule)
+    best = fit.best
+    saved = None if best is None else read_checkpoint(best, LANGUAGE_MODEL)
+    results = {
+        **_best_figures(fit.table.rows, saved),
+        **run,
+        "vocabulary_size": len(datamodule.facts.vocabulary),
+        "train_reviews": datamodule.facts.train_reviews,
+        "unlabeled_reviews": datamodule.facts.unlabeled_reviews,
+        "tokens": int(datamodule.texts.lengths.sum()),
+        "held_out_tokens": int(datamodule.held_out.lengths.sum()),
+        "epochs": len(fit.table.rows),
+        "fit_seconds": fit.table.fit_seconds,
+        "train_tokens_per_second": fit.table.train_tokens / (fit.table.train_seconds or 1.0),
+        "parameters": sum(weight.numel() for weight in module.model.parameters()),
+        "model": module.model.settings,
+        "precision": cfg.trainer.precision,
+        "device": device_name(fit.trainer.strategy.root_device),
+        "versions": versions(),
+    }
+    write_json(folder / "results.json", results)
+    learning_curves(
+        fit.table.rows,
+        folder / "learning_curves.png",
+        metrics=("loss", "perplexity"),
+        best_epoch=results["best_epoch"],
+    )
+    _tell_end(folder, results, best)
+    return results
+
+
+def prepare(
+    cfg: DictConfig, resumed: Resumed | None
+) -> tuple[TextDataModule, "LanguageModule", dict[str, Any]]:
+    """The texts, the model with its first weights, and what each checkpoint tells of the run.
+
+    Raises:
+        InputError: the data or the vectors are no good, or not those of the training resumed.
+    """
+    embeddings = instantiate(cfg.embeddings)
+    reviews: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule = TextDataModule(reviews, held_out_tokens=cfg.held_out_tokens)
+    datamodule.prepare_data()
+    datamodule.setup()
+    if resumed is not None:
+        datamodule.load_state_dict(resumed.data)  # is it the same data?
+    tokens = int(datamodule.texts.lengths.sum())
+    module, vector_coverage = build_language_module(cfg, datamodule.facts, tokens, embeddings)
+    return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
+
+
+def _best_figures(rows: list[dict[str, float]], saved: dict[str, Any] | None) -> dict[str, Any]:
+    epochs = saved["run"]["epochs"] if saved else len(rows)
+    best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
+    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
+    return {**figures, "best_epoch": best.get("epoch")}
+
+
+def _tell_beginning(
+    cfg: DictConfig, datamodule: TextDataModule, module: "LanguageModule", vector_coverage: float
+) -> None:
+    tell_data(
+        datamodule.facts,
+        vector_coverage,
+        sample=cfg.data.csv == config.sample_path(),
+        pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
+    )
+    log.info(
+        "%s tokens to learn from, in %s pieces; %s of the validation split to measure by; %s"
+        " parameters",
+        f"{datamodule.texts.lengths.sum():,}",
+        f"{len(datamodule.texts):,}",
+        f"{datamodule.held_out.lengths.sum():,}",
+        f"{sum(weight.numel() for weight in module.model.parameters()):,}",
+    )
+
+
+def _tell_end(folder: Path, results: dict[str, Any], best: Path | None) -> None:
+    log.info(
+        "perplexity %.1f on held-out texts; %s tokens/s",
+        results.get("val/perplexity", float("nan")),
+        f"{results['train_tokens_per_second']:,.0f}",
+    )
+    if best is None:
+        log.info("Everything is in %s. No checkpoint was kept.", folder)
+        return
+    start = override("pretrained.path", str(best))
+    log.info("Everything is in %s. Train a classifier that starts from it with:", folder)
+    log.info("  %s", command("sentiment.train", start))

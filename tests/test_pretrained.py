@@ -1,0 +1,144 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from conftest import TINY, write_reviews
+from sentiment import Predictor
+from sentiment.checkpoint import load_classifier, read_checkpoint
+from sentiment.errors import InputError
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.pretrained import find_start, load_language_model, taken_over
+from sentiment.training import train
+
+Compose = Callable[..., DictConfig]
+
+SIZELESS = tuple(item for item in TINY if not item.startswith(("model.", "embeddings.")))
+
+
+@pytest.fixture
+def model(pretrained: Path) -> Path:
+    return pretrained / "checkpoints" / "best.ckpt"
+
+
+def data_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = read_checkpoint(path)["SentimentDataModule"]
+    return state
+
+
+def test_a_classifier_starts_from_its_weights_and_words(
+    tmp_path: Path, composed: Compose, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = composed(
+        *SIZELESS, f"data.csv={model.parents[1] / 'reviews.csv'}", f"pretrained.path={model}",
+        "pretrained.frozen_epochs=9", "optimizer.lr=0.05", "data.batch_size=8",
+    )  # fmt: skip
+    with caplog.at_level("INFO"):
+        results = train(cfg, tmp_path / "run")
+    assert "Starts from the language model of" in caplog.text
+    assert "LSTM of 8, both directions; vectors of 16" in caplog.text
+    assert "another validation split" not in caplog.text
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    start, saved = load_language_model(model), load_classifier(best)
+    assert saved.data["vocabulary"] == start.data["vocabulary"]
+    assert "160" in saved.data["vocabulary"]  # of the unlabeled reviews alone
+    assert isinstance(saved.classifier, SentimentClassifier)
+    weights = saved.classifier.state_dict()
+    assert start.weights is not None
+    for name, value in start.weights.items():
+        assert torch.equal(weights[name], value), name
+    assert results["vector_coverage"] == 1.0
+    assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
+
+
+def test_a_training_goes_on_without_the_language_model(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    mine = shutil.copy(model, tmp_path / "mine.ckpt")
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    base = [*SIZELESS, f"data.csv={reviews}", f"pretrained.path={mine}", "scheduler=none",
+            "data.batch_size=8"]  # fmt: skip
+    whole = train(composed(*base, "trainer.max_epochs=3"), tmp_path / "whole")
+    train(composed(*base, "trainer.max_epochs=1"), tmp_path / "run")
+    Path(mine).unlink()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    go_on = [*base, "trainer.max_epochs=3", f"ckpt_path={last}"]
+    resumed = train(composed(*go_on), tmp_path / "run")
+    assert resumed["val/loss"] == whole["val/loss"]
+    with pytest.raises(InputError, match=r"began with pretrained.lr_scale=0.3, not 0.5"):
+        train(composed(*go_on, "pretrained.lr_scale=0.5"), tmp_path / "run")
+    without = [item for item in go_on if not item.startswith("pretrained")]
+    with pytest.raises(InputError, match="began with pretrained=a language model, not None"):
+        train(composed(*without, "model.hidden_size=8", "embeddings.size=16"), tmp_path / "run")
+
+
+def test_other_splits_than_the_language_model_had_are_told(
+    tmp_path: Path, composed: Compose, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = model.parents[1] / "reviews.csv"
+    cfg = composed(*SIZELESS, "trainer.max_epochs=1", f"data.csv={reviews}",
+                   f"pretrained.path={model}", "data.split_seed=7")  # fmt: skip
+    train(cfg, tmp_path / "run")
+    assert "may have read texts that validate or test here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.hidden_size=9"], "model.hidden_size=9: the language model of"),
+        (["model=gru"], "model.cell=gru"),
+        (["model=stacked_bilstm"], "model.num_layers=2"),
+        (["embeddings.size=50"], "embeddings.size=50"),
+        (["data.lowercase=false"], "was trained with data.lowercase=true; give that here too"),
+        (["embeddings=glove_6b_50d"], "add embeddings=learned"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    composed: Compose, model: Path, overrides: list[str], told: str
+) -> None:
+    cfg = composed(f"pretrained.path={model}", *overrides)
+    with pytest.raises(InputError) as refused:
+        taken_over(cfg, find_start(cfg, None))
+    assert told in str(refused.value)
+
+
+def test_sizes_are_taken_over_where_the_command_line_leaves_them(
+    composed: Compose, model: Path
+) -> None:
+    cfg = composed(f"pretrained.path={model}", "model=bilstm", "model.merge=sum")
+    taken = taken_over(cfg, find_start(cfg, None))
+    assert (taken.model.hidden_size, taken.embeddings.size, str(taken.model.merge)) == (
+        8,
+        16,
+        "sum",
+    )
+    assert cfg.model.hidden_size == 128
+    assert HydraConfig.initialized()
+
+
+def test_other_files_are_refused(
+    trained: Path, model: Path, tmp_path: Path, composed: Compose
+) -> None:
+    classifier = trained / "checkpoints" / "best.ckpt"
+    with pytest.raises(InputError, match="a classifier, not a language model"):
+        load_language_model(classifier)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_language_model(tmp_path / "nope.ckpt")
+    with pytest.raises(InputError, match=r"not a classifier; train a classifier from it: .*path="):
+        load_classifier(model)
+    with pytest.raises(InputError, match="not a classifier"):
+        Predictor.load(model)
+    checkpoint = torch.load(model, weights_only=True)
+    checkpoint["TextDataModule"]["vocabulary"] = ["one"]
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="its parts do not fit together"):
+        load_language_model(tmp_path / "changed.ckpt")
+    checkpoint["hyper_parameters"]["language_model"]["hidden_size"] = 9
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="written by another version"):
+        load_language_model(tmp_path / "changed.ckpt")
