@@ -29,6 +29,11 @@ def test_more_classes_have_each_their_own_against_the_rest() -> None:
     assert features[4] == pytest.approx(math.log(1 / 9 / (6 / 13)), rel=1e-3)
 
 
+def test_what_no_review_has_speaks_for_nothing() -> None:
+    features = class_evidence(np.array([[0.0], [0.0]]), np.array([900.0, 100.0]))
+    assert features.tolist() == [[0, 0]]
+
+
 @given(reviews=reviews, longest=st.integers(1, 3))
 def test_each_fold_is_told_what_the_others_alone_hold(
     reviews: list[tuple[list[int], int]], longest: int

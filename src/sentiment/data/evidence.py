@@ -84,9 +84,11 @@ def ngram_evidence(
 def class_evidence(counts: _Floats, totals: _Floats) -> npt.NDArray[np.float16]:
     """How far each n-gram speaks for each class against the rest, and how surely.
 
-    The first is the log-count ratio of naive Bayes, by reviews that have the n-gram, with one added
-    to each count (Wang & Manning 2012, "Baselines and Bigrams", equation 1). The second is by how
-    many thirds of a standard deviation their number departs from what chance would give.
+    The first is a log-count ratio as in naive Bayes (Wang & Manning 2012, "Baselines and Bigrams",
+    equation 1), of shares of reviews rather than of n-grams: log((c + 1) / (n + 1)), where c of the
+    n reviews of a class have it, less the same of the other classes. The second is by how many
+    thirds of a standard deviation c departs from what chance would give. Both are zero, as of an
+    unknown n-gram, where no review has it.
 
     Args:
         counts: (classes, n-grams) reviews of each class that have it.
@@ -101,5 +103,5 @@ def class_evidence(counts: _Floats, totals: _Floats) -> npt.NDArray[np.float16]:
         odds = np.log((own + 1) / (total + 1)) - np.log((seen - own + 1) / (reviews - total + 1))
         share = total / max(1, reviews)
         deviation = (own - seen * share) / np.sqrt(seen * share * (1 - share) + 1)
-        features += [odds, deviation / 3]
+        features += [np.where(seen > 0, odds, 0), deviation / 3]
     return np.stack(features, axis=-1).astype(np.float16)
