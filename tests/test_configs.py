@@ -24,13 +24,14 @@ GIVEN_LATER = {
         "unknown_index",
     },
     "LanguageModel": {"vocabulary_size", "embedding_size", "padding_index"},
-    "SentimentDataModule": {"vocabulary"},
+    "SentimentDataModule": {"vocabulary", "train_unlabeled"},
     "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip
 NEEDED = {
     "csv": ["data.csv=x.csv"],
     "file": ["embeddings.path=x.txt"],
     "imdb_pretrained": ["pretrained.path=x.ckpt"],
+    "imdb_mixed": ["pretrained.path=x.ckpt"],
 }
 
 

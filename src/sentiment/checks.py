@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ _RANGES: Ranges = {
     "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "loss.label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "loss.entropy": (lambda value: 0 <= value < inf, "0 or more"),
+    "loss.virtual_adversarial": (lambda value: 0 <= value < inf, "0 or more"),
+    "loss.perturbation_size": (lambda value: 0 < value < inf, "above 0"),
     "scheduler.warmup": (lambda value: 0 <= value < 1, "from 0 to below 1, a share of the steps"),
     "scheduler.start_factor": (lambda value: 0 < value <= 1, "above 0, at most 1"),
     "scheduler.final_factor": (lambda value: 0 <= value <= 1, "from 0 to 1"),
@@ -65,6 +69,8 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     _check_together(cfg)
     if schema is PretrainConfig:
         _check_language_model(cfg.model)
+    else:
+        _check_mixed(cfg)
     _check_imdb(cfg)
 
 
@@ -127,6 +133,37 @@ def _check_together(cfg: DictConfig) -> None:
             f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
             " optimizer; add optimizer.fused=null"
         )
+
+
+def is_mixed(loss: DictConfig) -> bool:
+    """Whether the training loss has terms that need no labels."""
+    return bool(loss.entropy or loss.virtual_adversarial)
+
+
+def _check_mixed(cfg: DictConfig) -> None:
+    if is_mixed(cfg.loss) and cfg.trainer.precision == "16-mixed":
+        raise InputError(
+            f"config: {_mixed_settings(cfg.loss)}: not with trainer.precision=16-mixed, whose"
+            " scaled gradients it was not tried with; give bf16-mixed or 32-true"
+        )
+
+
+def check_one_process(cfg: DictConfig, processes: int) -> None:
+    """Refuse several processes where the loss has terms that need no labels.
+
+    Raises:
+        InputError: there are several.
+    """
+    if is_mixed(cfg.loss) and processes > 1:
+        raise InputError(
+            f"config: {_mixed_settings(cfg.loss)}: trains in one process, not in {processes}; give"
+            " trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto"
+        )
+
+
+def _mixed_settings(loss: DictConfig) -> str:
+    names = ("entropy", "virtual_adversarial")
+    return " ".join(f"loss.{name}={loss[name]}" for name in names if loss[name])
 
 
 def _check_language_model(model: DictConfig) -> None:

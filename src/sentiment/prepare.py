@@ -7,6 +7,7 @@ from lightning import Trainer
 from omegaconf import DictConfig
 
 from sentiment.build import build_module
+from sentiment.checks import is_mixed
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
 from sentiment.errors import InputError, first_words
@@ -29,7 +30,10 @@ def prepare(
     """
     embeddings = instantiate(cfg.embeddings)
     datamodule: SentimentDataModule = instantiate(
-        cfg.data, _convert_="object", vocabulary=None if start is None else start.data["vocabulary"]
+        cfg.data,
+        _convert_="object",
+        vocabulary=None if start is None else start.data["vocabulary"],
+        train_unlabeled=is_mixed(cfg.loss),
     )
     datamodule.prepare_data()
     datamodule.setup()

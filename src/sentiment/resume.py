@@ -103,6 +103,12 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a language model"
+    # Where a term is off, checkpoints from before there was one are gone on with.
+    if not settings.get("loss.virtual_adversarial"):
+        settings.pop("loss.perturbation_size", None)
+    for term in ("loss.entropy", "loss.virtual_adversarial"):
+        if not settings.get(term, True):
+            del settings[term]
     if str(settings.get("scheduler._target_")).rpartition(".")[2] not in _WHOLE_SCHEDULES:
         del settings["trainer.max_epochs"]
     return settings

@@ -161,11 +161,18 @@ class PretrainedConfig:
 
 @dataclass
 class LossConfig:
-    """The training loss: cross-entropy with these settings."""
+    """The training loss: cross-entropy with these settings, and terms that need no labels.
+
+    The last three are the weights of these terms and a setting of the second; see
+    ``sentiment.model.mixed``. Where a weight is not 0, unlabeled reviews train too.
+    """
 
     label_smoothing: float = 0.0
     balanced: bool = False
     class_weights: list[float] | None = None
+    entropy: float = 0.0
+    virtual_adversarial: float = 0.0
+    perturbation_size: float = 5.0
 
 
 @dataclass

@@ -10,7 +10,7 @@ from sentiment import config
 from sentiment.build import refused_by_lightning
 from sentiment.callbacks import accuracy_line
 from sentiment.checkpoint import CLASSIFIER, read_checkpoint
-from sentiment.checks import check_config
+from sentiment.checks import check_config, check_one_process
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import device_name, versions
 from sentiment.fitting import begin, checkpoint_to_resume
@@ -62,6 +62,7 @@ def train(
         callbacks=[pruner] if pruner else [],
     )
     trainer, table = fit.trainer, fit.table
+    check_one_process(cfg, trainer.world_size)
     datamodule, module, run = prepare_together(cfg, trainer, fit.resumed, start)
     table.run.update(run)
     _tell_beginning(cfg, datamodule, module, run["vector_coverage"], start)

@@ -62,6 +62,7 @@ class SentimentDataModule(LightningDataModule):
         seed: of the order of batches.
         vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes those of the texts
             that train, as ``min_freq`` and ``max_size`` say.
+        train_unlabeled: whether training batches also hold the unlabeled reviews, as ``NO_CLASS``.
 
     Raises:
         InputError: when the arguments contradict each other, or (later) the files are no good.
@@ -100,6 +101,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
+        train_unlabeled: bool = False,
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
@@ -140,6 +142,7 @@ class SentimentDataModule(LightningDataModule):
         self._cache = cache_directory(cache_dir)
         self._num_workers = num_workers
         self._seed = seed
+        self._train_unlabeled = train_unlabeled and bool(self._unlabeled_files)
         self._facts: DataFacts | None = None
         self._reviews: dict[str, TokenisedReviews] = {}
         self._train_sampler: BucketBatchSampler | None = None
@@ -186,12 +189,16 @@ class SentimentDataModule(LightningDataModule):
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
         self._training_texts = [splits.train, *prepared.unlabeled]
         self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
+        if self._train_unlabeled:
+            told = [split.fingerprint for split in prepared.unlabeled]
+            self._fingerprints["unlabeled"] = " ".join(told)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the training split, shuffled anew in every epoch."""
-        return self.loader(self._reviews["train"], train=True)
+        """Batches of all that trains, shuffled anew in every epoch."""
+        reviews = self.texts() if self._train_unlabeled else self._reviews["train"]
+        return self.loader(reviews, train=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in order of length."""
@@ -233,6 +240,8 @@ class SentimentDataModule(LightningDataModule):
             seed=self._seed,
         )
         train.folds = evidence.folds
+        for unlabeled in self._unlabeled:  # of no fold
+            unlabeled.folds = np.full(len(unlabeled), len(evidence.held_out) - 1)
         return evidence
 
     def single_reviews(self, name: str, count: int) -> list[Batch]:

@@ -25,7 +25,8 @@ class NgramEvidence:
     Attributes:
         keys: for each length from 1, the sorted numbers of its n-grams; see ``NgramCounts.keys``.
         features: (n-grams of all lengths, features) float16, by all training reviews.
-        held_out: (folds, n-grams of all lengths, features) float16, by those outside of each fold.
+        held_out: (folds + 1, n-grams of all lengths, features) float16, by those outside of each
+            fold; the last is for reviews of no fold, by all.
         folds: (training reviews,) int64, the fold that each is in.
     """
 
@@ -73,10 +74,11 @@ def ngram_evidence(
         class_evidence(counts.sum(0) - counts[fold], totals.sum(0) - totals[fold])
         for fold in range(_FOLDS)
     ]
+    features = class_evidence(counts.sum(0), totals.sum(0))
     return NgramEvidence(
         keys=counter.keys,
-        features=class_evidence(counts.sum(0), totals.sum(0)),
-        held_out=np.stack(held_out),
+        features=features,
+        held_out=np.stack([*held_out, features]),
         folds=folds,
     )
 

@@ -13,6 +13,8 @@ from sentiment.data.batching import Batch, TokenisedReviews
 class JoinedReviews(Dataset[Batch]):
     """Several sets of reviews, one after the other; an item is as of ``TokenisedReviews``.
 
+    Batches tell the folds of their reviews where all sets have folds.
+
     Args:
         parts: the sets, whose ids are of one vocabulary.
     """
@@ -43,8 +45,10 @@ class JoinedReviews(Dataset[Batch]):
             torch.nn.functional.pad(batch.token_ids, (0, time - batch.token_ids.shape[1]))
             for batch in batches
         ]
+        folds = [batch.folds for batch in batches if batch.folds is not None]
         return Batch(
             token_ids=torch.cat(padded)[order],
             lengths=torch.cat([batch.lengths for batch in batches])[order],
             labels=torch.cat([batch.labels for batch in batches])[order],
+            folds=torch.cat(folds)[order] if len(folds) == len(batches) else None,
         )

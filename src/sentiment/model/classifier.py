@@ -4,7 +4,7 @@ This file knows torch alone; `module.py` trains what it defines.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,22 @@ from sentiment.model.encoder import RecurrentEncoder, require_positive, require_
 from sentiment.model.ngram_features import NgramFeatures
 from sentiment.model.pooling import Pooling, token_mask, widen
 from sentiment.model.settings import plain
+
+
+class Inputs(NamedTuple):
+    """A batch as the encoder reads it.
+
+    Attributes:
+        words: (time, batch, embedding_size) vectors of the tokens, after dropout.
+        features: (time, batch, features) of the n-grams that end with them; None for none.
+        lengths: (batch,) int64 on the CPU.
+        mask: (batch, time) bool, true where a token stands.
+    """
+
+    words: Tensor
+    features: Tensor | None
+    lengths: Tensor
+    mask: Tensor
 
 
 class SentimentClassifier(nn.Module):
@@ -162,15 +178,32 @@ class SentimentClassifier(nn.Module):
         Raises:
             ValueError: The shapes disagree, or a length is 0 or above time.
         """
+        return self.classify(self.read(token_ids, lengths, folds))
+
+    def read(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Inputs:
+        """Look up what the encoder reads of a padded batch.
+
+        Args as ``raw_logits``.
+        """
         mask = token_mask(lengths.to(token_ids.device), token_ids.shape[1])  # (batch, time)
         words = self._drop_words(token_ids, mask)
-        # Time comes first in memory, as the encoder wants it: (batch, time, embedding_size).
-        embedded = self.embedding(words.t().contiguous())
-        inputs = self.embedding_dropout(embedded)
+        # Time comes first in memory, as the encoder wants it.
+        embedded = self.embedding_dropout(self.embedding(words.t().contiguous()))
+        features = None
         if self.ngrams is not None:
             features = self.ngrams(token_ids, folds).transpose(0, 1)
-            inputs = torch.cat([inputs, features.to(inputs.dtype)], dim=-1)
-        pooled = self.pooling(self.encoder(inputs.transpose(0, 1), lengths), mask)
+        return Inputs(embedded, features, lengths, mask)
+
+    def classify(self, inputs: Inputs) -> Tensor:
+        """Classify what ``read`` gave, or the same with other vectors.
+
+        Returns and Raises as ``raw_logits``.
+        """
+        steps = inputs.words
+        if inputs.features is not None:
+            steps = torch.cat([steps, inputs.features.to(steps.dtype)], dim=-1)
+        encoded = self.encoder(steps.transpose(0, 1), inputs.lengths)
+        pooled = self.pooling(encoded, inputs.mask)
         with torch.autocast(pooled.device.type, enabled=False):  # the head is cheap: full precision
             return widen(self.head(pooled.to(self.embedding.weight.dtype)))
 

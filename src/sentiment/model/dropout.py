@@ -1,5 +1,8 @@
 """Dropout whose masks are cheap to draw on a CPU. This file knows torch alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,3 +34,31 @@ def random_bits(count: int) -> Tensor:
     """Draw integers from torch's generator of the CPU, (count,) int16, each as likely as any."""
     quarter = torch.empty((count + 3) // 4, dtype=torch.int64)
     return quarter.random_(-(2**63), None).view(torch.int16)[:count]
+
+
+def generator_state(device: torch.device) -> Tensor:
+    """The state of the generator that masks on a device are drawn from."""
+    source = torch if device.type == "cpu" else torch.get_device_module(device)
+    state: Tensor = source.get_rng_state()
+    return state
+
+
+@contextmanager
+def same_masks(state: Tensor, device: torch.device) -> Iterator[None]:
+    """Draw the masks that were drawn after ``state``; afterwards go on as if they had not been.
+
+    >>> dropout, cpu, values = Dropout(0.5), torch.device("cpu"), torch.ones(100)
+    >>> state = generator_state(cpu)
+    >>> once = dropout(values)
+    >>> with same_masks(state, cpu):
+    ...     again = dropout(values)
+    >>> torch.equal(once, again), torch.equal(once, dropout(values))
+    (True, False)
+    """
+    source = torch if device.type == "cpu" else torch.get_device_module(device)
+    after = source.get_rng_state()
+    source.set_rng_state(state)
+    try:
+        yield
+    finally:
+        source.set_rng_state(after)

@@ -38,7 +38,7 @@ class ReviewMean(Metric):
         for name in ("total", "count"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
 
-    def update(self, mean: Tensor, reviews: int, weight: float | None = None) -> None:
+    def update(self, mean: Tensor, reviews: int | Tensor, weight: float | None = None) -> None:
         """Add the mean of a batch of so many reviews, which counts as much as ``weight`` of them.
 
         The weights of a batch that several processes share add up to its reviews.

@@ -10,20 +10,21 @@ from torch.optim import Optimizer
 
 from sentiment.model.batch import IGNORED, ReviewBatch, own_reviews
 from sentiment.model.calibration import fit_temperature, reliability
-from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.metrics import (
     Outcome,
     ReviewMean,
     classification_metrics,
     summarise_predictions,
 )
+from sentiment.model.mixed import MixedObjective, labelled, labelled_mean
 from sentiment.model.process_state import gather_states, take_up_state
 from sentiment.model.stepping import OptimizerFactory, Schedule, Stepping, step_plateau
 from sentiment.ranks import gather
 
 
 class SentimentModule(LightningModule):
-    """Fits a classifier by cross-entropy.
+    """Fits a classifier by cross-entropy, and if asked to by what all texts teach (``mixed.py``).
 
     Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
     gives the same figures wherever it is evaluated. Each validation sets the temperature that
@@ -35,6 +36,9 @@ class SentimentModule(LightningModule):
         schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
         label_smoothing: share of the target spread over all classes, in training alone.
         class_weights: weight of each class in the training loss, or None for equal weights.
+        entropy: weight of the predictions' entropy in the training loss.
+        virtual_adversarial: weight there of the divergence that ``adversarial_perturbation`` makes.
+        perturbation_size: of that.
         frozen: whether the embedding stays as it is; this and the rest as ``Stepping`` takes it.
         frozen_epochs: epochs in which it stays as it is before it is trained too.
         embedding_lr_scale: the embedding's learning rate as a share of the others'.
@@ -52,6 +56,9 @@ class SentimentModule(LightningModule):
         schedule: Schedule | None = None,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        entropy: float = 0.0,
+        virtual_adversarial: float = 0.0,
+        perturbation_size: float = 5.0,
         frozen: bool = False,
         frozen_epochs: int = 0,
         embedding_lr_scale: float = 1.0,
@@ -83,6 +90,9 @@ class SentimentModule(LightningModule):
                 "classifier": classifier.settings,
                 "label_smoothing": float(label_smoothing),
                 "class_weights": weights,
+                "entropy": float(entropy),
+                "virtual_adversarial": float(virtual_adversarial),
+                "perturbation_size": float(perturbation_size),
                 "frozen": bool(frozen),
                 "frozen_epochs": int(frozen_epochs),
                 "embedding_lr_scale": float(embedding_lr_scale),
@@ -97,8 +107,11 @@ class SentimentModule(LightningModule):
             label_smoothing=label_smoothing,
         )
         num_classes = int(classifier.settings["num_classes"] or 0)
+        self._mixed = MixedObjective(entropy, virtual_adversarial, perturbation_size)
         # Sums over the epoch so far; a checkpoint within an epoch holds them.
         self.train_loss, self.train_accuracy = ReviewMean(), ReviewMean()
+        if self._mixed:
+            self.train_entropy, self.train_divergence = ReviewMean(), ReviewMean()
         self.val_loss = ReviewMean()
         self.val_loss.persistent(False)
         self.val_metrics = classification_metrics(num_classes, "val/")
@@ -125,8 +138,8 @@ class SentimentModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's figures; freeze weights for as long as the settings say."""
-        self.train_loss.reset()
-        self.train_accuracy.reset()
+        for mean in self._epoch_means().values():
+            mean.reset()
         self._stepping.freeze(self.trainer)
         self._validated = False
 
@@ -136,7 +149,10 @@ class SentimentModule(LightningModule):
 
     def training_step(self, batch: ReviewBatch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
-        logits = self.classifier.raw_logits(batch.token_ids, batch.lengths, batch.folds)
+        inputs = self.classifier.read(batch.token_ids, batch.lengths, batch.folds)
+        if self._mixed:
+            return self._mixed_step(inputs, batch.labels)
+        logits = self.classifier.classify(inputs)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
         own, share = own_reviews(batch), batch.share
@@ -147,6 +163,19 @@ class SentimentModule(LightningModule):
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
+
+    def _mixed_step(self, inputs: Inputs, labels: Tensor) -> Tensor:
+        """The mixed objective of a batch, in which reviews may be without a label."""
+        logits, entropy, departed = self._mixed.passes(self.classifier, inputs)
+        loss = labelled_mean(self.training_loss, logits, labels)
+        right, known = logits.detach().argmax(1) == labels, labelled(labels)
+        self.train_loss.update(loss.detach(), known)
+        self.train_accuracy.update(right.sum() / known.clamp(min=1), known)
+        self.train_entropy.update(entropy.detach(), len(labels))
+        self.train_divergence.update(departed.detach(), len(labels))
+        for name, mean in self._epoch_means().items():
+            self.log(name.replace("_", "/"), mean, on_step=False, on_epoch=True)
+        return loss + self._mixed.entropy * entropy + self._mixed.virtual_adversarial * departed
 
     def _loss(self, logits: Tensor, batch: ReviewBatch) -> Tensor:
         """The mean over the batch; of shares, what gives it as the mean over the processes."""
@@ -264,4 +293,6 @@ class SentimentModule(LightningModule):
             self._process_states = None
 
     def _epoch_means(self) -> dict[str, ReviewMean]:
-        return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
+        names = ["train_loss", "train_accuracy"]
+        names += ["train_entropy", "train_divergence"] if self._mixed else []
+        return {name: getattr(self, name) for name in names}

@@ -40,7 +40,8 @@ class NgramFeatures(nn.Module):
             keys: For each length, the sorted int64 numbers of its n-grams: a word's id, or the
                 place of the n-gram without its last word, times ``words``, plus that word's id.
             values: (n-grams of all lengths, features).
-            held_out: (folds, n-grams of all lengths, features), for training.
+            held_out: (folds, n-grams of all lengths, features), for training; for texts that were
+                not counted, one fold more of all counts.
         """
         self.keys.copy_(torch.cat(list(keys)))
         self.values[:-1] = values
