@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -188,6 +189,39 @@ def test_other_unlabeled_reviews_matter_by_their_words_alone(tmp_path: Path) -> 
     with_unlabeled(tmp_path, ["1,gadzooks zounds"]).load_state_dict(state)
     with pytest.raises(InputError, match="another vocabulary"):
         with_unlabeled(tmp_path, ["1,zounds"]).load_state_dict(state)
+
+
+def test_batches_may_hold_unlabeled_reviews_too(tmp_path: Path) -> None:
+    rows = [f"1,zounds was film {number}" for number in range(30)]
+    module = with_unlabeled(tmp_path, rows, train_unlabeled=True)
+    batches = list(module.train_dataloader())
+    labels = torch.cat([batch.labels for batch in batches])
+    assert len(labels) == module.facts.train_reviews + 30
+    assert int((labels == NO_CLASS).sum()) == 30
+    assert all(batch.folds is None for batch in batches)
+    assert not any((batch.labels == NO_CLASS).any() for batch in module.val_dataloader())
+    none = ready(tmp_path / "r.csv", train_unlabeled=True)
+    assert sum(len(batch.labels) for batch in none.train_dataloader()) == none.facts.train_reviews
+
+
+def test_unlabeled_reviews_are_in_the_fold_of_all_counts(tmp_path: Path) -> None:
+    rows = [f"1,zounds was film {number}" for number in range(30)]
+    module = with_unlabeled(tmp_path, rows, train_unlabeled=True)
+    evidence = module.ngram_evidence(2)
+    last = len(evidence.held_out) - 1
+    np.testing.assert_array_equal(evidence.held_out[last], evidence.features)
+    for batch in module.train_dataloader():
+        assert batch.folds is not None
+        assert ((batch.folds == last) == (batch.labels == NO_CLASS)).all()
+
+
+def test_where_unlabeled_reviews_train_others_are_other_data(tmp_path: Path) -> None:
+    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"], train_unlabeled=True).state_dict()
+    same = with_unlabeled(tmp_path, ["1,zounds  gadzooks"], train_unlabeled=True)
+    same.load_state_dict(state)
+    other = with_unlabeled(tmp_path, ["1,gadzooks zounds"], train_unlabeled=True)
+    with pytest.raises(InputError, match="other reviews"):
+        other.load_state_dict(state)
 
 
 @pytest.mark.parametrize(

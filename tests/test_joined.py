@@ -43,3 +43,13 @@ def test_a_sampler_gives_each_review_once(joined: JoinedReviews) -> None:
     assert sorted(lengths.tolist()) == [1, 1, 1, 2, 3, 4]
     for batch in batches:
         assert batch.token_ids.shape[1] == batch.lengths.max()
+
+
+def test_folds_are_told_where_all_parts_have_them(joined: JoinedReviews) -> None:
+    parts = [reviews_of(texts, number) for number, texts in enumerate(TEXTS)]
+    for number, part in enumerate(parts):
+        part.folds = np.arange(len(part)) + 10 * number
+    told = JoinedReviews(parts)[[4, 0, 2, 1, 3]].folds
+    assert told is not None
+    assert told.tolist() == [21, 0, 10, 1, 20]
+    assert joined[[4, 0]].folds is None

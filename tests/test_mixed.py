@@ -1,11 +1,24 @@
 """The terms that need no labels: against hand computation, and what the perturbation must be."""
 
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from lightning import Callback
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from conftest import TINY, write_reviews
+from sentiment import Predictor, fitting
+from sentiment.build import build_trainer
+from sentiment.checks import check_config
+from sentiment.errors import InputError
+from sentiment.fitting import Stopped
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.mixed import (
     MixedObjective,
@@ -14,6 +27,9 @@ from sentiment.model.mixed import (
     labelled_mean,
     mean_entropy,
 )
+from sentiment.training import train
+
+Compose = Callable[..., DictConfig]
 
 LENGTHS = torch.tensor([7, 3, 5, 1])
 DROPOUT = dict.fromkeys(("embedding_dropout", "layer_dropout", "head_dropout"), 0.4)
@@ -195,3 +211,103 @@ def test_bfloat16_finds_about_the_same_direction(cell: str) -> None:
         moved, _, _ = perturbed(model, 1.0)
     along = (exact * moved).sum((0, 2)) / (exact.norm(dim=(0, 2)) * moved.norm(dim=(0, 2)))
     assert (along > 0.8).all()
+
+
+class Interrupt(Callback):
+    """Sends this process Ctrl-C at a batch of the second epoch."""
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 5):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def semi_supervised(folder: Path) -> list[str]:
+    """Overrides of a training on 60 labelled reviews and more unlabeled ones, with dropout."""
+    unlabeled = write_reviews(folder / "unlabeled.csv", 150)
+    return [
+        *TINY, f"data.csv={write_reviews(folder / 'reviews.csv', 60)}",
+        f"data.unlabeled_csv={unlabeled}", "data.batch_size=8", "trainer.max_epochs=3",
+        "loss.entropy=0.5", "loss.virtual_adversarial=1", "optimizer.lr=1e-2", "model.ngrams=2",
+        "model.word_dropout=0.1", "model.embedding_dropout=0.2", "model.head_dropout=0.2",
+    ]  # fmt: skip
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, composed: Compose
+) -> None:
+    base = semi_supervised(tmp_path)
+    results = train(composed(*base), tmp_path / "whole")
+    assert results["test/accuracy"] == 1
+    rows = pd.read_csv(tmp_path / "whole" / "metrics.csv")
+    assert rows[["train/entropy", "train/divergence"]].notna().all(axis=None)
+    assert rows["train/entropy"].is_monotonic_decreasing
+    assert rows["train/accuracy"].iloc[-1] == 1  # of 43 labelled reviews, not of all 133
+    best = tmp_path / "whole" / "checkpoints" / "best.ckpt"
+    assert Predictor.load(best)("the film was lovely")["label"] == "lovely"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            fitting,
+            "build_trainer",
+            lambda cfg, folder, own: build_trainer(cfg, folder, [*own, Interrupt()]),
+        )
+        with pytest.raises(Stopped):
+            train(composed(*base), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    go_on = [*base, f"ckpt_path={last}"]
+    resumed = train(composed(*go_on), tmp_path / "run")
+    for name in ("train/loss", "train/accuracy", "train/entropy", "train/divergence", "val/loss"):
+        assert resumed[name] == results[name], name
+    ours, theirs = (
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in ("run", "whole")
+    )
+    for name, value in theirs.items():
+        assert torch.equal(ours[name], value), name
+    with pytest.raises(InputError, match=r"began with loss.perturbation_size=5.0, not 2.0"):
+        train(composed(*go_on, "loss.perturbation_size=2"), tmp_path / "run")
+
+
+def test_unlabeled_reviews_train_only_where_a_term_has_a_weight(
+    tmp_path: Path, composed: Compose
+) -> None:
+    base = [*semi_supervised(tmp_path), "trainer.max_epochs=1", "loss.entropy=0"]
+    off = train(composed(*base, "loss.virtual_adversarial=0"), tmp_path / "off")
+    on = train(composed(*base, "loss.virtual_adversarial=1e-9"), tmp_path / "on")
+    assert "train/entropy" not in off
+    saved = [
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        for run in ("off", "on")
+    ]
+    assert (saved[0], saved[1]) == (6, -(-(43 + on["unlabeled_reviews"]) // 8))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "trainer.devices=2",
+            "loss.entropy=0.5 loss.virtual_adversarial=1.0: trains in one process",
+        ),
+        ("trainer.precision=16-mixed", "give bf16-mixed or 32-true"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(
+    tmp_path: Path, composed: Compose, override: str, told: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        train(composed(*semi_supervised(tmp_path), override), tmp_path / "run")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_recipe_is_the_pretrained_one_with_the_terms(composed: Compose) -> None:
+    mixed = composed("experiment=imdb_mixed", "pretrained.path=x")
+    plain = composed("experiment=imdb_pretrained", "pretrained.path=x")
+    assert (mixed.loss.entropy, mixed.loss.virtual_adversarial) == (1, 1)
+    assert mixed.trainer.accelerator == "gpu"
+    assert mixed.model == plain.model
+    with pytest.raises(InputError, match="download_imdb"):
+        check_config(mixed)

@@ -130,6 +130,80 @@ def test_lazy_steps_leave_words_alone_that_no_batch_has(lazy: bool) -> None:
     torch.use_deterministic_algorithms(False)
 
 
+def mixed_module(**options: Any) -> SentimentModule:
+    module = small_module(**{"entropy": 1.0, "virtual_adversarial": 1.0} | options)
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    return module
+
+
+def gradients(module: SentimentModule, data: Batch) -> dict[str, torch.Tensor]:
+    module.zero_grad()
+    torch.manual_seed(4)
+    module.training_step(data, 0).backward()
+    return {
+        name: weight.grad.clone()
+        for name, weight in module.named_parameters()
+        if weight.grad is not None
+    }
+
+
+@pytest.mark.parametrize("terms", [(1.0, 0.0), (0.0, 1.0), (0.5, 2.0)])
+def test_the_loss_adds_the_weighted_terms(terms: tuple[float, float]) -> None:
+    entropy, virtual_adversarial = terms
+    module = mixed_module(entropy=entropy, virtual_adversarial=virtual_adversarial)
+    loss = float(module.training_step(batch(), 0).detach())
+    means = {name: float(mean.compute()) for name, mean in module._epoch_means().items()}
+    expected = means["train_loss"] + entropy * means["train_entropy"]
+    expected += virtual_adversarial * means["train_divergence"]
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert 0 < means["train_entropy"] < math.log(3)
+    assert (means["train_divergence"] > 0) == (virtual_adversarial > 0)
+    logits = module.classifier.raw_logits(batch().token_ids, batch().lengths)
+    cross_entropy = torch.nn.functional.cross_entropy(logits, batch().labels)
+    assert means["train_loss"] == pytest.approx(float(cross_entropy), rel=1e-5)
+
+
+def test_reviews_without_a_label_move_weights_and_count_for_no_figure_of_labels() -> None:
+    data = batch()
+    hidden = data._replace(labels=torch.tensor([0, -100, 2, -100, 1, -100]))
+    first, second = mixed_module(), mixed_module()
+    known = hidden.labels != -100
+    only = Batch(data.token_ids[known], data.lengths[known], hidden.labels[known])
+    all_grads, known_grads = gradients(first, hidden), gradients(second, only)
+    assert not torch.equal(all_grads["classifier.head.1.weight"],
+                           known_grads["classifier.head.1.weight"])  # fmt: skip
+    for name in ("train_loss", "train_accuracy"):
+        mean, expected = first._epoch_means()[name], second._epoch_means()[name]
+        assert float(mean.count) == 3
+        torch.testing.assert_close(mean.compute(), expected.compute())
+    assert float(first.train_entropy.count) == 6
+
+
+def test_a_batch_without_any_label_is_trained_on() -> None:
+    module = mixed_module(class_weights=[1.0, 2.0, 3.0], label_smoothing=0.1)
+    grads = gradients(module, batch()._replace(labels=torch.full((6,), -100)))
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert sum(float(grad.abs().sum()) for grad in grads.values()) > 0
+    gradients(module, batch())
+    assert float(module.train_loss.count) == 6
+    assert math.isfinite(float(module.train_loss.compute()))
+
+
+def test_without_the_terms_a_module_has_nothing_of_them() -> None:
+    off, mixed = small_module(), mixed_module()
+    extra = mixed.state_dict().keys() - off.state_dict().keys()
+    assert {name.split(".")[0] for name in extra} == {"train_entropy", "train_divergence"}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_weights_stay_and_the_others_learn_by_the_terms(frozen: bool) -> None:
+    module = mixed_module()
+    module.classifier.embedding.weight.requires_grad_(not frozen)
+    module.classifier.encoder.requires_grad_(not frozen)
+    parts = {name.split(".")[1] for name in gradients(module, batch())}
+    assert parts == ({"head"} if frozen else {"head", "encoder", "embedding"})
+
+
 def fit_epochs(module: SentimentModule, epochs: int) -> None:
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,

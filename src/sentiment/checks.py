@@ -66,11 +66,11 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     _check_keys(cfg, schema)
     check_ranges(cfg, _RANGES)
     _check_monitors(cfg)
-    _check_together(cfg)
     if schema is PretrainConfig:
         _check_language_model(cfg.model)
     else:
         _check_mixed(cfg)
+    _check_together(cfg)
     _check_imdb(cfg)
 
 
