@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sentiment.model.dropout import Dropout, random_bits
+from sentiment.model.dropout import Dropout, generator_state, random_bits, same_masks
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
@@ -55,3 +55,17 @@ def test_bits_are_spread_evenly_and_independent() -> None:
 
 def test_is_told_like_torchs_own() -> None:
     assert repr(Dropout(0.3)) == repr(nn.Dropout(0.3))
+
+
+def test_masks_repeat_from_a_state_and_the_generator_goes_on_where_it_was() -> None:
+    torch.manual_seed(0)
+    cpu, dropout, values = torch.device("cpu"), Dropout(0.5).train(), torch.ones(1000)
+    torch.rand(3)
+    state = generator_state(cpu)
+    first = dropout(values)
+    follows = torch.get_rng_state()
+    with same_masks(state, cpu):
+        assert torch.equal(dropout(values), first)
+    with pytest.raises(ZeroDivisionError), same_masks(state, cpu):
+        raise ZeroDivisionError
+    assert torch.equal(torch.get_rng_state(), follows)

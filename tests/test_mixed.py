@@ -80,7 +80,7 @@ def test_divergence_is_that_of_the_definition_and_its_first_side_constant() -> N
     found = divergence(logits, others)
     expected = 0.5 * torch.tensor(2.0).log() + 0.5 * torch.tensor(2 / 3).log()
     torch.testing.assert_close(found, torch.stack([expected, torch.tensor(0.0)]))
-    found.sum().backward()
+    found.sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is None
     torch.testing.assert_close(others.grad, q - p)  # as adversarial_perturbation takes it
 
@@ -92,7 +92,7 @@ def test_the_mean_over_labelled_reviews_is_torchs_where_there_is_one() -> None:
         torch.testing.assert_close(labelled_mean(loss, logits, labels), loss(logits, labels))
     without = torch.randn(2, 3, requires_grad=True)
     mean = labelled_mean(loss, without, torch.tensor([-100, -100]))
-    mean.backward()
+    mean.backward()  # type: ignore[no-untyped-call]
     assert mean == 0
     assert without.grad is not None
     assert not without.grad.any()
@@ -176,7 +176,7 @@ def test_gradients_are_those_of_the_perturbed_pass_alone() -> None:
     model, objective = build(), MixedObjective(0.0, 1.0, 2.0)
     torch.manual_seed(3)
     _, _, departed = objective.passes(model, model.read(ids(), LENGTHS))
-    departed.backward()
+    departed.backward()  # type: ignore[no-untyped-call]
     found = {name: weight.grad for name, weight in model.named_parameters()}
 
     torch.manual_seed(3)
@@ -184,7 +184,7 @@ def test_gradients_are_those_of_the_perturbed_pass_alone() -> None:
     by_hand = model.classify(inputs._replace(words=inputs.words + moved.detach()))
     model.zero_grad()
     p = logits.detach().softmax(1)
-    nn.functional.kl_div(by_hand.log_softmax(1), p, reduction="batchmean").backward()
+    nn.functional.kl_div(by_hand.log_softmax(1), p, reduction="batchmean").backward()  # type: ignore[no-untyped-call]
     for name, weight in model.named_parameters():
         torch.testing.assert_close(found[name], weight.grad, msg=name)
         assert weight.grad is not None

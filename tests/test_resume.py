@@ -140,6 +140,20 @@ def test_other_settings_are_refused(constant_rate: Path, override: str, told: st
     assert told in str(caught.value)
 
 
+def test_terms_of_the_loss_decide_only_where_they_have_a_weight() -> None:
+    def terms(*overrides: str) -> dict[str, Any]:
+        names = ("entropy", "virtual_adversarial", "perturbation_size")
+        settings = settings_of(*overrides)
+        return {name: settings[f"loss.{name}"] for name in names if f"loss.{name}" in settings}
+
+    assert terms("loss.perturbation_size=3") == {}  # as of checkpoints from before there were any
+    assert terms("loss.entropy=1", "loss.perturbation_size=3") == {"entropy": 1.0}
+    assert terms("loss.virtual_adversarial=2") == {
+        "virtual_adversarial": 2.0,
+        "perturbation_size": 5.0,
+    }
+
+
 def test_a_schedule_over_all_epochs_cannot_be_prolonged(trained: Path) -> None:
     settings = [*TINY, "optimizer.lr=2e-2", "data.batch_size=8"]
     last = trained / "checkpoints" / "last.ckpt"
