@@ -311,3 +311,24 @@ def test_the_recipe_is_the_pretrained_one_with_the_terms(composed: Compose) -> N
     assert mixed.model == plain.model
     with pytest.raises(InputError, match="download_imdb"):
         check_config(mixed)
+
+
+def test_the_recipe_trains_at_small_size(
+    tmp_path: Path, composed: Compose, pretrained: Path
+) -> None:
+    test = pd.read_csv(write_reviews(tmp_path / "more.csv", 160))[120:]
+    test.to_csv(tmp_path / "test.csv", index=False)
+    results = train(
+        composed(
+            "experiment=imdb_mixed", "trainer.accelerator=cpu", "trainer.max_epochs=4",
+            f"pretrained.path={pretrained / 'checkpoints' / 'best.ckpt'}", "logger=csv",
+            f"data.train_csv={pretrained / 'reviews.csv'}", f"data.test_csv={tmp_path / 'test.csv'}",
+            f"data.unlabeled_csv={pretrained / 'unlabeled.csv'}", "data.labels=[awful,lovely]",
+            "data.batch_size=8", "optimizer.lr=0.05",
+        ),
+        tmp_path / "run",
+    )  # fmt: skip
+    assert results["unlabeled_reviews"] > 0
+    assert results["test/accuracy"] == 1
+    rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert rows["train/divergence"].notna().all()
