@@ -111,7 +111,9 @@ class SentimentModule(LightningModule):
         # Sums over the epoch so far; a checkpoint within an epoch holds them.
         self.train_loss, self.train_accuracy = ReviewMean(), ReviewMean()
         if self._mixed:
-            self.train_entropy, self.train_divergence = ReviewMean(), ReviewMean()
+            self.train_entropy = ReviewMean()
+        if self._mixed.virtual_adversarial:
+            self.train_divergence = ReviewMean()
         self.val_loss = ReviewMean()
         self.val_loss.persistent(False)
         self.val_metrics = classification_metrics(num_classes, "val/")
@@ -172,7 +174,8 @@ class SentimentModule(LightningModule):
         self.train_loss.update(loss.detach(), known)
         self.train_accuracy.update(right.sum() / known.clamp(min=1), known)
         self.train_entropy.update(entropy.detach(), len(labels))
-        self.train_divergence.update(departed.detach(), len(labels))
+        if self._mixed.virtual_adversarial:
+            self.train_divergence.update(departed.detach(), len(labels))
         for name, mean in self._epoch_means().items():
             self.log(name.replace("_", "/"), mean, on_step=False, on_epoch=True)
         return loss + self._mixed.entropy * entropy + self._mixed.virtual_adversarial * departed
@@ -293,6 +296,5 @@ class SentimentModule(LightningModule):
             self._process_states = None
 
     def _epoch_means(self) -> dict[str, ReviewMean]:
-        names = ["train_loss", "train_accuracy"]
-        names += ["train_entropy", "train_divergence"] if self._mixed else []
-        return {name: getattr(self, name) for name in names}
+        names = ("train_loss", "train_accuracy", "train_entropy", "train_divergence")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
