@@ -156,11 +156,6 @@ class SentimentDataModule(LightningDataModule):
         return self._facts
 
     @property
-    def fingerprints(self) -> dict[str, str]:
-        """What changes with the reviews of a split; known after ``setup``."""
-        return dict(self._fingerprints)
-
-    @property
     def max_length(self) -> int | None:
         """Tokens of a review at most."""
         return self._max_length
@@ -251,7 +246,11 @@ class SentimentDataModule(LightningDataModule):
         return [reviews[[place]] for place in places.tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that prediction needs to know of the data, as plain Python types."""
+        """All that prediction needs to know of the data, as plain Python types.
+
+        ``held_out`` tells a classifier that starts from a language model which reviews that has not
+        read; a resumed training may test on others.
+        """
         facts = self.facts
         return {
             "vocabulary": facts.vocabulary,
@@ -267,6 +266,7 @@ class SentimentDataModule(LightningDataModule):
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
             "fingerprints": self._fingerprints,
+            "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
             "position": self._position(),
         }
 
