@@ -15,6 +15,7 @@ from sentiment.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.model.language_model import LanguageModel
+from sentiment.resume import read_resumable
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def find_start(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
     if path is None:
         return None
     if ckpt_path is not None:
-        saved = read_checkpoint(ckpt_path, CLASSIFIER)
+        saved = read_resumable(ckpt_path)
         settings = saved["hyper_parameters"]["classifier"]
         return Start(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
     return load_language_model(path)
