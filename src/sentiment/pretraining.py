@@ -13,7 +13,7 @@ from sentiment.build import build_language_module, refused_by_lightning
 from sentiment.callbacks import Progress, perplexity_line
 from sentiment.checkpoint import LANGUAGE_MODEL, read_checkpoint
 from sentiment.checks import check_config
-from sentiment.commands import command, override
+from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.texts import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from sentiment.model.language_module import LanguageModule
 
 log = logging.getLogger(__name__)
+
+# Data settings that do another thing in a pretraining than in a classifier that starts from it.
+_OF_PIECES = (
+    "max_length", "keep", "batch_size", "tokens_per_batch", "min_freq", "max_size",
+)  # fmt: skip
 
 
 def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -151,4 +156,4 @@ def _tell_end(folder: Path, results: dict[str, Any], best: Path | None) -> None:
         return
     start = override("pretrained.path", str(best))
     log.info("Everything is in %s. Train a classifier that starts from it with:", folder)
-    log.info("  %s", command("sentiment.train", start))
+    log.info("  %s", train_command(*data_overrides(but=_OF_PIECES), start))

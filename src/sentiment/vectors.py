@@ -9,7 +9,6 @@ import importlib.metadata
 import itertools
 import logging
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from rich.text import Text
 
 from sentiment import config
 from sentiment.checks import Ranges, check_ranges
-from sentiment.commands import override, own_overrides, train_command
+from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
 from sentiment.data.workers import available_cores
@@ -189,9 +188,8 @@ def _tell(
         print_table(table)
     size = output.stat().st_size / 1e6
     log.info("%s: %.1f MB, made in %s. Train with it:", output, size, format_duration(seconds))
-    data = [item for item in own_overrides() if re.match(r"[+~]*data[.=]", item)]
     embeddings = ["embeddings=file", override("embeddings.path", str(output))]
-    log.info("  %s", train_command(*data, *embeddings))
+    log.info("  %s", train_command(*data_overrides(), *embeddings))
 
 
 def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
