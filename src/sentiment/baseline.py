@@ -22,6 +22,7 @@ from sentiment import config
 from sentiment.checkpoint import save_ngram_classifier
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.facts import DataFacts
 from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
 from sentiment.linear import fit_best
@@ -49,6 +50,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
+    check_classes(datamodule.facts)
     tell_data(datamodule.facts, 0.0, sample=cfg.data.csv == config.sample_path(), pretrained=False)
     for weighting in cfg.weightings:
         place = folder / str(weighting)
@@ -57,6 +59,20 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     print_table(comparison_table(compare_runs(find_runs([folder]))))
     log.info("Everything is in %s. Compare it with trainings:", folder)
     log.info("  %s", compare_command(folder))
+
+
+def check_classes(facts: DataFacts) -> None:
+    """Refuse a class that no training review has, for which there would be no weights.
+
+    Raises:
+        InputError: with its label.
+    """
+    if 0 in facts.class_counts:
+        absent = facts.labels[facts.class_counts.index(0)]
+        raise InputError(
+            f"data: no training review has the label {absent!r}, so no baseline can learn it; add"
+            " reviews of it, or remove those of the other splits"
+        )
 
 
 def compare_command(folder: Path) -> str:
