@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -55,6 +56,18 @@ def test_a_classifier_starts_from_its_weights_and_words(
         assert torch.equal(weights[name], value), name
     assert results["vector_coverage"] == 1.0
     assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
+
+
+def test_words_that_the_language_model_lacks_are_counted(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    table = pd.read_csv(write_reviews(tmp_path / "reviews.csv", 64))
+    table["review"] += " quixotic quixotic unheard"  # 3 of 15 running words
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    cfg = composed(*SIZELESS, f"data.csv={tmp_path / 'reviews.csv'}", f"pretrained.path={model}",
+                   "trainer.max_epochs=1")  # fmt: skip
+    results = train(cfg, tmp_path / "run")
+    assert 12 / 15 - 0.03 < results["vector_coverage"] <= 12 / 15  # some numbers were held out
 
 
 def test_a_training_goes_on_without_the_language_model(
