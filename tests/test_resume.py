@@ -354,9 +354,7 @@ def test_auto_refuses_the_folder_of_another_program(
         newest_checkpoint(tmp_path)
 
 
-def test_a_baseline_is_not_gone_on_with(
-    baselines: Path, composed: Compose, tmp_path: Path
-) -> None:
+def test_a_baseline_is_not_gone_on_with(baselines: Path, composed: Compose, tmp_path: Path) -> None:
     best = baselines / "tfidf" / "checkpoints" / "best.ckpt"
     for override in ("", "pretrained.path=x"):
         cfg = composed(*TINY, f"ckpt_path={best}", *filter(None, [override]))

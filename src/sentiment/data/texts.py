@@ -21,7 +21,7 @@ class TextDataModule(LightningDataModule):
 
     Args:
         reviews: the data of a classifier on the same files.
-        held_out_tokens: how much of the validation split measures: this many tokens at most (one
+        held_out_tokens: how much of the validation split measures: about this many tokens (one
             piece at least), spread evenly over it.
     """
 
