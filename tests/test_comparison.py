@@ -168,8 +168,8 @@ def test_markdown_and_flat_rows() -> None:
 
 
 def test_a_path_is_told_with_its_group() -> None:
-    runs = [run("a", overrides={"pretrained.path": "a.ckpt"}), run("b", 0.8)]
-    assert "pretrained.path=a.ckpt" in comparison_markdown(compare_runs(runs))
+    runs = [run(name, overrides={"pretrained.path": f"{name}.ckpt"}) for name in "ab"]
+    assert "`bilstm pretrained.path=a.ckpt`" in comparison_markdown(compare_runs(runs))
 
 
 def test_many_seeds_are_counted() -> None:
