@@ -183,10 +183,12 @@ class SentimentDataModule(LightningDataModule):
             self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
         self._training_texts = [splits.train, *prepared.unlabeled]
-        self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
+        self._ordered_fingerprints = {
+            name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
+        }
         if self._train_unlabeled:
-            told = [split.fingerprint for split in prepared.unlabeled]
-            self._fingerprints["unlabeled"] = " ".join(told)
+            told = [split.ordered_fingerprint for split in prepared.unlabeled]
+            self._ordered_fingerprints["unlabeled"] = " ".join(told)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
@@ -265,7 +267,7 @@ class SentimentDataModule(LightningDataModule):
             "train_reviews": facts.train_reviews,
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
-            "fingerprints": self._fingerprints,
+            "fingerprints": self._ordered_fingerprints,
             "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
             "position": self._position(),
         }

@@ -66,7 +66,7 @@ class TextDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that a classifier which starts from the model needs to know, as plain types."""
-        unlabeled = [split.fingerprint for split in self._reviews.training_texts()[1:]]
+        unlabeled = [split.ordered_fingerprint for split in self._reviews.training_texts()[1:]]
         return {**self._reviews.state_dict(), "unlabeled": unlabeled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
