@@ -20,7 +20,7 @@ from sentiment.errors import InputError
 from sentiment.fitting import begin, checkpoint_to_resume
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
-from sentiment.results import tell_data
+from sentiment.results import best_figures, tell_data
 from sentiment.resume import Resumed
 from sentiment.schemas import PretrainConfig
 
@@ -72,7 +72,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     best = fit.best
     saved = None if best is None else read_checkpoint(best, LANGUAGE_MODEL)
     results = {
-        **_best_figures(fit.table.rows, saved),
+        **best_figures(fit.table.rows, saved["run"]["epochs"] if saved else None),
         **run,
         "vocabulary_size": len(datamodule.facts.vocabulary),
         "train_reviews": datamodule.facts.train_reviews,
@@ -117,13 +117,6 @@ def prepare(
     tokens = int(datamodule.texts.lengths.sum())
     module, vector_coverage = build_language_module(cfg, datamodule.facts, tokens, embeddings)
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
-
-
-def _best_figures(rows: list[dict[str, float]], saved: dict[str, Any] | None) -> dict[str, Any]:
-    epochs = saved["run"]["epochs"] if saved else len(rows)
-    best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
-    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
-    return {**figures, "best_epoch": best.get("epoch")}
 
 
 def _tell_beginning(

@@ -38,7 +38,7 @@ from sentiment.results import tell_data
 from sentiment.skipgram import (
     SkipGramSettings,
     WordList,
-    count_words,
+    frequent_words,
     neighbours,
     require_gensim,
     train_vectors,
@@ -129,7 +129,7 @@ def _train(
     datamodule: SentimentDataModule, settings: SkipGramSettings, output: Path
 ) -> tuple[WordList, npt.NDArray[np.float32]]:
     texts = datamodule.training_texts()
-    words = count_words(texts, settings.min_count)
+    words = frequent_words(texts, settings.min_count)
     log.info(
         "Vectors of %s for %s words that stand %s times or more in %s texts: %s running words,"
         " epochs: %s, workers: %s",
