@@ -9,9 +9,8 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -23,6 +22,7 @@ from sentiment.checkpoint import save_ngram_classifier
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
+from sentiment.entry import run_program
 from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
 from sentiment.linear import fit_best
@@ -131,32 +131,16 @@ def _tested(
 
 
 def _run(cfg: DictConfig) -> None:
-    try:
-        with config.refused_in_one_line():
-            run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
-    except InputError as error:
-        _refuse(error)
+    run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    config.register()
-    run = hydra.main(
-        version_base="1.3", config_path=str(config.config_directory()), config_name="baseline"
-    )(_run)
     try:
-        with config.refused_in_one_line():
-            run()
-    except InputError as error:
-        _refuse(error)
+        run_program("baseline", _run)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(130)
-
-
-def _refuse(error: InputError) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(2)
 
 
 if __name__ == "__main__":
