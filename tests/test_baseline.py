@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -11,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from conftest import write_reviews
 from sentiment import compare, config
 from sentiment.baseline import compare_command, run_baselines
+from sentiment.errors import InputError
 
 
 def run(folder: Path, *overrides: str) -> None:
@@ -69,6 +71,19 @@ def test_the_splits_are_those_of_a_training(tmp_path: Path) -> None:
     }
     assert rows == {name: results[f"{name}_reviews"] for name in rows}
     assert not (tmp_path / "run" / "naive_bayes").exists()
+
+
+def test_a_class_without_a_training_review_is_refused(tmp_path: Path) -> None:
+    for split, classes in (("train", 2), ("val", 3), ("test", 3)):
+        table = pd.read_csv(write_reviews(tmp_path / f"{split}.csv", 60, classes))
+        table["review"] += f" {split}"  # no text stands twice
+        table.to_csv(tmp_path / f"{split}.csv", index=False)
+    files = [f"data.{split}_csv={tmp_path / split}.csv" for split in ("train", "val", "test")]
+    with pytest.raises(InputError, match="no training review has the label 'plain'"):
+        run(
+            tmp_path / "run", "data=csv", "data.text_column=review", "data.label_column=sentiment",
+            "data.labels=[awful,lovely,plain]", *files,
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -167,6 +167,11 @@ def test_markdown_and_flat_rows() -> None:
     assert "fingerprints" not in flat
 
 
+def test_a_path_is_told_with_its_group() -> None:
+    runs = [run(name, overrides={"pretrained.path": f"{name}.ckpt"}) for name in "ab"]
+    assert "`bilstm pretrained.path=a.ckpt`" in comparison_markdown(compare_runs(runs))
+
+
 def test_many_seeds_are_counted() -> None:
     runs = [run(str(seed), seed=seed) for seed in range(7)]
     assert "7 7 of 0 to 6 90.00 +/- 0.00" in lines(compare_runs(runs))[3]

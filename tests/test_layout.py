@@ -30,7 +30,7 @@ ALLOWED = {
     },
     "hydra": {
         "train", "pretrain", "fitting", "pretraining", "pretrained", "baseline", "vectors",
-        "build", "prepare", "config", "sweep", "commands", "search.space",
+        "build", "prepare", "config", "sweep", "commands", "entry", "search.space",
     },
     "optuna": {
         "search", "report.search_figures", "report.parallel_coordinates", "report.trials",
@@ -38,7 +38,7 @@ ALLOWED = {
     "sentiment.search": {"search", "train", "training"},
     "omegaconf": {
         "train", "training", "fitting", "pretrain", "pretraining", "pretrained", "baseline",
-        "vectors", "build", "prepare", "config", "sweep", "schemas", "checks",
+        "vectors", "build", "prepare", "config", "sweep", "schemas", "checks", "entry",
     },
     "gensim": {"skipgram"},
     "torch": {

@@ -87,7 +87,11 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
         (["trainer=ddp"], "runs in one process; give trainer.devices=1"),
         (["softmax.negatives=0"], "softmax.negatives=0: give a number 1 or more, or null"),
         (["held_out_tokens=0"], "held_out_tokens=0"),
-        (["callbacks.checkpoint.monitor=val/accuraci"], "no such figure"),
+        (
+            ["callbacks.checkpoint.monitor=val/accuracy"],
+            "no such figure; valid: val/loss, val/perp",
+        ),
+        (["scheduler=plateau", "scheduler.monitor=val/accuracy"], "scheduler.monitor=val/accuracy"),
     ],
 )
 def test_bad_settings_are_refused_before_the_data_is_read(
@@ -104,8 +108,13 @@ def test_bad_settings_are_refused_before_the_data_is_read(
     [
         ["model.cell=gru", "model.bidirectional=false", "model.num_layers=2", "scheduler=plateau"],
         ["pretrain=gpu", "trainer=cpu", "model.hidden_size=8", "trainer.max_epochs=1"],
+        [
+            "callbacks.checkpoint.monitor=val/perplexity",
+            "scheduler=plateau",
+            "scheduler.monitor=train/perplexity",
+        ],
     ],
-    ids=["stacked", "gpu"],
+    ids=["stacked", "gpu", "perplexity"],
 )
 def test_choices_train(tmp_path: Path, composed: Compose, overrides: list[str]) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
@@ -114,7 +123,7 @@ def test_choices_train(tmp_path: Path, composed: Compose, overrides: list[str]) 
     )
     results = pretrain(cfg, tmp_path / "run")
     assert math.isfinite(results["val/perplexity"])
-    assert ("val/perplexity_backward" in results) == ("pretrain=gpu" in overrides)
+    assert ("val/perplexity_backward" in results) == ("model.num_layers=2" not in overrides)
 
 
 def test_vectors_from_a_file_are_the_beginning(tmp_path: Path, composed: Compose) -> None:
@@ -141,19 +150,24 @@ def test_the_line_of_an_epoch() -> None:
     assert "training nan" in perplexity_line({})
 
 
+@pytest.mark.parametrize("steps", [1, 2])
 def test_a_long_epoch_tells_how_far_it_is(
-    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture, steps: int
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    cfg = composed(*TINY, "trainer.max_epochs=1", f"data.csv={reviews}", program="pretrain")
+    cfg = composed(
+        *TINY, "trainer.max_epochs=1", f"trainer.accumulate_grad_batches={steps}",
+        f"data.csv={reviews}", program="pretrain",
+    )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(
             fitting,
             "build_trainer",
             lambda cfg, folder, own: build_trainer(cfg, folder, [*own, Progress(seconds=0)]),
         )
-        pretrain(cfg, tmp_path / "run")
-    assert "epoch 1: 100 %; perplexity of the last 1 batches " in caplog.text
+        results = pretrain(cfg, tmp_path / "run")
+    told = f"epoch 1: 100 %; perplexity of the last 1 batches {results['train/perplexity']:.1f}; "
+    assert told in caplog.text
 
 
 def run_pretrain(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -167,12 +181,14 @@ def run_pretrain(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str
 @pytest.mark.slow
 def test_the_command_line_pretrains_and_a_training_starts_from_it(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    done = run_pretrain(*TINY, f"data.csv={reviews}", cwd=tmp_path)
+    done = run_pretrain(*TINY, f"data.csv={reviews}", "data.max_length=9", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "epoch 2 of 2: perplexity of training" in done.stdout
     command = done.stdout.splitlines()[-1].split()
     assert command[1:3] == ["-m", "sentiment.train"]
-    small = ["trainer=cpu", "trainer.max_epochs=1", f"data.csv={reviews}"]
+    assert f"data.csv={reviews}" in command
+    assert not any("max_length" in item for item in command)  # it would cut the classifier's
+    small = ["trainer=cpu", "trainer.max_epochs=1"]
     training = subprocess.run(
         [sys.executable, *command[1:], *small],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
@@ -180,6 +196,7 @@ def test_the_command_line_pretrains_and_a_training_starts_from_it(tmp_path: Path
     )  # fmt: skip
     assert training.returncode == 0, training.stderr
     assert "Starts from the language model of" in training.stdout
+    assert "held out" not in training.stdout
     refused = run_pretrain("model=lstm", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

@@ -1,8 +1,10 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +15,7 @@ from sentiment import Predictor
 from sentiment.checkpoint import load_classifier, read_checkpoint
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.pretrained import find_start, load_language_model, taken_over
+from sentiment.pretrained import find_start, load_language_model, taken_over, tell_start
 from sentiment.training import train
 
 Compose = Callable[..., DictConfig]
@@ -56,6 +58,18 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
 
 
+def test_words_that_the_language_model_lacks_are_counted(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    table = pd.read_csv(write_reviews(tmp_path / "reviews.csv", 64))
+    table["review"] += " quixotic quixotic unheard"  # 3 of 15 running words
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    cfg = composed(*SIZELESS, f"data.csv={tmp_path / 'reviews.csv'}", f"pretrained.path={model}",
+                   "trainer.max_epochs=1")  # fmt: skip
+    results = train(cfg, tmp_path / "run")
+    assert 12 / 15 - 0.03 < results["vector_coverage"] <= 12 / 15  # some numbers were held out
+
+
 def test_a_training_goes_on_without_the_language_model(
     tmp_path: Path, composed: Compose, model: Path
 ) -> None:
@@ -84,7 +98,28 @@ def test_other_splits_than_the_language_model_had_are_told(
     cfg = composed(*SIZELESS, "trainer.max_epochs=1", f"data.csv={reviews}",
                    f"pretrained.path={model}", "data.split_seed=7")  # fmt: skip
     train(cfg, tmp_path / "run")
-    assert "may have read texts that validate or test here" in caplog.text
+    assert "beside another validation and test split: it may have read texts" in caplog.text
+
+
+@pytest.mark.parametrize(("split", "name"), [("val", "validation"), ("test", "test")])
+def test_one_other_split_is_named(
+    model: Path, caplog: pytest.LogCaptureFixture, split: str, name: str
+) -> None:
+    start = load_language_model(model)
+    own = dict(start.data["held_out"])
+    tell_start(start, own)
+    assert not caplog.records
+    tell_start(start, {**own, split: "another"})
+    assert f"beside another {name} split" in caplog.text
+
+
+def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = load_language_model(model)
+    data = {name: value for name, value in start.data.items() if name != "held_out"}
+    tell_start(replace(start, data=data), {"val": "v", "test": "t"})
+    assert "does not tell which texts were held out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from conftest import TINY, compose_config, write_reviews
 from sentiment import fitting
 from sentiment.build import build_trainer
+from sentiment.checkpoint import LANGUAGE_MODEL
 from sentiment.config import choose_run_folder
 from sentiment.errors import InputError
 from sentiment.fitting import Stopped
@@ -331,6 +332,34 @@ def test_auto_takes_the_newest_checkpoint_that_is_whole(stopped: Path) -> None:
     (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes()[:9_000])
     assert newest_checkpoint(folder) == checkpoints / "last.ckpt"
     assert newest_checkpoint(stopped / "none") is None
+
+
+def test_auto_refuses_the_folder_of_another_program(
+    pretrained: Path, baselines: Path, trained: Path, tmp_path: Path
+) -> None:
+    for folder, told in (
+        (pretrained, "a language model, not a classifier"),
+        (baselines / "tfidf", "a baseline, which is fitted at once"),
+    ):
+        with pytest.raises(InputError) as caught:
+            newest_checkpoint(folder)
+        assert told in str(caught.value)
+        assert "give another hydra.run.dir" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="a classifier, not a language model"):
+        newest_checkpoint(trained, LANGUAGE_MODEL)
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"weights": 1}, tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(InputError, match="a torch file, but not a checkpoint of"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_baseline_is_not_gone_on_with(baselines: Path, composed: Compose, tmp_path: Path) -> None:
+    best = baselines / "tfidf" / "checkpoints" / "best.ckpt"
+    for override in ("", "pretrained.path=x"):
+        cfg = composed(*TINY, f"ckpt_path={best}", *filter(None, [override]))
+        with pytest.raises(InputError, match="a baseline, which is fitted at once"):
+            train(cfg, tmp_path / "run")
 
 
 def test_auto_begins_where_there_is_nothing(tmp_path: Path, stopped: Path) -> None:

@@ -103,3 +103,66 @@ def test_refusals_say_what_and_where(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:
         find_runs([tmp_path])
     assert "\n" not in str(caught.value)
+    (folder / ".hydra" / "config.yaml").write_text("a: 1")
+    (folder / ".hydra" / "overrides.yaml").write_text("5")
+    with pytest.raises(InputError, match=r"overrides\.yaml holds no list"):
+        find_runs([tmp_path])
+
+
+def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", [], {"test/accuracy": 0.5})
+    folder = write_run(tmp_path / "vectors", [])
+    hydra = {"hydra": {"job": {"config_name": "vectors"}, "runtime": {"choices": {}}}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
+    assert names(find_runs([tmp_path])) == ["0"]
+    with pytest.raises(InputError, match="no run in it"):
+        find_runs([folder])
+
+
+def test_files_are_known_by_their_names(tmp_path: Path) -> None:
+    for place, value in (("1", "x/u.csv"), ("2", ["x/u.csv", "y/v.csv"])):
+        folder = write_run(tmp_path / place, [], {}, {"data": {"unlabeled_csv": value}})
+        (settings,) = [run.settings for run in find_runs([folder])]
+        assert settings == {"data.unlabeled_csv": {"1": "u.csv", "2": "[u.csv,v.csv]"}[place]}
+
+
+def test_sizes_that_a_language_model_settles_are_not_told(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "model": {"cell": "lstm", "hidden_size": 128, "num_layers": 1, "bidirectional": True,
+                  "pooling": "max"},
+        "embeddings": {"size": 100}, "pretrained": {"path": None},
+    }  # fmt: skip
+    plain = read_run(write_run(tmp_path / "plain", [], {}, config))
+    assert plain.settings["model.hidden_size"] == "128"
+    config["pretrained"]["path"] = "lm.ckpt"
+    run = read_run(write_run(tmp_path / "from", [], {}, config))
+    assert run.settings == {"model.pooling": "max", "pretrained.path": "lm.ckpt"}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"labels": 5}, {"labels": [["a"]]}, {"fingerprints": {"test": []}}, {"test_reviews": [1]},
+        {"val_reviews": {}}, {"fingerprints": "x"}, {"seed": [1]}, {"device": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_results_of_odd_types_are_unreadable(tmp_path: Path, results: dict[str, Any]) -> None:
+    folder = write_run(tmp_path / "r", [], {"test/accuracy": 0.5, **results})
+    assert read_run(folder).status == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hydra", "5"), ("hydra", "[1, 2]"), ("hydra", "hydra: 5"),
+        ("hydra", "hydra: {runtime: []}"), ("config", "5"), ("config", "[1, 2]"),
+    ],
+)  # fmt: skip
+def test_a_run_whose_config_is_of_odd_types_is_unreadable(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    folder = write_run(tmp_path / "r", [], {"test/accuracy": 0.5})
+    (folder / ".hydra" / f"{name}.yaml").write_text(content)
+    (run,) = find_runs([folder])
+    assert run.status == "unreadable"

@@ -15,7 +15,7 @@ from sentiment.data.vector_file import WordVectors
 from sentiment.errors import InputError
 from sentiment.skipgram import (
     SkipGramSettings,
-    count_words,
+    frequent_words,
     neighbours,
     require_gensim,
     train_vectors,
@@ -43,12 +43,12 @@ def texts(tmp_path: Path) -> list[Split]:
 
 
 def test_words_of_all_texts_are_counted_together(texts: list[Split]) -> None:
-    listed = count_words(texts, 2)
+    listed = frequent_words(texts, 2)
     assert listed.words == ["a", "b", "c"]
     assert listed.counts.tolist() == [3, 3, 2]
-    assert count_words(texts, 1).words == ["a", "b", "c", "rare", "x"]
+    assert frequent_words(texts, 1).words == ["a", "b", "c", "rare", "x"]
     with pytest.raises(InputError, match="min_count=4: no word stands so often in the 4 texts"):
-        count_words(texts, 4)
+        frequent_words(texts, 4)
 
 
 def test_a_text_is_a_line_of_the_numbers_of_its_kept_words(
@@ -80,7 +80,7 @@ def topics(tmp_path: Path) -> Topics:
         first = 20 * (number % 2)
         sentences.append(" ".join(f"w{word}" for word in chance.integers(first, first + 20, 12)))
     split = texts_of(tmp_path / "topics.csv", sentences)
-    listed = count_words([split], 1)
+    listed = frequent_words([split], 1)
     path = tmp_path / "topics"
     return path, write_lines([split], listed.words, path), listed.words, listed.counts
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from sentiment.model import softmax
 from sentiment.model.softmax import CandidateSampler, summed_cross_entropy
@@ -12,7 +13,7 @@ def example(predictions: int = 300, words: int = 40, size: int = 7) -> tuple[Ten
         torch.randn(predictions, size, requires_grad=True),
         torch.randn(words, size, requires_grad=True),
         torch.randn(words, requires_grad=True),
-        torch.randint(words, (predictions,)),
+        torch.randint(max(1, words), (predictions,)),
     )
 
 
@@ -84,3 +85,25 @@ def test_the_estimate_of_the_sum_is_without_bias() -> None:
         estimates.append((logits[:, words] - log_share).exp().sum(1))
     mean = torch.stack(estimates).mean(0)
     torch.testing.assert_close(mean, logits.exp().sum(1), rtol=0.03, atol=0)
+
+
+def test_without_gradients_nothing_but_the_scores_is_computed() -> None:
+    contexts, rows, bias, targets = example()
+
+    def operations() -> int:
+        with FlopCounterMode(display=False) as counter:
+            summed_cross_entropy(contexts, rows, bias, targets)
+        return int(counter.get_total_flops())
+
+    scores = 2 * contexts.shape[0] * rows.numel()
+    assert operations() == 3 * scores
+    with torch.no_grad():
+        assert operations() == scores
+
+
+def test_a_step_without_targets_or_words_has_no_loss() -> None:
+    contexts, rows, bias, targets = example(predictions=0, words=0)
+    loss = summed_cross_entropy(contexts, rows, bias, targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss == 0
+    assert rows.grad is not None

@@ -11,10 +11,15 @@ from sentiment.errors import InputError
 
 
 def texts_of(
-    tmp_path: Path, *, max_length: int | None = None, held_out_tokens: int = 10**6
+    tmp_path: Path,
+    *,
+    max_length: int | None = None,
+    held_out_tokens: int = 10**6,
+    write: bool = True,
 ) -> TextDataModule:
-    write_reviews(tmp_path / "reviews.csv", 100)
-    write_reviews(tmp_path / "more.csv", 160)
+    if write:
+        write_reviews(tmp_path / "reviews.csv", 100)
+        write_reviews(tmp_path / "more.csv", 160)
     reviews = SentimentDataModule(
         csv=str(tmp_path / "reviews.csv"),
         unlabeled_csv=str(tmp_path / "more.csv"),
@@ -72,6 +77,20 @@ def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     again = texts_of(tmp_path)
     again.load_state_dict(state)
     assert [batch.token_ids.tolist() for batch in again.train_dataloader()] == rest
+
+
+def test_other_unlabeled_texts_of_the_same_words_are_refused(tmp_path: Path) -> None:
+    state = texts_of(tmp_path).state_dict()
+    texts_of(tmp_path).load_state_dict(state)
+    table = pd.read_csv(tmp_path / "more.csv")
+    new = table.index >= 100  # of the others, those held out would be new too
+    reversed_texts = [" ".join(reversed(text.split())) for text in table["review"][new]]
+    table.loc[new, "review"] = reversed_texts
+    table.to_csv(tmp_path / "more.csv", index=False)
+    other = texts_of(tmp_path, write=False)
+    assert other.facts.vocabulary == state["vocabulary"]
+    with pytest.raises(InputError, match="trained with other unlabeled texts than this data gives"):
+        other.load_state_dict(state)
 
 
 def test_texts_of_single_words_are_refused(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -22,6 +21,8 @@ from sentiment import config
 from sentiment.checkpoint import save_ngram_classifier
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.facts import DataFacts
+from sentiment.entry import run_program
 from sentiment.environment import python_command, versions
 from sentiment.errors import InputError
 from sentiment.linear import fit_best
@@ -49,6 +50,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
+    check_classes(datamodule.facts)
     tell_data(datamodule.facts, 0.0, sample=cfg.data.csv == config.sample_path(), pretrained=False)
     for weighting in cfg.weightings:
         place = folder / str(weighting)
@@ -57,6 +59,20 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     print_table(comparison_table(compare_runs(find_runs([folder]))))
     log.info("Everything is in %s. Compare it with trainings:", folder)
     log.info("  %s", compare_command(folder))
+
+
+def check_classes(facts: DataFacts) -> None:
+    """Refuse a class that no training review has, for which there would be no weights.
+
+    Raises:
+        InputError: with its label.
+    """
+    if 0 in facts.class_counts:
+        absent = facts.labels[facts.class_counts.index(0)]
+        raise InputError(
+            f"data: no training review has the label {absent!r}, so no baseline can learn it; add"
+            " reviews of it, or remove those of the other splits"
+        )
 
 
 def compare_command(folder: Path) -> str:
@@ -115,32 +131,16 @@ def _tested(
 
 
 def _run(cfg: DictConfig) -> None:
-    try:
-        with config.refused_in_one_line():
-            run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
-    except InputError as error:
-        _refuse(error)
+    run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    config.register()
-    run = hydra.main(
-        version_base="1.3", config_path=str(config.config_directory()), config_name="baseline"
-    )(_run)
     try:
-        with config.refused_in_one_line():
-            run()
-    except InputError as error:
-        _refuse(error)
+        run_program("baseline", _run)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(130)
-
-
-def _refuse(error: InputError) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(2)
 
 
 if __name__ == "__main__":

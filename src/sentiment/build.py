@@ -42,7 +42,10 @@ def build_module(
     ngrams: NgramEvidence | None = None,
     start: Start | None = None,
 ) -> tuple[SentimentModule, float]:
-    """The model with its first weights, and the share of the running text that has a vector."""
+    """The model with its first weights, and the share of the running text that has a vector.
+
+    Of a language model, all words have one: the share is that of the text that it has words for.
+    """
     vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
     classifier = instantiate(
         cfg.model,
@@ -59,10 +62,11 @@ def build_module(
             torch.from_numpy(ngrams.features),
             torch.from_numpy(ngrams.held_out),
         )
-    found = vectors.found
+    covered = coverage(vectors.found, facts.word_counts)[1]
     if start is not None:
         classifier.load_pretrained(start.weights or {})
-        found = np.arange(len(found)) > UNK_INDEX
+        known = int(facts.word_counts.sum())
+        covered = known / max(1, known + facts.unknown_words)
     gentle = cfg.pretrained
     module = SentimentModule(
         classifier=classifier,
@@ -81,7 +85,7 @@ def build_module(
         lazy_embedding=_is_lazy(embeddings, len(vectors.weights)),
         calibrated=cfg.calibrated,
     )
-    return module, coverage(found, facts.word_counts)[1]
+    return module, covered
 
 
 def build_language_module(

@@ -176,7 +176,8 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell of the batches since the last line, if it is time."""
-        self._losses.append(outputs["loss"].detach())
+        # Lightning has divided it by the batches of a step.
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
         self._tokens += int(batch.lengths.sum())
         seconds = time.monotonic() - self._told_at
         if seconds < self._seconds:

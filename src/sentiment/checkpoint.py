@@ -72,11 +72,26 @@ class SavedClassifier:
     run: dict[str, Any]
 
 
+class OtherCheckpoint(InputError):  # noqa: N818 (short for its kind)
+    """A file that can be opened, but is no checkpoint of what it is to be of.
+
+    Args:
+        path: the file.
+        what: it is.
+        way_out: what to do.
+    """
+
+    def __init__(self, path: str | Path, what: str, way_out: str | None = None) -> None:
+        super().__init__(f"{path}: {what}" + (f"; {way_out}" if way_out else ""))
+        self.what = what
+
+
 def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
     """Open a checkpoint of one of our programs without running any code that it may carry.
 
     Raises:
-        InputError: the file is missing, cut off, no checkpoint of this project, or carries code.
+        InputError: the file is missing, cut off, or carries code.
+        OtherCheckpoint: it is one of another kind, or none of this project.
     """
     path = Path(path)
     if not path.exists():
@@ -105,8 +120,9 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
         return checkpoint
     for other in (CLASSIFIER, LANGUAGE_MODEL):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
-            raise InputError(f"{path}: {other.name}, not {kind.name}; {_ways_out(path, kind)}")
-    raise InputError(f"{path}: a torch file, but not a checkpoint of {kind.programs[0]}")
+            what = f"{other.name}, not {kind.name}"
+            raise OtherCheckpoint(path, what, _ways_out(path, kind))
+    raise OtherCheckpoint(path, f"a torch file, but not a checkpoint of {kind.programs[0]}")
 
 
 def _ways_out(path: Path, wanted: Kind) -> str:

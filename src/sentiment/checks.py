@@ -1,7 +1,7 @@
 """What a composed config may hold beyond its types; the rest is refused before any work is done."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.errors import InputError
-from sentiment.model.metrics import MONITORED
+from sentiment.model.metrics import MONITORED, MONITORED_OF_TEXTS
 from sentiment.schemas import PretrainConfig, TrainConfig
 
 # By key, whether a number fits, and what is told where it does not.
@@ -65,7 +65,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     """
     _check_keys(cfg, schema)
     check_ranges(cfg, _RANGES)
-    _check_monitors(cfg)
+    _check_monitors(cfg, MONITORED_OF_TEXTS if schema is PretrainConfig else MONITORED)
     if schema is PretrainConfig:
         _check_language_model(cfg.model)
     else:
@@ -94,15 +94,15 @@ def check_ranges(cfg: DictConfig, ranges: Ranges) -> None:
             raise InputError(f"config: {key}={value}: give a number {told}")
 
 
-def _check_monitors(cfg: DictConfig) -> None:
+def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
     nodes = {"scheduler": cfg.scheduler}
     for name in ("checkpoint", "early_stopping"):
         nodes[f"callbacks.{name}"] = cfg.callbacks[name]
     for key, node in nodes.items():
         monitor = (node or {}).get("monitor")
-        if monitor is not None and monitor not in MONITORED:
+        if monitor is not None and monitor not in valid:
             raise InputError(
-                f"config: {key}.monitor={monitor}: no such figure; valid: {', '.join(MONITORED)}"
+                f"config: {key}.monitor={monitor}: no such figure; valid: {', '.join(valid)}"
             )
 
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -37,6 +38,18 @@ def own_overrides() -> list[str]:
         return []
     given = HydraConfig.get().overrides
     return _kept(list(given.hydra), list(given.task))
+
+
+def data_overrides(*, but: Collection[str] = ()) -> list[str]:
+    """What this run was told of its data, for another program to have the same splits.
+
+    Args:
+        but: settings of ``data`` that mean something else there.
+    """
+    wanted = (
+        re.match(r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?=", item) for item in own_overrides()
+    )
+    return [match.string for match in wanted if match and match[1] not in but]
 
 
 def overrides_of(run: Path) -> list[str]:

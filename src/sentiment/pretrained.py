@@ -15,6 +15,7 @@ from sentiment.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.model.language_model import LanguageModel
+from sentiment.resume import read_resumable
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Start:
     Attributes:
         source: the checkpoint that it comes from.
         settings: of the model, by the names of its constructor.
-        data: the state of the data module: vocabulary, tokenizer settings, fingerprints.
+        data: the state of the data module: vocabulary, tokenizer settings, what was held out.
         weights: of embedding and encoder, by the names that they have in a classifier; None in a
             training that goes on, which has its own.
     """
@@ -62,7 +63,7 @@ def load_language_model(path: str | Path) -> Start:
             len(data["vocabulary"]) == model.settings["vocabulary_size"]
             and set(map(type, data["vocabulary"])) == {str}
             and data["tokenizer"].keys() == TokenizerSettings().as_dict().keys()
-            and isinstance(data["fingerprints"]["val"], str)
+            and isinstance(data.get("held_out", {}), dict)
         )
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
@@ -87,7 +88,7 @@ def find_start(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
     if path is None:
         return None
     if ckpt_path is not None:
-        saved = read_checkpoint(ckpt_path, CLASSIFIER)
+        saved = read_resumable(ckpt_path)
         settings = saved["hyper_parameters"]["classifier"]
         return Start(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
     return load_language_model(path)
@@ -143,7 +144,7 @@ def tell_start(start: Start, fingerprints: Mapping[str, str]) -> None:
 
     Args:
         start: with weights.
-        fingerprints: of the classifier's own splits.
+        fingerprints: of the classifier's own splits, as ``DataFacts`` has them.
     """
     settings = start.settings
     log.info(
@@ -155,8 +156,22 @@ def tell_start(start: Start, fingerprints: Mapping[str, str]) -> None:
         settings["embedding_size"],
         f"{settings['vocabulary_size']:,}",
     )
-    if start.data["fingerprints"]["val"] != fingerprints["val"]:
+    held_out = start.data.get("held_out")
+    if held_out is None:
         log.warning(
-            "The language model was trained beside another validation split: it may have read texts"
-            " that validate or test here. Give the files and the split settings that it was given."
+            "The language model is of an earlier version, which does not tell which texts were held"
+            " out: it may have read texts that validate or test here, unless it was given the same"
+            " files and split settings."
+        )
+        return
+    others = [
+        name
+        for name, split in {"validation": "val", "test": "test"}.items()
+        if held_out.get(split) != fingerprints[split]
+    ]
+    if others:
+        log.warning(
+            "The language model was trained beside another %s split: it may have read texts"
+            " that are held out here. Give the files and the split settings that it was given.",
+            " and ".join(others),
         )

@@ -13,14 +13,14 @@ from sentiment.build import build_language_module, refused_by_lightning
 from sentiment.callbacks import Progress, perplexity_line
 from sentiment.checkpoint import LANGUAGE_MODEL, read_checkpoint
 from sentiment.checks import check_config
-from sentiment.commands import command, override
+from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.texts import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.fitting import begin, checkpoint_to_resume
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
-from sentiment.results import tell_data
+from sentiment.results import best_figures, tell_data
 from sentiment.resume import Resumed
 from sentiment.schemas import PretrainConfig
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from sentiment.model.language_module import LanguageModule
 
 log = logging.getLogger(__name__)
+
+# Data settings that do another thing in a pretraining than in a classifier that starts from it.
+_OF_PIECES = (
+    "max_length", "keep", "batch_size", "tokens_per_batch", "min_freq", "max_size",
+)  # fmt: skip
 
 
 def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     best = fit.best
     saved = None if best is None else read_checkpoint(best, LANGUAGE_MODEL)
     results = {
-        **_best_figures(fit.table.rows, saved),
+        **best_figures(fit.table.rows, saved["run"]["epochs"] if saved else None),
         **run,
         "vocabulary_size": len(datamodule.facts.vocabulary),
         "train_reviews": datamodule.facts.train_reviews,
@@ -114,13 +119,6 @@ def prepare(
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
 
 
-def _best_figures(rows: list[dict[str, float]], saved: dict[str, Any] | None) -> dict[str, Any]:
-    epochs = saved["run"]["epochs"] if saved else len(rows)
-    best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
-    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
-    return {**figures, "best_epoch": best.get("epoch")}
-
-
 def _tell_beginning(
     cfg: DictConfig, datamodule: TextDataModule, module: "LanguageModule", vector_coverage: float
 ) -> None:
@@ -151,4 +149,4 @@ def _tell_end(folder: Path, results: dict[str, Any], best: Path | None) -> None:
         return
     start = override("pretrained.path", str(best))
     log.info("Everything is in %s. Train a classifier that starts from it with:", folder)
-    log.info("  %s", command("sentiment.train", start))
+    log.info("  %s", train_command(*data_overrides(but=_OF_PIECES), start))

@@ -84,6 +84,21 @@ def data_results(facts: DataFacts) -> dict[str, Any]:
     }
 
 
+def best_figures(
+    rows: Sequence[Mapping[str, float]], best_epochs: int | None
+) -> dict[str, float | None]:
+    """The figures of the best epoch, and which it is.
+
+    Args:
+        rows: of the epochs.
+        best_epochs: how many epochs the best checkpoint had; None takes the last epoch.
+    """
+    epochs = len(rows) if best_epochs is None else best_epochs
+    best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
+    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
+    return {**figures, "best_epoch": best.get("epoch")}
+
+
 def fit_results(table: EpochTable, best_epochs: int | None) -> dict[str, Any]:
     """What ``results.json`` says of the fit: figures of the best epoch, and speed.
 
@@ -91,13 +106,10 @@ def fit_results(table: EpochTable, best_epochs: int | None) -> dict[str, Any]:
         table: the rows of the epochs, and what they took; rates are those of training alone.
         best_epochs: how many epochs the tested checkpoint had; None takes the last epoch.
     """
-    epochs = len(table.rows) if best_epochs is None else best_epochs
-    best = next((row for row in table.rows if row["epoch"] + 1 == epochs), {})
     seconds = table.train_seconds or float("inf")
     return {
-        **{name: value for name, value in best.items() if name.startswith(("train/", "val/"))},
+        **best_figures(table.rows, best_epochs),
         "epochs": len(table.rows),
-        "best_epoch": best.get("epoch"),
         "fit_seconds": table.fit_seconds,
         "train_reviews_per_second": table.train_reviews / seconds,
         "train_tokens_per_second": table.train_tokens / seconds,

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiment.checkpoint import CLASSIFIER, Kind, read_checkpoint
+from sentiment.checkpoint import (
+    CLASSIFIER,
+    NGRAMS_KEY,
+    Kind,
+    OtherCheckpoint,
+    read_checkpoint,
+)
 from sentiment.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -53,16 +59,40 @@ def run_folder(checkpoint: str | Path) -> Path | None:
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
+def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
+    """Open a checkpoint that a training is to go on from.
+
+    Raises:
+        InputError: as ``read_checkpoint``.
+        OtherCheckpoint: it is another one, or not of a training that can go on.
+    """
+    checkpoint = read_checkpoint(path, kind)
+    if NGRAMS_KEY in checkpoint["hyper_parameters"]:
+        raise OtherCheckpoint(
+            path, "a baseline, which is fitted at once: there is no training to go on with"
+        )
+    if not {"settings", "processes", "global_step"} <= checkpoint.keys():
+        raise OtherCheckpoint(path, "written by another version, which cannot be gone on with")
+    return checkpoint
+
+
 def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
     """The checkpoint of a run folder that has got furthest, or None where there is none.
 
     What cannot be opened is left aside and told.
+
+    Raises:
+        InputError: the folder is another program's, which a training would overwrite.
     """
     found = []
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):
         try:
-            steps = int(read_checkpoint(path, kind)["global_step"])
+            steps = int(read_resumable(path, kind)["global_step"])
             found.append((steps, path.stem == "last", path))
+        except OtherCheckpoint as error:
+            raise InputError(
+                f"ckpt_path=auto: {path}: {error.what}; give another hydra.run.dir"
+            ) from error
         except InputError as error:
             log.warning("left aside: %s", error)
     return max(found)[2] if found else None
@@ -144,12 +174,10 @@ def check_resumable(
         What the data and the end of the training have to be compared with.
 
     Raises:
-        InputError: what differs, and what to do; or as ``read_checkpoint``.
+        InputError: what differs, and what to do; or as ``read_resumable``.
     """
-    checkpoint = read_checkpoint(path, kind)
-    before = checkpoint.get("settings")
-    if before is None or "processes" not in checkpoint:
-        raise InputError(f"{path}: written by another version, which cannot be gone on with")
+    checkpoint = read_resumable(path, kind)
+    before = checkpoint["settings"]
     home = run_folder(path)
     if home is None:
         raise InputError(

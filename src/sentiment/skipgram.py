@@ -6,7 +6,6 @@ Knows texts as token ids of a corpus and writes GloVe's text format; nothing of 
 import logging
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from sentiment.data.batching import gather_reviews
 from sentiment.data.splits import Split
+from sentiment.data.vocabulary import count_words
 from sentiment.errors import InputError
 from sentiment.files import text_when_whole
 
@@ -83,18 +83,13 @@ def require_gensim() -> None:
         ) from error
 
 
-def count_words(texts: Sequence[Split], min_count: int) -> WordList:
+def frequent_words(texts: Sequence[Split], min_count: int) -> WordList:
     """The words that stand in the texts so often.
 
     Raises:
         InputError: there is none.
     """
-    frequencies: Counter[str] = Counter()
-    for split in texts:
-        counts = split.corpus.word_counts(split.reviews)
-        for index in np.flatnonzero(counts).tolist():
-            frequencies[split.corpus.words[index]] += int(counts[index])
-    kept = [item for item in frequencies.items() if item[1] >= min_count]
+    kept = [item for item in count_words(texts).items() if item[1] >= min_count]
     if not kept:
         raise InputError(
             f"min_count={min_count}: no word stands so often in the {sum(map(len, texts)):,} texts;"

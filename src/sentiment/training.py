@@ -109,7 +109,7 @@ def _tell_beginning(
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
     if start is not None and start.weights is not None:
-        tell_start(start, datamodule.fingerprints)
+        tell_start(start, datamodule.facts.fingerprints)
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
 

@@ -9,16 +9,14 @@ import importlib.metadata
 import itertools
 import logging
 import os
-import re
 import signal
 import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 import numpy as np
 import numpy.typing as npt
 from hydra.core.hydra_config import HydraConfig
@@ -28,10 +26,11 @@ from rich.text import Text
 
 from sentiment import config
 from sentiment.checks import Ranges, check_ranges
-from sentiment.commands import override, own_overrides, train_command
+from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
 from sentiment.data.workers import available_cores
+from sentiment.entry import run_program
 from sentiment.environment import versions
 from sentiment.errors import InputError
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
@@ -39,7 +38,7 @@ from sentiment.results import tell_data
 from sentiment.skipgram import (
     SkipGramSettings,
     WordList,
-    count_words,
+    frequent_words,
     neighbours,
     require_gensim,
     train_vectors,
@@ -130,7 +129,7 @@ def _train(
     datamodule: SentimentDataModule, settings: SkipGramSettings, output: Path
 ) -> tuple[WordList, npt.NDArray[np.float32]]:
     texts = datamodule.training_texts()
-    words = count_words(texts, settings.min_count)
+    words = frequent_words(texts, settings.min_count)
     log.info(
         "Vectors of %s for %s words that stand %s times or more in %s texts: %s running words,"
         " epochs: %s, workers: %s",
@@ -189,9 +188,8 @@ def _tell(
         print_table(table)
     size = output.stat().st_size / 1e6
     log.info("%s: %.1f MB, made in %s. Train with it:", output, size, format_duration(seconds))
-    data = [item for item in own_overrides() if re.match(r"[+~]*data[.=]", item)]
     embeddings = ["embeddings=file", override("embeddings.path", str(output))]
-    log.info("  %s", train_command(*data, *embeddings))
+    log.info("  %s", train_command(*data_overrides(), *embeddings))
 
 
 def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
@@ -206,35 +204,19 @@ def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
 
 
 def _run(cfg: DictConfig) -> None:
-    try:
-        with config.refused_in_one_line():
-            run_vectors(cfg, Path(HydraConfig.get().runtime.output_dir))
-    except InputError as error:
-        _refuse(error)
+    run_vectors(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    config.register()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = hydra.main(
-        version_base="1.3", config_path=str(config.config_directory()), config_name="vectors"
-    )(_run)
     try:
-        with config.refused_in_one_line():
-            run()
-    except InputError as error:
-        _refuse(error)
+        run_program("vectors", _run)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.stderr.flush()
         # gensim's threads may still run, and must not meet an interpreter that is taken apart.
         os._exit(130)
-
-
-def _refuse(error: InputError) -> NoReturn:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -156,11 +156,6 @@ class SentimentDataModule(LightningDataModule):
         return self._facts
 
     @property
-    def fingerprints(self) -> dict[str, str]:
-        """What changes with the reviews of a split; known after ``setup``."""
-        return dict(self._fingerprints)
-
-    @property
     def max_length(self) -> int | None:
         """Tokens of a review at most."""
         return self._max_length
@@ -188,10 +183,12 @@ class SentimentDataModule(LightningDataModule):
             self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
         self._training_texts = [splits.train, *prepared.unlabeled]
-        self._fingerprints = {"train": splits.train.fingerprint, "val": splits.val.fingerprint}
+        self._ordered_fingerprints = {
+            name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
+        }
         if self._train_unlabeled:
-            told = [split.fingerprint for split in prepared.unlabeled]
-            self._fingerprints["unlabeled"] = " ".join(told)
+            told = [split.ordered_fingerprint for split in prepared.unlabeled]
+            self._ordered_fingerprints["unlabeled"] = " ".join(told)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
@@ -251,7 +248,11 @@ class SentimentDataModule(LightningDataModule):
         return [reviews[[place]] for place in places.tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that prediction needs to know of the data, as plain Python types."""
+        """All that prediction needs to know of the data, as plain Python types.
+
+        ``held_out`` tells a classifier that starts from a language model which reviews that has not
+        read; a resumed training may test on others.
+        """
         facts = self.facts
         return {
             "vocabulary": facts.vocabulary,
@@ -266,7 +267,8 @@ class SentimentDataModule(LightningDataModule):
             "train_reviews": facts.train_reviews,
             "val_reviews": facts.val_reviews,
             "dropped_duplicates": facts.dropped_duplicates,
-            "fingerprints": self._fingerprints,
+            "fingerprints": self._ordered_fingerprints,
+            "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
             "position": self._position(),
         }
 

@@ -27,6 +27,7 @@ class DataFacts:
         dropped_missing: rows left out because the text or the label is missing.
         fingerprints: of ``train``, ``val`` and ``test``: equal where the split has the same reviews
             with the same labels, in any order.
+        unknown_words: running words of the same texts that are no word of the vocabulary.
         unlabeled_reviews: reviews without labels, what was left out not counted.
     """
 
@@ -40,6 +41,7 @@ class DataFacts:
     dropped_duplicates: int
     dropped_missing: int
     fingerprints: dict[str, str]
+    unknown_words: int = 0
     unlabeled_reviews: int = 0
 
 

@@ -101,9 +101,11 @@ def _prepare(
         str(corpus.path): vocabulary_ids(corpus.words, vocabulary)
         for corpus in (*corpora.values(), *unlabeled)
     }
+    word_counts = np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64)
     facts = DataFacts(
         vocabulary=list(vocabulary.itos),
-        word_counts=np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64),
+        word_counts=word_counts,
+        unknown_words=vocabulary.freqs.total() - int(word_counts.sum()),
         labels=names,
         class_counts=np.bincount(splits.train.classes, minlength=len(labels)).tolist(),
         train_reviews=len(splits.train),

@@ -58,8 +58,8 @@ class Split:
         return self.corpus.digests[:, 0][self.reviews]
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with the texts, their order or their classes."""
+    def ordered_fingerprint(self) -> str:
+        """Changes with the texts, their order or their classes; see ``reviews_fingerprint`` too."""
         content = hashlib.sha256()
         for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
             content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())

@@ -21,7 +21,7 @@ class TextDataModule(LightningDataModule):
 
     Args:
         reviews: the data of a classifier on the same files.
-        held_out_tokens: how much of the validation split measures: this many tokens at most (one
+        held_out_tokens: how much of the validation split measures: about this many tokens (one
             piece at least), spread evenly over it.
     """
 
@@ -66,7 +66,8 @@ class TextDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that a classifier which starts from the model needs to know, as plain types."""
-        return self._reviews.state_dict()
+        unlabeled = [split.ordered_fingerprint for split in self._reviews.training_texts()[1:]]
+        return {**self._reviews.state_dict(), "unlabeled": unlabeled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that a resumed training has the data that it began with, and find its place.
@@ -74,4 +75,10 @@ class TextDataModule(LightningDataModule):
         Raises:
             InputError: the vocabulary or the texts are others.
         """
+        own = self.state_dict()["unlabeled"]
+        if state_dict.get("unlabeled", own) != own:  # earlier versions did not keep it
+            raise InputError(
+                "ckpt_path: the checkpoint was trained with other unlabeled texts than this data"
+                " gives; go on with the same files, or start anew"
+            )
         self._reviews.load_state_dict(state_dict)

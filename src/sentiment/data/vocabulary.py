@@ -35,7 +35,7 @@ def build_vocabulary(
     Raises:
         InputError: no word is left.
     """
-    frequencies = _count_words([train, *unlabeled])
+    frequencies = count_words([train, *unlabeled])
     vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
     if len(vocabulary) <= 2:
         raise InputError(
@@ -55,11 +55,12 @@ def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
     vocabulary = Vocab(Counter(), specials=[])
     vocabulary.itos = list(words)
     vocabulary.stoi.update({word: index for index, word in enumerate(words)})
-    vocabulary.freqs = _count_words(texts)
+    vocabulary.freqs = count_words(texts)
     return vocabulary
 
 
-def _count_words(splits: Sequence[Split]) -> Counter[str]:
+def count_words(splits: Sequence[Split]) -> Counter[str]:
+    """How often each word stands in the reviews of some splits, uncut."""
     frequencies: Counter[str] = Counter()
     for split in splits:
         counts = split.corpus.word_counts(split.reviews)

@@ -16,11 +16,13 @@ from sentiment.model.calibration import Reliability, reliability
 MONITORED = (
     "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
 )  # fmt: skip
+MONITORED_OF_TEXTS = ("val/loss", "val/perplexity", "train/loss", "train/perplexity")
 
 
 def best_mode(monitor: str | None) -> Literal["min", "max"]:
-    """Whether the best value of a figure is its ``min`` (of a loss) or its ``max``."""
-    return "min" if monitor is not None and monitor.endswith("/loss") else "max"
+    """Whether the best value is the ``min`` (of a loss or a perplexity) or the ``max``."""
+    falls = monitor is not None and monitor.endswith(("/loss", "/perplexity"))
+    return "min" if falls else "max"
 
 
 class ReviewMean(Metric):

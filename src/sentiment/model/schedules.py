@@ -73,7 +73,7 @@ def plateau(
         total_steps: not used; this schedule goes by epochs.
         factor: between 0 and 1.
         patience: epochs without a better figure that are let pass.
-        monitor: the figure; a loss is better when lower, any other when higher.
+        monitor: the figure; a loss or a perplexity is better when lower, any other when higher.
     """
     del total_steps
     scheduler = ReduceLROnPlateau(

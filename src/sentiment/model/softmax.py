@@ -97,7 +97,9 @@ def summed_cross_entropy(
     kind = contexts.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
     offset = torch.zeros_like(bias) if offset is None else offset
-    loss: Tensor = _CrossEntropy.apply(contexts, rows, bias, targets, offset, dtype)  # type: ignore[no-untyped-call]
+    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        contexts, rows, bias, targets, offset, dtype, torch.is_grad_enabled()
+    )
     return loss
 
 
@@ -113,15 +115,16 @@ class _CrossEntropy(Function):
         targets: Tensor,
         offset: Tensor,
         dtype: torch.dtype,
+        grad_enabled: bool,  # without it, too, needs_input_grad tells of weights
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
+        wanted = grad_enabled and any(ctx.needs_input_grad)
         with torch.autocast(contexts.device.type, enabled=False), torch.no_grad():
             left, right = contexts.to(dtype), rows.to(dtype)
             constant = (bias + offset).float()
             loss = torch.zeros((), device=contexts.device)
             grads = torch.zeros_like(left), torch.zeros_like(rows), torch.zeros_like(bias)
             scores = _SCORES_ON_CPU if contexts.device.type == "cpu" else _SCORES_ON_DEVICE
-            size = max(64, scores // len(rows))
+            size = max(64, scores // max(1, len(rows)))
             for first in range(0, len(contexts) if wanted else 0, size):
                 part = slice(first, first + size)
                 at = targets[part, None]
@@ -145,4 +148,4 @@ class _CrossEntropy(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         contexts, rows, bias = ctx.saved_tensors
-        return (contexts * grad).to(ctx.dtype), rows * grad, bias * grad, None, None, None
+        return (contexts * grad).to(ctx.dtype), rows * grad, bias * grad, None, None, None, None

@@ -247,9 +247,12 @@ def _started_table(rows: Sequence[Mapping[str, object]]) -> tuple[Table, list[st
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
-    """Shorten dotted keys to their last part where that is not ambiguous."""
+    """Shorten dotted keys to their last part where that tells enough: a path needs its group."""
     last = [key.rpartition(".")[2] for key in keys]
-    return [name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)]
+    return [
+        name if last.count(name) == 1 and name != "path" else key
+        for key, name in zip(keys, last, strict=True)
+    ]
 
 
 def _first_cells(row: Mapping[str, object], varying: Sequence[str]) -> list[Text]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,29 @@ _NO_SETTINGS = (
 _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothing
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
-_FILES = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "embeddings.path"}
+_OF_ENCODER = (  # a language model settles them, whatever the config says
+    "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
+)  # fmt: skip
+_FILES = {
+    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
+    "embeddings.path",
+}  # fmt: skip
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float)
+
+
+# What a comparison takes from results, where it is there: others were not written by us.
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "labels": lambda value: isinstance(value, list) and all(map(_is_scalar, value)),
+    "fingerprints": lambda value: (
+        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    ),
+    **dict.fromkeys(
+        ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews"), _is_scalar
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,11 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         here = folder.parent if folder.name == "results.json" else folder
         if not here.is_dir():
             raise InputError(f"{folder}: no such folder; give run folders, or folders above some")
-        runs = {place.resolve(): read_run(place) for place in _run_folders(here)}
+        runs = {
+            place.resolve(): read_run(place)
+            for place in _run_folders(here)
+            if not _has_vectors_alone(place)
+        }
         if not runs:
             raise InputError(f"{folder}: no run in it: no results.json, here or below")
         found = runs | found
@@ -84,13 +110,18 @@ def read_run(folder: Path) -> Run:
     values, status = read_results(folder)
     # The baselines of one command share a config, in the folder above theirs.
     home = folder if (folder / ".hydra").is_dir() else folder.parent
-    hydra = _read_yaml(home / ".hydra" / "hydra.yaml") or {}
-    choices = hydra.get("hydra", {}).get("runtime", {}).get("choices", {})
-    settings = dict(_flat(_read_yaml(home / ".hydra" / "config.yaml") or {}))
+    try:
+        choices = _below(_read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime", "choices")
+        settings = dict(_flat(_below(_read_yaml(home / ".hydra" / "config.yaml"))))
+    except TypeError:
+        return Run(folder, "unreadable", {}, {}, {}, {})
     if settings and "precision" in values:
         settings["trainer.precision"] = values["precision"]
+    without = () if "model" in choices else _OF_NETWORKS
+    if settings.get("pretrained.path") is not None:
+        without = (*without, *_OF_ENCODER)
     for key in list(settings):
-        if not _decides(key) or ("model" not in choices and key in _OF_NETWORKS):
+        if not _decides(key) or key in without:
             del settings[key]
     return Run(
         folder=folder,
@@ -110,7 +141,9 @@ def read_results(folder: Path) -> tuple[dict[str, Any], str]:
         return {}, "failed"
     except (OSError, ValueError):
         return {}, "unreadable"
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(
+        values.get(key) is None or fits(values[key]) for key, fits in _TYPES.items()
+    ):
         return {}, "unreadable"
     return values, "pruned" if values.get("pruned") else "ok"
 
@@ -119,9 +152,12 @@ def read_overrides(folder: Path) -> dict[str, str]:
     """Read what a run was told on the command line: keys without Hydra's ``+``, values as text.
 
     Raises:
-        InputError: the file is no YAML.
+        InputError: the file is no YAML, or no list.
     """
-    lines = _read_yaml(folder / ".hydra" / "overrides.yaml") or []
+    path = folder / ".hydra" / "overrides.yaml"
+    lines = _read_yaml(path) or []
+    if not isinstance(lines, list):
+        raise InputError(f"{path} holds no list of overrides: mend or remove it")
     parts = (str(line).partition("=") for line in lines)
     return {key.lstrip("+"): value for key, _, value in parts}
 
@@ -148,6 +184,17 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         )
 
 
+def _has_vectors_alone(folder: Path) -> bool:
+    """Whether a folder is of ``sentiment.vectors``, which has no figures."""
+    if (folder / "results.json").is_file():
+        return False
+    try:
+        job = _below(_read_yaml(folder / ".hydra" / "hydra.yaml"), "hydra", "job")
+    except TypeError:
+        return False
+    return job.get("config_name") == "vectors"
+
+
 def _decides(key: str) -> bool:
     return not any(key == left or key.startswith(f"{left}.") for left in _NO_SETTINGS)
 
@@ -160,6 +207,18 @@ def _read_yaml(path: Path) -> Any:
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as YAML: mend or remove it ({reason})") from error
+
+
+def _below(node: object, *keys: str) -> Mapping[str, Any]:
+    """The mapping at a place in a file's content; empty where there is none.
+
+    Raises:
+        TypeError: something else stands there.
+    """
+    node = {} if node is None else node
+    if not isinstance(node, Mapping):
+        raise TypeError(f"no mapping: {node!r}")
+    return _below(node.get(keys[0]), *keys[1:]) if keys else node
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -177,5 +236,5 @@ def _as_text(key: str, value: object) -> str:
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(_as_text('', item) for item in value)}]"
+        return f"[{','.join(_as_text(key, item) for item in value)}]"
     return str(value)
