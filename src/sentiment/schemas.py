@@ -94,6 +94,7 @@ class LearnedEmbeddingsConfig:
 
     _target_: str = "sentiment.data.vectors.LearnedEmbeddings"
     size: int = 100
+    lr_scale: float = 1.0
     lazy: bool | None = None
 
 

@@ -71,11 +71,11 @@ class LearnedEmbeddings:
 
     frozen = False
     frozen_epochs = 0
-    lr_scale = 1.0
 
-    def __init__(self, *, size: int = 100, lazy: bool | None = None) -> None:
-        _check(self.frozen_epochs, self.lr_scale, size)
+    def __init__(self, *, size: int = 100, lr_scale: float = 1.0, lazy: bool | None = None) -> None:
+        _check(self.frozen_epochs, lr_scale, size)
         self.size = size
+        self.lr_scale = lr_scale
         self.lazy = lazy
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
