@@ -354,6 +354,26 @@ def test_auto_refuses_the_folder_of_another_program(
         newest_checkpoint(tmp_path)
 
 
+@pytest.mark.slow
+def test_a_refused_attempt_leaves_the_config_of_the_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra").mkdir()
+    torch.save({"weights": 1}, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    record = tmp_path / "run" / ".hydra" / "overrides.yaml"
+    record.write_text("- data=mine")
+    for override, told in (
+        ("ckpt_path=auto", "a torch file, but"),
+        ("seed=1", "a training already"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "sentiment.train", "trainer=cpu", "hydra.run.dir=run", override],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert record.read_text() == "- data=mine"
+
+
 def test_a_baseline_is_not_gone_on_with(baselines: Path, composed: Compose, tmp_path: Path) -> None:
     best = baselines / "tfidf" / "checkpoints" / "best.ckpt"
     for override in ("", "pretrained.path=x"):

@@ -98,14 +98,17 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
     raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
 
 
-def config_folder(ckpt_path: str | None) -> str | None:
+def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | None:
     """Where Hydra writes the config within a run folder: that of its beginning stays.
+
+    It stays too where a folder that holds checkpoints is going to be refused.
 
     Of several processes that torchrun or srun has started, the first writes it.
     """
     if rank():
         return None
-    return ".hydra" if ckpt_path in (None, "auto") else ".hydra/resumed"
+    begun = folder is not None and any(Path(folder, "checkpoints").glob("*.ckpt"))
+    return ".hydra/resumed" if begun or ckpt_path not in (None, "auto") else ".hydra"
 
 
 def register() -> None:
