@@ -96,6 +96,19 @@ def test_words_of_a_topic_become_neighbours(topics: Topics, workers: int) -> Non
         assert {int(other[1:]) // 20 for other in near} == {int(word[1:]) // 20}
 
 
+def test_a_stop_that_gensim_has_lost_ends_the_training(topics: Topics) -> None:
+    path, lines, _, counts = topics
+    asked: list[bool] = []
+
+    def stopping() -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        train_vectors(path, lines, counts, replace(SETTINGS, epochs=9), stopping=stopping)
+    assert asked == [False, False, True]
+
+
 def test_one_worker_and_a_seed_give_the_same_vectors(topics: Topics) -> None:
     path, lines, _, counts = topics
     first, again, other = (

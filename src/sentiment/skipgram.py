@@ -6,7 +6,7 @@ Knows texts as token ids of a corpus and writes GloVe's text format; nothing of 
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,12 @@ def _line_bytes(
 
 
 def train_vectors(
-    lines: Path, line_count: int, counts: npt.NDArray[np.int64], settings: SkipGramSettings
+    lines: Path,
+    line_count: int,
+    counts: npt.NDArray[np.int64],
+    settings: SkipGramSettings,
+    *,
+    stopping: Callable[[], bool] = bool,
 ) -> npt.NDArray[np.float32]:
     """Train on what ``write_lines`` wrote.
 
@@ -147,9 +152,13 @@ def train_vectors(
         line_count: its lines.
         counts: how often each word stands in it, (words,).
         settings: the rest.
+        stopping: asked after each epoch, should an interrupt be lost within gensim.
 
     Returns:
         The vectors, (words, size).
+
+    Raises:
+        KeyboardInterrupt: ``stopping`` says so.
     """
     model = _untrained(counts, settings)
     # A thread lowers its learning rate by the lines that it has seen of those of all: told of its
@@ -159,7 +168,7 @@ def train_vectors(
         total_examples=math.ceil(line_count / settings.workers),
         total_words=int(counts.sum()),
         epochs=settings.epochs,
-        callbacks=[_Progress(settings.epochs)],
+        callbacks=[_Progress(settings.epochs, stopping)],
     )
     return np.asarray(model.wv.vectors, np.float32)
 
@@ -189,7 +198,8 @@ def _untrained(counts: npt.NDArray[np.int64], settings: SkipGramSettings) -> "Wo
 class _Progress:
     """A bar over the epochs on a terminal; its methods are those that gensim calls."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
         self._bar = tqdm(total=epochs, desc="Training vectors", unit="epoch", disable=None)
 
     def on_train_begin(self, model: Any) -> None:
@@ -200,6 +210,8 @@ class _Progress:
 
     def on_epoch_end(self, model: Any) -> None:
         self._bar.update()
+        if self._stopping():
+            raise KeyboardInterrupt
 
     def on_train_end(self, model: Any) -> None:
         self._bar.close()

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +48,8 @@ from sentiment.skipgram import (
 )
 
 log = logging.getLogger(__name__)
+
+_stopping = threading.Event()  # set by a signal
 
 _AT_LEAST_ONE = (lambda value: value >= 1, "1 or more")
 _RANGES: Ranges = {
@@ -144,7 +147,10 @@ def _train(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         lines = Path(temporary) / "lines.txt"
         line_count = write_lines(texts, words.words, lines)
-        return words, train_vectors(lines, line_count, words.counts, settings)
+        vectors = train_vectors(
+            lines, line_count, words.counts, settings, stopping=_stopping.is_set
+        )
+        return words, vectors
 
 
 def _results(
@@ -203,13 +209,19 @@ def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
     return list(itertools.islice(places, count))
 
 
+def _stop(*_: object) -> None:
+    _stopping.set()
+    raise KeyboardInterrupt
+
+
 def _run(cfg: DictConfig) -> None:
     run_vectors(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         run_program("vectors", _run)
     except KeyboardInterrupt:
