@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from sentiment import Predictor, config
+from sentiment.report.runs import Run
 
 TINY = (
     "model.hidden_size=8",
@@ -21,6 +23,8 @@ TINY = (
     "trainer.max_epochs=2",
     "logger=csv",
 )
+
+TEST_FINGERPRINT, VAL_FINGERPRINT = "t" * 24, "v" * 24
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -130,3 +134,18 @@ def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predictor(checkpoint: Path) -> Predictor:
     """What it predicts with."""
     return Predictor.load(checkpoint)
+
+
+def ended_run(folder: str, test: float | None = 0.9, **others: Any) -> Run:
+    """A run of ``bilstm`` with the seed 1 unless told otherwise."""
+    told: dict[str, Any] = {"seed": 1, "model": "bilstm", "status": "ok", "overrides": {}} | others
+    settings = {"model.cell": told["model"], **told["overrides"], **told.pop("settings", {})}
+    results = {
+        "test/accuracy": test, "test/f1": test, "val/accuracy": 0.8, "fit_seconds": 10,
+        "parameters": 1_500_000, "device": "cpu: X, 1 threads", "labels": ["a", "b"],
+        "test_reviews": 100, "val_reviews": 10, "seed": told["seed"],
+        "fingerprints": {"test": TEST_FINGERPRINT, "val": VAL_FINGERPRINT},
+        **told.get("results", {}),
+    }  # fmt: skip
+    choices = {"model": told["model"], "data": "csv"}
+    return Run(Path(folder), told["status"], results, told["overrides"], choices, settings)

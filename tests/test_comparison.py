@@ -1,43 +1,12 @@
-import io
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from conftest import TEST_FINGERPRINT, VAL_FINGERPRINT
+from conftest import ended_run as run
 from sentiment.errors import InputError
-from sentiment.report.comparison import (
-    Comparison,
-    compare_runs,
-    comparison_markdown,
-    comparison_table,
-    flat_rows,
-    told_left_out,
-)
+from sentiment.report.comparison import compare_runs, told_left_out
 from sentiment.report.runs import Run
-from sentiment.report.tables import print_table
-
-TEST, VAL = "t" * 24, "v" * 24
-
-
-def run(folder: str, test: float | None = 0.9, **others: Any) -> Run:
-    """A run of ``bilstm`` with the seed 1 unless told otherwise."""
-    told: dict[str, Any] = {"seed": 1, "model": "bilstm", "status": "ok", "overrides": {}} | others
-    settings = {"model.cell": told["model"], **told["overrides"], **told.pop("settings", {})}
-    results = {
-        "test/accuracy": test, "test/f1": test, "val/accuracy": 0.8, "fit_seconds": 10,
-        "parameters": 1_500_000, "device": "cpu: X, 1 threads", "labels": ["a", "b"],
-        "test_reviews": 100, "val_reviews": 10, "seed": told["seed"],
-        "fingerprints": {"test": TEST, "val": VAL}, **told.get("results", {}),
-    }  # fmt: skip
-    choices = {"model": told["model"], "data": "csv"}
-    return Run(Path(folder), told["status"], results, told["overrides"], choices, settings)
-
-
-def lines(comparison: Comparison) -> list[str]:
-    file = io.StringIO()
-    print_table(comparison_table(comparison), file)
-    return [" ".join(line.split()) for line in file.getvalue().splitlines()]
 
 
 def test_seeds_are_one_row_and_the_best_mean_is_first() -> None:
@@ -52,13 +21,6 @@ def test_seeds_are_one_row_and_the_best_mean_is_first() -> None:
     # (0.05 ** 2 + 0.05 ** 2) / (2 - 1), its root
     assert bilstm["test/accuracy spread"] == pytest.approx(0.0707107)
     assert bilstm["folders"] == ["s/0", "s/1"]
-    text = lines(comparison)
-    assert text[1] == "# run n seeds acc. % F1 % acc. % fit (M)"
-    assert text[5:] == [
-        "2 bilstm 2 1, 2 90.00 +/- 7.07 90.00 80.00 +/- 0.00 10.0s 1.50",
-        "s",
-        "cpu: X, 1 threads: #1, #2",
-    ]
     assert [row["folders"] for row in compare_runs(runs, by_run=True).rows] == [
         ["s/0"], ["g/0"], ["g/1"], ["s/1"],
     ]  # fmt: skip
@@ -69,7 +31,7 @@ def test_only_seeds_are_gathered() -> None:
     runs = [
         run("a"),
         run("b", overrides={"optimizer.lr": "0.1"}),
-        run("c", results={"fingerprints": {"test": "other", "val": VAL}}),
+        run("c", results={"fingerprints": {"test": "other", "val": VAL_FINGERPRINT}}),
         run("d", settings={"trainer.precision": "32-true"}),
     ]
     assert len(compare_runs(runs).rows) == 4
@@ -95,14 +57,23 @@ def test_a_row_tells_the_settings_that_set_it_apart() -> None:
         {"trainer.precision": "bf16"},  # nobody asked, but they differ
         {"trainer.precision": "32"},
     ]
-    assert lines(comparison)[3].startswith("1 bilstm hidden_size=64 1 1 ")
 
 
 def test_other_reviews_are_told_in_one_line() -> None:
     runs = [
         run("a", 0.9),
-        run("b", 0.8, model="gru", results={"fingerprints": {"test": "other", "val": VAL}}),
-        run("c", 0.7, model="rnn", results={"fingerprints": {"test": TEST, "val": "other"}}),
+        run(
+            "b",
+            0.8,
+            model="gru",
+            results={"fingerprints": {"test": "other", "val": VAL_FINGERPRINT}},
+        ),
+        run(
+            "c",
+            0.7,
+            model="rnn",
+            results={"fingerprints": {"test": TEST_FINGERPRINT, "val": "other"}},
+        ),
     ]
     assert compare_runs(runs).notes == [
         "test figures do not compare, as the test reviews differ: #1, #3 on 100; #2 on 100",
@@ -148,30 +119,3 @@ def test_a_search_is_ranked_by_validation() -> None:
     assert [row["folders"] for row in comparison.rows] == [["b"], ["a"]]
     assert comparison.notes == ["no run has test figures, as in a search: ranked by validation"
                                 " accuracy"]  # fmt: skip
-
-
-def test_markdown_and_flat_rows() -> None:
-    piped = run("b", 0.8, seed=None, model="x|y", results={"device": "cuda", "test/ece": 0.0123})
-    comparison = compare_runs([run("a"), run("a2", 0.92, seed=2), piped])
-    text = comparison_markdown(comparison).splitlines()
-    assert text[0] == (
-        "| # | run | n | seeds | test acc. % | test F1 % | calib. error % | val acc. % | fit |"
-        " param. (M) | device |"
-    )
-    assert text[2].startswith("| 1 | `bilstm` | 2 | 1, 2 | 91.00 ± 1.41 | 91.00 ± 1.41 | – | 80.")  # noqa: RUF001
-    assert text[3].startswith(r"| 2 | `x\|y` | 1 | – | 80.00 | 80.00 | 1.23 |")  # noqa: RUF001
-    # No cell has broken its row.
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in text}) == 1
-    flat = flat_rows(comparison)[0]
-    assert (flat["seeds"], flat["labels"], flat["test/accuracy mean"]) == ("1 2", "a b", 0.91)
-    assert "fingerprints" not in flat
-
-
-def test_a_path_is_told_with_its_group() -> None:
-    runs = [run(name, overrides={"pretrained.path": f"{name}.ckpt"}) for name in "ab"]
-    assert "`bilstm pretrained.path=a.ckpt`" in comparison_markdown(compare_runs(runs))
-
-
-def test_many_seeds_are_counted() -> None:
-    runs = [run(str(seed), seed=seed) for seed in range(7)]
-    assert "7 7 of 0 to 6 90.00 +/- 0.00" in lines(compare_runs(runs))[3]

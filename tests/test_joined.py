@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment.data.batching import BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import TokenisedReviews
 from sentiment.data.joined import JoinedReviews
+from sentiment.data.sampler import BucketBatchSampler
 
 
 def reviews_of(texts: list[list[int]], classes: int) -> TokenisedReviews:

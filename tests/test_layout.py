@@ -44,8 +44,8 @@ ALLOWED = {
     "torch": {
         "fitting", "pretrained", "baseline", "build", "callbacks", "results", "config",
         "environment", "evaluate", "predict", "predictor", "member", "checkpoint", "ranks",
-        "data.batching", "data.shares", "data.joined", "data.texts", "data.datamodule",
-        "data.vectors", "data.vector_file", "model",
+        "data.batching", "data.sampler", "data.shares", "data.joined", "data.texts",
+        "data.datamodule", "data.vectors", "data.vector_file", "model",
     },
     "sentiment.train": set(),
     "sentiment.training": {"train"},

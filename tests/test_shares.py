@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import Batch, TokenisedReviews
+from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.shares import FILLER, SharedReviews, split_batch
 from sentiment.model.batch import IGNORED, own_reviews
 from sentiment.model.classifier import SentimentClassifier

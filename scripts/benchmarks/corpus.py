@@ -15,9 +15,10 @@ from joblib import Parallel, delayed
 
 from benchmarks.rows import Row, Scale, medians, peak_memory_of_all, process, seconds
 from sentiment.config import sample_path
-from sentiment.data.batching import BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import TokenisedReviews
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.reviews import CsvFormat, ReviewChunk
+from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.data.vector_file import WordVectors
 from sentiment.data.workers import available_cores, encode_chunks

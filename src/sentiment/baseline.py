@@ -29,7 +29,8 @@ from sentiment.linear import fit_best
 from sentiment.model.calibration import fit_temperature
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.ngram_classifier import NgramClassifier
-from sentiment.report.comparison import compare_runs, comparison_table
+from sentiment.report.comparison import compare_runs
+from sentiment.report.comparison_layout import comparison_table
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import print_table, write_json
 from sentiment.results import data_results, draw_outcome, tell_data

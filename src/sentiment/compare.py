@@ -9,14 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentiment.cli import refusing_bad_input, write_utf8
-from sentiment.report.comparison import (
-    Comparison,
-    compare_runs,
-    comparison_markdown,
-    comparison_table,
-    flat_rows,
-    told_left_out,
-)
+from sentiment.report.comparison import Comparison, compare_runs, told_left_out
+from sentiment.report.comparison_layout import comparison_markdown, comparison_table, flat_rows
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import csv_text, json_text, print_table
 

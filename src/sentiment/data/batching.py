@@ -1,23 +1,19 @@
-"""Padded batches of reviews of like length, made by array work from flat token ids.
+"""Padded batches of reviews, made by array work from flat token ids.
 
-Knows nothing of files, words or models. A batch is padded only to its own longest review, and
-reviews of like length share one, so little of it is padding.
+Knows nothing of files, words or models. A batch is padded only to its own longest review.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 KEEP = ("head", "tail", "both")
-# Enough that a review meets other neighbours in every epoch, few enough that lengths within a
-# bucket stay close.
-_BATCHES_IN_BUCKET = 5
 
 
 class Share(NamedTuple):
@@ -224,105 +220,3 @@ class TokenisedReviews(Dataset[Batch]):
             folds=None if self.folds is None else torch.from_numpy(self.folds[chosen]),
             full_lengths=torch.from_numpy(full_lengths),
         )
-
-
-class BucketBatchSampler(Sampler[list[int]]):
-    """Batches of reviews of like length, shuffled within buckets and in their order.
-
-    Reviews are sorted by length once and cut into buckets; an epoch shuffles each bucket, cuts it
-    into batches (what is left over joins the next bucket), and shuffles the batches. How many
-    batches there are does not depend on the shuffle, so a schedule can count on it; and the order
-    depends on ``seed`` and epoch alone.
-
-    Args:
-        lengths: (n,) tokens of each review.
-        batch_size: reviews in a batch at most, or None for no limit.
-        tokens_per_batch: positions in a batch at most, padding included, or None for no limit; a
-            longer review makes a batch of its own.
-        shuffle: False gives every epoch the same batches, in order of length.
-        seed: of the shuffles.
-
-    Raises:
-        ValueError: neither limit is given, or one is below 1.
-    """
-
-    def __init__(
-        self,
-        lengths: npt.NDArray[np.integer],
-        *,
-        batch_size: int | None = None,
-        tokens_per_batch: int | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-    ) -> None:
-        limits = [limit for limit in (batch_size, tokens_per_batch) if limit is not None]
-        if not limits or min(limits) < 1:
-            raise ValueError(
-                f"batch_size={batch_size} and tokens_per_batch={tokens_per_batch}: give one of them"
-                " or both, 1 or more"
-            )
-        self._lengths = np.asarray(lengths)
-        self._batch_size = batch_size
-        self._tokens_per_batch = tokens_per_batch
-        self._shuffle = shuffle
-        self._seed = seed
-        self.epoch = 0
-        self._resumed = (0, 0)
-        self.position = 0  # batches of the current epoch given out so far
-        self._buckets = self._cut_buckets(np.argsort(self._lengths, kind="stable"))
-        self._batch_count = sum(1 for _ in self._batches(self._buckets))
-
-    def __len__(self) -> int:
-        return self._batch_count
-
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, done = self._resumed
-        self.position = done if epoch == self.epoch else 0
-        self._resumed = (0, 0)
-        for batch in self._epoch_batches()[self.position :]:
-            self.position += 1
-            yield batch.tolist()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle; Lightning calls this before each epoch."""
-        self.epoch = epoch
-
-    def go_on_from(self, epoch: int, batches: int) -> None:
-        """Leave out the first batches of this epoch, once, if it is the next that is begun."""
-        self._resumed = (epoch, batches)
-
-    def _epoch_batches(self) -> list[npt.NDArray[np.int64]]:
-        if not self._shuffle:
-            return list(self._batches(self._buckets))
-        generator = np.random.default_rng([self._seed, self.epoch])
-        batches = list(self._batches(generator.permutation(bucket) for bucket in self._buckets))
-        return [batches[index] for index in generator.permutation(len(batches))]
-
-    def _size_for(self, length: int) -> int:
-        """How many reviews of at most this length make a batch."""
-        size = len(self._lengths) if self._batch_size is None else self._batch_size
-        if self._tokens_per_batch is not None:
-            size = min(size, self._tokens_per_batch // max(1, length))
-        return max(1, size)
-
-    def _cut_buckets(self, order: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        sorted_lengths = self._lengths[order]
-        buckets = []
-        start = 0
-        while start < len(order):
-            shortest = int(sorted_lengths[start])
-            end = min(len(order), start + _BATCHES_IN_BUCKET * self._size_for(shortest))
-            buckets.append(order[start:end])
-            start = end
-        return buckets
-
-    def _batches(self, buckets: Iterable[npt.NDArray[np.int64]]) -> Iterator[npt.NDArray[np.int64]]:
-        rest: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        for bucket in buckets:
-            reviews = np.concatenate([rest, bucket])
-            size = self._size_for(int(self._lengths[bucket].max()))
-            whole = len(reviews) // size * size
-            yield from reviews[:whole].reshape(-1, size)
-            rest = reviews[whole:]
-        if len(rest):
-            yield rest

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from sentiment.data.batching import Batch, BucketBatchSampler, TokenisedReviews
+from sentiment.data.batching import Batch, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.evidence import NgramEvidence, ngram_evidence
@@ -19,6 +19,7 @@ from sentiment.data.joined import JoinedReviews
 from sentiment.data.prepared import PreparationSettings, PreparedData, prepare
 from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
 from sentiment.data.reviews import CsvFormat
+from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.shares import SharedReviews
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings

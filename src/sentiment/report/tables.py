@@ -27,6 +27,7 @@ PLAIN_WIDTH = 120
 """Columns a table may take where no terminal says how many there are."""
 
 MISSING = "-"
+_MOST_LISTED = 9
 
 _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
@@ -170,6 +171,12 @@ def format_duration(seconds: object) -> str:
         return f"{whole // 60}m {whole % 60:02d}s"
     minutes = round(seconds / 60)
     return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def new_table(**options: Any) -> Table:
