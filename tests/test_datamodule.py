@@ -177,7 +177,6 @@ def test_unlabeled_reviews_join_the_training_texts_and_the_vocabulary(tmp_path: 
     assert {word: counts[word] - before.get(word, 0) for word in ("zounds", "film", "was")} == {
         "zounds": 2, "film": 2, "was": 0,
     }  # fmt: skip
-    assert len(module.texts()) == alone.facts.train_reviews + 3
     assert [len(split) for split in module.training_texts()] == [alone.facts.train_reviews, 3]
     assert alone.unlabeled() == []
     labels = [batch.labels.tolist() for batch in module.train_dataloader()]
@@ -193,20 +192,25 @@ def test_other_unlabeled_reviews_matter_by_their_words_alone(tmp_path: Path) -> 
 
 def test_batches_may_hold_unlabeled_reviews_too(tmp_path: Path) -> None:
     rows = [f"1,zounds was film {number}" for number in range(30)]
-    module = with_unlabeled(tmp_path, rows, train_unlabeled=True)
-    batches = list(module.train_dataloader())
+    module = with_unlabeled(tmp_path, rows, unlabeled_ratio=0.5)
+    alone = with_unlabeled(tmp_path, rows)
+    batches, others = list(module.train_dataloader()), list(alone.train_dataloader())
+    assert len(batches) == len(others)
     labels = torch.cat([batch.labels for batch in batches])
-    assert len(labels) == module.facts.train_reviews + 30
-    assert int((labels == NO_CLASS).sum()) == 30
+    known = labels[labels != NO_CLASS]
+    assert known.tolist() == torch.cat([batch.labels for batch in others]).tolist()
+    assert len(labels) - len(known) == round(0.5 * len(known))
+    nothing_left = with_unlabeled(tmp_path, ["1,the film"], unlabeled_ratio=0.5)
+    assert len(nothing_left.train_dataloader()) == len(others)
     assert all(batch.folds is None for batch in batches)
     assert not any((batch.labels == NO_CLASS).any() for batch in module.val_dataloader())
-    none = ready(tmp_path / "r.csv", train_unlabeled=True)
+    none = ready(tmp_path / "r.csv", unlabeled_ratio=1.0)
     assert sum(len(batch.labels) for batch in none.train_dataloader()) == none.facts.train_reviews
 
 
 def test_unlabeled_reviews_are_in_the_fold_of_all_counts(tmp_path: Path) -> None:
     rows = [f"1,zounds was film {number}" for number in range(30)]
-    module = with_unlabeled(tmp_path, rows, train_unlabeled=True)
+    module = with_unlabeled(tmp_path, rows, unlabeled_ratio=1.0)
     evidence = module.ngram_evidence(2)
     last = len(evidence.held_out) - 1
     np.testing.assert_array_equal(evidence.held_out[last], evidence.features)
@@ -216,10 +220,10 @@ def test_unlabeled_reviews_are_in_the_fold_of_all_counts(tmp_path: Path) -> None
 
 
 def test_where_unlabeled_reviews_train_others_are_other_data(tmp_path: Path) -> None:
-    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"], train_unlabeled=True).state_dict()
-    same = with_unlabeled(tmp_path, ["1,zounds  gadzooks"], train_unlabeled=True)
+    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"], unlabeled_ratio=1.0).state_dict()
+    same = with_unlabeled(tmp_path, ["1,zounds  gadzooks"], unlabeled_ratio=1.0)
     same.load_state_dict(state)
-    other = with_unlabeled(tmp_path, ["1,gadzooks zounds"], train_unlabeled=True)
+    other = with_unlabeled(tmp_path, ["1,gadzooks zounds"], unlabeled_ratio=1.0)
     with pytest.raises(InputError, match="other reviews"):
         other.load_state_dict(state)
 

@@ -91,3 +91,49 @@ def test_an_epoch_goes_on_from_a_batch_once() -> None:
 def test_limits_must_make_sense(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give one of them or both"):
         BucketBatchSampler(np.ones(3, np.int64), **limits)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=80),
+    st.lists(st.integers(0, 60), min_size=1, max_size=40),
+    st.floats(0.05, 6),
+)
+def test_further_reviews_join_the_batches(
+    lengths: list[int], further: list[int], ratio: float
+) -> None:
+    alone = BucketBatchSampler(np.array(lengths), batch_size=4)
+    sampler = BucketBatchSampler(
+        np.array(lengths), batch_size=4, beside=np.array(further), ratio=ratio
+    )
+    assert len(sampler) == len(alone)
+    sizes: dict[frozenset[int], int] = {}
+    joined: list[int] = []
+    for batch in sampler:
+        own = frozenset(i for i in batch if i < len(lengths))
+        sizes[own] = len(batch) - len(own)
+        joined += [i - len(lengths) for i in batch if i >= len(lengths)]
+    assert sizes.keys() == {frozenset(batch) for batch in alone}
+    assert len(joined) == round(ratio * len(lengths))
+    for own, size in sizes.items():
+        assert abs(size - ratio * len(own)) <= 1
+    times = np.bincount(joined, minlength=len(further))
+    assert times.max() - times.min() <= 1
+
+
+def test_further_reviews_are_of_like_length_and_others_in_each_epoch() -> None:
+    generator = np.random.default_rng(0)
+    lengths, further = (generator.lognormal(5, 0.6, n).astype(int) for n in (5_000, 20_000))
+    sampler = BucketBatchSampler(lengths, batch_size=20, beside=further, ratio=1.0)
+    both = np.concatenate([lengths, further])
+    first = list(sampler)
+    assert sum(both[batch].sum() for batch in first) > 0.85 * sum(
+        len(batch) * both[batch].max() for batch in first
+    )
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    drawn, others = (
+        {i for batch in each for i in batch if i >= 5_000} for each in (first, sampler)
+    )
+    assert len(drawn) == len(others) == 5_000
+    assert len(drawn & others) < 1_500  # 1,250 by chance

@@ -23,6 +23,7 @@ _RANGES: Ranges = {
     "loss.entropy": (lambda value: 0 <= value < inf, "0 or more"),
     "loss.virtual_adversarial": (lambda value: 0 <= value < inf, "0 or more"),
     "loss.perturbation_size": (lambda value: 0 < value < inf, "above 0"),
+    "loss.unlabeled_ratio": (lambda value: 0 < value < inf, "above 0"),
     "scheduler.warmup": (lambda value: 0 <= value < 1, "from 0 to below 1, a share of the steps"),
     "scheduler.start_factor": (lambda value: 0 < value <= 1, "above 0, at most 1"),
     "scheduler.final_factor": (lambda value: 0 <= value <= 1, "from 0 to 1"),

@@ -33,7 +33,7 @@ def prepare(
         cfg.data,
         _convert_="object",
         vocabulary=None if start is None else start.data["vocabulary"],
-        train_unlabeled=is_mixed(cfg.loss),
+        unlabeled_ratio=cfg.loss.unlabeled_ratio if is_mixed(cfg.loss) else 0.0,
     )
     datamodule.prepare_data()
     datamodule.setup()

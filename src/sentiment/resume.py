@@ -136,7 +136,10 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     # Where a term is off, checkpoints from before there was one are gone on with.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)
-    for term in ("loss.entropy", "loss.virtual_adversarial"):
+    terms = ("loss.entropy", "loss.virtual_adversarial")
+    if not any(settings.get(term) for term in terms):
+        settings.pop("loss.unlabeled_ratio", None)
+    for term in terms:
         if not settings.get(term, True):
             del settings[term]
     if str(settings.get("scheduler._target_")).rpartition(".")[2] not in _WHOLE_SCHEDULES:

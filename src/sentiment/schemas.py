@@ -164,8 +164,9 @@ class PretrainedConfig:
 class LossConfig:
     """The training loss: cross-entropy with these settings, and terms that need no labels.
 
-    The last three are the weights of these terms and a setting of the second; see
-    ``sentiment.model.mixed``. Where a weight is not 0, unlabeled reviews train too.
+    ``entropy`` and ``virtual_adversarial`` are the weights of these terms, and the last two their
+    settings; see ``sentiment.model.mixed``. Where a weight is not 0, unlabeled reviews train too:
+    ``unlabeled_ratio`` of them beside each labelled one.
     """
 
     label_smoothing: float = 0.0
@@ -174,6 +175,7 @@ class LossConfig:
     entropy: float = 0.0
     virtual_adversarial: float = 0.0
     perturbation_size: float = 5.0
+    unlabeled_ratio: float = 1.0
 
 
 @dataclass

@@ -63,7 +63,8 @@ class SentimentDataModule(LightningDataModule):
         seed: of the order of batches.
         vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes those of the texts
             that train, as ``min_freq`` and ``max_size`` say.
-        train_unlabeled: whether training batches also hold the unlabeled reviews, as ``NO_CLASS``.
+        unlabeled_ratio: how many unlabeled reviews, as ``NO_CLASS``, a training batch holds beside
+            each of the others.
 
     Raises:
         InputError: when the arguments contradict each other, or (later) the files are no good.
@@ -102,7 +103,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
-        train_unlabeled: bool = False,
+        unlabeled_ratio: float = 0.0,
     ) -> None:
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
@@ -143,7 +144,7 @@ class SentimentDataModule(LightningDataModule):
         self._cache = cache_directory(cache_dir)
         self._num_workers = num_workers
         self._seed = seed
-        self._train_unlabeled = train_unlabeled and bool(self._unlabeled_files)
+        self._unlabeled_ratio = unlabeled_ratio if self._unlabeled_files else 0.0
         self._facts: DataFacts | None = None
         self._reviews: dict[str, TokenisedReviews] = {}
         self._train_sampler: BucketBatchSampler | None = None
@@ -187,16 +188,16 @@ class SentimentDataModule(LightningDataModule):
         self._ordered_fingerprints = {
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
-        if self._train_unlabeled:
+        if self._unlabeled_ratio:
             told = [split.ordered_fingerprint for split in prepared.unlabeled]
             self._ordered_fingerprints["unlabeled"] = " ".join(told)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of all that trains, shuffled anew in every epoch."""
-        reviews = self.texts() if self._train_unlabeled else self._reviews["train"]
-        return self.loader(reviews, train=True)
+        """Batches of the training split and what stands beside it, shuffled anew in every epoch."""
+        beside = [part for part in self._unlabeled if len(part) and self._unlabeled_ratio]
+        return self.loader(self._reviews["train"], train=True, beside=beside)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in order of length."""
@@ -213,10 +214,6 @@ class SentimentDataModule(LightningDataModule):
     def unlabeled(self) -> list[TokenisedReviews]:
         """The reviews of each file without labels; their classes are ``NO_CLASS``."""
         return list(self._unlabeled)
-
-    def texts(self) -> JoinedReviews:
-        """All that may train without labels: the training split, then the unlabeled reviews."""
-        return JoinedReviews([self._reviews["train"], *self._unlabeled])
 
     def training_texts(self) -> list[Split]:
         """The same, uncut, as they stand in their corpora: for what needs words rather than ids."""
@@ -324,16 +321,28 @@ class SentimentDataModule(LightningDataModule):
         )
 
     def loader(
-        self, reviews: TokenisedReviews | JoinedReviews, *, train: bool = False
+        self,
+        reviews: TokenisedReviews | JoinedReviews,
+        *,
+        train: bool = False,
+        beside: Sequence[TokenisedReviews] = (),
     ) -> DataLoader[Batch]:
-        """Batches of some reviews, in order of length; those that train are shuffled instead."""
-        dataset: Dataset[Batch] = reviews
+        """Batches of some reviews, in order of length; those that train are shuffled instead.
+
+        Args:
+            reviews: that an epoch goes through.
+            train: whether they train.
+            beside: ``unlabeled_ratio`` reviews of these join each of the others in a batch.
+        """
+        dataset: Dataset[Batch] = JoinedReviews([reviews, *beside]) if beside else reviews
         sampler = BucketBatchSampler(
             reviews.lengths,
             batch_size=self._batch_size,
             tokens_per_batch=self._tokens_per_batch,
             shuffle=train,
             seed=self._seed,
+            beside=np.concatenate([part.lengths for part in beside]) if beside else None,
+            ratio=self._unlabeled_ratio,
         )
         if train:
             sampler.go_on_from(*self._position())

@@ -19,7 +19,7 @@ class JoinedReviews(Dataset[Batch]):
         parts: the sets, whose ids are of one vocabulary.
     """
 
-    def __init__(self, parts: Sequence[TokenisedReviews]) -> None:
+    def __init__(self, parts: Sequence["TokenisedReviews | JoinedReviews"]) -> None:
         self._parts = list(parts)
         self._ends = np.cumsum([len(part) for part in self._parts])
 

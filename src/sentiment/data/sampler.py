@@ -3,7 +3,7 @@
 Knows lengths alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ class BucketBatchSampler(Sampler[list[int]]):
             longer review makes a batch of its own.
         shuffle: False gives every epoch the same batches, in order of length.
         seed: of the shuffles.
+        beside: (m,) tokens of further reviews, numbered from n on. A shuffled batch takes some of
+            them in, of like length and beyond its limits, and an epoch ends as it would without.
+        ratio: how many of these to each of the others; an epoch draws them anew, none a second
+            time before all have had their turn.
 
     Raises:
         ValueError: neither limit is given, or one is below 1.
@@ -42,6 +46,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         tokens_per_batch: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
+        beside: npt.NDArray[np.integer] | None = None,
+        ratio: float = 1.0,
     ) -> None:
         limits = [limit for limit in (batch_size, tokens_per_batch) if limit is not None]
         if not limits or min(limits) < 1:
@@ -54,6 +60,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self._tokens_per_batch = tokens_per_batch
         self._shuffle = shuffle
         self._seed = seed
+        self._beside, self._ratio = beside, ratio
         self.epoch = 0
         self._resumed = (0, 0)
         self.position = 0  # batches of the current epoch given out so far
@@ -84,7 +91,24 @@ class BucketBatchSampler(Sampler[list[int]]):
             return list(self._batches(self._buckets))
         generator = np.random.default_rng([self._seed, self.epoch])
         batches = list(self._batches(generator.permutation(bucket) for bucket in self._buckets))
+        if self._beside is not None:
+            batches = self._accompanied(batches, self._beside)
         return [batches[index] for index in generator.permutation(len(batches))]
+
+    def _accompanied(
+        self,
+        batches: Sequence[npt.NDArray[np.int64]],
+        beside: npt.NDArray[np.integer],
+    ) -> list[npt.NDArray[np.int64]]:
+        """Add to batches, which are in order of length, as many further reviews as they are due."""
+        generator = np.random.default_rng([self._seed, self.epoch, 1])
+        ends = np.rint(np.cumsum([len(batch) for batch in batches]) * self._ratio).astype(int)
+        turns = 1 + int(ends[-1]) // len(beside)
+        drawn = np.concatenate([generator.permutation(len(beside)) for _ in range(turns)])
+        drawn = drawn[: ends[-1]]
+        drawn = drawn[np.argsort(beside[drawn], kind="stable")] + len(self._lengths)
+        shares = np.split(drawn, ends[:-1])
+        return [np.concatenate(pair) for pair in zip(batches, shares, strict=True)]
 
     def _size_for(self, length: int) -> int:
         """How many reviews of at most this length make a batch."""
