@@ -34,6 +34,15 @@ def test_what_no_review_has_speaks_for_nothing() -> None:
     assert features.tolist() == [[0, 0]]
 
 
+@pytest.mark.parametrize("totals", [[8.0, 0.0], [0.0, 8.0], [5.0, 3.0, 0.0]])
+def test_a_class_without_reviews_has_nothing_that_speaks_for_it(totals: list[float]) -> None:
+    counts = np.array([[min(2.0, total)] for total in totals])
+    features = class_evidence(counts, np.array(totals)).reshape(-1, 2)
+    none = [index for index, total in enumerate(totals[len(totals) == 2 :]) if total in (0, 8)]
+    assert not features[none].any()
+    assert len(none) == 1
+
+
 @given(reviews=reviews, longest=st.integers(1, 3))
 def test_each_fold_is_told_what_the_others_alone_hold(
     reviews: list[tuple[list[int], int]], longest: int
@@ -66,3 +75,14 @@ def test_the_folds_are_alike_in_size_and_the_same_for_the_same_seed() -> None:
 
     assert sorted(np.bincount(folds(0))) == [4, 4, 5, 5, 5]
     assert folds(0) == folds(0) != folds(1)
+
+
+def test_each_class_is_spread_evenly_over_the_folds() -> None:
+    classes = np.random.default_rng(3).permutation(np.repeat([0, 1, 2], [40, 13, 4]))
+    ones = np.ones(len(classes), np.int64)
+    folds = ngram_evidence(
+        2 * ones, ones, classes, num_classes=3, vocabulary_size=3, longest=1
+    ).folds
+    for label in range(3):
+        sizes = np.bincount(folds[classes == label], minlength=5)
+        assert sizes.max() - sizes.min() <= 1

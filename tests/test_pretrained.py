@@ -87,7 +87,7 @@ def test_a_training_goes_on_without_the_language_model(
     with pytest.raises(InputError, match=r"began with pretrained.lr_scale=0.3, not 0.5"):
         train(composed(*go_on, "pretrained.lr_scale=0.5"), tmp_path / "run")
     without = [item for item in go_on if not item.startswith("pretrained")]
-    with pytest.raises(InputError, match="began with pretrained=a language model, not None"):
+    with pytest.raises(InputError, match="began with pretrained=a language model, not without"):
         train(composed(*without, "model.hidden_size=8", "embeddings.size=16"), tmp_path / "run")
 
 
@@ -131,6 +131,7 @@ def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
         (["embeddings.size=50"], "embeddings.size=50"),
         (["data.lowercase=false"], "was trained with data.lowercase=true; give that here too"),
         (["embeddings=glove_6b_50d"], "add embeddings=learned"),
+        (["embeddings.lr_scale=0.1"], "give pretrained.embedding_lr_scale"),
     ],
 )
 def test_what_cannot_be_had_is_refused(

@@ -126,7 +126,7 @@ def test_the_best_epoch_before_the_stop_stays_the_best(stopped: Path) -> None:
         ("seed=7", "seed=42, not 7"),
         ("data.max_length=5", "data.max_length=None, not 5"),
         ("loss.balanced=true", "loss.balanced=False, not True"),
-        ("scheduler=plateau", "scheduler=None, not sentiment.model.schedules.plateau"),
+        ("scheduler=plateau", "without scheduler, not with sentiment.model.schedules.plateau"),
         ("callbacks.checkpoint.monitor=val/loss", "monitor=val/accuracy, not val/loss"),
     ],
 )

@@ -137,3 +137,13 @@ def test_further_reviews_are_of_like_length_and_others_in_each_epoch() -> None:
     )
     assert len(drawn) == len(others) == 5_000
     assert len(drawn & others) < 1_500  # 1,250 by chance
+
+
+def test_further_reviews_that_are_too_long_for_a_batch_stay_out() -> None:
+    lengths, further = np.full(400, 20), np.arange(1, 401)
+    sampler = BucketBatchSampler(lengths, tokens_per_batch=400, beside=further, ratio=1.0)
+    both, joined = np.concatenate([lengths, further]), 0
+    for batch in sampler:
+        assert len(batch) * max(both[batch]) <= 800
+        joined += len(batch) - 20
+    assert 20 <= joined < 400  # all that are no longer than the others

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 _SHARED = ("embedding.", "encoder.")
 _TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # what the encoder's weights need
 _NAMED = ("cell", "num_layers", "bidirectional")  # what a choice such as model=bigru settles
+# What is set by another name where the embedding comes from a language model.
+_OF_ITS_OWN = {
+    "embeddings.lr_scale": "pretrained.embedding_lr_scale",
+    "embeddings.frozen_epochs": "pretrained.frozen_epochs",
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,11 @@ def taken_over(cfg: DictConfig, start: Start | None) -> DictConfig:
                 f" trained with data.{name}={told}; give that here too"
             )
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    for key, own in _OF_ITS_OWN.items():
+        if _was_given(key, given):
+            raise InputError(
+                f"config: {key}: has no effect on the embedding of a language model; give {own}"
+            )
     taken = copy.deepcopy(cfg)
     values = {f"model.{name}": start.settings[name] for name in _TAKEN}
     values["embeddings.size"] = start.settings["embedding_size"]

@@ -200,8 +200,12 @@ def check_resumable(
                 else ""
             )
             name = key.removesuffix("._target_")
+            if key in before:
+                told = f"with {name}={before[key]}, not {settings.get(key, 'without')}"
+            else:
+                told = f"without {name}, not with {settings[key]}"
             raise InputError(
-                f"ckpt_path={path}: the training began with {name}={before.get(key)}, not"
-                f" {settings.get(key)}{hint}; go on with the same settings, or start anew"
+                f"ckpt_path={path}: the training began {told}{hint}; go on with the same settings,"
+                " or start anew"
             )
     return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))

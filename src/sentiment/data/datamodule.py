@@ -196,7 +196,7 @@ class SentimentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split and what stands beside it, shuffled anew in every epoch."""
-        beside = [part for part in self._unlabeled if len(part) and self._unlabeled_ratio]
+        beside = self._unlabeled if self._unlabeled_ratio else []
         return self.loader(self._reviews["train"], train=True, beside=beside)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -1,7 +1,8 @@
 """What the n-grams of training reviews tell of the classes, as features of each token.
 
 A review's own label is among the counts of its n-grams, and a network would learn to read it there.
-So training reviews fall into folds, and each sees the counts of the other folds alone.
+So training reviews fall into folds, and each sees the counts of the other folds alone. Each class
+is spread evenly over the folds, lest how many reviews of it the others hold tell a label as well.
 """
 
 from dataclasses import dataclass
@@ -61,7 +62,10 @@ def ngram_evidence(
     present = counter.fit(token_ids, lengths)
     present.data[:] = 1
     reviews = len(lengths)
-    folds = np.random.default_rng(seed).permutation(reviews) % _FOLDS
+    shuffled = np.random.default_rng(seed).permutation(reviews)
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    folds = np.empty(reviews, np.int64)
+    folds[by_class] = np.arange(reviews) % _FOLDS
     groups = folds * num_classes + classes
     members = sparse.csr_matrix(
         (np.ones(reviews, np.float32), (groups, np.arange(reviews))),
@@ -90,7 +94,7 @@ def class_evidence(counts: _Floats, totals: _Floats) -> npt.NDArray[np.float16]:
     equation 1), of shares of reviews rather than of n-grams: log((c + 1) / (n + 1)), where c of the
     n reviews of a class have it, less the same of the other classes. The second is by how many
     thirds of a standard deviation c departs from what chance would give. Both are zero, as of an
-    unknown n-gram, where no review has it.
+    unknown n-gram, where no review has it or no review is of the class or of the others.
 
     Args:
         counts: (classes, n-grams) reviews of each class that have it.
@@ -105,5 +109,5 @@ def class_evidence(counts: _Floats, totals: _Floats) -> npt.NDArray[np.float16]:
         odds = np.log((own + 1) / (total + 1)) - np.log((seen - own + 1) / (reviews - total + 1))
         share = total / max(1, reviews)
         deviation = (own - seen * share) / np.sqrt(seen * share * (1 - share) + 1)
-        features += [np.where(seen > 0, odds, 0), deviation / 3]
+        features += [np.where((seen > 0) & (0 < total < reviews), odds, 0), deviation / 3]
     return np.stack(features, axis=-1).astype(np.float16)

@@ -30,7 +30,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         shuffle: False gives every epoch the same batches, in order of length.
         seed: of the shuffles.
         beside: (m,) tokens of further reviews, numbered from n on. A shuffled batch takes some of
-            them in, of like length and beyond its limits, and an epoch ends as it would without.
+            them in, short ones beside short ones, and an epoch ends as it would without. The limits
+            are ``1 + ratio`` times as high then; where long ones would exceed them, it takes fewer.
         ratio: how many of these to each of the others; an epoch draws them anew, none a second
             time before all have had their turn.
 
@@ -106,9 +107,16 @@ class BucketBatchSampler(Sampler[list[int]]):
         turns = 1 + int(ends[-1]) // len(beside)
         drawn = np.concatenate([generator.permutation(len(beside)) for _ in range(turns)])
         drawn = drawn[: ends[-1]]
-        drawn = drawn[np.argsort(beside[drawn], kind="stable")] + len(self._lengths)
-        shares = np.split(drawn, ends[:-1])
-        return [np.concatenate(pair) for pair in zip(batches, shares, strict=True)]
+        shares = np.split(drawn[np.argsort(beside[drawn], kind="stable")], ends[:-1])
+        accompanied = []
+        for batch, share in zip(batches, shares, strict=True):
+            fitting = share
+            if self._tokens_per_batch is not None:  # positions are more with each further review
+                longest = np.maximum(beside[share], self._lengths[batch].max())
+                positions = longest * (len(batch) + 1 + np.arange(len(share)))
+                fitting = share[positions <= self._tokens_per_batch * (1 + self._ratio)]
+            accompanied.append(np.concatenate([batch, fitting + len(self._lengths)]))
+        return accompanied
 
     def _size_for(self, length: int) -> int:
         """How many reviews of at most this length make a batch."""

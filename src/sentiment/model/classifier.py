@@ -49,7 +49,8 @@ class SentimentClassifier(nn.Module):
         merge: How the directions become one vector: `concat`, `sum` or `mean`.
         pooling: `last`, `mean`, `max`, `max+mean` or `attention`.
         embedding_dropout: Share of the embeddings' values dropped in training, one by one.
-        word_dropout: Share of the tokens read as unknown words in training.
+        word_dropout: Share of the tokens read as unknown words in training; the evidence of their
+            n-grams stays.
         layer_dropout: Share of the values dropped between recurrent layers in training.
         head_dropout: Share of the values dropped before each layer of the head in training.
         head_size: Size of a hidden ReLU layer before the output layer; None for no such layer.

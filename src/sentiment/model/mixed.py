@@ -127,7 +127,8 @@ def adversarial_perturbation(
     equations 6 to 8: one power iteration from a random direction d. The perturbation is
     r = s g / |g|, where g is the gradient of KL(p(x) || p(x + xi d)) by x + xi d, and the norm is
     that of a whole review. They normalise vectors to unit variance; here s is ``size`` times the
-    root mean square of the review's own vectors instead, which is the same for any scale of them.
+    root mean square of the review's own vectors instead, whatever their scale: of those that
+    dropout has left and scaled up, so a share p dropped makes s larger by the root of 1 / (1 - p).
 
     The gradient of that divergence by the perturbed logits, q - p, is tiny. As only the direction
     of g counts, it is scaled to unit length first, lest half precision lose it.
