@@ -17,7 +17,7 @@ from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.texts import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
-from sentiment.fitting import begin, checkpoint_to_resume
+from sentiment.fitting import Fit, begin, checkpoint_to_resume
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
 from sentiment.results import best_figures, tell_data
@@ -64,30 +64,12 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             f"config: trainer.devices={fit.trainer.num_devices}: a pretraining runs in one process;"
             " give trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto"
         )
-    datamodule, module, run = prepare(cfg, fit.resumed)
+    datamodule, module, run = prepare_texts(cfg, fit.resumed)
     fit.table.run.update(run)
     _tell_beginning(cfg, datamodule, module, run["vector_coverage"])
     with refused_by_lightning():
         fit.run(module, datamodule)
-    best = fit.best
-    saved = None if best is None else read_checkpoint(best, LANGUAGE_MODEL)
-    results = {
-        **best_figures(fit.table.rows, saved["run"]["epochs"] if saved else None),
-        **run,
-        "vocabulary_size": len(datamodule.facts.vocabulary),
-        "train_reviews": datamodule.facts.train_reviews,
-        "unlabeled_reviews": datamodule.facts.unlabeled_reviews,
-        "tokens": int(datamodule.texts.lengths.sum()),
-        "held_out_tokens": int(datamodule.held_out.lengths.sum()),
-        "epochs": len(fit.table.rows),
-        "fit_seconds": fit.table.fit_seconds,
-        "train_tokens_per_second": fit.table.train_tokens / (fit.table.train_seconds or 1.0),
-        "parameters": sum(weight.numel() for weight in module.model.parameters()),
-        "model": module.model.settings,
-        "precision": cfg.trainer.precision,
-        "device": device_name(fit.trainer.strategy.root_device),
-        "versions": versions(),
-    }
+    results = {**_figures(fit, datamodule, module), **run, "precision": cfg.trainer.precision}
     write_json(folder / "results.json", results)
     learning_curves(
         fit.table.rows,
@@ -95,11 +77,11 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         metrics=("loss", "perplexity"),
         best_epoch=results["best_epoch"],
     )
-    _tell_end(folder, results, best)
+    _tell_end(folder, results, fit.best)
     return results
 
 
-def prepare(
+def prepare_texts(
     cfg: DictConfig, resumed: Resumed | None
 ) -> tuple[TextDataModule, "LanguageModule", dict[str, Any]]:
     """The texts, the model with its first weights, and what each checkpoint tells of the run.
@@ -117,6 +99,28 @@ def prepare(
     tokens = int(datamodule.texts.lengths.sum())
     module, vector_coverage = build_language_module(cfg, datamodule.facts, tokens, embeddings)
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
+
+
+def _figures(fit: Fit, datamodule: TextDataModule, module: "LanguageModule") -> dict[str, Any]:
+    """What ``results.json`` says of the texts, the fit and the model."""
+    epochs = (
+        None if fit.best is None else read_checkpoint(fit.best, LANGUAGE_MODEL)["run"]["epochs"]
+    )
+    return {
+        **best_figures(fit.table.rows, epochs),
+        "vocabulary_size": len(datamodule.facts.vocabulary),
+        "train_reviews": datamodule.facts.train_reviews,
+        "unlabeled_reviews": datamodule.facts.unlabeled_reviews,
+        "tokens": int(datamodule.texts.lengths.sum()),
+        "held_out_tokens": int(datamodule.held_out.lengths.sum()),
+        "epochs": len(fit.table.rows),
+        "fit_seconds": fit.table.fit_seconds,
+        "train_tokens_per_second": fit.table.train_tokens / (fit.table.train_seconds or 1.0),
+        "parameters": sum(weight.numel() for weight in module.model.parameters()),
+        "model": module.model.settings,
+        "device": device_name(fit.trainer.strategy.root_device),
+        "versions": versions(),
+    }
 
 
 def _tell_beginning(
