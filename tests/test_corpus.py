@@ -109,7 +109,7 @@ def test_worker_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Tokenizer, "encode", None)  # in this process; the workers have their own
     together = opened(path, tmp_path / "two", num_workers=2)
     assert alone.words == together.words
-    for name in ("token_ids", "offsets", "labels", "digests", "rows"):
+    for name in ("token_ids", "offsets", "labels", "digests", "folded", "rows"):
         np.testing.assert_array_equal(getattr(alone, name), getattr(together, name))
 
 

@@ -57,7 +57,8 @@ def write_corpus(folder: Path, reviews: int) -> Path:
     labels = np.arange(reviews, dtype=np.int32) % 2
     rows = np.arange(reviews, dtype=np.int64)
     for name, content in {
-        "offsets": offsets.data, "digests": digests.data, "labels": labels.data, "rows": rows.data
+        "offsets": offsets.data, "digests": digests.data, "folded": digests.data,
+        "labels": labels.data, "rows": rows.data,
     }.items():  # fmt: skip
         (arrays / f"{name}.bin").write_bytes(content)
     return path

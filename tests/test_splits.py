@@ -24,14 +24,19 @@ from sentiment.errors import InputError
 SIZES: dict[str, Any] = {"test_size": 0.2, "val_size": 0.1, "seed": 42}
 
 
-def corpus_of(tmp_path: Path, texts: list[str], labels: list[str], name: str = "r") -> Corpus:
+def corpus_of(
+    tmp_path: Path,
+    texts: list[str],
+    labels: list[str],
+    name: str = "r",
+    tokens: TokenizerSettings | None = None,
+) -> Corpus:
     path = tmp_path / f"{name}.csv"
     pd.DataFrame({"review": texts, "sentiment": labels, "extra": range(len(texts))}).to_csv(
         path, index=False
     )
-    return open_corpus(
-        path, CsvFormat(), TokenizerSettings(), cache=tmp_path / "cache", num_workers=1
-    )
+    tokens = tokens or TokenizerSettings()
+    return open_corpus(path, CsvFormat(), tokens, cache=tmp_path / "cache", num_workers=1)
 
 
 def numbered(prefix: str, count: int) -> list[str]:
@@ -94,23 +99,39 @@ def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
     assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_text_in_other_case_is_a_repeat_where_tokens_are_lower_cased(
+    tmp_path: Path, lowercase: bool
+) -> None:
+    texts, labels = numbered("a text", 60), ["a", "b"] * 30
+    shouted = [text.upper() for text in texts[:10]]
+    tokens = TokenizerSettings(lowercase=lowercase)
+    one = corpus_of(tmp_path, [*texts, *shouted], [*labels, *labels[:10]], tokens=tokens)
+    test = corpus_of(tmp_path, shouted, labels[:10], "test", tokens)
+    dropped = split_one_file(one, ["a", "b"], **SIZES).dropped_duplicates
+    splits = split_given_files(one, None, test, ["a", "b"], labels_chosen=True, **SIZES)
+    assert (dropped, splits.dropped_duplicates) == ((10, 20) if lowercase else (0, 10))
+    training = {text.lower() for text in texts_of(splits.train) + texts_of(splits.val)}
+    assert bool(training & {text.lower() for text in shouted}) is not lowercase
+
+
 def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None:
     def told_apart(name: str) -> Corpus:
         corpus = corpus_of(tmp_path, numbered(name, 100), 50 * ["a", "b"], name)
-        digests = np.array(corpus.digests)
-        digests[:, 0] = 7  # the low halves differ
-        digests[[3, 60]] = digests[[2, 2]]
-        return replace(corpus, digests=digests)
+        folded = np.array(corpus.folded)
+        folded[:, 0] = 7  # the low halves differ
+        folded[[3, 60]] = folded[[2, 2]]
+        return replace(corpus, folded=folded)
 
     one, other = told_apart("x"), told_apart("y")
     splits = split_one_file(one, ["a", "b"], **SIZES)
     assert splits.dropped_duplicates == 2
     kept = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
     assert sorted(kept) == [n for n in range(100) if n not in (3, 60)]
-    digests = np.array(other.digests)
-    digests[10] = one.digests[20]
+    folded = np.array(other.folded)
+    folded[10] = one.folded[20]
     splits = split_given_files(
-        one, None, replace(other, digests=digests), ["a", "b"], labels_chosen=True, **SIZES
+        one, None, replace(other, folded=folded), ["a", "b"], labels_chosen=True, **SIZES
     )
     assert splits.dropped_duplicates == 3
     assert 20 not in np.concatenate([splits.train.reviews, splits.val.reviews])

@@ -95,6 +95,10 @@ def test_digests_tell_cleaned_texts_apart() -> None:
     tokenizer = Tokenizer(TokenizerSettings())
     digests = tokenizer.encode(["a<br />b", "a b", "A b"]).digests.tolist()
     assert digests[0] == digests[1] != digests[2]
+    folded = tokenizer.encode(["a b", "A b", "a c"]).folded.tolist()
+    assert folded[0] == folded[1] == digests[0] != folded[2]
+    cased = Tokenizer(TokenizerSettings(lowercase=False)).encode(["a b", "A b"])
+    assert cased.folded.tolist() == cased.digests.tolist() == [digests[0], digests[2]]
     draw = random.Random(1)
     texts = ["".join(draw.choices("aé <>&", k=draw.randrange(6))) for _ in range(500)]
     cleaned = [tokenizer.clean(text) for text in texts]

@@ -43,7 +43,7 @@ def texts_of(split: Split) -> list[str]:
 def test_only_new_texts_are_kept_each_once(
     tmp_path: Path, splits: Splits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    known = ["test 1", "test  2", "test 2", "val 3", "train 4"]
+    known = ["test 1", "Test  2", "test 2", "VAL 3", "train 4"]
     one = corpus_of(tmp_path / "one.csv", [*known, "new 1", "new 2", "new  1<br />", "new 3"])
     two = corpus_of(tmp_path / "two.csv", ["new 2", "test 5", "new 4", "new 4"])
     with caplog.at_level("INFO"):

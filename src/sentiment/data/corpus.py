@@ -29,13 +29,14 @@ from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # counts up when the files below change their meaning
+_FORMAT = 3  # counts up when the files below change their meaning
 _TOKENS_AT_A_TIME = 1 << 20
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "token_ids": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
     "labels": np.dtype(np.int32),
     "digests": np.dtype(np.uint64),
+    "folded": np.dtype(np.uint64),
     "rows": np.dtype(np.int64),
 }
 
@@ -53,6 +54,8 @@ class Corpus:
         offsets: (reviews + 1,) int64; review ``i`` is ``token_ids[offsets[i]:offsets[i + 1]]``.
         labels: (reviews,) int32, indices into ``label_names``; empty without a label column.
         digests: (reviews, 2) uint64, equal where the cleaned texts are equal.
+        folded: (reviews, 2) uint64, the same of texts lower-cased, if tokens are: equal where one
+            text repeats another.
         rows: (reviews,) int64, the 0-based row of the file that each review came from.
         missing: rows of the file that were left out because a text or label was missing.
     """
@@ -65,6 +68,7 @@ class Corpus:
     offsets: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
     digests: npt.NDArray[np.uint64]
+    folded: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.int64]
     missing: int
 
@@ -214,6 +218,7 @@ def _write_corpus(
             files["offsets"].write(offsets.data)
             files["labels"].write(np.array(labels, np.int32).data)
             files["digests"].write(encoded.digests.data)
+            files["folded"].write(encoded.folded.data)
             files["rows"].write(np.array(chunk.rows, np.int64).data)
             missing += chunk.missing
             bar.update(round(100 * chunk.progress) - bar.n)
@@ -232,9 +237,10 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
             arrays[name] = (
                 np.memmap(file, dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
             )
-        arrays["digests"] = arrays["digests"].reshape(-1, 2)
+        for name in ("digests", "folded"):
+            arrays[name] = arrays[name].reshape(-1, 2)
         corpus = Corpus(path=path, fingerprint=folder.name, **arrays, **facts)
-        sizes = {len(corpus), len(corpus.digests), len(corpus.rows)}
+        sizes = {len(corpus), len(corpus.digests), len(corpus.folded), len(corpus.rows)}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None

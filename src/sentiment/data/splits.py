@@ -48,14 +48,14 @@ class Split:
 
     @property
     def digests(self) -> npt.NDArray[np.void]:
-        """(n,) values that are equal where the texts are equal."""
-        rows = np.ascontiguousarray(self.corpus.digests[self.reviews])
+        """(n,) values that are equal where one text repeats another."""
+        rows = np.ascontiguousarray(self.corpus.folded[self.reviews])
         return rows.view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
 
     @property
     def half_digests(self) -> npt.NDArray[np.uint64]:
-        """(n,) values that are equal where the texts are equal, and very seldom elsewhere."""
-        return self.corpus.digests[:, 0][self.reviews]
+        """(n,) values that are equal where a text repeats another, and very seldom elsewhere."""
+        return self.corpus.folded[:, 0][self.reviews]
 
     @property
     def ordered_fingerprint(self) -> str:

@@ -9,7 +9,7 @@ import html
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,6 +59,7 @@ class EncodedTexts(NamedTuple):
     token_ids: npt.NDArray[np.int32]  # (tokens,), all texts one after the other
     lengths: npt.NDArray[np.int64]  # (texts,), tokens of each text
     digests: npt.NDArray[np.uint64]  # (texts, 2), 128 bits that tell two cleaned texts apart
+    folded: npt.NDArray[np.uint64]  # (texts, 2), the same of texts lower-cased, if tokens are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +120,20 @@ class Tokenizer:
         flat = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         unique, token_ids = _distinct(flat)
         strings = self._spacy.vocab.strings
-        digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in cleaned]
+        digests = _digests(cleaned)
         return EncodedTexts(
             words=[strings[int(value)] for value in unique],
             token_ids=token_ids.astype(np.int32),
             lengths=np.array([len(values) for values in hashes], np.int64),
-            digests=np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2),
+            digests=digests,
+            folded=_digests(map(str.lower, cleaned)) if self.settings.lowercase else digests,
         )
+
+
+def _digests(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """128 bits of each text, (texts, 2)."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
 def _distinct(
