@@ -73,6 +73,21 @@ def test_the_splits_are_those_of_a_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "naive_bayes").exists()
 
 
+def test_a_used_folder_is_left_alone(tmp_path: Path) -> None:
+    reviews = f"data.csv={write_reviews(tmp_path / 'reviews.csv', 60)}"
+    run(tmp_path / "run", reviews, "weightings=[tfidf]")
+    before = (tmp_path / "run" / "tfidf" / "results.json").read_bytes()
+    with pytest.raises(InputError, match="run: holds a run already, which would be overwritten"):
+        run(tmp_path / "run", reviews, "weightings=[naive_bayes]")  # they would share a config
+    trained = tmp_path / "other" / "naive_bayes" / "checkpoints" / "last.ckpt"
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    with pytest.raises(InputError, match="naive_bayes: holds a run already"):
+        run(tmp_path / "other", reviews)
+    assert (tmp_path / "run" / "tfidf" / "results.json").read_bytes() == before
+    assert not (tmp_path / "other" / "tfidf").exists()
+
+
 def test_a_class_without_a_training_review_is_refused(tmp_path: Path) -> None:
     for split, classes in (("train", 2), ("val", 3), ("test", 3)):
         table = pd.read_csv(write_reviews(tmp_path / f"{split}.csv", 60, classes))

@@ -21,12 +21,14 @@ from conftest import TINY, compose_config, write_reviews
 from sentiment import fitting
 from sentiment.build import build_trainer
 from sentiment.checkpoint import LANGUAGE_MODEL
-from sentiment.config import choose_run_folder
+from sentiment.config import choose_run_folder, config_folder
 from sentiment.errors import InputError
 from sentiment.fitting import Stopped
 from sentiment.resume import (
     check_resumable,
+    check_unused,
     deciding_settings,
+    is_used,
     newest_checkpoint,
     run_folder,
 )
@@ -352,6 +354,58 @@ def test_auto_refuses_the_folder_of_another_program(
     torch.save({"weights": 1}, tmp_path / "checkpoints" / "best.ckpt")
     with pytest.raises(InputError, match="a torch file, but not a checkpoint of"):
         newest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file", ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "results.json", "tfidf/results.json"]
+)
+def test_a_used_folder_is_refused_and_its_config_stays(tmp_path: Path, file: str) -> None:
+    assert not is_used(tmp_path)
+    assert config_folder(None, str(tmp_path)) == ".hydra"
+    check_unused(tmp_path)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert config_folder(None, str(tmp_path)) == ".hydra/resumed"
+    with pytest.raises(InputError, match="holds a run already, which would be overwritten"):
+        check_unused(tmp_path)
+    told = "holds a training already" if "last" in file else "holds a run already"
+    with pytest.raises(InputError, match=told):
+        check_unused(tmp_path, resumable=True)
+
+
+def test_a_folder_above_runs_with_configs_of_their_own_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0" / "results.json").touch()
+    assert not is_used(tmp_path)
+    assert is_used(tmp_path / "0")
+
+
+@pytest.mark.parametrize("place", ["", "tfidf"])
+def test_a_training_does_not_overwrite_a_baseline(
+    baselines: Path, composed: Compose, place: str
+) -> None:
+    before = (baselines / "tfidf" / "results.json").read_bytes()
+    with pytest.raises(InputError, match="holds a run already, which would be overwritten"):
+        train(composed(*TINY), baselines / place)
+    with pytest.raises(InputError, match=r"ckpt_path=auto: .*; give another hydra\.run\.dir"):
+        run(baselines / place, "ckpt_path=auto")
+    assert (baselines / "tfidf" / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["baseline", "vectors"])
+def test_other_programs_leave_the_config_of_a_training_alone(tmp_path: Path, program: str) -> None:
+    for file in ("checkpoints/last.ckpt", ".hydra/config.yaml"):
+        (tmp_path / "run" / file).parent.mkdir(parents=True)
+        (tmp_path / "run" / file).write_text("mine")
+    done = subprocess.run(
+        [sys.executable, "-m", f"sentiment.{program}", "hydra.run.dir=run"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "run: holds a run already, which would be overwritten" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == "mine"
 
 
 @pytest.mark.slow

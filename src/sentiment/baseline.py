@@ -34,6 +34,7 @@ from sentiment.report.comparison_layout import comparison_table
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import print_table, write_json
 from sentiment.results import data_results, draw_outcome, tell_data
+from sentiment.resume import check_unused
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,10 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         folder: gets a folder for each baseline.
 
     Raises:
-        InputError: the data are no good.
+        InputError: the data are no good, or the folder is used.
     """
+    for place in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
+        check_unused(place)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()

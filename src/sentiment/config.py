@@ -27,7 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sentiment.errors import InputError
 from sentiment.model.metrics import best_mode
 from sentiment.ranks import rank, started_outside
-from sentiment.resume import run_folder
+from sentiment.resume import is_used, run_folder
 from sentiment.schemas import SCHEMAS, JoblibLauncherConfig
 
 # Options that need more than the package itself, and the extra that brings it.
@@ -101,13 +101,13 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
 def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | None:
     """Where Hydra writes the config within a run folder: that of its beginning stays.
 
-    It stays too where a folder that holds checkpoints is going to be refused.
+    It stays too where a folder that is used is going to be refused.
 
     Of several processes that torchrun or srun has started, the first writes it.
     """
     if rank():
         return None
-    begun = folder is not None and any(Path(folder, "checkpoints").glob("*.ckpt"))
+    begun = folder is not None and is_used(Path(folder))
     return ".hydra/resumed" if begun or ckpt_path not in (None, "auto") else ".hydra"
 
 

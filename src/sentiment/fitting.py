@@ -25,6 +25,7 @@ from sentiment.resume import (
     check_resumable,
     check_unused,
     deciding_settings,
+    holds_results,
     newest_checkpoint,
 )
 from sentiment.stopping import Interrupted, StopWhenAsked
@@ -155,10 +156,11 @@ def checkpoint_to_resume(chosen: str | None, folder: Path, kind: Kind) -> str | 
     """The checkpoint that was chosen, or for ``auto`` the newest of the run folder, if any.
 
     Raises:
-        InputError: nothing was chosen and the folder holds a training, or ``auto`` has no folder.
+        InputError: nothing was chosen and the folder is used, or ``auto`` has no folder, or one
+            that holds results without a checkpoint.
     """
     if chosen is None:
-        check_unused(folder)
+        check_unused(folder, resumable=True)
         return None
     if chosen != "auto":
         return chosen
@@ -166,5 +168,10 @@ def checkpoint_to_resume(chosen: str | None, folder: Path, kind: Kind) -> str | 
     if not any(item.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for item in given):
         raise InputError("ckpt_path=auto: goes on in a run folder: give hydra.run.dir=FOLDER too")
     newest = newest_checkpoint(folder, kind)
+    if newest is None and holds_results(folder):
+        raise InputError(
+            f"ckpt_path=auto: {folder} holds results, but no checkpoint to go on from; give another"
+            " hydra.run.dir"
+        )
     log.info("Going on from %s", newest) if newest else log.info("Nothing to go on from: starting")
     return None if newest is None else str(newest)

@@ -98,17 +98,36 @@ def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
     return max(found)[2] if found else None
 
 
-def check_unused(folder: Path) -> None:
-    """Refuse a run folder that holds a training already, which a new one would overwrite.
+def holds_results(folder: Path) -> bool:
+    """Whether a run has ended here, or baselines whose config is here."""
+    below = (path.parent for path in folder.glob("*/results.json"))
+    ended = (folder / "results.json").exists()
+    return ended or any(not (place / ".hydra").is_dir() for place in below)
+
+
+def is_used(folder: Path) -> bool:
+    """Whether a folder holds checkpoints or results, which a new run would overwrite."""
+    return any((folder / "checkpoints").glob("*.ckpt")) or holds_results(folder)
+
+
+def check_unused(folder: Path, *, resumable: bool = False) -> None:
+    """Refuse a run folder that is used.
+
+    Args:
+        folder: the run folder.
+        resumable: whether the program can go on with a training.
 
     Raises:
-        InputError: it does.
+        InputError: it is.
     """
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.exists():
+    if resumable and (folder / "checkpoints" / "last.ckpt").exists():
         raise InputError(
             f"hydra.run.dir={folder}: holds a training already; add ckpt_path=auto to go on with"
             " it, or give another folder"
+        )
+    if is_used(folder):
+        raise InputError(
+            f"{folder}: holds a run already, which would be overwritten; give another hydra.run.dir"
         )
 
 

@@ -36,6 +36,7 @@ from sentiment.environment import versions
 from sentiment.errors import InputError
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
 from sentiment.results import tell_data
+from sentiment.resume import check_unused
 from sentiment.skipgram import (
     SkipGramSettings,
     WordList,
@@ -76,9 +77,10 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
         The file of the vectors; a JSON file of the same stem says how they were made.
 
     Raises:
-        InputError: the data or the settings are no good, gensim is missing, or the file cannot be
-            written.
+        InputError: the data or the settings are no good, gensim is missing, the file cannot be
+            written, or the folder is another program's.
     """
+    check_unused(folder)
     require_gensim()
     check_ranges(cfg, _RANGES)
     output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
