@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,16 @@ def test_seeds_are_one_row_and_the_best_mean_is_first() -> None:
         ["s/0"], ["g/0"], ["g/1"], ["s/1"],
     ]  # fmt: skip
     assert comparison.notes == []
+
+
+def test_runs_of_one_seed_in_one_row_are_told() -> None:
+    runs = [run("a"), run("b"), run("c", seed=2), run("d", 0.8, model="gru")]
+    (note,) = compare_runs(runs).notes
+    assert note.startswith("more runs than seeds in #1: made twice, or apart in what no setting")
+    assert compare_runs(runs, by_run=True).notes == []
+    seedless: dict[str, Any] = {"results": {"seed": None}, "model": "tfidf"}
+    assert "in #1: made twice" in compare_runs([run(name, **seedless) for name in "ab"]).notes[0]
+    assert compare_runs([run("a", **seedless)]).notes == []
 
 
 def test_only_seeds_are_gathered() -> None:

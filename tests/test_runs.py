@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from sentiment.errors import InputError
+from sentiment.report.comparison import compare_runs
 from sentiment.report.runs import find_runs, read_run
 
 
@@ -119,11 +120,39 @@ def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
         find_runs([folder])
 
 
-def test_files_are_known_by_their_names(tmp_path: Path) -> None:
-    for place, value in (("1", "x/u.csv"), ("2", ["x/u.csv", "y/v.csv"])):
-        folder = write_run(tmp_path / place, [], {}, {"data": {"unlabeled_csv": value}})
-        (settings,) = [run.settings for run in find_runs([folder])]
-        assert settings == {"data.unlabeled_csv": {"1": "u.csv", "2": "[u.csv,v.csv]"}[place]}
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("data.test_csv", "/x/r.csv", "r.csv"),  # fingerprints tell whether it is the same
+        ("data.unlabeled_csv", "/w/x/u.csv", "x/u.csv"),
+        ("data.unlabeled_csv", ["x/u.csv", "y/../v.csv"], "[x/u.csv,here/v.csv]"),
+        ("embeddings.path", "runs/1/vectors.txt", "1/vectors.txt"),
+        ("embeddings.path", "vectors.txt", "here/vectors.txt"),
+        ("embeddings.path", "../vectors.txt", "w/vectors.txt"),
+    ],
+)
+def test_files_are_known_by_their_names(
+    tmp_path: Path, key: str, value: str | list[str], told: str
+) -> None:
+    group, name = key.split(".")
+    folder = write_run(tmp_path / "r", [], {}, {group: {name: value}})
+    hydra = {"hydra": {"runtime": {"choices": {}, "cwd": "/w/here"}}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
+    assert read_run(folder).settings == {key: told}
+
+
+def test_vectors_of_one_name_make_two_rows(tmp_path: Path) -> None:
+    """``sentiment.vectors`` calls every file so."""
+    for name in "xy":
+        overrides = ["embeddings=file", f"embeddings.path={name}/vectors.txt"]
+        config = {"embeddings": {"path": f"{name}/vectors.txt"}}
+        write_run(tmp_path / name, overrides, {"test/accuracy": 0.5, "seed": 1}, config)
+    rows = compare_runs(find_runs([tmp_path])).rows
+    assert [row["n"] for row in rows] == [1, 1]
+    assert [row["settings"] for row in rows] == [
+        {"embeddings.path": "x/vectors.txt"},
+        {"embeddings.path": "y/vectors.txt"},
+    ]
 
 
 def test_sizes_that_a_language_model_settles_are_not_told(tmp_path: Path) -> None:

@@ -163,6 +163,12 @@ def _notes(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
         silent = [f"#{row['rank']}" for row in rows if not _fingerprint(row, "test")]
         if silent and len(rows) > 1:
             notes.append(f"no record of which reviews tested {listed(silent)}, only of how many")
+    again = [f"#{row['rank']}" for row in rows if row["n"] > max(1, len(row["seeds"]))]
+    if again:
+        notes.append(
+            f"more runs than seeds in {listed(again)}: made twice, or apart in what no setting"
+            " tells, such as the content of a file; --by-run has a row for each"
+        )
     return notes + _other_reviews(rows, "val", "validation")
 
 

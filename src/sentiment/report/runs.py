@@ -25,10 +25,9 @@ _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothin
 _OF_ENCODER = (  # a language model settles them, whatever the config says
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
-_FILES = {
-    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
-    "embeddings.path",
-}  # fmt: skip
+# The fingerprints in the results tell whether these are the same, wherever they lie.
+_LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
+_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else tells one from another
 
 
 def _is_scalar(value: object) -> bool:
@@ -111,7 +110,8 @@ def read_run(folder: Path) -> Run:
     # The baselines of one command share a config, in the folder above theirs.
     home = folder if (folder / ".hydra").is_dir() else folder.parent
     try:
-        choices = _below(_read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime", "choices")
+        runtime = _below(_read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime")
+        choices, cwd = _below(runtime, "choices"), str(runtime.get("cwd") or "")
         settings = dict(_flat(_below(_read_yaml(home / ".hydra" / "config.yaml"))))
     except TypeError:
         return Run(folder, "unreadable", {}, {}, {}, {})
@@ -129,7 +129,7 @@ def read_run(folder: Path) -> Run:
         results=values,
         overrides={key: value for key, value in read_overrides(home).items() if _decides(key)},
         choices={str(key): str(value) for key, value in choices.items() if value is not None},
-        settings={key: _as_text(key, value) for key, value in settings.items()},
+        settings={key: _as_text(key, value, cwd) for key, value in settings.items()},
     )
 
 
@@ -229,12 +229,21 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
-def _as_text(key: str, value: object) -> str:
-    """As it would be written in an override; a file by its name, wherever it lies."""
-    if key in _FILES and isinstance(value, str):
+def _as_text(key: str, value: object, cwd: str) -> str:
+    """As it would be written in an override; a file by its name, some with their folder's.
+
+    Args:
+        key: of the setting.
+        value: of the setting.
+        cwd: the folder that paths start from.
+    """
+    if key in _LABELLED and isinstance(value, str):
         return "sample" if value.startswith("${sample_path") else Path(value).name
+    if key in _FILES and isinstance(value, str):
+        path = Path(os.path.normpath(Path(cwd, value)))
+        return str(Path(path.parent.name, path.name))
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(_as_text(key, item) for item in value)}]"
+        return f"[{','.join(_as_text(key, item, cwd) for item in value)}]"
     return str(value)
