@@ -206,6 +206,17 @@ def test_batches_may_hold_unlabeled_reviews_too(tmp_path: Path) -> None:
     assert sum(len(batch.labels) for batch in none.train_dataloader()) == none.facts.train_reviews
 
 
+def test_written_splits_do_not_replace_an_unlabeled_file(tmp_path: Path) -> None:
+    (tmp_path / "sp").mkdir()
+    extra = tmp_path / "sp" / "train.csv"
+    extra.write_text("review\nzounds\n")
+    reviews, folder = write_reviews(tmp_path / "r.csv", 60), str(tmp_path / "x" / ".." / "sp")
+    with pytest.raises(InputError, match=r"its train\.csv would be replaced"):
+        ready(reviews, unlabeled_csv=[str(extra)], splits_dir=folder)
+    assert extra.read_text() == "review\nzounds\n"
+    assert list(extra.parent.iterdir()) == [extra]
+
+
 def test_unlabeled_reviews_are_in_the_fold_of_all_counts(tmp_path: Path) -> None:
     rows = [f"1,zounds was film {number}" for number in range(30)]
     module = with_unlabeled(tmp_path, rows, unlabeled_ratio=1.0)

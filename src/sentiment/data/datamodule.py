@@ -180,7 +180,8 @@ class SentimentDataModule(LightningDataModule):
         prepared = prepare(corpora, self._open_unlabeled(), self._preparation)
         splits = prepared.splits
         if self._splits_dir is not None and rank() == 0:
-            write_splits(splits, self._csv_format, Path(self._splits_dir))
+            unlabeled = [Path(path) for path in self._unlabeled_files]
+            write_splits(splits, self._csv_format, Path(self._splits_dir), unlabeled)
         for name in ("train", "val", "test"):
             self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]

@@ -288,22 +288,31 @@ def _by_number_then_name(label: str) -> tuple[int, float, str]:
     return (1, 0.0, label) if math.isnan(number) else (0, number, label)
 
 
-def write_splits(splits: Splits, csv_format: CsvFormat, folder: Path) -> None:
+def write_splits(
+    splits: Splits, csv_format: CsvFormat, folder: Path, unlabeled: Sequence[Path] = ()
+) -> None:
     """Write ``train.csv``, ``val.csv`` and ``test.csv`` with all columns of the source files.
 
     The rows stand in the order of their file. Whatever the source's format, the files are UTF-8
     with commas and a header (``0``, ``1`` ... where the source has none). Files of these names are
     replaced.
 
+    Args:
+        splits: what is written.
+        csv_format: of the source files.
+        folder: gets the files.
+        unlabeled: files that are no source, but must stay too.
+
     Raises:
-        InputError: a source file has one of these names in this folder.
+        InputError: a source file, or one of those, has one of these names in this folder.
     """
-    sources = {split.corpus.path.resolve() for split in (splits.train, splits.val, splits.test)}
+    labeled = (split.corpus.path for split in (splits.train, splits.val, splits.test))
+    sources = {path.resolve() for path in (*labeled, *unlabeled)}
     for name in ("train", "val", "test"):
         if (folder / f"{name}.csv").resolve() in sources:
             raise InputError(
-                f"data.splits_dir={folder}: its {name}.csv would be replaced, from which the splits"
-                " are made; give another folder"
+                f"data.splits_dir={folder}: its {name}.csv would be replaced, which is a file of"
+                " this data; give another folder"
             )
     for name in ("train", "val", "test"):
         split: Split = getattr(splits, name)
