@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,13 @@ from sentiment import Predictor
 from sentiment.checkpoint import load_classifier, read_checkpoint
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.pretrained import find_start, load_language_model, taken_over, tell_start
+from sentiment.pretrained import (
+    find_start,
+    load_language_model,
+    taken_over,
+    tell_start,
+    tell_vectors,
+)
 from sentiment.training import train
 
 Compose = Callable[..., DictConfig]
@@ -98,7 +105,28 @@ def test_other_splits_than_the_language_model_had_are_told(
     cfg = composed(*SIZELESS, "trainer.max_epochs=1", f"data.csv={reviews}",
                    f"pretrained.path={model}", "data.split_seed=7")  # fmt: skip
     train(cfg, tmp_path / "run")
-    assert "beside another validation and test split: it may have read texts" in caplog.text
+    assert "beside another validation and test split, and may have read texts" in caplog.text
+
+
+def test_vectors_are_warned_of_where_they_tell_of_other_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, own = tmp_path / "v.txt.gz", {"val": "v", "test": "t"}
+
+    def warnings(note: str) -> list[str]:
+        (tmp_path / "v.txt.json").write_text(note)
+        caplog.clear()
+        tell_vectors(path, own)
+        return [record.getMessage() for record in caplog.records]
+
+    tell_vectors(path, own)
+    tell_vectors(tmp_path / "v.txt.json" / "in a zip.txt", own)
+    assert not caplog.records
+    for silent in (json.dumps({"held_out": own}), "{}", "[]", "no JSON", '{"held_out": 5}'):
+        assert warnings(silent) == []
+    (told,) = warnings(json.dumps({"held_out": {**own, "test": "another"}}))
+    assert told.startswith(f"The vectors of {path} were trained beside another test split, and may")
+    assert "validation and test" in warnings('{"held_out": {}}')[0]
 
 
 @pytest.mark.parametrize(("split", "name"), [("val", "validation"), ("test", "test")])

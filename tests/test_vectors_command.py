@@ -18,6 +18,7 @@ from conftest import TINY, compose_config, write_reviews
 from sentiment import config
 from sentiment.data.vector_file import WordVectors
 from sentiment.errors import InputError
+from sentiment.pretraining import pretrain
 from sentiment.skipgram import WordList
 from sentiment.training import train
 from sentiment.vectors import content_words, run_vectors
@@ -85,7 +86,9 @@ def test_one_worker_makes_the_same_file_again(tmp_path: Path, files: list[str]) 
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_a_training_starts_from_the_vectors(tmp_path: Path, files: list[str]) -> None:
+def test_a_training_starts_from_the_vectors(
+    tmp_path: Path, files: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     vectors = run_vectors(composed(*SMALL, *files), tmp_path)
     overrides = [item for item in TINY if not item.startswith("embeddings.")]
     overrides += [*files, "embeddings=file", f"embeddings.path={vectors}"]
@@ -93,6 +96,24 @@ def test_a_training_starts_from_the_vectors(tmp_path: Path, files: list[str]) ->
     assert results["vector_coverage"] == 1.0
     assert results["unlabeled_reviews"] == 2
     assert WordVectors(vectors, ["lovely"]).dim == 8
+    assert "The vectors of" not in caplog.text
+    held_out = json.loads((tmp_path / "vectors.json").read_text())["held_out"]
+    assert held_out == {name: results["fingerprints"][name] for name in ("val", "test")}
+
+
+def test_a_training_or_pretraining_on_other_splits_warns_of_the_vectors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = f"data.csv={write_reviews(tmp_path / 'r.csv', 120)}"
+    vectors = run_vectors(composed(*SMALL, reviews), tmp_path)
+    overrides = [item for item in TINY if not item.startswith("embeddings.")]
+    overrides += [reviews, "embeddings=file", f"embeddings.path={vectors}", "data.split_seed=7"]
+    for program, run in (("train", train), ("pretrain", pretrain)):
+        caplog.clear()
+        folder = tmp_path / program
+        more = ["trainer.max_epochs=1", *(["softmax.negatives=8"] * (program == "pretrain"))]
+        run(compose_config([*overrides, *more], folder, program), folder)
+        assert "were trained beside another validation and test split" in caplog.text
 
 
 def test_frequent_words_without_much_meaning_are_passed_over() -> None:

@@ -1,6 +1,10 @@
-"""Starting a classifier from a language model: what it takes over, and what may not differ."""
+"""Starting from a language model: what a classifier takes over, and what may not differ.
+
+Also from vectors, as far as their splits must not differ.
+"""
 
 import copy
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -174,6 +178,33 @@ def tell_start(start: Start, fingerprints: Mapping[str, str]) -> None:
             " files and split settings."
         )
         return
+    _warn_of_others("The language model was", held_out, fingerprints)
+
+
+def vectors_note(path: Path) -> Path:
+    """The JSON file that ``sentiment.vectors`` writes beside a file of vectors."""
+    return path.with_suffix(".json")
+
+
+def tell_vectors(path: Path, fingerprints: Mapping[str, str]) -> None:
+    """Warn where vectors may have read texts that are held out; of other makers nothing is known.
+
+    Args:
+        path: of the vectors.
+        fingerprints: of the splits of this training, as ``DataFacts`` has them.
+    """
+    try:
+        note = json.loads(vectors_note(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    held_out = note.get("held_out") if isinstance(note, dict) else None
+    if isinstance(held_out, dict):
+        _warn_of_others(f"The vectors of {path} were", held_out, fingerprints)
+
+
+def _warn_of_others(
+    subject: str, held_out: Mapping[str, object], fingerprints: Mapping[str, str]
+) -> None:
     others = [
         name
         for name, split in {"validation": "val", "test": "test"}.items()
@@ -181,7 +212,8 @@ def tell_start(start: Start, fingerprints: Mapping[str, str]) -> None:
     ]
     if others:
         log.warning(
-            "The language model was trained beside another %s split: it may have read texts"
-            " that are held out here. Give the files and the split settings that it was given.",
+            "%s trained beside another %s split, and may have read texts that are held out here."
+            " Give the files and the split settings that were given there.",
+            subject,
             " and ".join(others),
         )

@@ -18,6 +18,7 @@ from sentiment.data.texts import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.fitting import Fit, begin, checkpoint_to_resume
+from sentiment.pretrained import tell_vectors
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
 from sentiment.results import best_figures, tell_data
@@ -132,6 +133,8 @@ def _tell_beginning(
         sample=cfg.data.csv == config.sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
+    if "path" in cfg.embeddings:
+        tell_vectors(Path(cfg.embeddings.path), datamodule.facts.fingerprints)
     log.info(
         "%s tokens to learn from, in %s pieces; %s of the validation split to measure by; %s"
         " parameters",

@@ -17,7 +17,7 @@ from sentiment.fitting import begin, checkpoint_to_resume
 from sentiment.model.latency import median_latency
 from sentiment.model.module import SentimentModule
 from sentiment.prepare import prepare_together
-from sentiment.pretrained import Start, find_start, taken_over, tell_start
+from sentiment.pretrained import Start, find_start, taken_over, tell_start, tell_vectors
 from sentiment.ranks import rank
 from sentiment.results import data_results, fit_results, tell_data, tell_model, write_results
 
@@ -110,6 +110,8 @@ def _tell_beginning(
     )
     if start is not None and start.weights is not None:
         tell_start(start, datamodule.facts.fingerprints)
+    if "path" in cfg.embeddings:
+        tell_vectors(Path(cfg.embeddings.path), datamodule.facts.fingerprints)
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
 

@@ -34,6 +34,7 @@ from sentiment.data.workers import available_cores
 from sentiment.entry import run_program
 from sentiment.environment import versions
 from sentiment.errors import InputError
+from sentiment.pretrained import vectors_note
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
 from sentiment.results import tell_data
 from sentiment.resume import check_unused
@@ -98,8 +99,8 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
     words, vectors = _train(datamodule, settings, output)
     left_out = write_vectors(output, words.words, vectors)
     seconds = time.perf_counter() - start
-    note = output.with_suffix(".json")
-    write_json(note, _results(datamodule, settings, words, seconds, left_out))
+    results = _results(datamodule, settings, words, seconds, left_out)
+    write_json(vectors_note(output), results)
     _tell(output, words, vectors, seconds, left_out, cfg.data.language)
     return output
 
@@ -170,6 +171,7 @@ def _results(
         "running_words": int(words.counts.sum()),
         "train_reviews": facts.train_reviews,
         "unlabeled_reviews": facts.unlabeled_reviews,
+        "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
         "seconds": seconds,
         "versions": {**versions(), "gensim": importlib.metadata.version("gensim")},
     }
