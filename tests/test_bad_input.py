@@ -92,11 +92,23 @@ def test_one_file_for_two_splits(tmp_path: Path, composed: Compose) -> None:
     assert "given for two splits" in refusal(composed, tmp_path / "run", *files)
 
 
+UNLABELED = "data/imdb_unlabeled.csv"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data=imdb", "data.train_csv=data/imdb_train.csv"),
+        (f"data.unlabeled_csv={UNLABELED}", f"data.unlabeled_csv={UNLABELED}"),
+        (f"data.unlabeled_csv=[mine.csv,{UNLABELED}]", f"data.unlabeled_csv={UNLABELED}"),
+    ],
+)
 def test_imdb_that_was_not_fetched(
-    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch, override: str, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "scripts/download_imdb.py" in refusal(composed, tmp_path / "run", "data=imdb")
+    message = refusal(composed, tmp_path / "run", override)
+    assert message.startswith(f"{told}: no such file; fetch it by python scripts/download_imdb.py")
 
 
 def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:

@@ -88,6 +88,12 @@ def test_a_used_folder_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "other" / "tfidf").exists()
 
 
+def test_imdb_that_was_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"fetch it by python scripts/download_imdb\.py"):
+        run(tmp_path / "run", "data=imdb")
+
+
 def test_a_class_without_a_training_review_is_refused(tmp_path: Path) -> None:
     for split, classes in (("train", 2), ("val", 3), ("test", 3)):
         table = pd.read_csv(write_reviews(tmp_path / f"{split}.csv", 60, classes))

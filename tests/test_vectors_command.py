@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from conftest import TINY, compose_config, write_reviews
-from sentiment import config
+from sentiment import config, vectors
 from sentiment.data.vector_file import WordVectors
 from sentiment.errors import InputError
 from sentiment.pretraining import pretrain
@@ -89,13 +89,13 @@ def test_one_worker_makes_the_same_file_again(tmp_path: Path, files: list[str]) 
 def test_a_training_starts_from_the_vectors(
     tmp_path: Path, files: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    vectors = run_vectors(composed(*SMALL, *files), tmp_path)
+    path = run_vectors(composed(*SMALL, *files), tmp_path)
     overrides = [item for item in TINY if not item.startswith("embeddings.")]
-    overrides += [*files, "embeddings=file", f"embeddings.path={vectors}"]
+    overrides += [*files, "embeddings=file", f"embeddings.path={path}"]
     results = train(compose_config(overrides, tmp_path / "run"), tmp_path / "run")
     assert results["vector_coverage"] == 1.0
     assert results["unlabeled_reviews"] == 2
-    assert WordVectors(vectors, ["lovely"]).dim == 8
+    assert WordVectors(path, ["lovely"]).dim == 8
     assert "The vectors of" not in caplog.text
     held_out = json.loads((tmp_path / "vectors.json").read_text())["held_out"]
     assert held_out == {name: results["fingerprints"][name] for name in ("val", "test")}
@@ -105,9 +105,9 @@ def test_a_training_or_pretraining_on_other_splits_warns_of_the_vectors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reviews = f"data.csv={write_reviews(tmp_path / 'r.csv', 120)}"
-    vectors = run_vectors(composed(*SMALL, reviews), tmp_path)
+    path = run_vectors(composed(*SMALL, reviews), tmp_path)
     overrides = [item for item in TINY if not item.startswith("embeddings.")]
-    overrides += [reviews, "embeddings=file", f"embeddings.path={vectors}", "data.split_seed=7"]
+    overrides += [reviews, "embeddings=file", f"embeddings.path={path}", "data.split_seed=7"]
     for program, run in (("train", train), ("pretrain", pretrain)):
         caplog.clear()
         folder = tmp_path / program
@@ -141,6 +141,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["output=/proc/v.txt"], "output=/proc/v.txt: cannot be written there"),
         (["data.csv=r.csv", "output=./r.csv"], "is a file of reviews, which would be replaced"),
         (["data.unlabeled_csv=[a.csv]", "output=a.csv"], "would be replaced"),
+        (["data=imdb"], "fetch it by python scripts/download_imdb.py"),
     ],
 )
 def test_what_cannot_be_used_is_refused(
@@ -187,6 +188,23 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, tol
     assert done.stderr.startswith("error: ")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C is to what a script starts with ``&``."""
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in both]
+    found: list[object] = []
+    monkeypatch.setattr(
+        vectors, "run_program", lambda *_: found.extend(map(signal.getsignal, both))
+    )
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        vectors.main()
+    finally:
+        for number, handler in zip(both, before, strict=True):
+            signal.signal(number, handler)
+    assert found == [signal.SIG_IGN, vectors._stop]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sentiment import config
 from sentiment.checkpoint import save_ngram_classifier
+from sentiment.checks import check_imdb
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
@@ -51,6 +52,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     """
     for place in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
         check_unused(place)
+    check_imdb(cfg)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()

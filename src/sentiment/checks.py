@@ -51,7 +51,7 @@ _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 _STRATEGIES = ("auto", "ddp")
 
-_IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv")
+_IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv", "data/imdb_unlabeled.csv")
 
 
 def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
@@ -72,7 +72,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     else:
         _check_mixed(cfg)
     _check_together(cfg)
-    _check_imdb(cfg)
+    check_imdb(cfg)
 
 
 def _check_keys(cfg: DictConfig, schema: type) -> None:
@@ -176,12 +176,18 @@ def _check_language_model(model: DictConfig) -> None:
         )
 
 
-def _check_imdb(cfg: DictConfig) -> None:
-    """Tell where the files come from that the experiments on IMDB expect."""
-    for key in ("csv", "train_csv", "test_csv"):
-        path = cfg.data[key]
-        if path in _IMDB_FILES and not Path(path).exists():
-            raise InputError(
-                f"data.{key}={path}: no such file; fetch it by python scripts/download_imdb.py, or"
-                f" give data.{key}=FILE"
-            )
+def check_imdb(cfg: DictConfig) -> None:
+    """Tell where the files come from that the experiments on IMDB expect.
+
+    Raises:
+        InputError: one is not there.
+    """
+    for key in ("csv", "train_csv", "test_csv", "unlabeled_csv"):
+        given = cfg.data[key]
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        for path in given if several else [given]:
+            if path in _IMDB_FILES and not Path(path).exists():
+                raise InputError(
+                    f"data.{key}={path}: no such file; fetch it by python scripts/download_imdb.py,"
+                    f" or give data.{key}=FILE"
+                )

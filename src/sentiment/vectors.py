@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from rich.text import Text
 
 from sentiment import config
-from sentiment.checks import Ranges, check_ranges
+from sentiment.checks import Ranges, check_imdb, check_ranges
 from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
@@ -84,6 +84,7 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
     check_unused(folder)
     require_gensim()
     check_ranges(cfg, _RANGES)
+    check_imdb(cfg)
     output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
     _check_output(output, cfg)
     settings = SkipGramSettings(
@@ -225,7 +226,8 @@ def _run(cfg: DictConfig) -> None:
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as it is after `&` in a script
+            signal.signal(number, _stop)
     try:
         run_program("vectors", _run)
     except KeyboardInterrupt:
