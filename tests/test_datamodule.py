@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from conftest import write_reviews
+from sentiment.data.batching import NO_CLASS
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.data.unlabeled import NO_CLASS
 from sentiment.errors import InputError
 
 

@@ -25,8 +25,8 @@ ALLOWED = {
     },
     "lightning": {
         "train", "training", "fitting", "build", "prepare", "callbacks", "stopping",
-        "data.datamodule", "data.texts", "model.module", "model.language_module", "model.stepping",
-        "search.pruning",
+        "data.datamodule", "data.text_datamodule", "model.module", "model.language_module",
+        "model.stepping", "search.pruning",
     },
     "hydra": {
         "train", "pretrain", "fitting", "pretraining", "pretrained", "baseline", "vectors",
@@ -44,8 +44,8 @@ ALLOWED = {
     "torch": {
         "fitting", "pretrained", "baseline", "build", "callbacks", "results", "config",
         "environment", "evaluate", "predict", "predictor", "member", "checkpoint", "ranks",
-        "data.batching", "data.sampler", "data.shares", "data.joined", "data.texts",
-        "data.datamodule", "data.vectors", "data.vector_file", "model",
+        "data.batching", "data.sampler", "data.shares", "data.joined", "data.text_datamodule",
+        "data.datamodule", "data.embeddings", "data.vector_file", "model",
     },
     "sentiment.train": set(),
     "sentiment.training": {"train"},

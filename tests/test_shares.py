@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.data.batching import Batch, TokenisedReviews
+from sentiment.data.batching import NO_CLASS, Batch, TokenisedReviews
 from sentiment.data.sampler import BucketBatchSampler
-from sentiment.data.shares import FILLER, SharedReviews, split_batch
+from sentiment.data.shares import SharedReviews, split_batch
 from sentiment.model.batch import IGNORED, own_reviews
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.module import SentimentModule
@@ -67,8 +67,8 @@ def test_an_epoch_holds_each_review_once_in_as_many_steps_as_one_process_makes(
 def test_an_empty_share_is_filled_with_what_counts_nowhere() -> None:
     shared = SharedReviews(reviews_of([5, 3]), process=2, processes=3)
     batch = shared[[0, 1]]
-    assert FILLER == IGNORED
-    assert batch.labels.tolist() == [FILLER]
+    assert NO_CLASS == IGNORED
+    assert batch.labels.tolist() == [NO_CLASS]
     assert batch.lengths.tolist() == [3]  # the shortest
     assert own_reviews(batch) == 0
     assert batch.share is not None

@@ -3,11 +3,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sentiment.data.batching import NO_CLASS
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.reviews import CsvFormat
 from sentiment.data.splits import Split, Splits, split_given_files
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.data.unlabeled import NO_CLASS, unlabeled_splits
+from sentiment.data.unlabeled import unlabeled_splits
 from sentiment.errors import InputError
 
 

@@ -20,9 +20,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
+from sentiment.data.embeddings import Embeddings, coverage
 from sentiment.data.evidence import NgramEvidence
 from sentiment.data.facts import UNK_INDEX, DataFacts
-from sentiment.data.vectors import Embeddings, coverage
 from sentiment.errors import InputError
 from sentiment.model.language_module import LanguageModule
 from sentiment.model.module import SentimentModule

@@ -14,7 +14,7 @@ from sentiment.callbacks import Progress, perplexity_line
 from sentiment.checkpoint import LANGUAGE_MODEL, read_checkpoint
 from sentiment.checks import check_config
 from sentiment.commands import data_overrides, override, train_command
-from sentiment.data.texts import TextDataModule
+from sentiment.data.text_datamodule import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.fitting import Fit, begin, checkpoint_to_resume

@@ -90,9 +90,9 @@ class DataConfig:
 
 @dataclass
 class LearnedEmbeddingsConfig:
-    """See ``sentiment.data.vectors.LearnedEmbeddings``."""
+    """See ``sentiment.data.embeddings.LearnedEmbeddings``."""
 
-    _target_: str = "sentiment.data.vectors.LearnedEmbeddings"
+    _target_: str = "sentiment.data.embeddings.LearnedEmbeddings"
     size: int = 100
     lr_scale: float = 1.0
     lazy: bool | None = None
@@ -100,9 +100,9 @@ class LearnedEmbeddingsConfig:
 
 @dataclass
 class FileEmbeddingsConfig:
-    """See ``sentiment.data.vectors.FileEmbeddings``."""
+    """See ``sentiment.data.embeddings.FileEmbeddings``."""
 
-    _target_: str = "sentiment.data.vectors.FileEmbeddings"
+    _target_: str = "sentiment.data.embeddings.FileEmbeddings"
     path: str = MISSING
     size: int | None = None
     frozen: bool = False
@@ -113,9 +113,9 @@ class FileEmbeddingsConfig:
 
 @dataclass
 class GloveEmbeddingsConfig:
-    """See ``sentiment.data.vectors.GloveEmbeddings``."""
+    """See ``sentiment.data.embeddings.GloveEmbeddings``."""
 
-    _target_: str = "sentiment.data.vectors.GloveEmbeddings"
+    _target_: str = "sentiment.data.embeddings.GloveEmbeddings"
     archive: str = "6B"
     size: int = 100
     cache_dir: str | None = None

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 KEEP = ("head", "tail", "both")
+NO_CLASS = -100
+"""The class of a review without a label; torch's cross-entropy leaves it out."""
 
 
 class Share(NamedTuple):

@@ -12,10 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from sentiment.data.batching import Batch, Share, TokenisedReviews
-
-# The label of a review that only fills an empty share; torch's cross-entropy leaves it out.
-FILLER = -100
+from sentiment.data.batching import NO_CLASS, Batch, Share, TokenisedReviews
 
 
 def split_batch(lengths: npt.NDArray[np.int64], processes: int) -> list[npt.NDArray[np.int64]]:
@@ -73,4 +70,4 @@ class SharedReviews(Dataset[Batch]):
         if len(places):
             return self._reviews[whole[places].tolist()]._replace(share=share)
         filler = self._reviews[[int(whole[lengths.argmin()])]]
-        return filler._replace(labels=torch.tensor([FILLER]), share=share)
+        return filler._replace(labels=torch.tensor([NO_CLASS]), share=share)

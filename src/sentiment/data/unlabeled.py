@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sentiment.data.batching import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.splits import Split, Splits, first_of_each, without
 from sentiment.errors import InputError
 
 log = logging.getLogger(__name__)
-
-NO_CLASS = -100  # torch's cross-entropy leaves it out
 
 
 def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import write_reviews
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.data.texts import TextDataModule
+from sentiment.data.text_datamodule import TextDataModule
 from sentiment.errors import InputError
 
 
