@@ -145,3 +145,4 @@ def test_the_command_line_ends_with_code_2_and_one_line(tmp_path: Path, override
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout
+    assert not list(tmp_path.glob("runs/*"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sentiment import callbacks
-from sentiment.callbacks import EpochTable, OneCheckpoint, accuracy_line
+from sentiment.callbacks import EpochTable, OneCheckpoint, Progress, accuracy_line
 from sentiment.data.batching import Batch, Share
 
 
@@ -19,6 +19,8 @@ class Clock:
 
     def perf_counter(self) -> float:
         return self.now
+
+    monotonic = perf_counter
 
 
 def trainer_of(**figures: float) -> Any:
@@ -76,3 +78,23 @@ def test_a_moved_checkpoint_is_found_in_its_folder(tmp_path: Path) -> None:
     assert new.best_k_models == {new.best_model_path: score}
     assert new.best_model_score == score
     assert new.mode == "min"
+
+
+def test_progress_is_told_of_a_whole_minute_though_it_begins_within_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(callbacks, "time", clock)
+    trainer: Any = SimpleNamespace(
+        accumulate_grad_batches=1, current_epoch=0, num_training_batches=10
+    )
+    batch = SimpleNamespace(lengths=torch.tensor([300, 300]))
+    progress, module = Progress(), SimpleNamespace()
+    progress.on_train_start(trainer, module)  # type: ignore[arg-type]
+    with caplog.at_level("INFO"):
+        for index in range(5, 8):  # 600 tokens in each half minute
+            clock.now += 30
+            outputs = {"loss": torch.tensor(2.0)}
+            progress.on_train_batch_end(trainer, module, outputs, batch, index)  # type: ignore[arg-type]
+    (told,) = caplog.messages
+    assert told == "  epoch 1: 70 %; perplexity of the last 2 batches 7.4; 20 tokens/s"

@@ -1,9 +1,11 @@
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sentiment.entry import run_program
@@ -40,3 +42,28 @@ def test_what_is_wrong_is_one_line(
     assert error.startswith("error: ")
     assert told in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_refused_run_leaves_no_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    def refuse(cfg: DictConfig) -> None:
+        logging.getLogger("sentiment").warning("so far, so good")
+        raise InputError("no such luck")
+
+    monkeypatch.setattr("sys.argv", ["x", *(["hydra.run.dir=runs/mine"] if named else [])])
+    with pytest.raises(SystemExit):
+        run_program("vectors", refuse)
+    assert [path.name for path in Path("runs").iterdir()] == (["mine"] if named else [])
+
+
+def test_what_a_refused_run_has_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(cfg: DictConfig) -> None:
+        (Path(HydraConfig.get().runtime.output_dir) / "vectors.txt").touch()
+        raise InputError("no such luck")
+
+    monkeypatch.setattr("sys.argv", ["x"])
+    with pytest.raises(SystemExit):
+        run_program("vectors", refuse)
+    assert len(list(Path("runs").glob("*/vectors.txt"))) == 1

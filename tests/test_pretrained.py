@@ -52,6 +52,7 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert "Starts from the language model of" in caplog.text
     assert "LSTM of 8, both directions; vectors of 16" in caplog.text
     assert "another validation split" not in caplog.text
+    assert "pretrained.frozen_epochs=9: the encoder stays as it is to the end" in caplog.text
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     start, saved = load_language_model(model), load_classifier(best)
     assert saved.data["vocabulary"] == start.data["vocabulary"]

@@ -168,8 +168,12 @@ class Progress(Callback):
         self._losses: list[Tensor] = []  # since the last line
         self._tokens = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, within an epoch where a training goes on there."""
+        self._begin()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start it anew."""
         self._begin()
 
     def on_train_batch_end(

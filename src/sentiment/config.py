@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import (
     ConfigCompositionException,
@@ -109,6 +111,20 @@ def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | Non
         return None
     begun = folder is not None and is_used(Path(folder))
     return ".hydra/resumed" if begun or ckpt_path not in (None, "auto") else ".hydra"
+
+
+def forget_refused() -> None:
+    """Remove the folder that Hydra has made for a run that is refused: it holds no more than that.
+
+    One that the command line names stays, and so does one with anything in it but config and log.
+    """
+    hydra_config = HydraConfig.get()
+    if any(item.startswith("hydra.run.dir=") for item in hydra_config.overrides.hydra):
+        return
+    folder = Path(hydra_config.runtime.output_dir)
+    own = {".hydra", f"{hydra_config.job.name}.log"}
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= own:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def register() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment import config
@@ -27,7 +29,12 @@ def run_program(name: str, task: Callable[[DictConfig], None]) -> None:
     @functools.wraps(task)
     def run(cfg: DictConfig) -> None:
         with _refusing():  # within Hydra, which would add a line of its own
-            task(cfg)
+            try:
+                task(cfg)
+            except InputError:
+                if HydraConfig.get().mode == RunMode.RUN:
+                    config.forget_refused()
+                raise
 
     compose = hydra.main(
         version_base="1.3", config_path=str(config.config_directory()), config_name=name

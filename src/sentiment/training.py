@@ -1,5 +1,6 @@
 """One training: fit, test the best checkpoint, write the results."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from sentiment.results import data_results, fit_results, tell_data, tell_model, 
 
 if TYPE_CHECKING:
     from sentiment.search.pruning import PruneHopeless
+
+log = logging.getLogger(__name__)
 
 _REVIEWS_TO_TIME = 30
 
@@ -112,6 +115,9 @@ def _tell_beginning(
         tell_start(start, datamodule.facts.fingerprints)
     if "path" in cfg.embeddings:
         tell_vectors(Path(cfg.embeddings.path), datamodule.facts.fingerprints)
+    part, frozen = ("embeddings", "embedding") if start is None else ("pretrained", "encoder")
+    if (epochs := cfg[part].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:
+        log.warning("%s.frozen_epochs=%d: the %s stays as it is to the end", part, epochs, frozen)
     if cfg.trainer.enable_model_summary:
         tell_model(module.classifier)
 
