@@ -27,8 +27,40 @@ def test_the_table_comes_with_what_was_left_out(runs: Path, capsys: Any) -> None
     told = capsys.readouterr()
     rows = [line.split() for line in told.out.splitlines()[3:7:2]]
     assert [row[:3] for row in rows] == [["1", "bilstm", "size=1"], ["2", "bilstm", "size=0"]]
-    assert f"left out: 1 failed or still under way ({runs / '2'})\n" in told.err
-    assert all(line.startswith("note: ") for line in told.err.splitlines())
+    assert "Note: left out: 1 failed or still under way" in told.out
+    assert told.err == ""
+    main([str(runs), "--markdown"])
+    told = capsys.readouterr()
+    left_out = f"left out: 1 failed or still under way ({runs / '2'})\n"
+    assert told.out.endswith(f"\n\nNote: {left_out}")
+    assert told.err == ""
+    for form in ("--json", "--csv"):
+        main([str(runs), form])
+        told = capsys.readouterr()
+        assert "Note" not in told.out
+        assert f"note: {left_out}" in told.err
+
+
+def test_long_rows_are_wrapped(runs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"model.setting_{number}=a_long_value_of_{number}" for number in range(20)]
+    config = {"model": {key.partition(".")[2]: value for key, _, value in
+                        (word.partition("=") for word in words)}}  # fmt: skip
+    write_run(runs / "3", words, {"test/accuracy": 0.5, "seed": 1}, config)
+    for columns in (100, 150):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        main([str(runs)])
+        lines = capsys.readouterr().out.splitlines()
+        assert columns - 30 < max(map(len, lines)) <= columns
+        assert sum("a_long_value" in line for line in lines) > 5
+
+
+def test_a_language_model_is_told_as_one(runs: Path, pretrained: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main([str(pretrained)])
+    told = "with a language model, which has a perplexity and no accuracy"
+    assert f"error: nothing to compare: 1 {told} ({pretrained})" in capsys.readouterr().err
+    main([str(runs), str(pretrained), "--json"])
+    assert f"1 {told} ({pretrained})" in capsys.readouterr().err
 
 
 def test_figures_can_be_read_by_programs(runs: Path, capsys: Any) -> None:

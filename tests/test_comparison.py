@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,94 @@ def test_a_row_tells_the_settings_that_set_it_apart() -> None:
     ]
     comparison = compare_runs(runs)
     assert comparison.shared == shared
+    assert comparison.usual == {"model.hidden_size": "128"}
     assert [row["settings"] for row in comparison.rows] == [
         {"model.hidden_size": "64"},
-        {"model.hidden_size": "128"},  # the default, beside another
+        {},
         {},
         {"trainer.precision": "bf16"},  # nobody asked, but they differ
         {"trainer.precision": "32"},
     ]
+
+
+def test_a_usual_value_that_one_row_has_stands_beside_it() -> None:
+    runs = [
+        run("a", 0.9, overrides={"model.hidden_size": "64"}),
+        run("b", 0.8, settings={"model.hidden_size": "128"}),
+    ]
+    comparison = compare_runs(runs)
+    assert comparison.usual == {}
+    assert [row["settings"] for row in comparison.rows] == [
+        {"model.hidden_size": "64"}, {"model.hidden_size": "128"},
+    ]  # fmt: skip
+
+
+def chosen(folder: str, test: float, data: str, settings: dict[str, str], **others: Any) -> Run:
+    """A run with an option of the data, which settles ``data.csv`` if nobody else does."""
+    given = others.pop("overrides", {})
+    own = run(folder, test, overrides=given, settings=settings, **others)
+    return replace(own, choices={**own.choices, "data": data, **others.get("choices", {})})
+
+
+def test_only_what_every_row_has_is_shared() -> None:
+    """Kinds of runs differ in what settings they have at all."""
+    data = {"data": "csv", "data.csv": "r.csv"}
+    vectors = {"embeddings.path": "imdb.txt"}
+    runs = [
+        chosen("a", 0.9, "csv", {}, overrides={**data, **vectors}),
+        chosen("b", 0.8, "csv", {}, overrides=data, model="gru"),
+        chosen("c", 0.7, "csv", {}, overrides=data, model="tfidf"),
+    ]
+    comparison = compare_runs(runs)
+    assert comparison.shared == data
+    assert [row["settings"] for row in comparison.rows] == [vectors, {}, {}]
+
+
+def test_the_data_stand_beside_every_row_or_none() -> None:
+    epochs = {"trainer.max_epochs": "2"}
+    sample = {"data.csv": "sample", "data.text_column": "review", "data.train_csv": "null",
+              "data.max_length": "null"}  # fmt: skip
+    imdb = {"data": "imdb", "data.train_csv": "t.csv"}
+    mine = {"data": "csv", "data.csv": "r.csv", "data.text_column": "body", "data.max_length": "9"}
+    runs = [
+        chosen("a", 0.9, "sample", sample, overrides=epochs),
+        chosen("b", 0.8, "sample", sample, overrides=epochs, model="birnn"),
+        chosen("c", 0.7, "csv", {**epochs, "data.train_csv": "null"}, overrides=mine),
+        chosen("d", 0.6, "imdb", {"data.csv": "null", "data.text_column": "review"},
+               overrides=imdb, model="tfidf"),
+    ]  # fmt: skip
+    comparison = compare_runs(runs)
+    assert [row["settings"] for row in comparison.rows] == [
+        {"data": "sample"}, {"data": "sample"}, mine, imdb,
+    ]  # fmt: skip
+    assert comparison.shared == {}
+    assert comparison.usual == epochs
+
+
+def test_an_experiment_that_departs_from_the_default_says_so() -> None:
+    plain = {"optimizer.lr": "0.002"}
+    runs = [
+        run("a", 0.9, settings=plain),
+        run("b", 0.8, settings=plain, model="gru"),
+        replace(own := run("c", 0.7, settings={"optimizer.lr": "0.004"}),
+                choices={**own.choices, "experiment": "imdb"}),
+        run("d", 0.6, overrides={"optimizer.lr": "0.1"}, model="rnn"),
+    ]  # fmt: skip
+    comparison = compare_runs(runs)
+    assert comparison.usual == plain
+    assert [row["settings"].get("optimizer.lr") for row in comparison.rows] == [
+        None, None, "0.004", "0.1",
+    ]  # fmt: skip
+
+
+def test_null_is_told_where_it_was_given() -> None:
+    runs = [
+        run("a", 0.9, settings={"data.max_length": "400"}),
+        run("b", 0.8, settings={"data.max_length": "400"}, model="gru"),
+        run("c", 0.7, overrides={"data.max_length": "null"}, model="rnn"),
+    ]
+    comparison = compare_runs(runs)
+    assert [row["settings"] for row in comparison.rows] == [{}, {}, {"data.max_length": "null"}]
 
 
 def test_other_reviews_are_told_in_one_line() -> None:

@@ -169,8 +169,8 @@ def test_a_sweep_that_failed_altogether_is_still_listed(tmp_path: Path) -> None:
 
 def test_ranking_table_shows_what_varies_and_captions_what_does_not(sweep: Path) -> None:
     text = lines(ranking_table(rank_runs(sweep)))
-    assert text[1] == "# model seed acc. % acc. % F1 % time (M) run"
-    assert text[3] == "1 bigru 1 93.00 92.00 92.00 1m 03s 1.23 3"
+    assert text[1] == "# model seed acc. % acc. % F1 % time param. run"
+    assert text[3] == "1 bigru 1 93.00 92.00 92.00 1m 03s 1.23M 3"
     assert text[8] == "- bigru 2 failed - - - - 4"
     assert text[-1] == "all runs: data=imdb"
 

@@ -209,6 +209,18 @@ def test_a_log_in_ascii_can_hold_any_table() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (7, "7"), (999, "999"), (1000, "1.00k"), (8617, "8.62k"), (9996, "10.0k"),
+        (359_949, "360k"), (999_499, "999k"), (999_500, "1.00M"), (12_400_000, "12.4M"),
+        (None, "-"),
+    ],
+)  # fmt: skip
+def test_sizes(count: int | None, text: str) -> None:
+    assert tables.format_size(count) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (7.34, "7.3s"),

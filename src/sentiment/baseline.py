@@ -31,9 +31,9 @@ from sentiment.model.calibration import fit_temperature
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.ngram_classifier import NgramClassifier
 from sentiment.report.comparison import compare_runs
-from sentiment.report.comparison_layout import comparison_table
+from sentiment.report.comparison_layout import print_comparison
 from sentiment.report.runs import find_runs
-from sentiment.report.tables import print_table, write_json
+from sentiment.report.tables import write_json
 from sentiment.results import data_results, draw_outcome, tell_data
 from sentiment.resume import check_unused
 
@@ -62,7 +62,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         place = folder / str(weighting)
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "results.json", run_baseline(str(weighting), datamodule, place))
-    print_table(comparison_table(compare_runs(find_runs([folder]))))
+    print_comparison(compare_runs(find_runs([folder])))
     log.info("Everything is in %s. Compare it with trainings:", folder)
     log.info("  %s", compare_command(folder))
 

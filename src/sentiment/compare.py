@@ -9,33 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentiment.cli import refusing_bad_input, write_utf8
-from sentiment.report.comparison import Comparison, compare_runs, told_left_out
-from sentiment.report.comparison_layout import comparison_markdown, comparison_table, flat_rows
+from sentiment.report.comparison import Comparison, compare_runs, told_notes
+from sentiment.report.comparison_layout import comparison_markdown, flat_rows, print_comparison
 from sentiment.report.runs import find_runs
-from sentiment.report.tables import csv_text, json_text, print_table
+from sentiment.report.tables import csv_text, json_text
 
 
 def tell_comparison(comparison: Comparison, form: str) -> None:
-    """Write the figures to standard output, and to standard error what keeps them apart.
+    """Write the figures to standard output, and the notes below or, for a program, to stderr.
 
     Args:
         comparison: what ``compare_runs`` gave.
         form: ``table``, ``markdown``, ``json`` or ``csv``.
     """
     if form == "table":
-        print_table(comparison_table(comparison))
+        print_comparison(comparison)
     elif form == "markdown":
         sys.stdout.write(comparison_markdown(comparison))
-    elif form == "json":
-        sys.stdout.write(json_text(vars(comparison)) + "\n")
     else:
-        sys.stdout.write(csv_text(flat_rows(comparison)))
-    sys.stdout.flush()  # so that the notes stand below
-    notes = list(comparison.notes)
-    if comparison.left_out:
-        notes.append(f"left out: {'; '.join(told_left_out(comparison.left_out))}")
-    for note in notes:
-        sys.stderr.write(f"note: {note}\n")
+        as_json = form == "json"
+        told = json_text(vars(comparison)) + "\n" if as_json else csv_text(flat_rows(comparison))
+        sys.stdout.write(told)
+        for note in told_notes(comparison):
+            sys.stderr.write(f"note: {note}\n")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -11,6 +11,11 @@ from sentiment.report.tables import format_count, is_number, listed
 
 FIGURES = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerprints")
+_SETTLED_BY_DATA = (  # by an option such as data=sample, where no command line says otherwise
+    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.text_column",
+    "data.label_column", "data.labels", "data.label_names",
+)  # fmt: skip
+_NOTHING = "null"
 _MOST_UNASKED = 4  # settings that no command line named
 
 
@@ -20,13 +25,15 @@ class Comparison:
 
     Attributes:
         rows: by rank; see ``compare_runs``.
-        shared: overrides that hold for all rows they concern.
+        shared: overrides that every row has.
+        usual: overrides whose value a row that does not name them has, if it has them at all.
         left_out: folders of runs without a row, by the reason.
         notes: what keeps figures from being comparable, each in one line.
     """
 
     rows: list[dict[str, Any]]
     shared: dict[str, str]
+    usual: dict[str, str]
     left_out: dict[str, list[str]]
     notes: list[str]
 
@@ -59,18 +66,34 @@ def compare_runs(runs: Sequence[Run], *, by_run: bool = False) -> Comparison:
             kept.append(run)
     if not kept:
         raise InputError(f"nothing to compare: {'; '.join(told_left_out(left_out))}")
-    keys = dict.fromkeys(key for run in kept for key in run.overrides)
-    values = {key: _values(kept, key) for key in keys if key not in {"experiment", "model"}}
     groups = [[run] for run in kept] if by_run else _but_for_the_seed(kept)
-    settings = _apart(groups, [key for key, found in values.items() if len(found) > 1])
+    firsts = [group[0] for group in groups]
+    given = dict.fromkeys(key for run in kept for key in run.overrides)
+    keys = [key for key in given if key not in {"experiment", "model"}]
+    keys.sort(key=lambda key: not key.startswith("data"))  # what a figure is of comes first
+    values = {key: {_value(run, key) for run in firsts} for key in keys}
+    shared = {
+        key: value
+        for key, (value, *others) in values.items()
+        if not others and value not in {None, _NOTHING}
+    }
+    settings, usual = _apart(firsts, [key for key in keys if key not in shared])
     rows = [_row(group, told) for group, told in zip(groups, settings, strict=True)]
     rows = ranked(rows, f"{metric} mean", lower=False)
     return Comparison(
         rows=rows,
-        shared={key: found[0] for key, found in values.items() if len(found) == 1},
+        shared=shared,
+        usual=usual,
         left_out=left_out,
         notes=_notes(rows, metric),
     )
+
+
+def told_notes(comparison: Comparison) -> list[str]:
+    """What there is to tell below a table, each in one line: the notes, and what has no row."""
+    if not comparison.left_out:
+        return comparison.notes
+    return [*comparison.notes, f"left out: {'; '.join(told_left_out(comparison.left_out))}"]
 
 
 def told_left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
@@ -89,17 +112,13 @@ def _why_left_out(run: Run, metric: str) -> str | None:
         return run.status
     if _has(run, metric):
         return None
+    if is_number(run.results.get("val/perplexity")):
+        return "with a language model, which has a perplexity and no accuracy"
     return "without a test figure" if metric.startswith("test/") else "without figures"
 
 
 def _value(run: Run, key: str) -> str | None:
     return run.choices.get(key, run.settings.get(key))
-
-
-def _values(runs: Iterable[Run], key: str) -> list[str]:
-    """The values that a setting has among the runs that have it."""
-    found = dict.fromkeys(_value(run, key) for run in runs)
-    return [value for value in found if value is not None]
 
 
 def _but_for_the_seed(runs: Iterable[Run]) -> list[list[Run]]:
@@ -112,32 +131,73 @@ def _but_for_the_seed(runs: Iterable[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _apart(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> list[dict[str, str]]:
-    """What sets groups apart, beside their name.
+def _apart(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """What sets runs apart beside their name, and what holds where nothing else stands.
 
-    Of overrides that vary, ``keys``, those that a group was told or in which it differs from
-    others of its name; if groups still look the same, whatever differs between them.
+    Of each of ``keys`` at most one value is left out wherever a run has it, and every run of
+    another names its own. Where runs still look the same, whatever differs between them is named.
     """
-    firsts = [group[0] for group in groups]
-    told: list[dict[str, str]] = []
-    for run in firsts:
-        like = [other for other in firsts if other.name == run.name]
-        chosen = [key for key in keys if key in run.overrides or len(_values(like, key)) > 1]
-        told.append({key: value for key in chosen if (value := _value(run, key)) is not None})
-    alike: dict[str, list[int]] = {}
-    for index, (run, own) in enumerate(zip(firsts, told, strict=True)):
-        alike.setdefault(repr((run.name, own)), []).append(index)
-    for indices in alike.values():
-        runs = [firsts[index] for index in indices]
+    told: list[dict[str, str]] = [{} for _ in runs]
+    usual: dict[str, str] = {}
+    for key in keys:
+        for alike in _settled_alike(runs, key):
+            value = _usual([runs[index] for index in alike], key)
+            if value not in {None, _NOTHING} and key not in _SETTLED_BY_DATA:
+                usual[key] = str(value)
+            for index in alike:
+                own = str(_value(runs[index], key))
+                silent = own == _NOTHING and key not in runs[index].overrides
+                if own != value and not silent:
+                    told[index][key] = own
+    _tell_twins(runs, told)
+    return told, usual
+
+
+def _settled_alike(runs: Sequence[Run], key: str) -> list[list[int]]:
+    """The runs that have a setting, those together in which the same settles it."""
+    by_choice: dict[str | None, list[int]] = {}
+    for index, run in enumerate(runs):
+        if _value(run, key) is not None:
+            choice = run.choices.get("data") if key in _SETTLED_BY_DATA else None
+            by_choice.setdefault(choice, []).append(index)
+    return list(by_choice.values())
+
+
+def _usual(runs: Sequence[Run], key: str) -> str | None:
+    """The value of a setting that its runs need not name; None if each has to name its own.
+
+    It is that of all runs that were not told one, or else of all those without an experiment.
+    """
+    if key == "data":  # what a figure is of stands beside each
+        return None
+    untold = [run for run in runs if key not in run.overrides]
+    plain = [run for run in untold if "experiment" not in run.choices]
+    found = [value for some in (untold, plain) if (value := _only_value(some, key))]
+    rows = [run for run in runs if found and _value(run, key) == found[0]]
+    settled = found[:1] == [_NOTHING] or key in _SETTLED_BY_DATA
+    return found[0] if len(rows) > 1 or (rows and settled) else None  # one row names its own
+
+
+def _only_value(runs: Sequence[Run], key: str) -> str | None:
+    found = {_value(run, key) for run in runs}
+    return found.pop() if len(found) == 1 else None
+
+
+def _tell_twins(runs: Sequence[Run], told: Sequence[dict[str, str]]) -> None:
+    """Name what differs between runs of the same name that were told the same."""
+    twins: dict[str, list[int]] = {}
+    for index, (run, own) in enumerate(zip(runs, told, strict=True)):
+        twins.setdefault(repr((run.name, own)), []).append(index)
+    for indices in twins.values():
+        settings = [runs[index].settings for index in indices]
         differing = [
             key
-            for key in dict.fromkeys(key for run in runs for key in run.settings)
-            if len({run.settings.get(key) for run in runs}) > 1
+            for key in dict.fromkeys(key for has in settings for key in has)
+            if len({has.get(key, _NOTHING) for has in settings}) > 1
         ]
-        for index in indices:
-            has = firsts[index].settings
-            told[index] |= {key: has[key] for key in differing[:_MOST_UNASKED] if key in has}
-    return told
+        for index, has in zip(indices, settings, strict=True):
+            named = {key: has.get(key, _NOTHING) for key in differing[:_MOST_UNASKED]}
+            told[index].update({key: each for key, each in named.items() if each != _NOTHING})
 
 
 def _row(runs: Sequence[Run], settings: dict[str, str]) -> dict[str, Any]:

@@ -2,50 +2,71 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.report.comparison import FIGURES, Comparison
+from sentiment.report.comparison import FIGURES, Comparison, told_notes
 from sentiment.report.ranking import short_names
-from sentiment.report.tables import MISSING, format_duration, is_number, listed, new_table
+from sentiment.report.tables import (
+    MISSING,
+    PLAIN_WIDTH,
+    format_duration,
+    format_size,
+    is_number,
+    listed,
+    new_table,
+    print_table,
+)
 
 _HEADINGS = {
     "test/accuracy": "test\nacc. %",
     "test/f1": "test\nF1 %",
-    "test/ece": "calib.\nerror %",
+    "test/ece": "test\nECE %",
     "val/accuracy": "val\nacc. %",
 }
 _MOST_SEEDS = 5
+_GAP = 2  # columns between two of the table's
+_NAME_WIDTH = 24  # that of a run folder's name with its parent's: runs/2026-01-31_23-59-59
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Lay out a comparison for the terminal, in 100 columns where settings are few.
+    """Lay out a comparison for the terminal, in 100 columns or more.
 
-    A run's folder stands below its name; shared settings and the devices are the caption.
+    A run's folder stands below its name; settings of several rows, devices and notes are the
+    caption.
     """
     heads, rows = _cells(comparison, plain=True)
-    facts = [f"shared: {'; '.join(_shared(comparison))}"] if comparison.shared else []
+    facts = [f"{what}: {'; '.join(each)}" for what, each in _common(comparison).items()]
     facts += [f"{device}: {listed(ranks)}" for device, ranks in _devices(comparison).items()]
-    caption = Text("\n".join(facts), style="dim") if facts else None
-    table = new_table(caption=caption, caption_justify="left")
-    words = {"run", "seeds"}
-    for head in heads:
+    facts += [f"Note: {note}" for note in told_notes(comparison)]
+    table = new_table(caption=Text("\n".join(facts), style="dim"), caption_justify="left")
+    for head, *cells in zip(heads, *rows, strict=True):
+        words = head in {"run", "seeds"}
+        texts = [part for cell in (head, *cells) for part in _parts(cell, words=words)]
         table.add_column(
             head,
-            justify="left" if head in words else "right",
-            no_wrap=head not in words,
+            justify="left" if words else "right",
+            no_wrap=not words,
             overflow="fold",
-            min_width=24 if head == "run" else None,
+            min_width=_NAME_WIDTH if head == "run" else max(map(len, texts)),
         )
     for rank, row in enumerate(rows, start=1):
         table.add_row(*map(Text, row), style="bold" if rank == 1 else "")
     return table
 
 
+def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
+    """Print a comparison: where no terminal says how wide, in ``COLUMNS``, or else in 120."""
+    table = comparison_table(comparison)
+    least = sum((column.min_width or 0) + _GAP for column in table.columns) - _GAP
+    columns = os.environ.get("COLUMNS", "")
+    print_table(table, file, width=max(least, int(columns) if columns.isdecimal() else PLAIN_WIDTH))
+
+
 def comparison_markdown(comparison: Comparison) -> str:
-    """A comparison as a Markdown table, for a README."""
+    """A comparison as a Markdown table, for a README, with its notes below."""
     heads, rows = _cells(comparison, plain=False)
     left = {"run", "seeds", "device"}
     lines = [
@@ -54,7 +75,10 @@ def comparison_markdown(comparison: Comparison) -> str:
         *([cell.replace("|", r"\|") for cell in row] for row in rows),
     ]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return f"{text}\nShared: `{' '.join(_shared(comparison))}`\n" if comparison.shared else text
+    common = _common(comparison).items()
+    below = [f"{what.capitalize()}: `{' '.join(settings)}`" for what, settings in common]
+    below += [f"Note: {note}" for note in told_notes(comparison)]
+    return text + "".join(f"\n{line}\n" for line in below)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
@@ -71,8 +95,19 @@ def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
     ]
 
 
-def _shared(comparison: Comparison) -> list[str]:
-    return [f"{key}={value}" for key, value in comparison.shared.items()]
+def _common(comparison: Comparison) -> dict[str, list[str]]:
+    """The settings that stand beside no row, by what they hold for."""
+    kinds = {"shared": comparison.shared, "where it applies and is not named": comparison.usual}
+    return {
+        what: [f"{key}={value}" for key, value in settings.items()]
+        for what, settings in kinds.items()
+        if settings
+    }
+
+
+def _parts(cell: str, *, words: bool) -> list[str]:
+    """What of a cell cannot be wrapped."""
+    return cell.split() if words else cell.splitlines()
 
 
 def _devices(comparison: Comparison) -> dict[str, list[str]]:
@@ -93,8 +128,7 @@ def _cells(comparison: Comparison, *, plain: bool) -> tuple[list[str], list[list
     for key in figures:
         columns[_HEADINGS[key]] = [_percent(row, key, plain=plain) for row in rows]
     columns["fit"] = [format_duration(row["fit_seconds mean"]) for row in rows]
-    sizes = [row["parameters"] for row in rows]
-    columns["param.\n(M)"] = [f"{size / 1e6:.2f}" if is_number(size) else MISSING for size in sizes]
+    columns["param."] = [format_size(row["parameters"]) for row in rows]
     if not plain:
         columns["device"] = [row["device"] or MISSING for row in rows]
     cells = [list(row) for row in zip(*columns.values(), strict=True)]
@@ -125,6 +159,6 @@ def _percent(row: Mapping[str, Any], key: str, *, plain: bool) -> str:
     mean, spread = row[f"{key} mean"], row[f"{key} spread"]
     if not is_number(mean):
         return MISSING
-    if not is_number(spread) or (plain and key == "test/f1"):  # to save room
+    if not is_number(spread) or (plain and not key.endswith("/accuracy")):  # to save room
         return f"{100 * mean:.2f}"
     return f"{100 * mean:.2f} {'+/-' if plain else '±'} {100 * spread:.2f}"

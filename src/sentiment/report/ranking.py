@@ -17,6 +17,7 @@ from sentiment.report.tables import (
     MISSING,
     format_duration,
     format_percent,
+    format_size,
     is_number,
     new_table,
 )
@@ -111,19 +112,18 @@ def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
     metrics = [key for key in _keys(rows) if key.startswith(_METRIC_PREFIXES)]
     known = [key for key in metrics if any(is_number(row.get(key)) for row in rows)]
     metrics = known or metrics[:1]  # a search has no test figures
-    for heading in (*map(_heading, metrics), "fit\ntime", "param.\n(M)"):
+    for heading in (*map(_heading, metrics), "fit\ntime", "param."):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("run", overflow="fold")
     for row in rows:
         cells = [_format_metric(key, row.get(key)) for key in metrics]
         if row["status"] in {"failed", "unreadable"}:
             cells[0] = str(row["status"])
-        size = row.get("parameters")
         table.add_row(
             *_first_cells(row, varying),
             *cells,
             format_duration(row.get("fit_seconds")),
-            f"{size / 1e6:.2f}" if is_number(size) else MISSING,
+            format_size(row.get("parameters")),
             Text(f"{row['folder']} (pruned)" if row["status"] == "pruned" else str(row["folder"])),
             style=_row_style(row),
         )

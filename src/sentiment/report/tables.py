@@ -124,19 +124,26 @@ def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def print_table(table: Table, file: IO[str] | None = None) -> None:
+def print_table(table: Table, file: IO[str] | None = None, *, width: int | None = None) -> None:
     """Print ``table`` to ``file`` (default: standard output).
 
     In a terminal the table has the terminal's width and colours. Anywhere else it is plain text,
-    as wide as it needs to be for no cell to be wrapped or cut, in characters the file can hold.
+    in characters the file can hold.
+
+    Args:
+        table: what to print.
+        file: where to.
+        width: columns it takes where no terminal says; None is as many as it needs for no cell to
+            be wrapped or cut.
     """
     console = Console(file=file)
     if console.is_terminal:
         console.print(table)
         return
-    unlimited = console.options.update(width=10_000)
-    needed = Measurement.get(console, unlimited, table).maximum
-    console = Console(file=file, width=max(PLAIN_WIDTH, needed))
+    if width is None:
+        unlimited = console.options.update(width=10_000)
+        width = max(PLAIN_WIDTH, Measurement.get(console, unlimited, table).maximum)
+    console = Console(file=file, width=width)
     with console.capture() as capture:
         console.print(table)
     lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
@@ -158,6 +165,16 @@ def format_percent(share: object) -> str:
 def format_count(count: object) -> str:
     """Write 30002 as ``30,002``, and what is no number as ``-``."""
     return f"{count:,.0f}" if is_number(count) else MISSING
+
+
+def format_size(count: object) -> str:
+    """Write 8617 as ``8.62k`` and 2430000 as ``2.43M``, and what is no number as ``-``."""
+    if not is_number(count):
+        return MISSING
+    unit, factor = ("", 1) if count < 1000 else ("k", 1e3) if count < 999_500 else ("M", 1e6)
+    size = count / factor
+    digits = 0 if size >= 99.95 or factor == 1 else 1 if size >= 9.995 else 2
+    return f"{size:.{digits}f}{unit}"
 
 
 def format_duration(seconds: object) -> str:
