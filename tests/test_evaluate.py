@@ -31,6 +31,9 @@ def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: A
     main([str(checkpoint), str(trained / "splits" / "test.csv")])
     told = capsys.readouterr().out
     assert "100.00 %" in told
+    assert "validation" in told
+    for of_training in ("training", "duplicates", "with vectors"):  # and not of this file
+        assert of_training not in told
     assert told.split("accuracy")[-1].split()[-4:] == ["12", "24", "100.00", "%"]  # by length
 
 
@@ -127,8 +130,16 @@ def test_several_checkpoints_are_measured_together_and_alone(
     assert together["even"]["test/loss"] < max(losses)
     assert together["first"]["test/loss"] == pytest.approx(losses[0], rel=1e-4)
     assert "seed" not in together["even"]
+    assert [each["weight"] for each in alone] == [1, 1]
+    assert [each["weight"] for each in together["first"]["members"]] == [1e6, 1]
     main([*paths, reviews])
-    assert capsys.readouterr().out.count("best.ckpt") == 2
+    told = capsys.readouterr().out
+    assert told.count("best.ckpt") == 2
+    for absent in ("training", "validation", "weight"):
+        assert absent not in told.split("alone")[0] + told.split("alone")[1].splitlines()[0]
+    main([*paths, reviews, "--weights", "2", "1"])
+    assert "alone" in (told := capsys.readouterr().out)
+    assert told.split("alone")[1].split()[0] == "weight"
 
 
 def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:

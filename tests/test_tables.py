@@ -137,9 +137,28 @@ def test_any_result_may_be_missing(key: str) -> None:
 def test_lines_without_a_value_are_left_out() -> None:
     text = printed(tables.result_table({"test/accuracy": 0.5, "test/loss": float("nan")}))
     assert "50.00 %" in text
-    for absent in ("loss", "AUROC", "reviews", "data", "cost"):
+    for absent in ("loss", "AUROC", "reviews", "data", "cost", "training", "validation"):
         assert absent not in text
     assert printed(tables.result_table({})).strip() == ""
+
+
+def test_few_facts_make_one_box() -> None:
+    few = {"test/accuracy": 0.5, "labels": ["a", "b"], "parameters": 3_000, "device": "cpu"}
+    assert words(tables.result_table(few))[3:] == [
+        [], ["labels", "a,", "b"], ["parameters", "3,000"], ["device", "cpu"],
+    ]  # fmt: skip
+
+
+def test_members_tell_their_weights_where_these_differ() -> None:
+    members = [
+        {"checkpoint": f"{name}.ckpt", "weight": weight, "test/accuracy": 0.5}
+        for name, weight in (("a", 2.5), ("b", 1.0))
+    ]
+    lines = words(tables.members_table(members))
+    assert lines[0] == ["alone", "weight", "accuracy"]
+    assert lines[2:] == [["a.ckpt", "2.5", "50.00", "%"], ["b.ckpt", "1", "50.00", "%"]]
+    alike = [each | {"weight": 2.0} for each in members]
+    assert words(tables.members_table(alike))[0] == ["alone", "accuracy"]
 
 
 def test_lengths_are_ranges_unless_all_are_the_same() -> None:

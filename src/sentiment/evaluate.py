@@ -73,7 +73,11 @@ def evaluate(
         "parameters": sum(member.num_parameters for member in members),
         "device": device_name(torch.device(options.device)),
         "versions": versions(),
-        **({"members": _alone(members, logits, labels)} if len(members) > 1 else {}),
+        **(
+            {"members": _alone(members, options.weights, logits, labels)}
+            if len(members) > 1
+            else {}
+        ),
     }
 
 
@@ -93,12 +97,17 @@ def _of_training(member: Member) -> dict[str, Any]:
 
 
 def _alone(
-    members: Sequence[Member], logits: Sequence[torch.Tensor], labels: torch.Tensor
+    members: Sequence[Member],
+    weights: Sequence[float] | None,
+    logits: Sequence[torch.Tensor],
+    labels: torch.Tensor,
 ) -> list[dict[str, Any]]:
-    """The test figures of each member of an ensemble by itself."""
+    """The weight of each member of an ensemble, and its test figures by itself."""
+    weights = weights or [1.0] * len(members)
     return [
-        {"checkpoint": str(member.path), **summarise_predictions(own, labels, "test/")}
-        for member, own in zip(members, logits, strict=True)
+        {"checkpoint": str(member.path), "weight": weight}
+        | summarise_predictions(own, labels, "test/")
+        for member, weight, own in zip(members, weights, logits, strict=True)
     ]
 
 
@@ -219,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")
         else:
-            print_table(result_table(results))
+            of_training = ("train_reviews", "vector_coverage", "dropped_duplicates")
+            told = {key: value for key, value in results.items() if key not in of_training}
+            print_table(result_table(told))
             if "members" in results:
                 sys.stdout.write("\n")
                 print_table(members_table(results["members"]))

@@ -28,6 +28,7 @@ PLAIN_WIDTH = 120
 
 MISSING = "-"
 _MOST_LISTED = 9
+_FEW = 3  # facts that make no table of their own
 
 _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
@@ -78,8 +79,8 @@ def result_table(results: Mapping[str, Any]) -> Table:
 
     Args:
         results: The content of ``results.json``; see the README for its keys. Any of them may be
-            missing, None or NaN: a line without a single value is left out. ``best_epoch`` counts
-            from 0, as Lightning does, and is shown counting from 1.
+            missing, None or NaN: a line or split without a single value is left out.
+            ``best_epoch`` counts from 0, as Lightning does, and is shown counting from 1.
 
     Returns:
         A table no wider than 80 columns, as long as labels and device names are of common length.
@@ -88,8 +89,13 @@ def result_table(results: Mapping[str, Any]) -> Table:
     splits = _split_table(results)
     if splits.row_count:
         outer.add_row(splits)
-    named = (("data", _data_facts(results)), ("cost", _cost_facts(results)))
-    parts = [_fact_table(name, facts) for name, facts in named if facts]
+    data, cost = _data_facts(results), _cost_facts(results)
+    if data and cost and min(len(data), len(cost)) < _FEW:
+        parts = [_fact_table("", [*data, *cost])]
+    else:
+        parts = [
+            _fact_table(name, facts) for name, facts in (("data", data), ("cost", cost)) if facts
+        ]
     if parts:
         facts = Table.grid(padding=(0, 4, 0, 0))
         facts.add_row(*parts)
@@ -100,15 +106,20 @@ def result_table(results: Mapping[str, Any]) -> Table:
 
 
 def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself."""
+    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself.
+
+    What each ``weight`` is stands beside them where they are not all the same.
+    """
     table = new_table()
     table.add_column("alone", overflow="fold")
+    weighted = len({each.get("weight") for each in members}) > 1
     rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
-    for name, _ in rows:
+    for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
         table.add_column(name, justify="right", no_wrap=True)
     for each in members:
+        weight = [f"{each['weight']:g}"] if weighted else []
         figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
-        table.add_row(Text(str(each["checkpoint"])), *figures)
+        table.add_row(Text(str(each["checkpoint"])), *weight, *figures)
     return table
 
 
@@ -220,22 +231,28 @@ def _split_table(results: Mapping[str, Any]) -> Table:
     """Build the upper part: metrics and review counts, a column for each split."""
     table = new_table()
     table.add_column("")
-    for heading in ("training", "validation", "test"):
-        style = "bold" if heading == "test" else ""
+    splits = {"train": "training", "val": "validation", "test": "test"}
+    figures = [metric for _, metric in _METRIC_ROWS]
+    for split in list(splits):
+        known = [results.get(f"{split}/{metric}") for metric in figures]
+        if not any(map(is_number, [*known, results.get(f"{split}_reviews")])):
+            del splits[split]
+    for split, heading in splits.items():
+        style = "bold" if split == "test" else ""
         table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
     for name, metric in _METRIC_ROWS:
-        values = [results.get(f"{split}/{metric}") for split in ("train", "val", "test")]
+        values = [results.get(f"{split}/{metric}") for split in splits]
         if any(is_number(value) for value in values):
             table.add_row(name, *(_format_metric(metric, value) for value in values))
-    counts = [results.get(f"{split}_reviews") for split in ("train", "val", "test")]
+    counts = [results.get(f"{split}_reviews") for split in splits]
     if any(is_number(count) for count in counts):
         table.add_row("reviews", *map(format_count, counts))
     return table
 
 
 def _fact_table(heading: str, facts: Sequence[tuple[str, str]]) -> Table:
-    """Build one half of the lower part: names on the left, values on the right."""
-    table = new_table()
+    """Build one half of the lower part, or all of it: names on the left, values on the right."""
+    table = new_table(show_header=bool(heading))
     table.add_column(heading, no_wrap=True)
     table.add_column("", overflow="fold")
     for name, value in facts:
