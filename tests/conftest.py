@@ -142,7 +142,7 @@ def ended_run(folder: str, test: float | None = 0.9, **others: Any) -> Run:
     settings = {"model.cell": told["model"], **told["overrides"], **told.pop("settings", {})}
     results = {
         "test/accuracy": test, "test/f1": test, "val/accuracy": 0.8, "fit_seconds": 10,
-        "parameters": 1_500_000, "device": "cpu: X, 1 threads", "labels": ["a", "b"],
+        "parameters": 1_500_000, "device": "cpu: X, 1 thread", "labels": ["a", "b"],
         "test_reviews": 100, "val_reviews": 10, "seed": told["seed"],
         "fingerprints": {"test": TEST_FINGERPRINT, "val": VAL_FINGERPRINT},
         **told.get("results", {}),

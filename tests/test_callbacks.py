@@ -31,6 +31,16 @@ def trainer_of(**figures: float) -> Any:
     )  # fmt: skip
 
 
+def test_an_epoch_tells_what_a_mixed_objective_adds() -> None:
+    figures = {"train/loss": 0.5, "train/accuracy": 0.75, "val/loss": 0.25, "val/accuracy": 0.8}
+    val = "val loss 0.2500, accuracy 80.00 %"
+    assert accuracy_line(figures) == f"train loss 0.5000, accuracy 75.00 %; {val}"
+    mixed = {**figures, "train/entropy": 0.6901, "train/divergence": 0.0053}
+    assert accuracy_line(mixed) == (
+        f"train loss 0.5000, accuracy 75.00 %, entropy 0.6901, divergence 0.0053; {val}"
+    )
+
+
 def test_training_and_the_rest_are_timed_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

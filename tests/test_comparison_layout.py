@@ -22,7 +22,7 @@ def test_a_row_tells_figures_folder_and_device() -> None:
     assert text[5:] == [
         "2 bilstm 2 1, 2 90.00 +/- 7.07 90.00 80.00 +/- 0.00 10.0s 1.50M",
         "s",
-        "cpu: X, 1 threads: #1, #2",
+        "cpu: X, 1 thread: #1, #2",
     ]
 
 
@@ -62,7 +62,7 @@ def test_what_stands_beside_no_row_and_the_notes_stand_below() -> None:
     assert lines(comparison)[-4:] == [
         "shared: data.csv=r.csv",
         "where it applies and is not named: model.hidden_size=128",
-        "cpu: X, 1 threads: #1, #2, #3",
+        "cpu: X, 1 thread: #1, #2, #3",
         "Note: left out: 1 without a test figure (b)",
     ]
     assert comparison_markdown(comparison).splitlines()[-6:] == [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.environment import python_command, require_device
+from sentiment.environment import device_name, python_command, require_device
 from sentiment.errors import InputError
 
 ABSENT = "cuda:0" if not torch.cuda.is_available() else f"cuda:{torch.cuda.device_count()}"
@@ -20,6 +20,12 @@ def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
     assert "; choose cpu" in message
     assert "\n" not in message
     require_device("cpu")
+
+
+@pytest.mark.parametrize(("threads", "told"), [(1, ", 1 thread"), (4, ", 4 threads")])
+def test_threads_are_counted(threads: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert device_name(torch.device("cpu")).endswith(told)
 
 
 def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

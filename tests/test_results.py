@@ -1,9 +1,13 @@
+import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sentiment.callbacks import EpochTable, accuracy_line
-from sentiment.results import fit_results
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.results import fit_results, tell_data, tell_model
 
 
 def table_of(*rows: tuple[float, float]) -> EpochTable:
@@ -35,3 +39,31 @@ def test_without_an_epoch_there_is_no_best() -> None:
     results = fit_results(table_of(), None)
     assert results["best_epoch"] is None
     assert results["epochs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [([20, 1_500, 0], "1,520 known, of 1 to 3 words"), ([20], "20 known, of 1 word")],
+)
+def test_the_model_tells_its_ngrams(sizes: list[int], told: str, capsys: Any) -> None:
+    settings: dict[str, Any] = {"embedding_size": 4, "cell": "gru", "hidden_size": 3}
+    settings |= {"vocabulary_size": 30, "num_classes": 2}
+    tell_model(SentimentClassifier(**settings))
+    assert "n-grams" not in capsys.readouterr().out
+    tell_model(SentimentClassifier(**settings, ngrams=len(sizes), ngram_sizes=sizes))
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["embedding", "n-grams", "encoder", "pooling", "head", "parameters"]
+    assert told in lines[1]
+
+
+def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    facts: Any = SimpleNamespace(
+        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], dropped_duplicates=0,
+        dropped_missing=0, unlabeled_reviews=0, vocabulary=["a"],
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        tell_data(facts, 0.96084, sample=False, pretrained=True)
+    assert "; 96.08 % of the running text has a pre-trained vector" in caplog.text

@@ -207,7 +207,11 @@ def accuracy_line(figures: Mapping[str, float]) -> str:
     parts = []
     for split in ("train", "val"):
         loss, accuracy = (figures.get(f"{split}/{name}", math.nan) for name in ("loss", "accuracy"))
-        parts.append(f"{split} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %")
+        told = f"{split} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %"
+        for name in ("entropy", "divergence"):  # of a mixed objective
+            if f"{split}/{name}" in figures:
+                told += f", {name} {figures[f'{split}/{name}']:.4f}"
+        parts.append(told)
     return "; ".join(parts)
 
 

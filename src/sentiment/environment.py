@@ -22,7 +22,8 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
-    return f"{device.type}: {name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device.type}: {name}, {threads} thread{'s' * (threads != 1)}"
 
 
 def require_device(name: str) -> None:

@@ -13,7 +13,7 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome
 from sentiment.report.figures import confusion_matrix, learning_curves
 from sentiment.report.reliability import reliability_diagram
-from sentiment.report.tables import new_table, print_table, result_table, write_json
+from sentiment.report.tables import format_percent, new_table, print_table, result_table, write_json
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
         f"{facts.dropped_missing:,}",
         f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
     )
-    told = f"; {vector_coverage:.1%} of the running text has a pre-trained vector"
+    told = f"; {format_percent(vector_coverage)} of the running text has a pre-trained vector"
     log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
 
 
@@ -63,6 +63,9 @@ def tell_model(classifier: SentimentClassifier) -> None:
     for name, description in descriptions.items():
         weights = list(classifier.get_submodule(name).parameters())
         table.add_row(name, description, f"{sum(weight.numel() for weight in weights):,}")
+        if name == "embedding" and classifier.ngrams is not None:  # beside a token's vector
+            words = "1 word" if settings["ngrams"] == 1 else f"1 to {settings['ngrams']} words"
+            table.add_row("n-grams", f"{sum(settings['ngram_sizes']):,} known, of {words}", "0")
     total = sum(weight.numel() for weight in classifier.parameters())
     table.add_row("parameters", "", f"{total:,}")
     print_table(table)
