@@ -184,6 +184,8 @@ def test_a_blank_line_of_a_single_column_keeps_its_place(
         ("", "a folder; name a file in it"),
         ("in.csv", "the file that is read"),
         ("link.csv", "the file that is read"),
+        ("linked.ckpt", "the checkpoint; give another file"),
+        ("of another.ckpt", "this writes CSV"),
         ("nowhere/out.csv", "there is no folder"),
         ("in.csv/out.csv", "there is no folder"),
         ("pipe", "a device or a pipe"),
@@ -202,8 +204,9 @@ def test_a_target_that_cannot_be_written_is_refused_at_once(
     source = tmp_path / "in.csv"
     source.write_text("review\na\n")
     (tmp_path / "link.csv").symlink_to(source)
+    (tmp_path / "linked.ckpt").symlink_to(checkpoint)
     os.mkfifo(tmp_path / "pipe")
-    before = sorted(tmp_path.iterdir())
+    before, weights = sorted(tmp_path.iterdir()), checkpoint.read_bytes()
     monkeypatch.setattr(Predictor, "member_logits", None)  # nothing is predicted
     with pytest.raises(SystemExit) as stopped:
         main([str(checkpoint), "--csv", str(source), "--out", str(tmp_path / target)])
@@ -213,6 +216,7 @@ def test_a_target_that_cannot_be_written_is_refused_at_once(
     assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
     assert source.read_text() == "review\na\n"
+    assert checkpoint.read_bytes() == weights
 
 
 def test_a_folder_that_may_not_be_written_is_refused(

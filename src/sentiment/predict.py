@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # Suffixes that promise what is not written.
-_NO_CSV = {".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
+_NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
 
 
 def predict_csv(
@@ -53,7 +53,7 @@ def predict_csv(
 
     Raises:
         InputError: the source cannot be read, or has a column ``label`` or ``score`` already; or
-            the target cannot be written, or is the source.
+            the target cannot be written, or is the source or a checkpoint.
     """
     from sentiment.data.reviews import column_names, output_separator, read_frames
     from sentiment.data.workers import available_cores, encode_chunks
@@ -74,7 +74,7 @@ def predict_csv(
     rows = without_text = 0
     with (
         _one_thread_less(),  # for those processes and for reading and writing
-        _refusing_unwritable(source, target),
+        _refusing_unwritable(source, target, [member.path for member in predictor.members]),
         text_when_whole(target) as out,
     ):
         for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
@@ -95,7 +95,9 @@ def predict_csv(
 
 
 @contextmanager
-def _refusing_unwritable(source: Path, target: Path) -> Iterator[None]:
+def _refusing_unwritable(
+    source: Path, target: Path, checkpoints: Sequence[Path]
+) -> Iterator[None]:
     """Refuse a target that cannot be written: before anything is predicted, where that is known."""
     folder = target.resolve().parent
     try:
@@ -103,6 +105,8 @@ def _refusing_unwritable(source: Path, target: Path) -> Iterator[None]:
             raise InputError(f"{target}: a folder; name a file in it, such as {target / 'out.csv'}")
         if target.exists() and target.samefile(source):
             raise InputError(f"{target}: the file that is read; give another for the predictions")
+        if target.exists() and any(target.samefile(path) for path in checkpoints):
+            raise InputError(f"{target}: the checkpoint; give another file for the predictions")
         if target.exists() and not target.is_file():
             raise InputError(f"{target}: a device or a pipe; give a file, which may be new")
         if not folder.is_dir():
