@@ -55,10 +55,39 @@ def test_csv_rows_get_a_label_and_a_score(checkpoint: Path, tmp_path: Path) -> N
     assert out["id"].tolist() == ["007", "8", "9"]
     assert out["label"].fillna("").tolist() == ["lovely", "", "awful"]
     assert out["score"].dropna().astype(float).between(0.5, 1).all()
-    with pytest.raises(SystemExit) as stopped:  # it has the columns now
-        main([str(checkpoint), "--csv", str(target), "--out", str(source), "--text-column", "text"])
+
+
+def test_columns_of_these_names_stay_as_they_are(
+    checkpoint: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source, target, third = (tmp_path / name for name in ("in.csv", "out.csv", "third.csv"))
+    source.write_text(f'text,label\n"{GOOD}",awful\n"{BAD}",7\n')
+    options = ["--text-column", "text"]
+    main([str(checkpoint), "--csv", str(source), "--out", str(target), *options])
+    told = f"wrote 2 rows to {target} with predicted_label and predicted_score added\n"
+    assert capsys.readouterr().err == told
+    out = pd.read_csv(target, dtype=str)
+    assert out.columns.tolist() == ["text", "label", "predicted_label", "predicted_score"]
+    assert out["text"].tolist() == [GOOD, BAD]
+    assert out["label"].tolist() == ["awful", "7"]
+    assert out["predicted_label"].tolist() == ["lovely", "awful"]
+    assert out["predicted_score"].astype(float).between(0.5, 1).all()
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), "--csv", str(target), "--out", str(third), *options])
     assert stopped.value.code == 2
-    assert len(pd.read_csv(source).columns) == 2
+    told = "has columns label, predicted_label, predicted_score already; rename label\n"
+    assert capsys.readouterr().err == f"error: {target}: {told}"
+    assert not third.exists()
+
+
+def test_a_file_without_rows_is_told(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("review\n")
+    main([str(checkpoint), "--csv", str(source), "--out", str(target)])
+    assert capsys.readouterr().err == (
+        f"wrote 0 rows to {target} with label and score added; {source} has none below its header\n"
+    )
+    assert target.read_text() == '"review","label","score"\n'
 
 
 AWKWARD = ["a\rb", "c\nd", "e\r\nf", '"g", h\ti', "NA", "null", "nan", "007", "1.50", " x ", "-0"]
@@ -72,7 +101,7 @@ def test_every_cell_comes_out_as_it_went_in(
     cells = [[text] * len(names) for text in AWKWARD]
     with source.open("w", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([names, *cells])
-    assert predict_csv(predictor, source, target, CsvFormat(text_column="text")) == (11, 0)
+    assert predict_csv(predictor, source, target, CsvFormat(text_column="text"))[:2] == (11, 0)
     with target.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == [*names, "label", "score"]
@@ -99,7 +128,7 @@ def test_the_header_is_that_of_the_training(checkpoint: Path, tmp_path: Path, ca
 def test_a_cell_of_spaces_is_no_text(predictor: Predictor, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("id,review\n1,  \n2,fine\n3,\n")
-    assert predict_csv(predictor, source, target, CsvFormat()) == (3, 2)
+    assert predict_csv(predictor, source, target, CsvFormat())[:2] == (3, 2)
     assert target.read_text().splitlines()[1] == '"1","  ","",""'
 
 
@@ -171,7 +200,7 @@ def test_a_blank_line_of_a_single_column_keeps_its_place(
         text_column="review" if header else "0", header=header, encoding="utf-16"
     )
     empty = sum(not text.strip() for text in texts)
-    assert predict_csv(predictor, source, target, csv_format) == (len(texts), empty)
+    assert predict_csv(predictor, source, target, csv_format)[:2] == (len(texts), empty)
     with target.open(newline="") as file:
         rows = list(csv.reader(file))[header:]
     assert [row[-3] for row in rows] == texts

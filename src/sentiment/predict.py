@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,36 +36,43 @@ if TYPE_CHECKING:
 
 # Suffixes that promise what is not written.
 _NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
+# Names of what is added, and those for a file that has one of the first.
+_NEW_COLUMNS = (("label", "score"), ("predicted_label", "predicted_score"))
+
+
+class Written(NamedTuple):
+    """What ``predict_csv`` has written."""
+
+    rows: int
+    without_text: int  # how many of them had no text, and so have no label
+    columns: tuple[str, str]  # names of the new columns: the label, its score
 
 
 def predict_csv(
     predictor: Predictor, source: Path, target: Path, csv_format: "CsvFormat"
-) -> tuple[int, int]:
+) -> Written:
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
+
+    Where the source has one of these already, the new ones are ``predicted_label`` and
+    ``predicted_score``.
 
     Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
     place, with empty cells, and so does a blank line of a file with a single column. The target is
     UTF-8, has the separator and the compression that its suffix says (else the source's separator
     and none), and appears only when it is whole.
 
-    Returns:
-        How many rows were written, and how many of them had no text.
-
     Raises:
-        InputError: the source cannot be read, or has a column ``label`` or ``score`` already; or
-            the target cannot be written, or is the source or a checkpoint.
+        InputError: the source cannot be read, or has columns of all these names; or the target
+            cannot be written, or is the source or a checkpoint.
     """
     from sentiment.data.reviews import column_names, output_separator, read_frames
     from sentiment.data.workers import available_cores, encode_chunks
     from sentiment.files import text_when_whole
 
     names = column_names(source, csv_format)
-    if taken := [name for name in ("label", "score") if name in names]:
-        raise InputError(
-            f"{source}: has a column {taken[0]!r} already, which would be overwritten; rename it"
-        )
+    columns = _new_columns(source, names)
     # The names as they stand in the source: pandas changes empty and repeated ones.
-    header: list[str] | bool = [*names, "label", "score"] if csv_format.header else False
+    header: list[str] | bool = [*names, *columns] if csv_format.header else False
     separator = output_separator(source, target, csv_format)
     frames = read_frames(source, csv_format, None, 1_000, blank_lines=True)
     chunks = (_Rows(frame, csv_format) for frame, _ in frames)
@@ -79,7 +86,7 @@ def predict_csv(
     ):
         for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
-            chunk.add_predictions(logits.softmax(1), predictor.labels)
+            chunk.add_predictions(logits.softmax(1), predictor.labels, columns)
             chunk.frame.to_csv(
                 out,
                 sep=separator,
@@ -91,13 +98,21 @@ def predict_csv(
             header = False
             rows += len(chunk.frame)
             without_text += int((~chunk.present).sum())
-    return rows, without_text
+    return Written(rows, without_text, columns)
+
+
+def _new_columns(source: Path, names: Sequence[str]) -> tuple[str, str]:
+    """Names for the two columns that are added, which the source does not have."""
+    for columns in _NEW_COLUMNS:
+        if not set(columns) & set(names):
+            return columns
+    taken = [name for columns in _NEW_COLUMNS for name in columns if name in names]
+    rename = " and ".join(name for name in _NEW_COLUMNS[0] if name in taken)
+    raise InputError(f"{source}: has columns {', '.join(taken)} already; rename {rename}")
 
 
 @contextmanager
-def _refusing_unwritable(
-    source: Path, target: Path, checkpoints: Sequence[Path]
-) -> Iterator[None]:
+def _refusing_unwritable(source: Path, target: Path, checkpoints: Sequence[Path]) -> Iterator[None]:
     """Refuse a target that cannot be written: before anything is predicted, where that is known."""
     folder = target.resolve().parent
     try:
@@ -145,12 +160,15 @@ class _Rows:
         self.present = (texts.notna() & (texts.str.strip() != "")).to_numpy()
         self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
 
-    def add_predictions(self, probabilities: Tensor, labels: list[str]) -> None:
-        """Add the columns ``label`` and ``score``; ``probabilities`` is (texts, classes)."""
+    def add_predictions(
+        self, probabilities: Tensor, labels: list[str], columns: tuple[str, str]
+    ) -> None:
+        """Add two columns, the label and its score; ``probabilities`` is (texts, classes)."""
         scores, classes = probabilities.max(1)
-        self.frame["label"] = self.frame["score"] = None
-        self.frame.loc[self.present, "label"] = [labels[index] for index in classes.tolist()]
-        self.frame.loc[self.present, "score"] = [f"{score:.6f}" for score in scores.tolist()]
+        label, score = columns
+        self.frame[label] = self.frame[score] = None
+        self.frame.loc[self.present, label] = [labels[index] for index in classes.tolist()]
+        self.frame.loc[self.present, score] = [f"{value:.6f}" for value in scores.tolist()]
 
 
 def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
@@ -238,7 +256,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="OUT",
-        help="a CSV with label and score added, in UTF-8; .tsv, .gz, .bz2, .xz and .zip are heeded",
+        help="a CSV with the columns label and score added (predicted_label and predicted_score if"
+        " IN has one of these), in UTF-8; .tsv, .gz, .bz2, .xz and .zip are heeded",
     )
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
@@ -251,6 +270,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if (parsed.csv is None) != (parsed.out is None):
         parser.error("--csv and --out go together")
     return parsed
+
+
+def _tell_written(written: Written, parsed: argparse.Namespace) -> None:
+    rows, without_text, columns = written
+    told = f" ({without_text:,} without a text left empty)" if without_text else ""
+    empty = f"; {parsed.csv} has none below its header" if rows == 0 else ""
+    sys.stderr.write(
+        f"wrote {rows:,} rows to {parsed.out} with {' and '.join(columns)} added{told}{empty}\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -266,9 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             csv_format = csv_format_from(
                 parsed, predictor.text_column, None, header=predictor.header
             )
-            rows, without_text = predict_csv(predictor, parsed.csv, parsed.out, csv_format)
-            told = f" ({without_text:,} without a text left empty)" if without_text else ""
-            sys.stderr.write(f"wrote {rows:,} rows to {parsed.out}{told}\n")
+            _tell_written(predict_csv(predictor, parsed.csv, parsed.out, csv_format), parsed)
         elif parsed.text == ["-"]:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
         else:
