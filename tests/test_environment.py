@@ -1,11 +1,14 @@
+import logging
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from sentiment.environment import device_name, python_command, require_device
+from sentiment import environment
+from sentiment.environment import device_name, prepare_process, python_command, require_device
 from sentiment.errors import InputError
 
 ABSENT = "cuda:0" if not torch.cuda.is_available() else f"cuda:{torch.cuda.device_count()}"
@@ -39,3 +42,17 @@ def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(own.parents[2].parent)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert python_command().endswith(".venv/bin/python3")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        prepare_process()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        prepare_process()
+        assert signal.getsignal(signal.SIGTERM) is environment._leave
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,11 @@
 ``sentiment.train``, makes the same splits, and writes a ``results.json`` for each.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.baseline")  # before what is slow to import
+
 import logging
 import shlex
 import sys
@@ -147,7 +152,3 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,11 @@
 Loads neither torch nor Hydra.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.compare")  # before what is slow to import
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -65,7 +70,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with refusing_bad_input():
         runs = find_runs(parsed.folder)
         tell_comparison(compare_runs(runs, by_run=parsed.by_run), parsed.form)
-
-
-if __name__ == "__main__":
-    main()

@@ -55,7 +55,8 @@ def prepare_process() -> None:
     keep_freed_memory()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
-    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -3,6 +3,11 @@
 Loads neither Hydra nor Lightning.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.evaluate")  # before what is slow to import
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -236,7 +241,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print_table(members_table(results["members"]))
             sys.stdout.write("\n")
             print_table(length_table(results["test/by_length"]))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,11 @@
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.predict")  # before what is slow to import
+
 import argparse
 import csv
 import json
@@ -300,7 +305,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
             predict_lines(predictor, [texts], sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,6 +4,11 @@
 train, and ``python -m sentiment.train pretrained.path=…/best.ckpt`` starts from what it writes.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.pretrain")  # before what is slow to import
+
 import sys
 from pathlib import Path
 
@@ -32,7 +37,3 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped before the training had begun, or at once.\n")
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

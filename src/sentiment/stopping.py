@@ -47,6 +47,7 @@ class StopWhenAsked(Callback):
         self.agreed: signal.Signals | None = None
         self.checkpoint = checkpoint
         self._asked_at = 0.0
+        self._ignored: set[signal.Signals] = set()
 
     def agree(self) -> bool:
         """Whether any process was asked to stop; all of them must take part."""
@@ -56,12 +57,13 @@ class StopWhenAsked(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the two signals while the block runs.
+        """Take the two signals while the block runs, but for one that was ignored before.
 
         Where several processes have agreed to stop, one may get its own signal only while it ends:
         then the signals are ignored.
         """
         before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+        self._ignored = {name for name, handler in before.items() if handler == signal.SIG_IGN}
         try:
             self._listen()
             yield
@@ -99,7 +101,7 @@ class StopWhenAsked(Callback):
 
     def _listen(self) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self._ask)
+            signal.signal(name, signal.SIG_IGN if name in self._ignored else self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

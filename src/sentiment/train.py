@@ -4,11 +4,15 @@
 choices.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.train")  # before what is slow to import
+
 import gc
 import logging
 import sys
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -149,8 +153,3 @@ def _leave(exit_code: int) -> NoReturn:
     agreed = connected()
     part()
     sys.exit(0 if started_by_us() and agreed else exit_code)
-
-
-if __name__ == "__main__":
-    # As sentiment.train, not __main__, the processes of a launcher find what they are to run.
-    import_module("sentiment.train").main()

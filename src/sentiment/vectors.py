@@ -5,6 +5,11 @@
 ``data.unlabeled_csv`` alone.
 """
 
+if __name__ == "__main__":
+    from sentiment.programs import start
+
+    start("sentiment.vectors")  # before what is slow to import
+
 import importlib.metadata
 import itertools
 import logging
@@ -235,7 +240,3 @@ def main() -> None:
         sys.stderr.flush()
         # gensim's threads may still run, and must not meet an interpreter that is taken apart.
         os._exit(130)
-
-
-if __name__ == "__main__":
-    main()

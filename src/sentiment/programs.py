@@ -1,0 +1,61 @@
+"""The programs, started so that Ctrl-C is answered by one line from the first moment.
+
+Knows them by name: their own imports take seconds, and come when they are started.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import NoReturn
+
+
+def start(name: str) -> NoReturn:
+    """Import a program and run its ``main``.
+
+    Args:
+        name: of its module, which is imported under this name though it may be ``__main__`` too:
+            so other processes find what they are to run.
+
+    Raises:
+        SystemExit: at the end, and with code 130 on Ctrl-C.
+    """
+    try:
+        with _ending_at_once():
+            main = import_module(name).main
+        main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        sys.exit(128 + signal.SIGINT)
+    sys.exit()
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """End on Ctrl-C without an exception, which a module that is half imported may swallow."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as it is after `&` in a script
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(*_: object) -> NoReturn:
+    os.write(2, b"\nStopped.\n")
+    os._exit(128 + signal.SIGINT)
+
+
+# Where the commands that pip installs begin.
+train = partial(start, "sentiment.train")
+pretrain = partial(start, "sentiment.pretrain")
+baseline = partial(start, "sentiment.baseline")
+compare = partial(start, "sentiment.compare")
+vectors = partial(start, "sentiment.vectors")
+evaluate = partial(start, "sentiment.evaluate")
+predict = partial(start, "sentiment.predict")
