@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, one thread, and one small trained run."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ TEST_FINGERPRINT, VAL_FINGERPRINT = "t" * 24, "v" * 24
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeds_ctrl_c() -> None:
+    """Let tests be begun by a shell's `&`, which makes a process and its own ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
