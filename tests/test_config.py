@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment import config
 from sentiment.build import build_trainer, refused_by_lightning
@@ -201,10 +201,38 @@ def test_processes_started_by_others_share_the_folder_that_is_given(
     ("error", "told"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            "a/b: cannot be used (Permission denied); if",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_told_in_one_line(error: OSError, told: str) -> None:
     with pytest.raises(InputError) as caught, config.refused_in_one_line():
         raise error
+    assert str(caught.value).startswith(told)
+
+
+def test_a_place_that_the_system_refuses_is_told_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "x"
+    monkeypatch.setattr(sys, "argv", ["x", "seed=3", "data.csv=", f"hydra.run.dir='{place}'"])
+    with pytest.raises(InputError) as caught, config.refused_in_one_line():
+        raise PermissionError(errno.EACCES, "Permission denied", place / "deeper")
+    told = f"hydra.run.dir='{place}': cannot be used (Permission denied); give another"
     assert str(caught.value) == told
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "runs")
+
+    monkeypatch.setattr(sys, "argv", ["x"])
+    cfg = OmegaConf.create({"folder": "${refuse:}"})
+    OmegaConf.register_new_resolver("refuse", refuse, replace=True)
+    with pytest.raises(InputError) as caught, config.refused_in_one_line():
+        _ = cfg.folder
+    assert str(caught.value).startswith("runs: cannot be used (Permission denied); if this run")

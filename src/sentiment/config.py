@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -176,12 +177,28 @@ def refused_in_one_line() -> Iterator[None]:
         for link in _chain(error):
             if isinstance(link, InputError):  # one of our resolvers has refused
                 raise link from None
+            if isinstance(link, OSError) and link.filename is not None:  # or could not
+                raise _place_refused(link) from error
         raise InputError(_explain(error)) from error
     except OSError as error:
         if error.errno is None:
             raise
-        place = "" if error.filename is None else f"{error.filename}: "
-        raise InputError(f"{place}{error.strerror}") from error
+        raise _place_refused(error) from error
+
+
+def _place_refused(error: OSError) -> InputError:
+    """A file or folder that the system refuses, by the override that names it or one above it."""
+    if error.filename is None:
+        return InputError(error.strerror)
+    place = Path(str(error.filename)).resolve()
+    for item in sys.argv[1:]:
+        key, _, value = item.partition("=")
+        if value and place.is_relative_to(Path(value.strip("'\"")).resolve()):
+            return InputError(f"{key}={value}: cannot be used ({error.strerror}); give another")
+    return InputError(
+        f"{error.filename}: cannot be used ({error.strerror}); if this run writes there, give"
+        " another hydra.run.dir"
+    )
 
 
 def _chain(error: BaseException) -> list[BaseException]:
