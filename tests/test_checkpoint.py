@@ -51,9 +51,18 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
 def test_damaged_and_foreign_files_are_refused(trained: Path, tmp_path: Path) -> None:
     whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
     path = tmp_path / "x.ckpt"
-    for content in (whole[: len(whole) // 2], b"", b"just text\n", b"review,sentiment\nq"):
+    damaged = "cut off or damaged; copy it again, or use another checkpoint of the run"
+    way_out = "sentiment.train; sentiment.train writes checkpoints/best.ckpt into its run folder"
+    for content, told in (
+        (whole[: len(whole) // 2], damaged),
+        (whole[:90], damaged),
+        (whole[:2000] + bytes(500) + whole[2500:], damaged),
+        (b"", f"an empty file, not a checkpoint of {way_out}"),
+        (b"just text\n", f"not a checkpoint of {way_out}"),
+        (b"review,sentiment\nq", f"not a checkpoint of {way_out}"),
+    ):
         path.write_bytes(content)
-        refusal(path)
+        assert refusal(path) == f"{path}: {told}"
     torch.save({"weight": torch.ones(1)}, path)
     assert "not a checkpoint of sentiment.train" in refusal(path)
     assert "no such checkpoint" in refusal(tmp_path / "nope.ckpt")

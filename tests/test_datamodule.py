@@ -259,10 +259,13 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "data.csv=None"),
+        ({}, "data.csv=null and data.train_csv=null"),
         ({"csv": "a", "train_csv": "b"}, "give one of the two"),
         ({"csv": "a", "test_csv": "b"}, "data.train_csv instead"),
-        ({"csv": "a", "unlabeled_csv": ["b", "./b"]}, "b: is given twice"),
+        (
+            {"csv": "a", "unlabeled_csv": ["b", "./b"]},
+            "b: is given twice; take it out of data.unlabeled_csv$",
+        ),
         ({"csv": "a", "unlabeled_csv": "a"}, "a: is given twice"),
         ({"csv": "a", "unlabeled_csv": 7}, "data.unlabeled_csv=7: give a file"),
         ({"csv": "a", "unlabeled_csv": {"b": "c"}}, "give a file"),

@@ -158,7 +158,11 @@ def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
         (["model=gru"], "model.cell=gru"),
         (["model=stacked_bilstm"], "model.num_layers=2"),
         (["embeddings.size=50"], "embeddings.size=50"),
-        (["data.lowercase=false"], "was trained with data.lowercase=true; give that here too"),
+        (
+            ["data.lowercase=false"],
+            "config: data.lowercase=false: the language model of {model} was trained with"
+            " data.lowercase=true; give that here too",
+        ),
         (["embeddings=glove_6b_50d"], "add embeddings=learned"),
         (["embeddings.lr_scale=0.1"], "give pretrained.embedding_lr_scale"),
     ],
@@ -169,7 +173,21 @@ def test_what_cannot_be_had_is_refused(
     cfg = composed(f"pretrained.path={model}", *overrides)
     with pytest.raises(InputError) as refused:
         taken_over(cfg, find_start(cfg, None))
-    assert told in str(refused.value)
+    assert told.format(model=model) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("nope.ckpt", "no such checkpoint"), ("r.csv", "not a checkpoint of")]
+)
+def test_a_path_of_no_language_model_is_refused_by_its_setting(
+    composed: Compose, tmp_path: Path, name: str, told: str
+) -> None:
+    (tmp_path / "r.csv").write_text("review,sentiment\na,b\n")
+    with pytest.raises(InputError) as refused:
+        find_start(composed(f"pretrained.path={tmp_path / name}"), None)
+    message = str(refused.value)
+    assert message.startswith(f"pretrained.path: {tmp_path / name}: {told}")
+    assert message.endswith("; sentiment.pretrain writes checkpoints/best.ckpt into its run folder")
 
 
 def test_sizes_are_taken_over_where_the_command_line_leaves_them(

@@ -41,6 +41,7 @@ LANGUAGE_MODEL = Kind("a language model", "TextDataModule", ("sentiment.pretrain
 DATA_KEY = CLASSIFIER.data_key
 NGRAMS_KEY = "ngrams"  # under which a baseline has its settings, a network "classifier"
 _PREFIX = "classifier."
+_ZIP = b"PK\x03\x04"  # how each file of torch.save begins
 _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
     "vocabulary": (list,),
     "labels": (list,),
@@ -95,10 +96,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(
-            f"{path}: no such checkpoint; a training writes checkpoints/best.ckpt into its run"
-            " folder"
-        )
+        raise InputError(f"{path}: no such checkpoint; {_where_one_is(kind)}")
     if path.is_dir():
         raise InputError(f"{path}: a folder; give a file in it, such as checkpoints/best.ckpt")
     try:
@@ -109,12 +107,11 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
                 f"{path}: refused, because it holds code or objects beside tensors and plain"
                 f" values; only checkpoints of {' and '.join(kind.programs)} are opened"
             ) from error
-        raise InputError(f"{path}: not a checkpoint of {kind.programs[0]}") from error
+        raise InputError(f"{path}: {_unreadable(path, kind)}") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read (permission denied)") from error
     except Exception as error:  # foreign bytes make the reader of pickles fail in any way
-        raise InputError(
-            f"{path}: cut off or not a checkpoint at all ({first_words(error)});"
-            " copy it again, or use another checkpoint of the run"
-        ) from error
+        raise InputError(f"{path}: {_unreadable(path, kind)}") from error
     needed = {"state_dict", "hyper_parameters", kind.data_key}
     if isinstance(checkpoint, dict) and needed <= checkpoint.keys():
         return checkpoint
@@ -123,6 +120,20 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
             what = f"{other.name}, not {kind.name}"
             raise OtherCheckpoint(path, what, _ways_out(path, kind))
     raise OtherCheckpoint(path, f"a torch file, but not a checkpoint of {kind.programs[0]}")
+
+
+def _unreadable(path: Path, kind: Kind) -> str:
+    """What to say of a file that torch cannot read."""
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP))
+    if start == _ZIP:
+        return "cut off or damaged; copy it again, or use another checkpoint of the run"
+    what = "not a checkpoint" if start else "an empty file, not a checkpoint"
+    return f"{what} of {kind.programs[0]}; {_where_one_is(kind)}"
+
+
+def _where_one_is(kind: Kind) -> str:
+    return f"{kind.programs[0]} writes checkpoints/best.ckpt into its run folder"
 
 
 def _ways_out(path: Path, wanted: Kind) -> str:

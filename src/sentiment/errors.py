@@ -1,5 +1,7 @@
 """The one exception that means: the input is wrong, and here is the way out."""
 
+import textwrap
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -12,4 +14,12 @@ class InputError(ValueError):
 
 def first_words(error: BaseException) -> str:
     """The first words of another library's error, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return textwrap.shorten(line, 120, placeholder=" ...")
+
+
+def as_typed(value: object) -> str:
+    """A setting's value as a user types it on the command line: true, false, null."""
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

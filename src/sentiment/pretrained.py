@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sentiment.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.errors import InputError, first_words
+from sentiment.errors import InputError, as_typed, first_words
 from sentiment.model.language_model import LanguageModel
 from sentiment.resume import read_resumable
 
@@ -57,7 +57,10 @@ def load_language_model(path: str | Path) -> Start:
     Raises:
         InputError: as ``read_checkpoint``, or its parts do not fit together.
     """
-    checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
+    try:
+        checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
+    except InputError as error:
+        raise InputError(f"pretrained.path: {error}") from error
     data = checkpoint[LANGUAGE_MODEL.data_key]
     told = f"{path}: its parts do not fit together"
     try:
@@ -118,10 +121,10 @@ def taken_over(cfg: DictConfig, start: Start | None) -> DictConfig:
         )
     for name, value in start.data["tokenizer"].items():
         if cfg.data[name] != value:
-            told = str(value).lower() if isinstance(value, bool) else value
             raise InputError(
-                f"config: data.{name}={cfg.data[name]}: the language model of {start.source} was"
-                f" trained with data.{name}={told}; give that here too"
+                f"config: data.{name}={as_typed(cfg.data[name])}: the language model of"
+                f" {start.source} was trained with data.{name}={as_typed(value)}; give that here"
+                " too"
             )
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     for key, own in _OF_ITS_OWN.items():
@@ -136,8 +139,9 @@ def taken_over(cfg: DictConfig, start: Start | None) -> DictConfig:
         group, name = key.split(".")
         if taken[group][name] != value and _was_given(key, given):
             raise InputError(
-                f"config: {key}={taken[group][name]}: the language model of {start.source} has"
-                f" {value}; leave the choice to it, or pretrain another"
+                f"config: {key}={as_typed(taken[group][name])}: the language model of"
+                f" {start.source} has {as_typed(value)}; leave the choice to it, or pretrain"
+                " another"
             )
         taken[group][name] = value
     return taken

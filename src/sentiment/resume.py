@@ -16,7 +16,7 @@ from sentiment.checkpoint import (
     OtherCheckpoint,
     read_checkpoint,
 )
-from sentiment.errors import InputError
+from sentiment.errors import InputError, as_typed
 
 log = logging.getLogger(__name__)
 
@@ -220,9 +220,10 @@ def check_resumable(
             )
             name = key.removesuffix("._target_")
             if key in before:
-                told = f"with {name}={before[key]}, not {settings.get(key, 'without')}"
+                now = as_typed(settings[key]) if key in settings else "without"
+                told = f"with {name}={as_typed(before[key])}, not {now}"
             else:
-                told = f"without {name}, not with {settings[key]}"
+                told = f"without {name}, not with {as_typed(settings[key])}"
             raise InputError(
                 f"ckpt_path={path}: the training began {told}{hint}; go on with the same settings,"
                 " or start anew"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sentiment.data.batching import KEEP
-from sentiment.errors import InputError
+from sentiment.errors import InputError, as_typed
 
 
 def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> list[str]:
@@ -18,8 +18,8 @@ def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> li
     csv, train_csv = files["csv"], files["train_csv"]
     if (csv is None) == (train_csv is None):
         raise InputError(
-            f"data.csv={csv} and data.train_csv={train_csv}: give one of the two, a file to"
-            " split or a file for training"
+            f"data.csv={as_typed(csv)} and data.train_csv={as_typed(train_csv)}: give one of the"
+            " two, a file to split or a file for training"
         )
     if csv is not None and (files["val_csv"] is not None or files["test_csv"] is not None):
         raise InputError(
@@ -31,7 +31,7 @@ def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> li
         raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
     given += [Path(path).resolve() for path in listed]
     if twice := [str(path) for path in given if given.count(path) > 1]:
-        raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv once")
+        raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv")
     return list(listed)
 
 
