@@ -142,10 +142,41 @@ def test_several_checkpoints_are_measured_together_and_alone(
     assert told.split("alone")[1].split()[0] == "weight"
 
 
+def test_a_checkpoint_that_is_given_twice_is_refused(
+    trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    checkpoint, link = trained / "checkpoints" / "best.ckpt", tmp_path / "link.ckpt"
+    link.symlink_to(checkpoint)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), str(link), str(trained / "splits" / "test.csv")])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {checkpoint}: is given twice; --weights")
+
+
+def test_a_column_that_is_not_there_is_told_by_the_options(
+    trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("text,sentiment\na,awful\n")
+    command = [str(trained / "checkpoints" / "best.ckpt"), str(path)]
+    for options, told in (
+        ([], "--text-column, --label-column or --separator; --no-header if"),
+        (["--no-header"], "--text-column, --label-column or --separator; --header if"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, *options])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert f"(give {told} its first row" in error
+        assert "data." not in error
+
+
 def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:
     checkpoint = str(trained / "checkpoints" / "best.ckpt")
     for arguments in ([checkpoint, checkpoint], ["reviews.csv", checkpoint]):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
-        assert "checkpoints first, CSV last" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {checkpoint} stands where the CSV file belongs")
+        assert error.count("\n") == 1

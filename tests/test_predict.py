@@ -323,13 +323,40 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["a.ckpt"], ["a.ckpt", "text", "--csv", "x"], ["a.ckpt", "--csv", "x"]]
+    ("arguments", "told"),
+    [
+        ([], "the following arguments are required: checkpoint"),
+        (["a.ckpt"], "give either texts"),
+        (["a.ckpt", "text", "--csv", "x"], "give either texts"),
+        (["a.ckpt", "--csv", "x"], "--csv and --out go together"),
+        (["a.ckpt", "./a.ckpt", "text"], "a.ckpt: is given twice"),
+    ],
 )
-def test_wrong_arguments_end_with_code_2(arguments: list[str], capsys: Any) -> None:
+def test_wrong_arguments_are_one_line_and_code_2(
+    arguments: list[str], told: str, capsys: Any
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {told}")
+    assert error.count("\n") == 1
+
+
+def test_a_text_that_looks_like_a_file_is_noted(
+    checkpoint: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my reviews").write_text("review\n")
+    texts = ["out.csv", "nope.ckpt", "my reviews", "as in a.csv", "a\0b", "a" * 9_999, "."]
+    main([str(checkpoint), "a film", *texts])
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 8
+    assert [line.split(";")[0] for line in said.err.splitlines()] == [
+        "note: 'out.csv' is predicted as a text, but looks like a file",
+        "note: 'nope.ckpt' is predicted as a text, but looks like a file",
+        "note: 'my reviews' is predicted as a text, but a file of that name exists",
+    ]
 
 
 def test_leading_checkpoints_predict_together(

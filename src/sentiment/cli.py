@@ -4,14 +4,23 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from sentiment.errors import InputError
 
 if TYPE_CHECKING:
     from sentiment.data.reviews import CsvFormat
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, without the usage of all of them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
 
 
 def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
@@ -59,9 +68,9 @@ def csv_format_from(
     parsed: argparse.Namespace, text_column: str, label_column: str | None, *, header: bool
 ) -> "CsvFormat":
     """The format that the options describe; the columns and header are used where none is given."""
-    from sentiment.data.reviews import CsvFormat
+    from sentiment.data.reviews import FormatOfOptions
 
-    return CsvFormat(
+    return FormatOfOptions(
         text_column=parsed.text_column or text_column,
         label_column=getattr(parsed, "label_column", None) or label_column,
         separator=parsed.separator,
@@ -69,6 +78,18 @@ def csv_format_from(
         encoding=parsed.encoding,
         compression=parsed.compression,
     )
+
+
+def check_distinct(checkpoints: Sequence[Path]) -> None:
+    """Refuse a checkpoint that stands twice among those that predict together.
+
+    Raises:
+        InputError: it does, by any path.
+    """
+    known = [path.resolve() for path in checkpoints]
+    for path in checkpoints:
+        if known.count(path.resolve()) > 1:
+            raise InputError(f"{path}: is given twice; --weights lets one count more than others")
 
 
 def write_utf8() -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment.cli import refusing_bad_input, write_utf8
+from sentiment.cli import OneLineParser, refusing_bad_input, write_utf8
 from sentiment.report.comparison import Comparison, compare_runs, told_notes
 from sentiment.report.comparison_layout import comparison_markdown, flat_rows, print_comparison
 from sentiment.report.runs import find_runs
@@ -41,7 +41,7 @@ def tell_comparison(comparison: Comparison, form: str) -> None:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m sentiment.compare",
         description="Compare trainings and baselines: one table of all runs, the best first. Runs"
         " that differ in nothing but the seed are one row: mean +/- sample standard deviation.",

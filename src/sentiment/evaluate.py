@@ -19,8 +19,10 @@ import numpy.typing as npt
 import torch
 
 from sentiment.cli import (
+    OneLineParser,
     add_csv_options,
     add_weights_option,
+    check_distinct,
     csv_format_from,
     refusing_bad_input,
     write_utf8,
@@ -53,6 +55,7 @@ def evaluate(
         InputError: a checkpoint, the file or the device is no good, or the file has labels that
             neither training nor the options know.
     """
+    check_distinct(checkpoints)
     predictor = Predictor.load(*checkpoints, device=options.device, weights=options.weights)
     csv_format = csv_format_from(
         options, predictor.text_column, predictor.label_column, header=predictor.header
@@ -196,7 +199,7 @@ def _note(text: str) -> None:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m sentiment.evaluate",
         description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 
 from sentiment.cli import (
+    OneLineParser,
     add_csv_options,
     add_weights_option,
+    check_distinct,
     csv_format_from,
     refusing_bad_input,
     write_utf8,
@@ -236,9 +238,25 @@ def _decoded_argument(text: str, index: int) -> str:
     return text
 
 
+def _hint_at_file(text: str) -> None:
+    """Note on standard error that a text looks like a file."""
+    exists = False
+    with suppress(OSError, ValueError):  # too long for a name, or of other characters
+        exists = Path(text).is_file()
+    like_one = text.endswith((".ckpt", ".csv", ".tsv")) and " " not in text
+    if not (exists or like_one):
+        return
+    if text.endswith(".ckpt"):
+        meant = "more checkpoints come before all texts"
+    else:
+        meant = f"did you mean --csv {text} --out OUT?"
+    why = "a file of that name exists" if exists else "looks like a file"
+    sys.stderr.write(f"note: {text!r} is predicted as a text, but {why}; {meant}\n")
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m sentiment.predict",
         description="Predict labels with a trained checkpoint, or with several together.",
         epilog="Examples:\n"
@@ -291,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
     write_utf8()
     with refusing_bad_input():
+        check_distinct(parsed.checkpoints)
         predictor = Predictor.load(
             *parsed.checkpoints, device=parsed.device, weights=parsed.weights
         )
@@ -304,4 +323,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
         else:
             texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
+            for text in texts:
+                _hint_at_file(text)
             predict_lines(predictor, [texts], sys.stdout)

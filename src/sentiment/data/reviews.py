@@ -71,6 +71,10 @@ class CsvFormat:
             ) from error
 
 
+class FormatOfOptions(CsvFormat):
+    """One that the options of a command line describe, not the settings of a training."""
+
+
 class ReviewChunk(NamedTuple):
     """Some rows of a file, those with a missing text or label left out."""
 
@@ -217,13 +221,22 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             what = "it has" if csv_format.header else "without a header they are numbered:"
             raise InputError(
                 f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
-                f"{_likely_separator(names)} (set data.text_column, data.label_column, data.header"
-                " or data.separator; for prediction --text-column and so on)"
+                f"{_likely_separator(names)} ({_settings(csv_format)})"
             )
         if names.count(column) > 1:
             raise InputError(
                 f"{path}: {names.count(column)} columns are called {column!r}; rename all but one"
             )
+
+
+def _settings(csv_format: CsvFormat) -> str:
+    """What to set where a column is not found."""
+    if not isinstance(csv_format, FormatOfOptions):
+        return "set data.text_column, data.label_column, data.header or data.separator"
+    label = "" if csv_format.label_column is None else ", --label-column"
+    if csv_format.header:
+        return f"give --text-column{label} or --separator; --no-header if its first row is a review"
+    return f"give --text-column{label} or --separator; --header if its first row has their names"
 
 
 def _likely_separator(names: Sequence[str]) -> str:
