@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -90,6 +90,22 @@ def check_distinct(checkpoints: Sequence[Path]) -> None:
     for path in checkpoints:
         if known.count(path.resolve()) > 1:
             raise InputError(f"{path}: is given twice; --weights lets one count more than others")
+
+
+def hint_at_file(text: str) -> None:
+    """Note on standard error that a text looks like a file."""
+    exists = False
+    with suppress(OSError, ValueError):  # too long for a name, or of other characters
+        exists = Path(text).is_file()
+    like_one = text.endswith((".ckpt", ".csv", ".tsv")) and " " not in text
+    if not (exists or like_one):
+        return
+    if text.endswith(".ckpt"):
+        meant = "more checkpoints come before all texts"
+    else:
+        meant = f"did you mean --csv {text} --out OUT?"
+    why = "a file of that name exists" if exists else "looks like a file"
+    sys.stderr.write(f"note: {text!r} is predicted as a text, but {why}; {meant}\n")
 
 
 def write_utf8() -> None:

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -28,6 +28,7 @@ from sentiment.cli import (
     add_weights_option,
     check_distinct,
     csv_format_from,
+    hint_at_file,
     refusing_bad_input,
     write_utf8,
 )
@@ -238,22 +239,6 @@ def _decoded_argument(text: str, index: int) -> str:
     return text
 
 
-def _hint_at_file(text: str) -> None:
-    """Note on standard error that a text looks like a file."""
-    exists = False
-    with suppress(OSError, ValueError):  # too long for a name, or of other characters
-        exists = Path(text).is_file()
-    like_one = text.endswith((".ckpt", ".csv", ".tsv")) and " " not in text
-    if not (exists or like_one):
-        return
-    if text.endswith(".ckpt"):
-        meant = "more checkpoints come before all texts"
-    else:
-        meant = f"did you mean --csv {text} --out OUT?"
-    why = "a file of that name exists" if exists else "looks like a file"
-    sys.stderr.write(f"note: {text!r} is predicted as a text, but {why}; {meant}\n")
-
-
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = OneLineParser(
@@ -324,5 +309,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
             for text in texts:
-                _hint_at_file(text)
+                hint_at_file(text)
             predict_lines(predictor, [texts], sys.stdout)
