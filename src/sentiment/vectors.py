@@ -35,7 +35,7 @@ from sentiment.checks import Ranges, check_imdb, check_ranges
 from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
-from sentiment.data.workers import available_cores
+from sentiment.data.workers import available_cores, end_workers
 from sentiment.entry import run_program
 from sentiment.environment import versions
 from sentiment.errors import InputError
@@ -238,5 +238,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.stderr.flush()
+        end_workers()
         # gensim's threads may still run, and must not meet an interpreter that is taken apart.
         os._exit(130)

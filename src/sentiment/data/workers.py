@@ -65,6 +65,14 @@ def encode_chunks(
         yield waiting.popleft(), encoded
 
 
+def end_workers() -> None:
+    """End the processes that tokenise, which wait for more; for one that is about to leave them."""
+    from joblib.externals.loky import reusable_executor
+
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.terminate(kill_workers=True)
+
+
 def _ignore_interrupts() -> None:
     """Leave Ctrl-C to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
