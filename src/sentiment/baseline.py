@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
 import logging
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -147,8 +146,4 @@ def _run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    try:
-        run_program("baseline", _run)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped.\n")
-        sys.exit(130)
+    run_program("baseline", _run)

@@ -117,9 +117,12 @@ def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | Non
 def forget_refused() -> None:
     """Remove the folder that Hydra has made for a run that is refused: it holds no more than that.
 
-    One that the command line names stays, and so does one with anything in it but config and log.
+    One that the command line names stays, one of a multirun, whose table tells of it, and one with
+    anything in it but config and log. Of several processes, the first does this.
     """
     hydra_config = HydraConfig.get()
+    if rank() or hydra_config.mode != RunMode.RUN:
+        return
     if any(item.startswith("hydra.run.dir=") for item in hydra_config.overrides.hydra):
         return
     folder = Path(hydra_config.runtime.output_dir)

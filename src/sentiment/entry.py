@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment import config
@@ -32,8 +30,7 @@ def run_program(name: str, task: Callable[[DictConfig], None]) -> None:
             try:
                 task(cfg)
             except InputError:
-                if HydraConfig.get().mode == RunMode.RUN:
-                    config.forget_refused()
+                config.forget_refused()
                 raise
 
     compose = hydra.main(

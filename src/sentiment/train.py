@@ -65,8 +65,7 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
                 testing=hydra_config.sweeper.get("trial") is None,
             )
     except InputError as error:
-        if not multirun and rank() == 0:
-            config.forget_refused()
+        config.forget_refused()
         if not multirun or isinstance(error, SweepRefused):
             _refuse(error)
         log.error("error: %s", error)
