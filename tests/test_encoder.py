@@ -130,15 +130,15 @@ def test_published_forward_pass_of_an_elman_network() -> None:
     torch.testing.assert_close(outputs, torch.tensor([1.56, 2.73]), atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_with_the_gate_equations(
-    cell: str, num_layers: int, bidirectional: bool, packed: bool
+    cell: str, num_layers: int, bidirectional: bool, together: bool
 ) -> None:
     encoder = build(cell=cell, num_layers=num_layers, bidirectional=bidirectional)
-    encoder.packed = packed
+    encoder.together = together
     inputs, lengths = batch_of([4, 1, 7, 2], 3, padding=2)
     outputs, final = encoder(inputs, lengths)
     for row, length in enumerate(lengths.tolist()):
@@ -150,10 +150,10 @@ def test_agrees_with_the_gate_equations(
 @no_deadline
 @given(encoders, lengths_of_batches, st.integers(0, 3), st.booleans(), st.integers(0, 99))
 def test_a_sequence_alone_equals_itself_in_a_batch(
-    arguments: dict[str, Any], lengths: list[int], padding: int, packed: bool, seed: int
+    arguments: dict[str, Any], lengths: list[int], padding: int, together: bool, seed: int
 ) -> None:
     encoder = build(seed, **arguments)
-    encoder.packed = packed
+    encoder.together = together
     inputs, steps = batch_of(lengths, arguments["input_size"], padding)
     together = encoder(inputs, steps)
     for row, length in enumerate(lengths):
@@ -170,8 +170,8 @@ def test_both_ways_of_running_give_equal_results_and_gradients(
     encoder = build(seed, **arguments)
     inputs, steps = batch_of(lengths, arguments["input_size"], padding)
     results, gradients = [], []
-    for packed in (False, True):
-        encoder.packed = packed
+    for together in (False, True):
+        encoder.together = together
         encoder.zero_grad()
         leaf = inputs.clone().requires_grad_()
         encoded = encoder(leaf, steps)
@@ -186,10 +186,10 @@ def test_both_ways_of_running_give_equal_results_and_gradients(
 @no_deadline
 @given(encoders, lengths_of_batches, st.booleans(), st.integers(0, 99))
 def test_agrees_with_torchs_module_on_packed_input(
-    arguments: dict[str, Any], lengths: list[int], packed: bool, seed: int
+    arguments: dict[str, Any], lengths: list[int], together: bool, seed: int
 ) -> None:
     encoder = build(seed, **(arguments | {"merge": "concat"}))
-    encoder.packed = packed
+    encoder.together = together
     module = type(encoder.rnn)(
         arguments["input_size"],
         arguments["hidden_size"],
@@ -208,13 +208,13 @@ def test_agrees_with_torchs_module_on_packed_input(
     torch.testing.assert_close(encoded.final, torch.cat(list(top), dim=-1))
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_merges_the_directions(packed: bool) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_merges_the_directions(together: bool) -> None:
     inputs, lengths = batch_of([5, 3], 3)
     results = {}
     for merge in MERGES:
         encoder = build(merge=merge, num_layers=2)
-        encoder.packed = packed
+        encoder.together = together
         results[merge] = encoder(inputs, lengths)
         assert results[merge].final.shape == (2, encoder.output_size)
     for kind in (0, 1):
@@ -224,11 +224,11 @@ def test_merges_the_directions(packed: bool) -> None:
         torch.testing.assert_close(results["mean"][kind], total / 2)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_are_exact(cell: str, packed: bool) -> None:
+def test_gradients_are_exact(cell: str, together: bool) -> None:
     encoder = build(cell=cell, num_layers=2, input_size=2, hidden_size=2)
-    encoder.packed = packed
+    encoder.together = together
     inputs, lengths = batch_of([3, 1], 2, padding=1)
     names, weights = zip(*encoder.named_parameters(), strict=True)
 
@@ -240,11 +240,11 @@ def test_gradients_are_exact(cell: str, packed: bool) -> None:
     assert torch.autograd.gradcheck(encode, (inputs.requires_grad_(), *weights))
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_padding_gets_no_gradient_and_gives_none(cell: str, packed: bool) -> None:
+def test_padding_gets_no_gradient_and_gives_none(cell: str, together: bool) -> None:
     encoder = build(cell=cell, num_layers=2)
-    encoder.packed = packed
+    encoder.together = together
     inputs, lengths = batch_of([2, 5], 3, padding=1)
     encoded = encoder(inputs.requires_grad_(), lengths)
     (real_steps(encoded.outputs, lengths).sum() + encoded.final.sum()).backward()
@@ -261,15 +261,15 @@ def test_equal_lengths_need_no_index_and_change_nothing() -> None:
     torch.testing.assert_close(ragged[:, :6], expected)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_dropout_acts_in_training_between_layers_alone(packed: bool) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_dropout_acts_in_training_between_layers_alone(together: bool) -> None:
     inputs, lengths = batch_of([5, 3], 3)
     single = build(dropout=0.9)
-    single.packed = packed
+    single.together = together
     torch.testing.assert_close(single(inputs, lengths), single.eval()(inputs, lengths))
 
     stack = build(dropout=0.5, num_layers=3, hidden_size=50)
-    stack.packed = packed
+    stack.together = together
     dropped: list[float] = []
     stack.dropout.register_forward_hook(
         lambda _module, _inputs, output: dropped.append(float((output == 0).double().mean()))
@@ -357,11 +357,11 @@ def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
     assert calls["aten::mkldnn_rnn_layer"] >= 4
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_bfloat16_autocast_stays_close(cell: str, packed: bool) -> None:
+def test_bfloat16_autocast_stays_close(cell: str, together: bool) -> None:
     encoder = build(cell=cell, num_layers=2, hidden_size=16).float()
-    encoder.packed = packed
+    encoder.together = together
     inputs, lengths = torch.randn(3, 20, 3), torch.tensor([20, 11, 1])
     expected = encoder(inputs, lengths)
     with torch.autocast("cpu", torch.bfloat16):
@@ -390,7 +390,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         RecurrentEncoder(**({"input_size": 3, "hidden_size": 4} | arguments))
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
     [
@@ -405,10 +405,10 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     ],
 )
 def test_bad_batches(
-    shape: tuple[int, ...], lengths: list[Any], message: str, packed: bool
+    shape: tuple[int, ...], lengths: list[Any], message: str, together: bool
 ) -> None:
     encoder = build()
-    encoder.packed = packed
+    encoder.together = together
     with pytest.raises(ValueError, match=message):
         encoder(torch.zeros(shape, dtype=torch.float64), torch.tensor(lengths))
 
