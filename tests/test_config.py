@@ -152,6 +152,7 @@ def test_a_config_that_is_only_shown_makes_no_folder(tmp_path: Path) -> None:
 
 def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(config, "can_train", lambda *_: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert config.fast_precision("auto") == config.fast_precision("cpu") == "bf16-mixed"
     assert config.fast_precision("mps") == "32-true"

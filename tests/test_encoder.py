@@ -4,6 +4,9 @@
 
 import copy
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sentiment.model.encoder import CELLS, MERGES, RecurrentEncoder
+from sentiment.model.encoder import CELLS, MERGES, RecurrentEncoder, can_train
 
 Array = npt.NDArray[np.float64]
 
@@ -336,12 +339,40 @@ def test_gradients_in_eval_mode() -> None:
     assert inputs.grad.abs().sum() > 0
 
 
+CPU = torch.device("cpu")
 half = pytest.param(
     torch.bfloat16,
-    marks=pytest.mark.skipif(
-        not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no fast bfloat16"
-    ),
+    marks=[
+        pytest.mark.half_precision,
+        pytest.mark.skipif(
+            not can_train("lstm", torch.bfloat16, CPU),
+            reason="this CPU cannot train lstm layers in bfloat16",
+        ),
+    ],
 )
+
+
+@pytest.mark.half_precision
+def test_what_a_device_can_train_is_found_by_trying() -> None:
+    state = torch.get_rng_state()
+    assert can_train("gru", torch.bfloat16, CPU)
+    assert torch.equal(torch.get_rng_state(), state)  # a training's first weights stay the same
+
+
+@pytest.mark.half_precision
+def test_an_lstm_without_the_hardware_for_it_is_found() -> None:
+    code = """
+import torch
+from sentiment import config
+from sentiment.model.encoder import can_train
+torch.cpu.get_capabilities = lambda: {"amx_bf16": True}
+print(can_train("lstm", torch.bfloat16, torch.device("cpu")), config.fast_precision("cpu"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    )  # fmt: skip
+    assert done.stdout == "False 32-true\n"
 
 
 @pytest.mark.parametrize("kind", [torch.float32, half])
@@ -357,9 +388,12 @@ def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
     assert calls["aten::mkldnn_rnn_layer"] >= 4
 
 
+@pytest.mark.half_precision
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_bfloat16_autocast_stays_close(cell: str, together: bool) -> None:
+def test_half_precision_autocast_stays_close(cell: str, together: bool) -> None:
+    if not together and not can_train(cell, torch.bfloat16, CPU):
+        pytest.skip(f"this CPU cannot train {cell} layers in bfloat16")
     encoder = build(cell=cell, num_layers=2, hidden_size=16).float()
     encoder.together = together
     inputs, lengths = torch.randn(3, 20, 3), torch.tensor([20, 11, 1])

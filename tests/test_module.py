@@ -12,15 +12,21 @@ from torch.utils.data import DataLoader
 from sentiment.data.batching import Batch
 from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.encoder import can_train
 from sentiment.model.metrics import confusion_counts, summarise_predictions
 from sentiment.model.module import SentimentModule
 from sentiment.model.schedules import cosine, one_cycle, plateau
 
+LSTM_IN_BF16 = pytest.mark.skipif(
+    not can_train("lstm", torch.bfloat16, torch.device("cpu")),
+    reason="this CPU cannot train an LSTM in bfloat16",
+)
 
-def small_module(**options: Any) -> SentimentModule:
+
+def small_module(*, cell: str = "lstm", **options: Any) -> SentimentModule:
     torch.manual_seed(0)
     classifier = SentimentClassifier(
-        vocabulary_size=12, num_classes=3, embedding_size=4, hidden_size=5
+        vocabulary_size=12, num_classes=3, embedding_size=4, cell=cell, hidden_size=5
     )
     return SentimentModule(classifier=classifier, **options)
 
@@ -249,6 +255,7 @@ def test_the_embedding_has_a_rate_of_its_own() -> None:
     assert len(others["params"]) + 1 == len(list(module.parameters()))
 
 
+@pytest.mark.half_precision
 def test_tests_run_in_full_precision_whatever_training_does() -> None:
     module = small_module().eval()
     data = batch()
@@ -267,11 +274,18 @@ def test_tests_run_in_full_precision_whatever_training_does() -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "largest"), [("norm", None), ("value", 0.25)])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    ("precision", "cell"),
+    [
+        ("32-true", "lstm"),
+        pytest.param("bf16-mixed", "gru", marks=pytest.mark.half_precision),
+        pytest.param("bf16-mixed", "lstm", marks=[pytest.mark.half_precision, LSTM_IN_BF16]),
+    ],
+)
 def test_gradients_are_clipped_for_a_fused_optimizer_too(
-    precision: Any, algorithm: str, largest: float | None
+    precision: Any, cell: str, algorithm: str, largest: float | None
 ) -> None:
-    module = small_module(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
+    module = small_module(cell=cell, optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
     for weight in module.parameters():
         weight.data.mul_(10)  # gradients far above the limit
     before = [weight.detach().clone() for weight in module.parameters()]

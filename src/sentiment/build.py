@@ -24,6 +24,7 @@ from sentiment.data.embeddings import Embeddings, coverage
 from sentiment.data.evidence import NgramEvidence
 from sentiment.data.facts import UNK_INDEX, DataFacts
 from sentiment.errors import InputError
+from sentiment.model.encoder import can_train
 from sentiment.model.language_module import LanguageModule
 from sentiment.model.module import SentimentModule
 from sentiment.model.softmax import CandidateSampler
@@ -205,7 +206,20 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         enable_model_summary=False,
     )
     _check_processes(trainer)
+    _check_precision(cfg, trainer)
     return trainer
+
+
+def _check_precision(cfg: DictConfig, trainer: Trainer) -> None:
+    """Refuse a precision in which the device cannot train, or for which Lightning takes another."""
+    asked, cell = cfg.trainer.precision, str(cfg.model.cell)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(asked)
+    device = trainer.strategy.root_device
+    if trainer.precision != asked or not (dtype is None or can_train(cell, dtype, device)):
+        raise InputError(
+            f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+            f" {cell.upper()} layers in it; give trainer.precision=32-true"
+        )
 
 
 def _check_processes(trainer: Trainer) -> None:

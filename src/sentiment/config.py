@@ -28,6 +28,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sentiment.errors import InputError
+from sentiment.model.encoder import can_train
 from sentiment.model.metrics import best_mode
 from sentiment.ranks import rank, started_outside
 from sentiment.resume import is_used, run_folder
@@ -65,7 +66,8 @@ def sample_path() -> str:
 def fast_precision(accelerator: str) -> str:
     """A precision that is fast and right on this machine: bf16 where the hardware computes in it.
 
-    On a CPU that is AVX-512 BF16 or AMX; on CUDA, compute capability 8.0 and above. Elsewhere fp32.
+    On a CPU that is AVX-512 BF16 or AMX, unless oneDNN is held to less (`ONEDNN_MAX_CPU_ISA`); on
+    CUDA, compute capability 8.0 and above. Elsewhere fp32.
     """
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
         return (
@@ -73,7 +75,8 @@ def fast_precision(accelerator: str) -> str:
         )
     if accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
         capability = torch.cpu.get_capabilities()
-        if capability.get("avx512_bf16") or capability.get("amx_bf16"):
+        fast = capability.get("avx512_bf16") or capability.get("amx_bf16")
+        if fast and can_train("lstm", torch.bfloat16, torch.device("cpu")):
             return "bf16-mixed"
     return "32-true"
 

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.metadata
 import logging
+import os
 import platform
 import shutil
 import signal
@@ -53,6 +54,7 @@ def _devices_here() -> str:
 def prepare_process() -> None:
     """Set up a process that trains; a launcher's processes need it as the first one does."""
     keep_freed_memory()
+    limit_threads()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
     if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
@@ -61,6 +63,17 @@ def prepare_process() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+def limit_threads() -> None:
+    """Compute in no more threads than a container leaves cores, unless `OMP_NUM_THREADS` is set.
+
+    OpenMP starts one for each core of the machine, whatever the container's CPU quota.
+    """
+    from joblib import cpu_count  # heeds quotas, as Python's own does not
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
 
 
 def keep_freed_memory() -> None:

@@ -29,7 +29,7 @@ from sentiment.cli import (
 )
 from sentiment.data.facts import reviews_fingerprint
 from sentiment.data.reviews import read_reviews
-from sentiment.environment import device_name, versions
+from sentiment.environment import device_name, limit_threads, versions
 from sentiment.errors import InputError
 from sentiment.member import Member
 from sentiment.model.metrics import accuracy_by_length, summarise_predictions
@@ -231,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: a table or JSON on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
     write_utf8()
+    limit_threads()
     with refusing_bad_input():
         results = evaluate(parsed.checkpoint, parsed.csv, parsed)
         if parsed.json:

@@ -32,7 +32,7 @@ from sentiment.cli import (
     refusing_bad_input,
     write_utf8,
 )
-from sentiment.environment import keep_freed_memory
+from sentiment.environment import keep_freed_memory, limit_threads
 from sentiment.errors import InputError
 from sentiment.predictor import Predictor
 
@@ -293,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: predictions on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
     write_utf8()
+    limit_threads()
     with refusing_bad_input():
         check_distinct(parsed.checkpoints)
         predictor = Predictor.load(

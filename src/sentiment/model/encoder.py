@@ -225,6 +225,24 @@ class _Reverse(Function):
         return grad.flatten(0, 1).index_select(0, order).view_as(grad), None
 
 
+def can_train(cell: str, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a device trains a kind of cell under autocast to `dtype`; a tiny one is tried.
+
+    Tables of what the hardware has would not do: oneDNN has no LSTM in bfloat16 for a CPU without
+    AVX-512, or where an environment variable holds it to AVX2, but GRU and tanh layers run there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        encoder = RecurrentEncoder(cell=cell, input_size=8, hidden_size=8).to(device)
+    inputs = torch.zeros(2, 3, 8, device=device)
+    try:
+        with torch.autocast(device.type, dtype):
+            states = encoder(inputs, torch.tensor([3, 2])).outputs
+        states.float().sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _check_batch(inputs: Tensor, lengths: Tensor, input_size: int) -> None:
     if inputs.dim() != 3 or inputs.shape[0] == 0 or inputs.shape[2] != input_size:
         raise ValueError(
