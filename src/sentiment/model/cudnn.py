@@ -9,13 +9,12 @@ autocast, whatever its type, it runs these layers in float16: cuDNN has no such 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {  # what torch's modules call
     "rnn": torch.rnn_tanh,
@@ -101,115 +100,154 @@ def run_layer(
     Returns:
         The states, (time, batch, directions * hidden_size), in float32 or wider under autocast.
     """
-    dtype = out_dtype = compute_dtype(states)
-    if torch.is_autocast_enabled(states.device.type):
-        out_dtype = torch.promote_types(states.dtype, torch.float32)
-    output: Tensor = _Layer.apply(  # type: ignore[no-untyped-call]
-        cell, dtype, out_dtype, torch.is_grad_enabled(), padding, states, *weights
+    batch, dtype = states.shape[1], compute_dtype(states)
+    alone = len(weights) == 4 and _is_fast_alone(cell, weights[1].shape[1], batch, dtype)
+    layout = _Layout(
+        dtype=dtype,
+        closed=None if padding is None else _CLOSED[cell],
+        rows=_next_multiple(batch, 8 if alone else 1),
+        multiple=128 if alone else 8,
     )
-    return output
+    scales: list[Tensor] = []  # what `_Leave` hands to `_Enter` on the way back
+    inputs, *flat = _Enter.apply(scales, layout, padding, states, *weights)  # type: ignore[no-untyped-call]
+    kind = states.device.type
+    with torch.autocast(kind, enabled=False):
+        outputs = call(cell, inputs, flat)
+    if layout.rows > batch:
+        outputs = outputs[:, :batch]
+    if dtype == torch.float16:
+        wide = torch.promote_types(states.dtype, torch.float32)
+        out_dtype = wide if torch.is_autocast_enabled(kind) else dtype
+        outputs = _Leave.apply(scales, outputs, out_dtype)  # type: ignore[no-untyped-call]
+    return outputs
 
 
-class _Layer(Function):
-    """A layer, whose own graph is kept for the way back."""
+class _Layout(NamedTuple):
+    """How inputs and weights are laid out for a call.
+
+    Attributes:
+        dtype: Of both.
+        closed: The gate that padding closes, and what is added within it; None for none.
+        rows: Of the batch; those that it lacks are zeros.
+        multiple: Of the input's size; the values that it lacks are zeros.
+    """
+
+    dtype: torch.dtype
+    closed: tuple[int, float] | None
+    rows: int
+    multiple: int
+
+
+class _Enter(Function):
+    """Lay out inputs and weights, and undo on the way back what `_Leave` scales gradients by."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        cell: str,
-        dtype: torch.dtype,
-        out_dtype: torch.dtype,
-        keep: bool,
+        scales: list[Tensor],
+        layout: _Layout,
         padding: Tensor | None,
         states: Tensor,
         *weights: Tensor,
-    ) -> Tensor:
-        _, batch, input_size = states.shape
-        directions, hidden_size = len(weights) // 4, weights[1].shape[1]
-        alone = directions == 1 and _is_fast_alone(cell, hidden_size, batch, dtype)
-        closed = None if padding is None else _CLOSED[cell]
-        size = _next_multiple(input_size + (closed is not None), 128 if alone else 8)
-        inputs = _widened(states, padding, size, _next_multiple(batch, 8 if alone else 1), dtype)
-        flat = _in_one_piece(weights, size, closed, dtype)
-        with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(keep):
-            for leaf in (inputs, *flat):
-                leaf.requires_grad_(keep)
-            output = call(cell, inputs, flat)
-        if keep:
-            ctx.save_for_backward(padding, inputs, output, *flat)
-            ctx.shapes = [weight.shape for weight in weights]
-            ctx.dtypes = states.dtype, weights[0].dtype
-        return output.detach()[:, :batch].to(out_dtype)
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        size = _next_multiple(states.shape[-1] + (padding is not None), layout.multiple)
+        laid_out = (
+            _widened(states, padding, layout.rows, size, layout.dtype),
+            *_in_one_piece(weights, size, layout),
+        )
+        needed = ctx.needs_input_grad[3:]
+        ctx.mark_non_differentiable(
+            *(tensor for tensor, grad in zip(laid_out, needed, strict=True) if not grad)
+        )
+        ctx.scales, ctx.padding, ctx.states = scales, padding, (states.shape, states.dtype)
+        ctx.weights = [(weight.shape, weight.dtype) for weight in weights]
+        return laid_out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        padding, inputs, output, *flat = ctx.saved_tensors
-        batch, input_size = grad.shape[1], ctx.shapes[0][1]
-        scale = grad.new_ones(1)
-        if output.dtype == torch.float16:
-            # Sums over all steps must not exceed float16's largest value either.
-            largest = torch.linalg.vector_norm(grad, torch.inf, dtype=torch.float32)
-            scale = (8 * largest).clamp_min(torch.finfo(torch.float32).tiny).view(1)
-            grad = grad / scale
-        grad = functional.pad(grad, (0, 0, 0, output.shape[1] - batch)).to(output.dtype)
-        by_inputs, *by_weights = torch.autograd.grad(
-            output, [inputs, *flat], grad, retain_graph=True
-        )
-        by_states = by_inputs[:, :batch, :input_size] * scale
-        if padding is not None:
-            by_states.masked_fill_(padding.unsqueeze(-1), 0)
+    def backward(
+        ctx: Any, by_inputs: Tensor | None, *by_weights: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        by_states = None
+        if by_inputs is not None:
+            (_, batch, size), dtype = ctx.states
+            by_states = _product(by_inputs[:, :batch, :size], ctx.scales)
+            if ctx.padding is not None:
+                by_states = by_states.masked_fill(ctx.padding.unsqueeze(-1), 0)
+            by_states = by_states.to(dtype)
+        if by_weights[0] is None:
+            return None, None, None, by_states, *by_weights
         parts = [
             by_weight[..., : shape[-1]].flatten()
-            for by_weight, shape in zip(by_weights, ctx.shapes, strict=True)
+            for by_weight, (shape, _) in zip(by_weights, ctx.weights, strict=True)
+            if by_weight is not None
         ]
-        pieces = (torch.cat(parts) * scale).split([len(part) for part in parts])
-        state_dtype, weight_dtype = ctx.dtypes
+        values = _product(torch.cat(parts), ctx.scales)
+        pieces = torch.split(values, [len(part) for part in parts])
         return (
-            *[None] * 5,
-            by_states.to(state_dtype),
+            *(None, None, None, by_states),
             *(
-                piece.view(shape).to(weight_dtype)
-                for piece, shape in zip(pieces, ctx.shapes, strict=True)
+                piece.view(shape).to(dtype)
+                for piece, (shape, dtype) in zip(pieces, ctx.weights, strict=True)
             ),
         )
 
 
+class _Leave(Function):
+    """Give float16 outputs in a wider type, and scale their gradient to what float16 can hold."""
+
+    @staticmethod
+    def forward(ctx: Any, scales: list[Tensor], outputs: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.scales = scales
+        return outputs.to(dtype, copy=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        # Far below float16's largest value, which sums over all steps must not exceed either.
+        largest = torch.linalg.vector_norm(grad, torch.inf, dtype=torch.float32)
+        scale = (8 * largest).clamp_min(torch.finfo(torch.float32).tiny).view(1)
+        ctx.scales[:] = [scale]
+        scaled = torch.empty_like(grad, dtype=torch.float16)
+        return None, torch.div(grad, scale, out=scaled), None
+
+
+def _product(values: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """Multiply by the scale, if there is one, in its type, float32."""
+    return values * scales[0] if scales else values
+
+
 def _widened(
-    states: Tensor, padding: Tensor | None, size: int, batch: int, dtype: torch.dtype
+    states: Tensor, padding: Tensor | None, rows: int, size: int, dtype: torch.dtype
 ) -> Tensor:
-    """Copy (time, rows, values) states into (time, batch, size); the next value marks padding."""
-    time, rows, values = states.shape
-    inputs = states.new_zeros(time, batch, size, dtype=dtype)
-    inputs[:, :rows, :values] = states
+    """Copy (time, batch, values) states into (time, rows, size); the next value marks padding."""
+    time, batch, values = states.shape
+    inputs = states.new_zeros(time, rows, size, dtype=dtype)
+    inputs[:, :batch, :values] = states
     if padding is not None:
         inputs.masked_fill_(padding.unsqueeze(-1), 0)
         inputs[..., values] = padding
     return inputs
 
 
-def _in_one_piece(
-    weights: Sequence[Tensor], size: int, closed: tuple[int, float] | None, dtype: torch.dtype
-) -> list[Tensor]:
-    """Copy weights into one piece of memory, laid out as cuDNN wants it, or it would do so.
+def _in_one_piece(weights: Sequence[Tensor], size: int, layout: _Layout) -> list[Tensor]:
+    """Copy the weights into one piece of memory, as cuDNN wants them and would copy them itself.
 
-    Args:
-        weights: Four of each direction.
-        size: Of the input, to which input weights are widened.
-        closed: The gate that the first of the new values closes, and by what.
-        dtype: Of the copy.
+    Input weights are widened to an input of ``size``.
     """
     parts = list(weights)
+    rows, given = weights[0].shape
+    columns = weights[0].new_zeros(rows, size - given)
+    if layout.closed is not None:
+        gate, value = layout.closed
+        units = weights[1].shape[1]
+        columns[gate * units : (gate + 1) * units, 0] = value
     for first in range(0, len(parts), 4):
-        weight, units = parts[first], parts[first + 1].shape[1]
-        columns = weight.new_zeros(len(weight), size - weight.shape[1])
-        if closed is not None:
-            gate, value = closed
-            columns[gate * units : (gate + 1) * units, 0] = value
-        parts[first] = torch.cat([weight, columns], dim=1)
+        parts[first] = torch.cat([parts[first], columns], dim=1)
     order = sorted(range(len(parts)), key=lambda index: -parts[index].dim())  # matrices first
-    flat = torch.cat([parts[index].flatten() for index in order]).to(dtype)
-    pieces = flat.split([parts[index].numel() for index in order])
+    flat = torch.cat([parts[index].flatten() for index in order]).to(layout.dtype)
+    pieces = torch.split(flat, [parts[index].numel() for index in order])
     for index, piece in zip(order, pieces, strict=True):
         parts[index] = piece.view(parts[index].shape)
     return parts

@@ -127,11 +127,12 @@ class RecurrentEncoder(nn.Module):
         """
         _check_batch(inputs, lengths, self.rnn.input_size)
         states = inputs.transpose(0, 1).contiguous()  # as the kernels like it
+        ends = lengths.to(states.device, non_blocking=True)
         run = self._run_together if self._is_together(states) else self._run_apart
-        states = run(states, lengths).transpose(0, 1)  # (batch, time, directions * hidden_size)
-        row = torch.arange(len(lengths), device=states.device)
-        last = lengths.to(states.device, non_blocking=True) - 1
-        forward = states[row, last, : self.rnn.hidden_size]
+        full = int(lengths.min()) == len(states)
+        states = run(states, None if full else ends).transpose(0, 1)  # (batch, time, values)
+        row = torch.arange(len(ends), device=ends.device)
+        forward = states[row, ends - 1, : self.rnn.hidden_size]
         backward = states[:, 0, self.rnn.hidden_size :]  # of size 0 for one direction
         return Encoded(self._merge(states), self._merge(torch.cat([forward, backward], dim=-1)))
 
@@ -144,21 +145,28 @@ class RecurrentEncoder(nn.Module):
         size, batch, dtype = self.rnn.hidden_size, states.shape[1], compute_dtype(states)
         return states.is_cuda and not runs_apart(self.cell, size, batch, dtype)
 
-    def _run_together(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Run both directions of each layer in one call, (time, batch, size) to the same."""
+    def _run_together(self, states: Tensor, ends: Tensor | None) -> Tensor:
+        """Run both directions of each layer in one call.
+
+        Args:
+            states: (time, batch, input_size).
+            ends: (batch,) lengths on the same device; None where all fill the batch.
+
+        Returns:
+            (time, batch, directions * hidden_size).
+        """
         padding = None
-        if int(lengths.min()) < len(states):
-            step = torch.arange(len(states), device=states.device).unsqueeze(1)
-            padding = step >= lengths.to(states.device, non_blocking=True)  # (time, batch)
+        if ends is not None:
+            padding = torch.arange(len(states), device=ends.device).unsqueeze(1) >= ends
         for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
             states = run_layer(self.cell, states, [*weights[0], *weights[1]], padding)
         return states
 
-    def _run_apart(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Run each direction of each layer by itself, (time, batch, size) to the same."""
-        order = _reversal(lengths, len(states), states.device)
+    def _run_apart(self, states: Tensor, ends: Tensor | None) -> Tensor:
+        """Run each direction of each layer by itself; Args and Returns as ``_run_together``."""
+        order = None if ends is None else _reversal(ends, len(states))
         for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
@@ -186,25 +194,20 @@ class RecurrentEncoder(nn.Module):
         return total if self.merge == "sum" else total / 2
 
 
-def _reversal(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
+def _reversal(lengths: Tensor, time: int) -> Tensor:
     """Index the flat (time * batch) steps reversed within each length, padding left in place.
 
-    None stands for lengths that all fill the batch, where a flip will do.
-
-    >>> _reversal(torch.tensor([3, 1]), 3, torch.device("cpu")).view(3, 2).tolist()
+    >>> _reversal(torch.tensor([3, 1]), 3).view(3, 2).tolist()
     [[4, 1], [2, 3], [0, 5]]
     """
-    if int(lengths.min()) == time:
-        return None
     batch = len(lengths)
-    lengths = lengths.to(device, non_blocking=True)
-    step = torch.arange(time, device=device).unsqueeze(1)  # (time, 1)
+    step = torch.arange(time, device=lengths.device).unsqueeze(1)  # (time, 1)
     source = torch.where(step < lengths, lengths - 1 - step, step)  # (time, batch)
-    return (source * batch + torch.arange(batch, device=device)).flatten()
+    return (source * batch + torch.arange(batch, device=lengths.device)).flatten()
 
 
 def _reverse(states: Tensor, order: Tensor | None) -> Tensor:
-    """Reverse (time, batch, size) states within each length."""
+    """Reverse (time, batch, size) states within each length, or all of them for no order."""
     if order is None:
         return states.flip(0)
     reversed_states: Tensor = _Reverse.apply(states, order)  # type: ignore[no-untyped-call]
