@@ -28,6 +28,12 @@ TINY = (
 TEST_FINGERPRINT, VAL_FINGERPRINT = "t" * 24, "v" * 24
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a device that is not there."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

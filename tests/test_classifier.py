@@ -62,7 +62,7 @@ def batch_of(lengths: list[int], vocabulary_size: int = 20) -> tuple[Tensor, Ten
     st.booleans(),
 )
 def test_alone_equals_in_a_batch(
-    arguments: dict[str, Any], lengths: list[int], packed: bool
+    arguments: dict[str, Any], lengths: list[int], one_call: bool
 ) -> None:
     sizes = arguments["ngram_sizes"]
     classifier = build(**arguments, ngrams=len(sizes)).double()
@@ -70,7 +70,7 @@ def test_alone_equals_in_a_batch(
         keys = [torch.tensor([3, 5, 7]), torch.tensor([25, 27])]
         values = torch.randn(5, 6)
         classifier.ngrams.load(keys, values, values[None])
-    classifier.encoder.packed = packed
+    classifier.encoder.together = one_call
     token_ids, steps = batch_of(lengths)
     together = classifier(token_ids, steps)
     assert together.shape == (len(lengths), 3)

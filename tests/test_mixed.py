@@ -99,12 +99,12 @@ def test_the_mean_over_labelled_reviews_is_torchs_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 def test_a_perturbation_has_the_norm_asked_of_each_review_and_spares_padding(
-    cell: str, packed: bool
+    cell: str, one_call: bool
 ) -> None:
     model = build(cell=cell)
-    model.encoder.packed = packed
+    model.encoder.together = one_call
     moved, inputs, _ = perturbed(model, 0.7)
     assert not moved.requires_grad
     for review, length in enumerate(LENGTHS):
