@@ -203,14 +203,14 @@ class OptunaSweeper(Sweeper):
 
     def _check_space(self, space: "Space") -> None:
         """Compose each choice and each end of an interval once, before any training."""
-        from sentiment.build import check_optimizer
+        from sentiment.build import check_parts
         from sentiment.checks import check_config
         from sentiment.search.space import edges
 
         for overrides in edges(space):
             task = self._task(overrides)
             check_config(task)
-            check_optimizer(task)
+            check_parts(task)
 
     def _check_counts(self) -> None:
         from sentiment.errors import InputError
