@@ -131,8 +131,9 @@ def _check_option(value: Any, hint: Any, key: str) -> None:
         return
     if isinstance(value, DictConfig) and not own and "_target_" in value:
         return  # an option of the user's own, which has no schema
-    found = "a node" if isinstance(value, DictConfig) else as_typed(value)
-    raise InputError(f"config: {key}: {found} is none of its options; give {key}=OPTION")
+    found = "another node" if isinstance(value, DictConfig) else as_typed(value)
+    way_out = f"set its keys, as {key}.NAME=VALUE" if own else f"give {key}=OPTION"
+    raise InputError(f"config: {key}: {found} cannot stand there; {way_out}")
 
 
 def _check_own(value: Any, given: Any, key: str) -> None:

@@ -139,7 +139,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, name, node in SCHEMAS:
         store.store(group=group, name=name, node=node)
-    _register_launchers(store)
+    _register_plugins(store)
     OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
     OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
@@ -147,8 +147,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
 
 
-def _register_launchers(store: ConfigStore) -> None:
+def _register_plugins(store: ConfigStore) -> None:
     Plugins.instance()  # what other packages store under these names is stored by now
+    from hydra_plugins.sentiment_grid import GridSweeperConfig
+
+    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, provider="sentiment")
     place = "hydra_plugins.sentiment_launchers.submitit_launcher"
     nodes: dict[str, Any] = {"joblib": JoblibLauncherConfig}
     with suppress(ImportError):  # an extra
@@ -320,5 +323,6 @@ def _explain_missing(error: MissingConfigException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    line = str(error).strip().splitlines()[0]
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    line = " ".join([first, *others[:1]]) if first.endswith(":") else first
     return line if len(line) < _LONG else f"{line[: _LONG - 80]} ... {line[-60:]}"

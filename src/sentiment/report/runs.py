@@ -91,7 +91,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             raise InputError(f"{folder}: no such folder; give run folders, or folders above some")
         runs = {
             place.resolve(): read_run(place)
-            for place in _run_folders(here)
+            for place in run_folders(here)
             if not _has_vectors_alone(place)
         }
         if not runs:
@@ -158,7 +158,12 @@ def read_overrides(folder: Path) -> dict[str, str]:
     lines = _read_yaml(path) or []
     if not isinstance(lines, list):
         raise InputError(f"{path} holds no list of overrides: mend or remove it")
-    parts = (str(line).partition("=") for line in lines)
+    return parse_overrides(map(str, lines))
+
+
+def parse_overrides(lines: Iterable[str]) -> dict[str, str]:
+    """Keys without Hydra's ``+``, and values as text."""
+    parts = (line.partition("=") for line in lines)
     return {key.lstrip("+"): value for key, _, value in parts}
 
 
@@ -167,7 +172,7 @@ def by_number_then_name(name: str) -> tuple[int, int, str]:
     return (0, int(name), "") if name.isdecimal() else (1, 0, name)
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
+def run_folders(folder: Path) -> Iterator[Path]:
     """The folders at or below one that hold a run; each folder is seen once, whatever links say."""
     seen: set[Path] = set()
     for place, below, files in os.walk(folder, followlinks=True):
