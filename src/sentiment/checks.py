@@ -21,6 +21,7 @@ _RANGES: Ranges = {
     "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "data.seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "data.num_workers": (lambda value: 0 <= value <= 1000, "from 0 to 1000"),
     "loss.label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "loss.entropy": (lambda value: 0 <= value < inf, "0 or more"),
     "loss.virtual_adversarial": (lambda value: 0 <= value < inf, "0 or more"),

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import resources
@@ -166,6 +166,16 @@ def _register_plugins(store: ConfigStore) -> None:
         store.store(group="hydra/launcher", name=name, node=node, provider="sentiment")
 
 
+def spell_choices(arguments: Sequence[str]) -> list[str]:
+    """Give ``group=none`` for ``group=null`` where that is an option: Hydra takes no null there."""
+    return [
+        f"{item.removesuffix('null')}none"
+        if item.endswith("=null") and "none" in _options(item.removesuffix("=null"))
+        else item
+        for item in arguments
+    ]
+
+
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
     """Turn what is said of a wrong config into an InputError with the way out.
@@ -220,7 +230,7 @@ def refused_by_target(error: InstantiationException, hint: str = "") -> InputErr
 
     Args:
         error: as Hydra raises it.
-        hint: the way out, at the end of the line.
+        hint: the way out of what a trainer refuses, at the end of the line.
     """
     cause = error.__cause__ or error
     if isinstance(cause, InputError):
@@ -231,7 +241,7 @@ def refused_by_target(error: InstantiationException, hint: str = "") -> InputErr
     expected = isinstance(cause, ValueError | ImportError)
     if ours and not expected and "unexpected keyword argument" not in reason:
         return None
-    return InputError(f"config: {key}: {reason}{hint}")
+    return InputError(f"config: {key}: {reason}{hint * (key == 'trainer')}")
 
 
 def _is_of_composing(error: Exception) -> bool:
@@ -286,8 +296,9 @@ def _explain(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
             if dataclasses.is_dataclass(link.object_type) and link.key is not None:
-                names = [f.name for f in dataclasses.fields(link.object_type) if f.name[0] != "_"]
-                if str(link.key) not in names:
+                every = [field.name for field in dataclasses.fields(link.object_type)]
+                if str(link.key) not in every:
+                    names = [name for name in every if not name.startswith("_")]
                     place = link.full_key or str(link.key)
                     return f"config: unknown key {place!r}; {valid_names(str(link.key), names)}"
             if isinstance(link, MissingMandatoryValue):
