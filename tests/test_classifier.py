@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from conftest import require_bf16
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.encoder import CELLS, MERGES
 from sentiment.model.pooling import POOLINGS
@@ -198,9 +199,11 @@ def test_padding_row_learns_nothing() -> None:
     assert gradient.count_nonzero() > 0
 
 
+@pytest.mark.half_precision
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16_autocast(cell: str, pooling: str) -> None:
+    require_bf16(cell)
     classifier = build(cell=cell, pooling=pooling, num_layers=2, hidden_size=16)
     batch = batch_of([30, 4, 1])
     expected = classifier(*batch)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from conftest import require_bf16
 from sentiment.model.encoder import CELLS, MERGES, RecurrentEncoder, can_train
 
 Array = npt.NDArray[np.float64]
@@ -340,16 +341,7 @@ def test_gradients_in_eval_mode() -> None:
 
 
 CPU = torch.device("cpu")
-half = pytest.param(
-    torch.bfloat16,
-    marks=[
-        pytest.mark.half_precision,
-        pytest.mark.skipif(
-            not can_train("lstm", torch.bfloat16, CPU),
-            reason="this CPU cannot train lstm layers in bfloat16",
-        ),
-    ],
-)
+half = pytest.param(torch.bfloat16, marks=pytest.mark.half_precision)
 
 
 @pytest.mark.half_precision
@@ -377,6 +369,8 @@ print(can_train("lstm", torch.bfloat16, torch.device("cpu")), config.fast_precis
 
 @pytest.mark.parametrize("kind", [torch.float32, half])
 def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
+    if kind == torch.bfloat16:
+        require_bf16("lstm")
     encoder = RecurrentEncoder(input_size=8, hidden_size=16, num_layers=2)
     inputs = torch.randn(4, 9, 8, requires_grad=True)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -392,8 +386,8 @@ def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
 @pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_half_precision_autocast_stays_close(cell: str, one_call: bool) -> None:
-    if not one_call and not can_train(cell, torch.bfloat16, CPU):
-        pytest.skip(f"this CPU cannot train {cell} layers in bfloat16")
+    if not one_call:
+        require_bf16(cell)
     encoder = build(cell=cell, num_layers=2, hidden_size=16).float()
     encoder.together = one_call
     inputs, lengths = torch.randn(3, 20, 3), torch.tensor([20, 11, 1])

@@ -51,6 +51,37 @@ def _devices_here() -> str:
     return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
 
 
+def require_memory(what: str, needed: int) -> None:
+    """Refuse what does not fit into the memory of this machine, where that is known.
+
+    Args:
+        what: the settings that decide it.
+        needed: bytes.
+
+    Raises:
+        InputError: with both sizes.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on this system
+        return
+    if needed > there:
+        raise InputError(
+            f"config: {what}: needs {_size(needed)} of memory, this machine has {_size(there)};"
+            " lower it"
+        )
+
+
+def _size(count: float) -> str:
+    units = iter(("bytes", "kB", "MB", "GB", "TB", "PB", "EB"))
+    unit = next(units)
+    for larger in units:
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:,.0f} {unit}"
+
+
 def prepare_process() -> None:
     """Set up a process that trains; a launcher's processes need it as the first one does."""
     keep_freed_memory()

@@ -313,7 +313,7 @@ class TrainConfig:
     scheduler: Any = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = None
 
 
 @dataclass
@@ -352,7 +352,7 @@ class PretrainConfig:
     scheduler: Any = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = None
 
 
 class Weighting(StrEnum):
