@@ -72,7 +72,7 @@ def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -
     assert evaluated["test_reviews"] == len(table) - 1
     assert told.err == (
         "note: no row has the label awful; F1 and AUROC are of the others\n"
-        "note: 1 rows left out for a missing text or label\n"
+        f"note: {len(table)} rows read, 1 of them left out for a missing text or label\n"
     )
 
 

@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from sentiment.data.reviews import (
-    CsvFormat,
-    check_columns,
-    column_names,
-    read_frames,
-    read_reviews,
-)
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import check_columns, column_names, read_reviews, read_table
 from sentiment.errors import InputError
 
 PLAIN = 'review,sentiment\ngood,pos\n"bad, very\nbad",neg\n'
@@ -147,8 +142,8 @@ def test_columns_are_named_and_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 columns are called 'a'"):
         check_columns(path, CsvFormat(), ["a"])
     path.write_text("a,b\n1,2\n")
-    (frame, _), *_ = read_frames(path, CsvFormat(text_column="a"), None, 10)
-    assert frame.to_dict("list") == {"a": ["1"], "b": ["2"]}
+    (chunk,) = read_table(path, CsvFormat(text_column="a"), 10)
+    assert (chunk.cells, chunk.first, chunk.progress) == ([["1", "2"]], 0, 1)
 
 
 def test_too_many_missing_values_are_refused(tmp_path: Path) -> None:
@@ -184,13 +179,14 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("text,label\na,1\n", "'text', 'label'"),
         ("reviews,sentiment\na,1\n", "did you mean 'reviews'?"),
         ("review,sentiment\na,1\nb,0,c\n", "line 3"),
-        ("review,sentiment\na,1,x\nb,0,x\n", "first row has more fields"),
-        ("review,sentiment\na,1,x\nb,0\n", "first row has more fields"),
-        ("review,sentiment\na,1,\nb,0,\n", "first row has more fields"),
+        ("review,sentiment\na,1,x\nb,0,x\n", "row 1 (line 2): has 3 cells, and the header 2"),
+        ("review,sentiment\na,1,x\nb,0\n", "row 1 (line 2)"),
+        ("review,sentiment\na,1,\nb,0,\n", "row 1 (line 2)"),
         ("review,sentiment\n" + "a,1\n" * 1500 + "a,1,x\n" * 1500, "line 1502"),
         ("\n\n", "empty"),
         ("review|sentiment\na|1\n", "separator"),
-        ('review,sentiment\n"a,1\n', "well-formed"),
+        ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
+        ('review,sentiment\n"a, b",1\n"c,0\n', "row 2 (line 3): has a quotation mark that is never"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, content: str, told: str) -> None:

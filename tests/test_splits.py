@@ -8,7 +8,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat, read_frames
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import read_table
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -234,10 +235,10 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
         split = getattr(splits, name)
         again = opened(tmp_path / "out" / f"{name}.csv", new)
         assert again.digests.tolist() == split.corpus.digests[np.sort(split.reviews)].tolist()
-        ((written, _),) = read_frames(again.path, new, None, 100)
+        (written,) = read_table(again.path, new, 100)
         rows = np.sort(split.corpus.rows[split.reviews])  # not the reviews: row 0 has no label
-        assert written["0"].tolist() == [texts[row] for row in rows]
-        assert set(written["2"].dropna()) == {"NA"}
+        assert [cells[0] for cells in written.cells] == [texts[row] for row in rows]
+        assert {cells[2] for cells in written.cells} == {"NA", ""}
 
 
 def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:
