@@ -186,7 +186,10 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("\n\n", "empty"),
         ("review|sentiment\na|1\n", "separator"),
         ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
-        ('review,sentiment\n"a, b",1\n"c,0\n', "row 2 (line 3): has a quotation mark that is never"),
+        (
+            'review,sentiment\n"a, b",1\n"c,0\n',
+            "row 2 (line 3): has a quotation mark that is never",
+        ),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, content: str, told: str) -> None:

@@ -51,7 +51,7 @@ _TEXTUAL = (
     (r"%PDF-", "a PDF", "copy its texts into a CSV"),
     (r"\{\\rtf", "an RTF document", "copy its texts into a CSV"),
     (r"version https://git-lfs", "a pointer of Git LFS", "git lfs pull fetches the file itself"),
-    (r"sep=.\s*\n", "a CSV below Excel's line sep=", "remove that line and set the separator"),
+    (r"sep=.\s*\n", "headed by Excel's line sep=", "remove that line and set the separator"),
 )
 _JSON = re.compile(r'(\[\s*)?\{\s*("[^"]*"\s*:|\})|\[\s*\[\s*["\d\[{-]')
 # Members that tell what a zip file really is.

@@ -115,13 +115,13 @@ def _choose(
     best = min(found, key=lambda each: each.misfit)
     if csv_format.quoting == "auto" and not csv_format.escape and (best.misfit or best.ambiguous):
         unquoted = tried(quoted=False)
-        if unquoted.misfit == 0 and not best.dialect.escape:
-            enclosing = _quotes_enclose(path, csv_format, any_return)
+        if unquoted.misfit == 0 and (best.ambiguous or not best.dialect.escape):
+            surely, perhaps = _quotes_enclose(path, csv_format, any_return)
             tab = separator_of(path, csv_format) == "\t"
             prose = best.prose and not any(name[:1].isspace() for name in best.names)
-            if not enclosing and (best.misfit or tab):
+            if not (surely or perhaps) and (best.misfit or tab):
                 return unquoted
-            if best.misfit == 0 and not enclosing and not prose:
+            if best.misfit == 0 and not (surely or (prose and not tab)):
                 raise InputError(
                     f"{path}, {best.first_spanning}: one row where quotation marks enclose cells"
                     f" ({csv_format.way('quoting', 'minimal')}), several where they are a part of"
@@ -183,7 +183,7 @@ def _where(found: Survey, csv_format: CsvFormat, first: int, last: int) -> str:
 
 def _too_long(cells: list[str], names: list[str], csv_format: CsvFormat, separator: str) -> str:
     first = "the header" if csv_format.header else "the first row"
-    shown = f" ({', '.join(names[:20])})" if csv_format.header else ""
+    shown = f" ({', '.join(map(repr, names[:20]))})" if csv_format.header else ""
     one = f"; {csv_format.way('separator', 'tab')} if each line is a text" * (len(names) == 1)
     return (
         f"has {len(cells)} cells, and {first} {len(names)}{shown}; check the separator (now"
@@ -200,34 +200,41 @@ def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
     )
 
 
-def _quotes_enclose(path: Path, csv_format: CsvFormat, any_return: bool | None) -> bool:
-    """Whether a file's quotation marks enclose cells, as far as single lines can tell.
+def _quotes_enclose(
+    path: Path, csv_format: CsvFormat, any_return: bool | None
+) -> tuple[bool, bool]:
+    """Whether a file's quotation marks enclose cells, surely and perhaps, as single lines tell.
 
-    That is so where they enclose a name of the header, nothing, a doubled quotation mark, a
-    separator (other than a tab, which a text has seldom), or half of the cells of a column.
+    They do surely where they enclose a name of the header or half of the cells of a column, and
+    perhaps where they enclose nothing, a doubled quotation mark, or a separator other than a tab.
     """
     separator = separator_of(path, csv_format)
     mark = re.escape(separator)
     enclosed = re.compile(rf'(?:^|{mark})"((?:[^"]|"")*+)"(?={mark}|$)')
     counts: Counter[int] = Counter()
     lines = -1 if csv_format.header else 0
+    perhaps = False
     with open_table(path, csv_format) as text:
         for ended in text.lines(any_return=any_return):
             line = ended.rstrip("\r\n")
             if not line.strip():
                 continue
-            inner = enclosed.findall(line) if '"' in line else []
-            if inner and lines < 0:  # a name of the header
-                return True
             lines += 1
-            if any(not i or '""' in i or (separator in i and separator != "\t") for i in inner):
-                return True
+            if '"' not in line:
+                continue
+            inner = enclosed.findall(line)
+            if inner and lines == 0:  # the header
+                return True, True
+            perhaps |= any(
+                not cell or '""' in cell or (separator in cell and separator != "\t")
+                for cell in inner
+            )
             counts.update(
                 column
                 for column, cell in enumerate(line.split(separator))
                 if len(cell) > 1 and cell[0] == cell[-1] == '"'
             )
-    return any(2 * count >= lines for count in counts.values())
+    return any(2 * count >= lines for count in counts.values()), perhaps
 
 
 def _log_unusual(path: Path, csv_format: CsvFormat, chosen: Survey, first: Survey) -> None:

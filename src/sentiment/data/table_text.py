@@ -31,12 +31,12 @@ _BYTE_ORDER_MARKS = (  # the longer first
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8"),
 )
-# Which of each four bytes are often zero where texts have some ASCII.
+# Which of each four or two bytes are often zero where texts have some ASCII.
 _ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, True, True): "utf-32-le",
     (True, True, True, False): "utf-32-be",
-    (False, True, False, True): "utf-16-le",
-    (True, False, True, False): "utf-16-be",
+    (False, True): "utf-16-le",
+    (True, False): "utf-16-be",
 }
 # What the standard library raises for damaged bytes; of a zip file's directory, nearly anything.
 _DAMAGED = (
@@ -76,22 +76,25 @@ class TableText:
             InputError: the file is damaged, of another kind or in another encoding, or a line is
                 longer than ``LONGEST``.
         """
-        rest = ""
+        unended: list[str] = []  # pieces of a line, joined once it has ended
         for block in self._blocks():
             if any_return is None and (first_end := re.search("\r\n?|\n", block)):
                 any_return = first_end[0] == "\r"
             if not any_return and "\r" in block:
                 self.lone_returns |= block.count("\r") > block.count("\r\n")
-            lines = io.StringIO(rest + block, "" if any_return else "\n").readlines()
-            rest = lines.pop() if lines and not lines[-1].endswith("\n") else ""
-            if len(rest) > LONGEST:
+            unended.append(block)
+            if "\n" in block or (any_return and "\r" in block):
+                text = io.StringIO("".join(unended), "" if any_return else "\n")
+                lines = text.readlines()
+                unended = [] if lines[-1].endswith("\n") else [lines.pop()]
+                yield from lines
+            if sum(map(len, unended)) > LONGEST:
                 raise InputError(
                     f"{self._path}: a line is longer than {LONGEST:,} characters; is this a CSV"
                     f" file in {self._format.encoding}?"
                 )
-            yield from lines
-        if rest:
-            yield from io.StringIO(rest, "" if any_return else "\n")
+        if unended:
+            yield from io.StringIO("".join(unended), "" if any_return else "\n")
 
     def _blocks(self) -> Iterator[str]:
         """The text, some at a time; a carriage return and a line feed after it stay together."""
@@ -110,6 +113,7 @@ class TableText:
                 place = offset - pending
                 if isinstance(error, UnicodeDecodeError):
                     place += error.start
+                self._check_encoding(head, 0.05)
                 raise self._undecodable(place) from error
             if start:
                 text, start = text.removeprefix("\ufeff"), not text
@@ -133,8 +137,12 @@ class TableText:
         _refuse_other_kind(self._path, head)
         if self._stream is not self._raw and (packed := packing(head)):
             raise InputError(f"{self._path}: is compressed twice; unpack it once ({packed[0]})")
+        self._check_encoding(head, 0.4)
+
+    def _check_encoding(self, head: bytes, zeros: float) -> None:
+        """Refuse another encoding than the first bytes show; see ``_likely_encodings``."""
         encoding = codecs.lookup(self._format.encoding).name
-        likely, why = _likely_encodings(head, encoding)
+        likely, why = _likely_encodings(head, encoding, zeros)
         if likely and encoding not in likely:
             raise InputError(
                 f"{self._path}: is no {self._format.encoding} text: {why}; set"
@@ -151,28 +159,34 @@ class TableText:
         )
 
 
-def _likely_encodings(head: bytes, encoding: str) -> tuple[tuple[str, ...], str]:
+def _likely_encodings(head: bytes, encoding: str, zeros: float) -> tuple[tuple[str, ...], str]:
     """The encodings that a file's first bytes leave possible, or () for any, and how they tell.
 
-    The first is the one to set. ``encoding`` is the one that is set now.
+    Args:
+        head: the first bytes.
+        encoding: the one that is set now.
+        zeros: the fraction of zero bytes at every second or fourth place that shows a wide one.
+
+    Returns:
+        The one to set is the first.
     """
     for mark, family in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             other = f"{family}-{'le' if mark[0] == 0xFF else 'be'}"
             other = "utf-8-sig" if family == "utf-8" else other
             return (family, other), f"it begins with the byte order mark of {family}"
-    quarters = [head[place:HEAD:4] for place in range(4)]
-    zeros = tuple(quarter.count(0) > len(quarter) / 20 for quarter in quarters)
-    if wide := _ZEROS.get(zeros):
-        return (wide,), f"its zero bytes look like {wide}, without a byte order mark"
-    if encoding in ("utf-16", "utf-32"):
-        return (
-            f"{encoding}-le",
-        ), f"it has no byte order mark, so it is {encoding}-le or {encoding}-be"
+    zeros = 0.05 if encoding in ("utf-16", "utf-32") else zeros
+    for width in (4, 2):
+        parts = [head[place:HEAD:width] for place in range(width)]
+        if wide := _ZEROS.get(tuple(part.count(0) > zeros * len(part) for part in parts)):
+            return (wide,), f"its zero bytes look like {wide}, without a byte order mark"
     if encoding.startswith(("utf-16", "utf-32")) and b"\0" not in head:
         with suppress(UnicodeDecodeError):
             codecs.getincrementaldecoder("utf-8")().decode(head)
             return ("utf-8",), "it has no zero bytes and looks like utf-8"
+    if encoding in ("utf-16", "utf-32"):
+        why = f"it has no byte order mark, so it is {encoding}-le or {encoding}-be"
+        return (f"{encoding}-le",), why
     return (), ""
 
 
