@@ -131,9 +131,25 @@ def test_the_header_is_that_of_the_training(checkpoint: Path, tmp_path: Path, ca
 
 def test_a_cell_of_spaces_is_no_text(predictor: Predictor, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    source.write_text("id,review\n1,  \n2,fine\n3,\n")
-    assert predict_csv(predictor, source, target, CsvFormat())[:2] == (3, 2)
+    source.write_text("id,review\n1,  \n2,fine\n3,\n4,\u200b\n5\n")
+    assert predict_csv(predictor, source, target, CsvFormat())[:2] == (5, 4)
+    assert target.read_text().splitlines()[-1] == '"5","","",""'
     assert target.read_text().splitlines()[1] == '"1","  ","",""'
+
+
+def test_a_file_without_quoting_keeps_its_rows(
+    checkpoint: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source, target = tmp_path / "in.tsv", tmp_path / "out.tsv"
+    texts = [f'"{GOOD}', BAD, f'{BAD}"', "fine"]
+    source.write_text("\n".join(["review", *texts]) + "\n")
+    main([str(checkpoint), "--csv", str(source), "--out", str(target), "--quoting", "none"])
+    assert f"wrote 4 rows to {target}, one for each of {source}, with" in capsys.readouterr().err
+    with target.open(newline="") as file:
+        assert [row[0] for row in csv.reader(file, delimiter="\t")] == ["review", *texts]
+    with pytest.raises(SystemExit):
+        main([str(checkpoint), "--csv", str(source), "--out", str(target), "--quoting", "some"])
+    assert "quoting 'some' is unknown" in capsys.readouterr().err
 
 
 def test_options_may_stand_between_texts(checkpoint: Path, capsys: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.reviews import check_columns, column_names, read_reviews, read_table
+from sentiment.data.reviews import check_columns, column_names, is_blank, read_reviews, read_table
 from sentiment.errors import InputError
 
 PLAIN = 'review,sentiment\ngood,pos\n"bad, very\nbad",neg\n'
@@ -108,6 +108,23 @@ def test_a_label_of_spaces_is_missing_and_others_are_stripped(tmp_path: Path) ->
     path = tmp_path / "r.csv"
     path.write_text("review,sentiment\n" + "good, 1 \n" * 10 + "bad,  \n")
     assert read(path)[1:] == (["1"] * 10, list(range(10)), 1)
+
+
+@pytest.mark.parametrize(
+    "blank", ["", "  ", "\u00a0", "\u200b\ufeff", "\x00", "\t \u2028", "\u2800\ufe0f"]
+)
+def test_a_text_that_nobody_sees_is_missing(tmp_path: Path, blank: str) -> None:
+    assert is_blank(blank)
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\n" + f'"{blank}",1\n' + "good,1\n" * 9)
+    assert read(path)[2:] == (list(range(1, 10)), 1)
+    path.write_text("review,sentiment\n" + "good,1\n" * 9 + f'good,"{blank}"\n')
+    assert read(path)[2:] == (list(range(9)), 1)
+
+
+@pytest.mark.parametrize("text", ["a", "\u200b.", "👩\u200d🚀", "<br />", "NA", "0", "\u0301e"])
+def test_what_can_be_seen_is_a_text(text: str) -> None:
+    assert not is_blank(text)
 
 
 def test_a_row_with_too_few_fields_is_missing_its_label(tmp_path: Path) -> None:

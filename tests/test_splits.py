@@ -187,6 +187,22 @@ def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
         order_labels([corpus], ["2", "2"])
 
 
+def test_labels_that_are_likely_one_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 6), ["0", "1", "1.0", "0", "2", "a"])
+    assert order_labels([corpus]) == ["0", "1", "1.0", "2", "a"]
+    assert "labels '1' and '1.0' make two classes" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_labels_of_yaml_are_those_of_the_file(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 4), ["false", "true", "null", "true"])
+    assert order_labels([corpus], ["False", "True", None]) == ["false", "true", "null"]
+    with pytest.raises(InputError, match=r'stands twice; quote .*data\.labels=\["false","true",'):
+        order_labels([corpus], ["True", "True", None])
+
+
 def test_one_label_or_far_too_many_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every row has the label 'a'"):
         order_labels([corpus_of(tmp_path, ["x", "y"], ["a", "a"])])
