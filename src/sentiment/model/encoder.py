@@ -13,6 +13,7 @@ from torch.autograd import Function
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sentiment.model.dropout import Dropout
+from sentiment.model.pieces import POSITIONS, layer_in_pieces, long_lstm
 from sentiment.model.scan import scan_layer
 
 _MODULES: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -144,13 +145,20 @@ class RecurrentEncoder(nn.Module):
         """Run each direction of each layer by itself, over time first, as oneDNN likes it."""
         states = inputs.transpose(0, 1).contiguous()  # (time, batch, input_size)
         order = _reversal(lengths, len(states), states.device)
-        scanned = self.cell != "lstm" and inputs.device.type == "cpu"
+        on_cpu = inputs.device.type == "cpu"
+        scanned = self.cell != "lstm" and on_cpu
+        in_pieces = on_cpu and len(states) > POSITIONS and not torch.is_grad_enabled()
         for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
+            if in_pieces:
+                states = layer_in_pieces(self.cell, states, order, weights)
+                continue
             ways = [states, _reverse(states, order)][: len(weights)]
             if scanned:
                 runs = scan_layer(self.cell, ways, weights)
+            elif on_cpu and len(states) > POSITIONS:
+                runs = tuple(map(long_lstm, ways, weights))
             else:
                 runs = tuple(map(self._run, ways, weights))
             states = torch.cat([runs[0], *(_reverse(way, order) for way in runs[1:])], dim=-1)
