@@ -2,6 +2,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_digests_tell_cleaned_texts_apart() -> None:
 
 
 @cache
-def english(**settings: bool) -> Tokenizer:
+def english(**settings: Any) -> Tokenizer:
     return Tokenizer(TokenizerSettings(**settings))
 
 

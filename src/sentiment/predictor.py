@@ -100,7 +100,7 @@ class Predictor:
         return cls([Member.load(path, device) for path in paths], weights)
 
     @overload
-    def __call__(self, texts: str) -> Prediction: ...
+    def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, texts: Iterable[str]) -> list[Prediction]: ...

@@ -66,7 +66,7 @@ def long_lstm(inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """
     end: Sequence[Tensor] = (inputs.new_zeros(1, inputs.shape[1], weights[1].shape[1]),) * 2
     runs = []
-    for piece in inputs.split(POSITIONS):
+    for piece in torch.split(inputs, POSITIONS):
         run, end = _run_lstm(piece, weights, end)
         runs.append(run)
     return torch.cat(runs)
@@ -76,8 +76,8 @@ def _run_lstm(
     inputs: Tensor, weights: Sequence[Tensor], start: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run one direction from a state on: its states, and the state for the piece after this one."""
-    start = [value.to(inputs.dtype) for value in start]
+    state = [value.to(inputs.dtype) for value in start]
     states, hidden, cell = torch.lstm(
-        inputs, start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+        inputs, state, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False
     )
     return states, (hidden, cell)

@@ -83,7 +83,7 @@ class Pooling(nn.Module):
         return self._attend(encoded.outputs, mask)
 
     def _attend(self, states: Tensor, mask: Tensor) -> Tensor:
-        pieces = states.split(_STEPS_AT_A_TIME, dim=1)
+        pieces = torch.split(states, _STEPS_AT_A_TIME, dim=1)
         scores = torch.cat(
             [self.query(torch.tanh(self.projection(some))) for some in pieces], dim=1
         )  # (batch, time, 1)
@@ -120,5 +120,5 @@ def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
 
 def _pieces(states: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Both in pieces of time, as very long sequences leave no memory for copies; else whole."""
-    pieces = [each.split(_STEPS_AT_A_TIME, dim=1) for each in (states, others)]
+    pieces = [torch.split(each, _STEPS_AT_A_TIME, dim=1) for each in (states, others)]
     return zip(*pieces, strict=True)
