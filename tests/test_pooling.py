@@ -158,3 +158,19 @@ def test_attention_with_huge_scores_is_finite() -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pooling(**{"mode": "mean", "input_size": 2, **arguments})
+
+
+@pytest.mark.parametrize("mode", ["max+mean", "attention"])
+def test_a_very_long_sequence_is_pooled_whole(mode: str) -> None:
+    torch.manual_seed(0)
+    pooling = Pooling(mode=mode, input_size=2).double()
+    states = torch.randn(1, 200_000, 2, dtype=torch.float64)
+    length = 150_000  # the rest is padding
+    pooled = pooling(Encoded(states, states[:, -1]), token_mask(torch.tensor([length]), 200_000))
+    real = states[:, :length]
+    if mode == "max+mean":
+        expected = torch.cat([real.max(dim=1).values, real.mean(dim=1)], dim=-1)
+    else:
+        scores = pooling.query(torch.tanh(pooling.projection(real)))
+        expected = (real * scores.softmax(dim=1)).sum(dim=1)
+    torch.testing.assert_close(pooled, expected)

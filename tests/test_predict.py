@@ -407,3 +407,28 @@ def test_a_text_among_the_weights_is_told(checkpoint: Path, capsys: Any) -> None
         main([str(checkpoint), "--weights", "1", "a text"])
     assert stopped.value.code == 2
     assert "'a text' is no number; give the weights last" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["-awful", "--awful", "-hello", "-h ello", "-…", "-1e5"])
+def test_a_text_that_begins_with_a_dash_comes_after_two(
+    checkpoint: Path, capsys: Any, text: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), text])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{text!r} is no option; a text that begins with a dash comes after --" in error
+    assert error.count("\n") == 1
+    main([str(checkpoint), "--", text])
+    assert json.loads(capsys.readouterr().out)["text"] == text
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "A text that begins with a dash comes after --" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["-awful film", "-5", "-2.5", "a-b"])
+def test_what_is_no_option_to_anyone_needs_no_dashes(
+    checkpoint: Path, capsys: Any, text: str
+) -> None:
+    main([str(checkpoint), text])
+    assert json.loads(capsys.readouterr().out)["text"] == text

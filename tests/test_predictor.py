@@ -1,10 +1,17 @@
+import io
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from sentiment import Predictor
+from sentiment import predictor as predictor_module
 from sentiment.checkpoint import DATA_KEY
 from sentiment.errors import InputError
 from sentiment.model.classifier import SentimentClassifier
@@ -32,16 +39,95 @@ def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
     torch.testing.assert_close(alone, among, atol=1e-5, rtol=0)
 
 
-def test_only_strings_are_texts(predictor: Predictor) -> None:
-    with pytest.raises(TypeError, match="not float: nan"):
-        predictor([GOOD, float("nan")])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="a string or a list of strings, not NoneType"):
-        predictor(None)  # type: ignore[call-overload]
+KINDS: list[Callable[[list[str]], Iterable[str]]] = [
+    tuple, iter, np.array, pd.Series, deque,
+    lambda texts: pd.Series(texts, index=[7] * len(texts)),
+    lambda texts: dict.fromkeys(texts).keys(),
+    lambda texts: (text for text in texts),
+    lambda texts: io.StringIO("\n".join(texts)),
+]  # fmt: skip
 
 
-def test_half_a_character_is_no_text(predictor: Predictor) -> None:
-    with pytest.raises(InputError, match=r"text 2 holds '\\ud800', a lone surrogate"):
-        predictor([GOOD, "a \ud800 b"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_may_be_any_strings_in_an_order(
+    predictor: Predictor, kind: Callable[[list[str]], Iterable[str]]
+) -> None:
+    answers = predictor(kind([BAD, GOOD, BAD + " again"]))
+    assert [answer["label"] for answer in answers] == ["awful", "lovely", "awful"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (None, "not NoneType"), (5, "not int"), (np.array("a"), "not ndarray"),
+        ({"a": "b"}, r"dict; give its values, list\(d.values"),
+        (pd.DataFrame({"text": ["a"]}), r'DataFrame; give one of its columns, such as df\["text'),
+        ({"a", "b"}, "set, which has no order"), (b"a", "bytes; decode it first"),
+        ([GOOD, float("nan")], "text 2 must be a string, not float: nan"),
+        (pd.Series([GOOD, None]), "text 2 must be a string, not float: nan"),
+        ([b"a"], "text 1 must be a string, not bytes"), ([["a"]], "not list"),
+        ([pd.DataFrame({"a": ["b"]})], "not DataFrame"),
+        (np.array([["a"]]), "text 1 must be a string, not ndarray"),
+        ((text for text in [*[GOOD] * 4, 5]), "text 5 must be a string, not int: 5"),
+    ],
+)  # fmt: skip
+def test_only_strings_are_texts(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, texts: Any, told: str
+) -> None:
+    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
+    with pytest.raises(TypeError, match=told) as caught:
+        predictor(texts)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_texts_are_read_some_at_a_time(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [GOOD, BAD, "", GOOD * 9, BAD, GOOD, "so was act 3"]
+    whole = predictor.logits(texts)
+    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
+    torch.testing.assert_close(predictor.logits(iter(texts)), whole, atol=1e-6, rtol=0)
+    assert predictor.logits([]).shape == (0, 2)
+    with pytest.raises(InputError, match=r"text 5 holds '\\ud800', a lone surrogate"):
+        predictor([*[GOOD] * 4, "a \ud800 b"])
+
+
+def test_a_forked_process_predicts(predictor: Predictor) -> None:
+    """Where the parent has computed in several threads, which a fork does not take along."""
+    texts = [GOOD * 9, BAD * 9] * 64
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        before = predictor(texts)
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        child = multiprocessing.get_context("fork").Process(
+            target=lambda: sender.send(predictor(texts)[1]["label"])
+        )
+        child.start()
+        assert receiver.poll(60)
+        assert receiver.recv() == before[1]["label"]
+        child.join()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_checkpoint_cleans_as_it_was_trained(checkpoint: Path, tmp_path: Path) -> None:
+    tokenizer = torch.load(checkpoint, weights_only=True)[DATA_KEY]["tokenizer"]
+    assert tokenizer.pop("cleaning") == 2
+    old = Predictor.load(changed(checkpoint, tmp_path / "old.ckpt", tokenizer=tokenizer))
+    new = Predictor.load(checkpoint)
+    hidden = GOOD.replace("lovely", "\u200blovely\u200b")
+    unknown = GOOD.replace("lovely", "qwertyuiop")
+    assert torch.equal(old.logits([hidden]), old.logits([unknown]))  # one word that is not known
+    assert torch.equal(new.logits([hidden]), new.logits([GOOD]))
+    assert torch.equal(old.logits([GOOD, BAD]), new.logits([GOOD, BAD]))
+    for cleaning in (0, 3, "2", True):
+        other = changed(
+            checkpoint, tmp_path / "x.ckpt", tokenizer=tokenizer | {"cleaning": cleaning}
+        )
+        with pytest.raises(InputError, match=r"x\.ckpt: its 'tokenizer' has .*cleaning") as caught:
+            Predictor.load(other)
+        assert "\n" not in str(caught.value)
 
 
 def test_lightning_loads_the_checkpoint_without_further_arguments(

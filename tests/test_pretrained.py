@@ -78,6 +78,29 @@ def test_words_that_the_language_model_lacks_are_counted(
     assert 12 / 15 - 0.03 < results["vector_coverage"] <= 12 / 15  # some numbers were held out
 
 
+def test_texts_are_cleaned_as_the_language_model_had_them(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    """One from before cleaning had numbers had them by the first; a later one is refused."""
+    saved = torch.load(model, weights_only=True)
+    state = saved["TextDataModule"]
+    assert state["tokenizer"].pop("cleaning") == 2
+    state["vocabulary"][state["vocabulary"].index("was")] = "\u200bhidden\u200b"
+    old = tmp_path / "old.ckpt"
+    torch.save(saved, old)
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    reviews.write_text(reviews.read_text().replace("was", "\u200bhidden\u200b"))
+    base = [*SIZELESS, f"data.csv={reviews}", f"pretrained.path={old}", "trainer.max_epochs=1"]
+    results = train(composed(*base), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert data_state(last)["tokenizer"]["cleaning"] == 1
+    assert results["vector_coverage"] == 1.0
+    state["tokenizer"]["cleaning"] = 3
+    torch.save(saved, old)
+    with pytest.raises(InputError, match="cleaning=3"):
+        train(composed(*base), tmp_path / "other")
+
+
 def test_a_training_goes_on_without_the_language_model(
     tmp_path: Path, composed: Compose, model: Path
 ) -> None:

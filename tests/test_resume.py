@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from conftest import TINY, compose_config, write_reviews
 from sentiment import fitting
 from sentiment.build import build_trainer
-from sentiment.checkpoint import LANGUAGE_MODEL
+from sentiment.checkpoint import DATA_KEY, LANGUAGE_MODEL
 from sentiment.config import choose_run_folder, config_folder
 from sentiment.errors import InputError
 from sentiment.fitting import Stopped
@@ -96,6 +96,27 @@ def test_a_checkpoint_from_before_there_was_a_temperature_is_gone_on_with(
     )
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert resumed["epochs"] == whole["epochs"] == 3
+
+
+def test_texts_are_cleaned_as_in_the_beginning(tmp_path: Path) -> None:
+    """A checkpoint from before cleaning had numbers is gone on with by the first."""
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    reviews.write_text(reviews.read_text().replace("lovely ,", "\u200blovely\u200b ,"))
+    folder = tmp_path / "run"
+    overrides = [f"data.csv={reviews}", "scheduler=none"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sentiment.prepare.cleaning_of", lambda *checkpoints: 1)
+        run(folder, *overrides)
+    last = folder / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    assert saved[DATA_KEY]["tokenizer"].pop("cleaning") == 1
+    assert "\u200blovely\u200b" in saved[DATA_KEY]["vocabulary"]
+    torch.save(saved, last)
+    resumed = run(folder, *overrides, "trainer.max_epochs=3", f"ckpt_path={last}")
+    assert resumed["epochs"] == 3
+    after = torch.load(last, weights_only=True)[DATA_KEY]
+    assert after["tokenizer"]["cleaning"] == 1
+    assert after["vocabulary"] == saved[DATA_KEY]["vocabulary"]
 
 
 def test_the_best_epoch_before_the_stop_stays_the_best(stopped: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from sentiment.data.batching import KEEP
+from sentiment.data.cleaning import CLEANINGS
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.files import replaced_when_whole
@@ -258,6 +259,8 @@ def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[st
     for name, value in data["tokenizer"].items():
         if type(value) is not known.get(name):
             yield f"its 'tokenizer' has a setting {name!r} that is unknown or of another type"
+        elif name == "cleaning" and value not in CLEANINGS:
+            yield f"its 'tokenizer' has cleaning={value}, none of 1 to {CLEANINGS[-1]}"
 
 
 def _wrong_temperature(temperature: float) -> Iterator[str]:

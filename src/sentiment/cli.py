@@ -3,9 +3,11 @@
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,12 +17,23 @@ if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
 
 
+# What argparse takes for no option: also - alone, and numbers.
+_NO_OPTION = re.compile(r"[^-]|-?$|-\d+$|-\d*\.\d+$")
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, without the usage of all of them."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         self.exit(2, f"error: {message} ({self.prog} --help tells more)\n")
+
+    def takes(self, name: str) -> bool:
+        """Whether an option has this name, or one that it begins."""
+        options = self._option_string_actions
+        return name in options or (
+            name[:2] == "--" and any(option.startswith(name) for option in options)
+        )
 
 
 def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
@@ -74,6 +87,20 @@ def _weight(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text[:40]!r} is no number; give the weights last"
         ) from error
+
+
+def check_options(parser: OneLineParser, arguments: Sequence[str]) -> None:
+    """Exit with code 2 where a text begins with a dash, which argparse would take for options.
+
+    argparse itself takes a number for no option, nor what has a space in it, but for ``-h `` ….
+    """
+    for argument in takewhile(lambda argument: argument != "--", arguments):
+        is_text = _NO_OPTION.match(argument) or (" " in argument and argument[:2] != "-h")
+        if not is_text and not parser.takes(argument.partition("=")[0]):
+            parser.error(
+                f"{argument[:40]!r} is no option; a text that begins with a dash comes after --,"
+                f" as in {parser.prog} best.ckpt -- {argument[:40]}"
+            )
 
 
 def csv_format_from(

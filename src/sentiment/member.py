@@ -36,7 +36,7 @@ class Member:
             self.classifier.eval().to(device)
         self.saved, self.path = saved, path
         self.labels: list[str] = saved.data["labels"]
-        self.tokenizer_settings = TokenizerSettings(**saved.data["tokenizer"])
+        self.tokenizer_settings = TokenizerSettings.of_checkpoint(saved.data["tokenizer"])
         self._ids = {word: index for index, word in enumerate(saved.data["vocabulary"])}
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
         self._max_length: int | None = saved.data["max_length"]

@@ -27,6 +27,7 @@ from sentiment.cli import (
     add_csv_options,
     add_weights_option,
     check_distinct,
+    check_options,
     csv_format_from,
     hint_at_file,
     refusing_bad_input,
@@ -252,9 +253,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(
         prog="python -m sentiment.predict",
         description="Predict labels with a trained checkpoint, or with several together.",
-        epilog="Examples:\n"
+        epilog="A text that begins with a dash comes after --, which ends the options.\n\n"
+        "Examples:\n"
         '  python -m sentiment.predict best.ckpt "What a film!"\n'
         '  python -m sentiment.predict a.ckpt b.ckpt "What a film!"\n'
+        "  python -m sentiment.predict best.ckpt -- -awful\n"
         "  python -m sentiment.predict best.ckpt --csv in.csv --out out.csv\n"
         "  cat lines.txt | python -m sentiment.predict best.ckpt -",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -277,6 +280,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_csv_options(parser, labels=False)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    check_options(parser, sys.argv[1:] if arguments is None else arguments)
     parsed = parser.parse_intermixed_args(arguments)
     others = list(takewhile(lambda text: text.endswith(".ckpt"), parsed.text))
     parsed.checkpoints = [parsed.checkpoint, *map(Path, others)]

@@ -4,8 +4,11 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, overload
 
 import torch
@@ -17,6 +20,21 @@ from sentiment.errors import InputError
 from sentiment.member import Member
 
 Prediction = dict[str, Any]
+
+_TEXTS_AT_A_TIME = 4096
+
+
+def _compute_alone() -> None:
+    """Let a forked process compute in one thread: its parent's others are not there any more.
+
+    A text would wait for them for ever.
+    """
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compute_alone)
 
 
 class Predictor:
@@ -82,50 +100,69 @@ class Predictor:
         return cls([Member.load(path, device) for path in paths], weights)
 
     @overload
-    def __call__(self, texts: str) -> Prediction: ...
+    def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, texts: list[str] | tuple[str, ...]) -> list[Prediction]: ...
+    def __call__(self, texts: Iterable[str]) -> list[Prediction]: ...
 
-    def __call__(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
+    def __call__(self, texts: str | Iterable[str]) -> Prediction | list[Prediction]:
         """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
         Scores are probabilities (the softmax of calibrated logits). Texts share a batch only with
         texts of like length, and no text's result depends on the others.
 
+        Args:
+            texts: a string, or strings in an order: a list, a generator, a file of lines, a column
+                of a table. Some thousands are read at a time.
+
         Raises:
-            TypeError: something is no string, nor a list of them.
+            TypeError: something is no string, nor strings in an order.
             InputError: a text holds a lone surrogate.
         """
         if isinstance(texts, str):
             return self([texts])[0]
-        if not isinstance(texts, Iterable):
-            raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}")
         probabilities = self.logits(texts).softmax(1).tolist()
         return [self._prediction(scores) for scores in probabilities]
 
-    def logits(self, texts: Sequence[str]) -> Tensor:
-        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``."""
-        return self.combine(self.member_logits(texts))
+    def logits(self, texts: Iterable[str]) -> Tensor:
+        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``.
+
+        Raises:
+            TypeError, InputError: as when called.
+        """
+        parts: list[Tensor] = []
+        stream = _in_order(texts)
+        while some := list(islice(stream, _TEXTS_AT_A_TIME)):
+            logits = self.member_logits(some, first=len(parts) * _TEXTS_AT_A_TIME + 1)
+            parts.append(self.combine(logits))
+        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
     def member_logits(
-        self, texts: Sequence[str], encoded: EncodedTexts | None = None
+        self, texts: Sequence[str], encoded: EncodedTexts | None = None, first: int = 1
     ) -> list[Tensor]:
         """The logits that each member gives, (texts, classes), in the order of ``labels``.
 
         Args:
             texts: the texts.
             encoded: the same texts, where ``tokenizer`` has tokenised them before.
+            first: the number of the first text in messages.
+
+        Raises:
+            TypeError: something is no string.
+            InputError: a text holds a lone surrogate.
         """
-        for text in texts:
+        for number, text in enumerate(texts, first):
             if not isinstance(text, str):
-                raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r}")
+                value = " ".join(shortened(text).split())
+                raise TypeError(
+                    f"text {number} must be a string, not {type(text).__name__}: {value}"
+                )
         known = {} if encoded is None else {self.tokenizer.settings: encoded}
         found = []
         for member in self.members:
             settings = member.tokenizer_settings
             if settings not in known:
-                known[settings] = self._encode(texts, settings)
+                known[settings] = self._encode(texts, settings, first)
             order = [member.labels.index(label) for label in self.labels]
             found.append(member.logits(known[settings])[:, order])
         return found
@@ -138,12 +175,14 @@ class Predictor:
         each = torch.stack([values.double().log_softmax(1) for values in logits])
         return (each + shares.log()).logsumexp(0).float()
 
-    def _encode(self, texts: Sequence[str], settings: TokenizerSettings) -> EncodedTexts:
+    def _encode(
+        self, texts: Sequence[str], settings: TokenizerSettings, first: int
+    ) -> EncodedTexts:
         try:
             return self._tokenizers[settings].encode(texts)
         except UnicodeEncodeError as error:
             half = error.object[error.start]
-            number = next(number for number, text in enumerate(texts, 1) if half in text)
+            number = next(number for number, text in enumerate(texts, first) if half in text)
             raise InputError(
                 f"text {number} holds {half!r}, a lone surrogate, which is half of a character;"
                 " decode the bytes it came from by their right encoding"
@@ -156,6 +195,29 @@ class Predictor:
             "score": scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
+
+
+def _in_order(texts: Iterable[str]) -> Iterator[str]:
+    """Go through several texts.
+
+    Raises:
+        TypeError: these are not texts in an order, and what to give instead.
+    """
+    instead = ""
+    if hasattr(texts, "columns"):  # a table of pandas or another library
+        instead = '; give one of its columns, such as df["text"]'
+    elif isinstance(texts, Mapping):
+        instead = "; give its values, list(d.values())"
+    elif isinstance(texts, (set, frozenset)):
+        instead = ", which has no order; give a list, such as sorted(texts)"
+    elif isinstance(texts, (bytes, bytearray, memoryview)):
+        instead = "; decode it first, texts.decode()"
+    if not instead:
+        try:
+            return iter(texts)
+        except TypeError:  # also of an array without dimensions
+            pass
+    raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}{instead}")
 
 
 def _shares(weights: Sequence[float] | None, members: int) -> list[float]:

@@ -1,5 +1,6 @@
 """What there must be before the first step: the data, the model, and all processes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -10,6 +11,7 @@ from sentiment.build import build_module
 from sentiment.checks import is_mixed
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
+from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.model.module import SentimentModule
 from sentiment.pretrained import Start
@@ -33,6 +35,7 @@ def prepare(
         cfg.data,
         _convert_="object",
         vocabulary=None if start is None else start.data["vocabulary"],
+        cleaning=cleaning_of(*(each.data for each in (resumed, start) if each is not None)),
         unlabeled_ratio=cfg.loss.unlabeled_ratio if is_mixed(cfg.loss) else 0.0,
     )
     datamodule.prepare_data()
@@ -46,6 +49,16 @@ def prepare(
         cfg, datamodule.facts, embeddings, ngrams=ngrams, start=start
     )
     return datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage}
+
+
+def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
+    """How the texts of a training are cleaned: as those of the checkpoint that it comes from.
+
+    Args:
+        checkpoints: the data states of what it goes on from, or starts from; none for a new one.
+    """
+    saved = [TokenizerSettings.of_checkpoint(data["tokenizer"]) for data in checkpoints]
+    return (saved or [TokenizerSettings()])[0].cleaning
 
 
 def check_reviews(facts: DataFacts, processes: int) -> None:

@@ -74,7 +74,7 @@ def load_language_model(path: str | Path) -> Start:
         fits = (
             len(data["vocabulary"]) == model.settings["vocabulary_size"]
             and set(map(type, data["vocabulary"])) == {str}
-            and data["tokenizer"].keys() == TokenizerSettings().as_dict().keys()
+            and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
         )
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -120,7 +120,7 @@ def taken_over(cfg: DictConfig, start: Start | None) -> DictConfig:
             " have no effect; add embeddings=learned"
         )
     for name, value in start.data["tokenizer"].items():
-        if cfg.data[name] != value:
+        if name in cfg.data and cfg.data[name] != value:
             raise InputError(
                 f"config: data.{name}={as_typed(cfg.data[name])}: the language model of"
                 f" {start.source} was trained with data.{name}={as_typed(value)}; give that here"

@@ -18,6 +18,7 @@ from sentiment.data.text_datamodule import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
 from sentiment.fitting import Fit, begin, checkpoint_to_resume
+from sentiment.prepare import cleaning_of
 from sentiment.pretrained import tell_vectors
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
@@ -91,7 +92,8 @@ def prepare_texts(
         InputError: the data or the vectors are no good, or not those of the training resumed.
     """
     embeddings = instantiate(cfg.embeddings)
-    reviews: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    cleaning = cleaning_of(*([] if resumed is None else [resumed.data]))
+    reviews: SentimentDataModule = instantiate(cfg.data, _convert_="object", cleaning=cleaning)
     datamodule = TextDataModule(reviews, held_out_tokens=cfg.held_out_tokens)
     datamodule.prepare_data()
     datamodule.setup()

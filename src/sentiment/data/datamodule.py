@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sentiment.data.batching import Batch, TokenisedReviews
 from sentiment.data.cache import cache_directory
+from sentiment.data.cleaning import CLEANINGS
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.evidence import NgramEvidence, ngram_evidence
@@ -66,6 +67,7 @@ class SentimentDataModule(LightningDataModule):
         seed: of the order of batches.
         vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes those of the texts
             that train, as ``min_freq`` and ``max_size`` say.
+        cleaning: how texts are cleaned, as ``cleaning.clean`` has it.
         unlabeled_ratio: how many unlabeled reviews, as ``NO_CLASS``, a training batch holds beside
             each of the others.
 
@@ -108,6 +110,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
+        cleaning: int = CLEANINGS[-1],
         unlabeled_ratio: float = 0.0,
     ) -> None:
         super().__init__()
@@ -133,7 +136,7 @@ class SentimentDataModule(LightningDataModule):
             escape=escape,
         )
         self._tokenizer = TokenizerSettings(
-            language=language, lowercase=lowercase, strip_markup=strip_markup
+            language=language, lowercase=lowercase, strip_markup=strip_markup, cleaning=cleaning
         )
         self._preparation = PreparationSettings(
             labels=None if labels is None else tuple(labels),

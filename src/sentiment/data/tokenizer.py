@@ -1,15 +1,14 @@
-"""Text cleaning and spaCy's rule tokenizer.
+"""Tokens by spaCy's rules, in time that is linear in the length of any text.
 
 Knows nothing of files or vocabularies. spaCy is imported on first use, because a cached corpus
 trains without it.
 """
 
 import hashlib
-import html
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,22 +16,34 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sentiment.data.cleaning import CLEANINGS, clean, starts_character
 from sentiment.errors import InputError
 
 if TYPE_CHECKING:
     from spacy.tokenizer import Tokenizer as SpacyTokenizer
 
-# spaCy remembers every string it has met; past this many a fresh vocabulary bounds the memory.
-_MAX_REMEMBERED_STRINGS = 1_000_000
+# spaCy remembers every string it has met, at about 400 bytes each; past this many a fresh
+# vocabulary, which takes a third of a second, bounds the memory.
+_MAX_REMEMBERED_STRINGS = 100_000
 
 # From so many tokens on, importing pandas is worth its time.
 _MANY_TOKENS = 20_000
 
 # Counts up when ``Tokenizer`` changes what it makes of a text: tokenised files are then made anew.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# spaCy takes one mark at a time off the ends of a chunk (what stands between two spaces), and
+# searches all of the rest each time. So no chunk goes to it that is longer than this, or that has a
+# longer run of marks at an end; it gets pieces.
+_LONGEST_CHUNK = 100
+_LONGEST_RUN = 16
+_PIECE = 24  # divisible by the length of most patterns that people repeat, such as :-) or !?
+_TEXT_AT_A_TIME = 50_000  # characters; spaCy takes hundreds of bytes for each token
+
+# A word, or a run of one other character.
+_UNIT = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|(?P<mark>.)(?P=mark)*", re.DOTALL)
+_ENDS_IN_MARK = re.compile(r"[^\W_][\W_]$")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S*[\w/]", re.IGNORECASE)
 
 
 @contextmanager
@@ -71,15 +82,32 @@ class TokenizerSettings:
             no trained pipeline.
         lowercase: whether tokens are lower-cased.
         strip_markup: whether HTML tags, comments and entities are resolved first.
+        cleaning: what else is, as ``cleaning.clean`` has it.
+
+    Raises:
+        InputError: the cleaning is unknown.
     """
 
     language: str = "en"
     lowercase: bool = True
     strip_markup: bool = True
+    cleaning: int = CLEANINGS[-1]
+
+    def __post_init__(self) -> None:
+        if self.cleaning not in CLEANINGS:
+            raise InputError(
+                f"cleaning={self.cleaning!r}: this version cleans texts by rules"
+                f" {CLEANINGS[0]} to {CLEANINGS[-1]}; was the checkpoint written by a later one?"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain Python types."""
         return asdict(self)
+
+    @classmethod
+    def of_checkpoint(cls, saved: Mapping[str, Any]) -> "TokenizerSettings":
+        """The settings that a checkpoint holds; those of version 0.1.0 do not name the cleaning."""
+        return cls(**{"cleaning": CLEANINGS[0], **saved})
 
 
 class Tokenizer:
@@ -96,30 +124,28 @@ class Tokenizer:
         self.settings = settings
         self._attribute = "LOWER" if settings.lowercase else "ORTH"
         self._spacy = _spacy_tokenizer(settings.language)
+        self._outgrown: SpacyTokenizer | None = None  # the one that a thread is replacing
+        self._blank_strings = len(self._spacy.vocab.strings)
 
     def clean(self, text: str) -> str:
-        """The text without markup (if the settings say so), with single spaces."""
-        if self.settings.strip_markup:
-            if "<" in text:
-                text = _TAG.sub(" ", _COMMENT.sub(" ", text))
-            if "&" in text:
-                text = html.unescape(text)
-        return " ".join(text.split())
+        """What a reader sees of a text (see ``cleaning.clean``), with single spaces."""
+        settings = self.settings
+        return clean(text, strip_markup=settings.strip_markup, cleaning=settings.cleaning)
 
     def __call__(self, text: str) -> list[str]:
         """The tokens of one text, cleaned first; an empty list when nothing is left."""
-        document = self._spacy(self.clean(text))
-        return [token.lower_ if self.settings.lowercase else token.text for token in document]
+        spacy = self._current()
+        strings = spacy.vocab.strings
+        return [strings[int(value)] for value in self._hashes(spacy, self.clean(text))]
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Tokenise many texts at once, as arrays (several times faster than token by token)."""
-        if len(self._spacy.vocab.strings) > _MAX_REMEMBERED_STRINGS:
-            self._spacy = _spacy_tokenizer(self.settings.language)
+        spacy = self._current()  # one for the whole call: another thread may replace it
         cleaned = [self.clean(text) for text in texts]
-        hashes = [self._spacy(text).to_array([self._attribute]) for text in cleaned]
+        hashes = [self._hashes(spacy, text) for text in cleaned]
         flat = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         unique, token_ids = _distinct(flat)
-        strings = self._spacy.vocab.strings
+        strings = spacy.vocab.strings
         digests = _digests(cleaned)
         return EncodedTexts(
             words=[strings[int(value)] for value in unique],
@@ -128,6 +154,105 @@ class Tokenizer:
             digests=digests,
             folded=_digests(map(str.lower, cleaned)) if self.settings.lowercase else digests,
         )
+
+    def _current(self) -> "SpacyTokenizer":
+        """The tokenizer in use; a fresh one where that remembers too many strings.
+
+        The thread that finds this out replaces it, and the others go on with the old one meanwhile.
+        """
+        spacy = self._spacy
+        limit = max(_MAX_REMEMBERED_STRINGS, self._blank_strings + 100)
+        if len(spacy.vocab.strings) > limit and spacy is not self._outgrown:
+            self._outgrown = spacy
+            try:
+                self._spacy = spacy = _spacy_tokenizer(self.settings.language)
+            finally:
+                self._outgrown = None
+        return spacy
+
+    def _hashes(self, spacy: "SpacyTokenizer", text: str) -> npt.NDArray[np.uint64]:
+        """Hashes by spaCy of the tokens of a cleaned text, (tokens,)."""
+        hashes = []
+        for part, is_token in _parts(spacy, text):
+            if is_token:
+                token = part.lower() if self.settings.lowercase else part
+                hashes.append(np.array([spacy.vocab.strings.add(token)], np.uint64))
+            else:
+                hashes.append(spacy(part).to_array([self._attribute]))
+        return hashes[0] if len(hashes) == 1 else np.concatenate(hashes)
+
+
+def _parts(spacy: "SpacyTokenizer", text: str) -> Iterator[tuple[str, bool]]:
+    """Cut a cleaned text into parts that spaCy tokenises in linear time, and whole tokens.
+
+    Ordinary text is one part. Gives each part with whether it is a token by itself.
+    """
+    chunks = text.split(" ")
+    if len(text) <= _TEXT_AT_A_TIME and max(map(len, chunks)) <= 2 * _LONGEST_RUN:
+        yield text, False
+        return
+    waiting: list[str] = []
+    size = 0
+    for chunk in chunks:
+        for piece, is_token in _cut(spacy, chunk) if _is_hard(chunk) else [(chunk, False)]:
+            if waiting and (is_token or size + len(piece) > _TEXT_AT_A_TIME):
+                yield " ".join(waiting), False
+                waiting, size = [], 0
+            if is_token:
+                yield piece, True
+            else:
+                waiting.append(piece)
+                size += len(piece) + 1
+    if waiting:
+        yield " ".join(waiting), False
+
+
+def _is_hard(chunk: str) -> bool:
+    """Whether a chunk takes spaCy long: for its length, or for the marks at one of its ends.
+
+    Rows of dashes or dots do not: spaCy takes them as they are.
+    """
+    if len(chunk) <= 2 * _LONGEST_RUN:
+        return False
+    if len(chunk) > _LONGEST_CHUNK:
+        return True
+    ends = chunk[:_LONGEST_RUN], chunk[-_LONGEST_RUN:]
+    return any(not any(map(str.isalnum, end)) and end.strip("-.") for end in ends)
+
+
+def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
+    """Cut a hard chunk between words and marks, where spaCy does too for the most part.
+
+    Long words, addresses, and runs of a mark that spaCy leaves whole stay tokens by themselves.
+    """
+    if not hasattr(spacy, "prefix_search"):  # not by rules, as for Chinese: by character
+        yield from ((chunk[at : at + 1000], False) for at in range(0, len(chunk), 1000))
+        return
+    address = _ADDRESS.match(chunk)
+    if address is not None:
+        yield address.group(), address.end() > _LONGEST_CHUNK
+    piece = ""
+    for unit in _UNIT.finditer(chunk, 0 if address is None else address.end()):
+        part = unit.group()
+        is_run = unit["mark"] is not None and len(part) >= _PIECE // 2
+        full = len(piece) + len(part) > _PIECE and starts_character(part[0])
+        if piece and (full or is_run or len(piece) + len(part) > _LONGEST_CHUNK):
+            if unit["mark"] and not is_run and piece[-1].isalnum():
+                piece, part = piece + part, ""
+            # spaCy parts words from a mark between them, but not always from one at an end.
+            if _ENDS_IN_MARK.search(piece) and starts_character(piece[-1]):
+                yield piece[:-1], False
+                piece = piece[-1]
+            yield piece, False
+            piece = ""
+        if is_run and len(spacy(part[:3])) > 1:
+            yield from ((part[at : at + _PIECE], False) for at in range(0, len(part), _PIECE))
+        elif is_run or len(part) > _LONGEST_CHUNK:
+            yield part, True
+        else:
+            piece += part
+    if piece:
+        yield piece, False
 
 
 def _digests(texts: Iterable[str]) -> npt.NDArray[np.uint64]:

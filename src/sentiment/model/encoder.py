@@ -12,6 +12,7 @@ from torch.autograd import Function
 
 from sentiment.model.cudnn import call, compute_dtype, run_layer, runs_apart
 from sentiment.model.dropout import Dropout
+from sentiment.model.pieces import POSITIONS, layer_in_pieces, long_lstm
 from sentiment.model.scan import scan_layer
 
 _MODULES: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -167,12 +168,18 @@ class RecurrentEncoder(nn.Module):
     def _run_apart(self, states: Tensor, ends: Tensor | None) -> Tensor:
         """Run each direction of each layer by itself; Args and Returns as ``_run_together``."""
         order = None if ends is None else _reversal(ends, len(states))
+        on_cpu, is_long = states.device.type == "cpu", len(states) > POSITIONS
         for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
+            if on_cpu and is_long and not torch.is_grad_enabled():
+                states = layer_in_pieces(self.cell, states, order, weights)
+                continue
             ways = [states, _reverse(states, order)][: len(weights)]
-            if self.cell != "lstm" and states.device.type == "cpu":
+            if on_cpu and self.cell != "lstm":
                 runs = scan_layer(self.cell, ways, weights)
+            elif on_cpu and is_long:
+                runs = tuple(map(long_lstm, ways, weights))
             else:
                 run = run_layer if states.is_cuda else call
                 runs = tuple(run(self.cell, *way) for way in zip(ways, weights, strict=True))

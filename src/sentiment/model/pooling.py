@@ -3,11 +3,14 @@
 This file knows torch alone.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from sentiment.model.encoder import Encoded, require_choice, require_positive
 
+_STEPS_AT_A_TIME = 1 << 16
 POOLINGS = ("last", "mean", "max", "max+mean", "attention")
 
 
@@ -80,7 +83,10 @@ class Pooling(nn.Module):
         return self._attend(encoded.outputs, mask)
 
     def _attend(self, states: Tensor, mask: Tensor) -> Tensor:
-        scores = self.query(torch.tanh(self.projection(states)))  # (batch, time, 1)
+        pieces = torch.split(states, _STEPS_AT_A_TIME, dim=1)
+        scores = torch.cat(
+            [self.query(torch.tanh(self.projection(some))) for some in pieces], dim=1
+        )  # (batch, time, 1)
         weights = widen(scores).masked_fill(~mask, -torch.inf).softmax(dim=1)
         return _weighted_sum(states, weights)
 
@@ -92,7 +98,10 @@ def widen(values: Tensor) -> Tensor:
 
 def _max(states: Tensor, mask: Tensor) -> Tensor:
     # max gives the gradient to one step; amax shares it out among ties, at twice the cost
-    return widen(torch.where(mask, states, -torch.inf).max(dim=1).values)
+    largest = [
+        torch.where(own, some, -torch.inf).max(dim=1).values for some, own in _pieces(states, mask)
+    ]
+    return widen(largest[0] if len(largest) == 1 else torch.stack(largest).max(dim=0).values)
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:
@@ -105,4 +114,11 @@ def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
 
     A product and a sum rather than a matrix product, which autocast would do in half precision.
     """
-    return (states * weights).sum(dim=1)
+    sums = [(some * own).sum(dim=1) for some, own in _pieces(states, weights)]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0)
+
+
+def _pieces(states: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both in pieces of time, as very long sequences leave no memory for copies; else whole."""
+    pieces = [torch.split(each, _STEPS_AT_A_TIME, dim=1) for each in (states, others)]
+    return zip(*pieces, strict=True)

@@ -21,9 +21,12 @@ _BLOCK = 16
 
 
 def scan_layer(
-    cell: str, inputs: Sequence[Tensor], weights: Sequence[Sequence[Tensor]]
+    cell: str,
+    inputs: Sequence[Tensor],
+    weights: Sequence[Sequence[Tensor]],
+    start: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Run one layer, each of its directions over inputs of its own, from a state of zeros.
+    """Run one layer, each of its directions over inputs of its own.
 
     Matrix products take the type that autocast sets; the state of a GRU stays float32 or wider.
 
@@ -32,6 +35,8 @@ def scan_layer(
         inputs: For each direction, (time, batch, input_size).
         weights: For each direction, the input and the recurrent weights and their biases, as
             `all_weights` of torch's modules gives them.
+        start: The state before the first step, (directions, batch, hidden_size), to which no
+            gradient flows; None is zeros.
 
     Returns:
         For each direction the state after each step, (time, batch, hidden_size).
@@ -45,7 +50,7 @@ def scan_layer(
         arguments += biases
     scan = {"gru": _GruScan, "rnn": _TanhScan}[cell]
     with torch.autocast("cpu", enabled=False):
-        states: Tensor = scan.apply(torch.is_grad_enabled(), *arguments)  # type: ignore[no-untyped-call]
+        states: Tensor = scan.apply(torch.is_grad_enabled(), start, *arguments)  # type: ignore[no-untyped-call]
     return states.unbind(0)
 
 
@@ -57,7 +62,7 @@ class _GruScan(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, keep: bool, *arguments: Tensor) -> Tensor:
+    def forward(ctx: Any, keep: bool, start: Tensor | None, *arguments: Tensor) -> Tensor:
         inputs, input_weights, recurrent_weights, biases, more_biases = _by_kind(arguments)
         size = recurrent_weights[0].shape[1]
         sums = [first + second for first, second in zip(biases, more_biases, strict=True)]
@@ -69,6 +74,8 @@ class _GruScan(Function):
         m = gates.new_empty(directions, time if keep else 1, batch, size)
         m = m.expand(directions, time, batch, size)
         states = gates.new_zeros(directions, time + 1, batch, size)
+        if start is not None:
+            states[:, 0] = start
         weight = torch.stack([matrix.t() for matrix in recurrent_weights])
         bias = torch.stack([c[2 * size :] for c in more_biases]).to(gates.dtype).unsqueeze(1)
 
@@ -140,12 +147,14 @@ class _TanhScan(Function):
     """A layer of Elman's cell (1990) in the form of `nn.RNN`: h' = tanh(W x + b + U h + c)."""
 
     @staticmethod
-    def forward(ctx: Any, keep: bool, *arguments: Tensor) -> Tensor:
+    def forward(ctx: Any, keep: bool, start: Tensor | None, *arguments: Tensor) -> Tensor:
         inputs, input_weights, recurrent_weights, biases, more_biases = _by_kind(arguments)
         sums = [first + second for first, second in zip(biases, more_biases, strict=True)]
         gates = _project(inputs, input_weights, sums)
         directions, time, batch, size = gates.shape
         states = gates.new_zeros(directions, time + 1, batch, size)
+        if start is not None:
+            states[:, 0] = start
         weight = torch.stack([matrix.t() for matrix in recurrent_weights])
         steps = states.unbind(1)
         product = gates.new_empty(directions, batch, size)
@@ -209,10 +218,10 @@ def _gradients(
     inputs, input_weights, _ = (
         matrices[first : first + directions] for first in range(0, 3 * directions, directions)
     )
-    result: list[Tensor | None] = [None]
+    result: list[Tensor | None] = [None, None]
     for way in range(directions):
         by_input, by_product = into_gates[way].flatten(0, 1), into_product[way].flatten(0, 1)
-        needed = ctx.needs_input_grad[1 + 5 * way]
+        needed = ctx.needs_input_grad[2 + 5 * way]
         result += [
             (by_input @ input_weights[way]).view_as(inputs[way]) if needed else None,
             by_input.t() @ inputs[way].flatten(0, 1),

@@ -1,0 +1,113 @@
+"""What a reader sees of a text: without markup and characters that are not seen.
+
+Knows nothing of words or languages. All of it takes time in proportion to the text's length.
+"""
+
+import html
+import re
+import unicodedata
+
+CLEANINGS = (1, 2)  # 1: that of version 0.1.0, which its checkpoints keep
+
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_LEADING_ZEROS = re.compile(r"&#0+(?=[0-9])")
+_NO_CHARACTER = re.compile(r"&#[0-9]{8,};?")  # Python refuses to read very long numbers
+_WRITTEN_BREAK = re.compile(r"(?:\\r)?\\n")
+
+_UNSEEN = (
+    (0x00, 0x08), (0x0E, 0x1B), (0x7F, 0x7F),  # controls, but for whitespace
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x200B, 0x200B), (0xFEFF, 0xFEFF),  # soft hyphen, no width
+    (0x61C, 0x61C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F),  # directions, operators
+    (0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF),  # variation selectors
+    (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),  # annotations, tags
+)  # fmt: skip
+_SEEN_AS: dict[int, str] = {
+    **{code: "" for first, last in _UNSEEN for code in range(first, last + 1)},
+    # What stands for text of Windows-1252 that was read as Latin-1; browsers show it so too.
+    **{code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)},
+    **dict.fromkeys((0x2800, 0x3164, 0xFFA0), " "),  # blanks that are no whitespace to Unicode
+}
+_NEVER_IN_ASCII = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+
+# Joiners act between Arabic letters, after Indic ones, and (with width zero) between emoji.
+_ARABIC = "\u0600-\u08ff\ufb50-\ufdff\ufe70-\ufefc"  # Syriac and others among them
+_INDIC = "\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua800-\uabff"
+_EMOJI = "\u00a9\u00ae\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+_IDLE_JOINER = re.compile(
+    f"[\u200c\u200d](?<![{_INDIC}].)(?:(?<![{_ARABIC}].)|(?![{_ARABIC}]))"
+    f"(?:(?<![{_EMOJI}]\u200d)|(?![{_EMOJI}]))"
+)
+# Between letters of scripts that write no spaces, one of width zero parts words.
+_WORD_BREAK = re.compile("(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
+
+# A longer chunk is composed piece by piece: Python's time grows with the square of a run of marks.
+_COMPOSED_AT_ONCE = 128
+
+
+def clean(text: str, *, strip_markup: bool = True, cleaning: int = CLEANINGS[-1]) -> str:
+    r"""What a reader sees of a text, with single spaces.
+
+    >>> clean("A love\u00adly<br />film &amp; more\\nFin")
+    'A lovely film & more Fin'
+
+    Args:
+        text: the text.
+        strip_markup: whether HTML tags and comments go, entities become their characters, and (by
+            cleaning 2) a line break that is written out as ``\n`` or ``\r\n`` is one.
+        cleaning: 1 leaves all else as it is. 2 also removes characters that are not seen, takes C1
+            controls for the characters of Windows-1252, and composes letters with their accents
+            (Unicode's NFC).
+    """
+    if strip_markup:
+        text = _without_markup(text)
+        if cleaning > 1 and "\\n" in text:
+            text = _WRITTEN_BREAK.sub(" ", text)
+    if cleaning > 1:
+        text = _seen(text)
+    return " ".join(text.split())
+
+
+def starts_character(character: str) -> bool:
+    """Whether one that is read by itself starts here: no accent, vowel sign or part of Hangul."""
+    return unicodedata.category(character)[0] != "M" and not "\u1160" <= character <= "\u11ff"
+
+
+def _without_markup(text: str) -> str:
+    if "<" in text:
+        # Past the last end of a comment, the search for one would start anew at each beginning.
+        head, end, tail = text.rpartition("-->")
+        text = _TAG.sub(" ", _COMMENT.sub(" ", head + end) + tail)
+    if "&" in text:
+        if "&#" in text:
+            text = _NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub("&#", text))
+        text = html.unescape(text)
+    return text
+
+
+def _seen(text: str) -> str:
+    """The text with the characters that are seen alone, composed."""
+    if text.isascii():
+        return _NEVER_IN_ASCII.sub("", text)
+    if "\u200b" in text:
+        text = _WORD_BREAK.sub(" ", text)
+    text = text.translate(_SEEN_AS)
+    if "\u200c" in text or "\u200d" in text:
+        text = _IDLE_JOINER.sub("", text)
+    chunks = text.split()
+    if max(map(len, chunks), default=0) <= _COMPOSED_AT_ONCE:
+        return unicodedata.normalize("NFC", text)
+    return " ".join(map(_composed, chunks))
+
+
+def _composed(chunk: str) -> str:
+    """A chunk in Unicode's NFC, piece by piece if it is long."""
+    pieces, start = [], 0
+    while start < len(chunk):
+        end = start + _COMPOSED_AT_ONCE // 2
+        last = start + _COMPOSED_AT_ONCE
+        while end < min(last, len(chunk)) and not starts_character(chunk[end]):
+            end += 1
+        pieces.append(unicodedata.normalize("NFC", chunk[start:end]))
+        start = end
+    return "".join(pieces)

@@ -1,0 +1,83 @@
+"""A recurrent layer over sequences of any length on the CPU, one piece of time after another.
+
+oneDNN refuses a million steps at once, and memory would hold all gates of all steps. This file
+knows torch alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sentiment.model.scan import scan_layer
+
+POSITIONS = 1 << 14  # steps times sequences in a piece
+
+
+def layer_in_pieces(
+    cell: str, inputs: Tensor, order: Tensor | None, weights: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """Run one layer without gradients; equal to a run in one piece up to rounding.
+
+    Args:
+        cell: `rnn`, `gru` or `lstm`.
+        inputs: (time, batch, input_size).
+        order: The flat steps reversed within each length, (time * batch,); None where all lengths
+            fill the batch.
+        weights: For each direction, as `all_weights` of torch's modules gives them.
+
+    Returns:
+        The states of all directions side by side, (time, batch, directions * hidden_size).
+    """
+    time, batch, _ = inputs.shape
+    size = weights[0][1].shape[1]
+    flat = inputs.flatten(0, 1)
+    forward = torch.arange(len(flat))
+    if order is None:
+        order = forward.view(time, batch).flip(0).flatten()
+    ways = [forward, order][: len(weights)]
+    states = inputs.new_empty(len(flat), len(weights) * size)
+    ends: Any = None
+    step = max(1, POSITIONS // batch) * batch
+    for first in range(0, len(flat), step):
+        rows = [way[first : first + step] for way in ways]
+        pieces = [flat[own].view(-1, batch, flat.shape[1]) for own in rows]
+        if cell == "lstm":
+            ends = ends or [(inputs.new_zeros(1, batch, size),) * 2 for _ in ways]
+            runs, ends = zip(*map(_run_lstm, pieces, weights, ends), strict=True)
+        else:
+            runs = scan_layer(cell, pieces, weights, ends)
+            ends = torch.stack([run[-1] for run in runs])
+        for way, (own, run) in enumerate(zip(rows, runs, strict=True)):
+            states[own, way * size : (way + 1) * size] = run.flatten(0, 1).to(states.dtype)
+    return states.view(time, batch, -1)
+
+
+def long_lstm(inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Run one direction of an LSTM layer over many steps; gradients flow from piece to piece.
+
+    Args:
+        inputs: (time, batch, input_size).
+        weights: Of this direction, as `all_weights` of torch's modules gives them.
+
+    Returns:
+        (time, batch, hidden_size).
+    """
+    end: Sequence[Tensor] = (inputs.new_zeros(1, inputs.shape[1], weights[1].shape[1]),) * 2
+    runs = []
+    for piece in torch.split(inputs, POSITIONS):
+        run, end = _run_lstm(piece, weights, end)
+        runs.append(run)
+    return torch.cat(runs)
+
+
+def _run_lstm(
+    inputs: Tensor, weights: Sequence[Tensor], start: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Run one direction from a state on: its states, and the state for the piece after this one."""
+    state = [value.to(inputs.dtype) for value in start]
+    states, hidden, cell = torch.lstm(
+        inputs, state, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False
+    )
+    return states, (hidden, cell)
