@@ -277,6 +277,7 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
         ({"csv": "a", "min_freq": 0}, "data.min_freq=0"),
         ({"csv": "a", "label_names": ["x", "x"]}, "twice"),
         ({"csv": "a", "label_names": ["x", None]}, "null is no name"),
+        ({"csv": "a", "labels": ["x", ["y"]]}, "give one list"),
         ({"csv": "a", "compression": "rar"}, "rar"),
     ],
 )

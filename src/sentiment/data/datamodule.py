@@ -116,7 +116,7 @@ class SentimentDataModule(LightningDataModule):
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
         self._unlabeled_files = check_files(self._files, unlabeled_csv)
-        names = check_choices(keep=str(keep), label_names=label_names)
+        names = check_choices(keep=str(keep), labels=labels, label_names=label_names)
         check_sizes(
             min_freq=min_freq,
             max_size=max_size,

@@ -35,13 +35,21 @@ def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> li
     return list(listed)
 
 
-def check_choices(*, keep: str, label_names: Sequence[str | None] | None) -> tuple[str, ...] | None:
-    """Refuse an unknown way to cut, and names that stand twice or are null; returns the names."""
+def check_choices(
+    *, keep: str, labels: Sequence[str | None] | None, label_names: Sequence[str | None] | None
+) -> tuple[str, ...] | None:
+    """Refuse an unknown way to cut, lists within lists, and names that stand twice or are null.
+
+    Returns the names.
+    """
     if keep not in KEEP:
         raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
+    for key, given in (("labels", labels), ("label_names", label_names)):
+        if any(isinstance(label, Sequence) and not isinstance(label, str) for label in given or ()):
+            raise InputError(f"data.{key}={given}: give one list, such as 'data.{key}=[a,b]'")
     if label_names is None:
         return None
-    names = tuple(name for name in label_names if name is not None)
+    names = tuple(str(name) for name in label_names if name is not None)
     if len(names) < len(label_names):
         raise InputError(
             "data.label_names: null is no name; a label that is called so needs quotes:"

@@ -94,7 +94,8 @@ def order_labels(
     files = ", ".join(dict.fromkeys(str(corpus.path) for corpus in corpora))
     found = dict.fromkeys(name for corpus in corpora for name in corpus.label_names)
     if chosen is not None:
-        labels = [as_in_file(label, found) for label in chosen]
+        typed = [None if label is None else str(label) for label in chosen]
+        labels = [as_in_file(label, found) for label in typed]
         if len(set(labels)) < len(labels):
             raise InputError(
                 f"data.labels={labels}: a label stands twice; {quoted_labels(list(found)[:20])}"
