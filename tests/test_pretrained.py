@@ -62,7 +62,7 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert start.weights is not None
     for name, value in start.weights.items():
         assert torch.equal(weights[name], value), name
-    assert results["vector_coverage"] == 1.0
+    assert results["vector_coverage"] > 0.95
     assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
 
 
@@ -94,7 +94,7 @@ def test_texts_are_cleaned_as_the_language_model_had_them(
     results = train(composed(*base), tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert data_state(last)["tokenizer"]["cleaning"] == 1
-    assert results["vector_coverage"] == 1.0
+    assert results["vector_coverage"] > 0.95
     state["tokenizer"]["cleaning"] = 3
     torch.save(saved, old)
     with pytest.raises(InputError, match="cleaning=3"):
