@@ -27,7 +27,11 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from sentiment.errors import InputError, first_words, valid_names
 from sentiment.model.metrics import best_mode
@@ -251,13 +255,13 @@ def _is_of_composing(error: Exception) -> bool:
 
 
 def _explain_choice(error: Exception) -> str:
-    """Say which override Hydra could not take for the choice of a group, as far as can be seen."""
+    """Say what Hydra failed of: most likely an override that is no choice of its group."""
     for item in sys.argv[1:]:
         group, _, value = item.lstrip("+~").partition("=")
         options = _options(group.partition("@")[0])
         if options and value not in options:
             return f"command line: {item}: {valid_names(value, options)}"
-    return f"command line or config file: no choice of a group: {first_words(error)}"
+    return f"command line or config file: {first_words(error)}"
 
 
 def _options(group: str) -> list[str]:
@@ -295,7 +299,8 @@ def _explain(error: BaseException) -> str:
     chain = _chain(error)
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
-            if dataclasses.is_dataclass(link.object_type) and link.key is not None:
+            known = not isinstance(link, InterpolationResolutionError)  # whose key is the other's
+            if known and dataclasses.is_dataclass(link.object_type) and link.key is not None:
                 every = [field.name for field in dataclasses.fields(link.object_type)]
                 if str(link.key) not in every:
                     names = [name for name in every if not name.startswith("_")]
