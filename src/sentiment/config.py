@@ -200,30 +200,29 @@ def refused_in_one_line() -> Iterator[None]:
 
 
 def _refusal(error: Exception) -> InputError | None:
-    refusal = next(filter(None, map(_of_itself, _chain(error))), None)
-    if refusal is None and isinstance(error, InstantiationException):
+    wraps = isinstance(error, HydraException | OmegaConfBaseException)
+    for link in _chain(error) if wraps else [error]:
+        if isinstance(link, InputError):  # one of our resolvers or constructors has refused
+            return link
+        if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
+            return _place_refused(link)
+        if _no_memory(link):
+            return InputError(
+                f"no memory is left ({first_words(link)}); lower the sizes of the model, of vectors"
+                " and of batches"
+            )
+    if isinstance(error, InstantiationException):
         return refused_by_target(error)
-    if refusal is None and isinstance(error, HydraException | OmegaConfBaseException):
+    if wraps:
         return InputError(_explain(error))
-    if refusal is None and _is_of_composing(error):
-        return InputError(_explain_choice(error))
-    return refusal
+    return InputError(_explain_choice(error)) if _is_of_composing(error) else None
 
 
-def _of_itself(error: BaseException) -> InputError | None:
-    """What an exception says wherever it comes from: a refusal, a path, or no memory."""
-    if isinstance(error, InputError):  # one of our resolvers or constructors has refused
-        return error
-    if isinstance(error, OSError) and error.errno is not None:
-        return _place_refused(error)
+def _no_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a CPU or a GPU."""
     marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
     full = isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
-    if full or isinstance(error, MemoryError):
-        return InputError(
-            f"no memory is left ({first_words(error)}); lower the sizes of the model, of vectors"
-            " and of batches"
-        )
-    return None
+    return full or isinstance(error, MemoryError)
 
 
 def refused_by_target(error: InstantiationException, hint: str = "") -> InputError | None:
