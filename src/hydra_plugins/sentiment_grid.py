@@ -5,6 +5,7 @@ imports this file whenever it starts, so slow libraries wait until they are need
 """
 
 import itertools
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from hydra_plugins.sentiment_launchers._launcher import SUBDIR, as_run, numbered
+
+_LONGEST_NAME = 255  # bytes, of common file systems
 
 
 @dataclass
@@ -103,8 +106,10 @@ class GridSweeper(BasicSweeper):
             check_config(cfg, schemas[f"{config.hydra.job.config_name}_schema"])
             if "trainer" in cfg:
                 check_parts(cfg)
+            if any(len(os.fsencode(part)) > _LONGEST_NAME for part in folder.parts):
+                raise InputError(f"{SUBDIR}: {folder.name[:80]}...: too long for a folder's name")
             with suppress(FileNotFoundError):
-                folder.stat()  # whose name may be too long, or lead through a file
+                folder.stat()  # which may lead through a file
             if cfg.get("ckpt_path") is None and is_used(folder):
                 way_out = "add ckpt_path=auto to go on with it, or " * ("ckpt_path" in cfg)
                 raise InputError(

@@ -130,7 +130,7 @@ def _check_option(value: Any, hint: Any, key: str) -> None:
         or (value is None and type(None) in kinds)
     ):
         return
-    if isinstance(value, DictConfig) and not own and "_target_" in value:
+    if OmegaConf.get_type(value) is dict and not own and "_target_" in value:
         return  # an option of the user's own, which has no schema
     found = "another node" if isinstance(value, DictConfig) else as_typed(value)
     way_out = f"set its keys, as {key}.NAME=VALUE" if own else f"give {key}=OPTION"

@@ -27,7 +27,11 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from sentiment.errors import InputError, first_words, valid_names
 from sentiment.model.encoder import can_train
@@ -199,30 +203,29 @@ def refused_in_one_line() -> Iterator[None]:
 
 
 def _refusal(error: Exception) -> InputError | None:
-    refusal = next(filter(None, map(_of_itself, _chain(error))), None)
-    if refusal is None and isinstance(error, InstantiationException):
+    wraps = isinstance(error, HydraException | OmegaConfBaseException)
+    for link in _chain(error) if wraps else [error]:
+        if isinstance(link, InputError):  # one of our resolvers or constructors has refused
+            return link
+        if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
+            return _place_refused(link)
+        if _no_memory(link):
+            return InputError(
+                f"no memory is left ({first_words(link)}); lower the sizes of the model, of vectors"
+                " and of batches"
+            )
+    if isinstance(error, InstantiationException):
         return refused_by_target(error)
-    if refusal is None and isinstance(error, HydraException | OmegaConfBaseException):
+    if wraps:
         return InputError(_explain(error))
-    if refusal is None and _is_of_composing(error):
-        return InputError(_explain_choice(error))
-    return refusal
+    return InputError(_explain_choice(error)) if _is_of_composing(error) else None
 
 
-def _of_itself(error: BaseException) -> InputError | None:
-    """What an exception says wherever it comes from: a refusal, a path, or no memory."""
-    if isinstance(error, InputError):  # one of our resolvers or constructors has refused
-        return error
-    if isinstance(error, OSError) and error.errno is not None:
-        return _place_refused(error)
+def _no_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a CPU or a GPU."""
     marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
     full = isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
-    if full or isinstance(error, MemoryError):
-        return InputError(
-            f"no memory is left ({first_words(error)}); lower the sizes of the model, of vectors"
-            " and of batches"
-        )
-    return None
+    return full or isinstance(error, MemoryError)
 
 
 def refused_by_target(error: InstantiationException, hint: str = "") -> InputError | None:
@@ -254,13 +257,13 @@ def _is_of_composing(error: Exception) -> bool:
 
 
 def _explain_choice(error: Exception) -> str:
-    """Say which override Hydra could not take for the choice of a group, as far as can be seen."""
+    """Say what Hydra failed of: most likely an override that is no choice of its group."""
     for item in sys.argv[1:]:
         group, _, value = item.lstrip("+~").partition("=")
         options = _options(group.partition("@")[0])
         if options and value not in options:
             return f"command line: {item}: {valid_names(value, options)}"
-    return f"command line or config file: no choice of a group: {first_words(error)}"
+    return f"command line or config file: {first_words(error)}"
 
 
 def _options(group: str) -> list[str]:
@@ -298,7 +301,8 @@ def _explain(error: BaseException) -> str:
     chain = _chain(error)
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
-            if dataclasses.is_dataclass(link.object_type) and link.key is not None:
+            known = not isinstance(link, InterpolationResolutionError)  # whose key is the other's
+            if known and dataclasses.is_dataclass(link.object_type) and link.key is not None:
                 every = [field.name for field in dataclasses.fields(link.object_type)]
                 if str(link.key) not in every:
                     names = [name for name in every if not name.startswith("_")]

@@ -37,7 +37,7 @@ from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
 from sentiment.data.workers import available_cores, end_workers
 from sentiment.entry import run_program
-from sentiment.environment import versions
+from sentiment.environment import require_memory, versions
 from sentiment.errors import InputError
 from sentiment.pretrained import vectors_note
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
@@ -59,10 +59,12 @@ log = logging.getLogger(__name__)
 
 _stopping = threading.Event()  # set by a signal
 
-_AT_LEAST_ONE = (lambda value: value >= 1, "1 or more")
+_AT_LEAST_ONE = (lambda value: 1 <= value < 2**31, "from 1 to 2147483647")
+_OF_A_SENTENCE = (lambda value: 1 <= value <= 10_000, "from 1 to 10000")  # gensim's longest
 _RANGES: Ranges = {
     "sample": (lambda value: 0 <= value < 1, "from 0 to below 1"),
-    **dict.fromkeys(("size", "window", "negatives", "epochs", "min_count"), _AT_LEAST_ONE),
+    **dict.fromkeys(("size", "epochs", "min_count"), _AT_LEAST_ONE),
+    **dict.fromkeys(("window", "negatives"), _OF_A_SENTENCE),
     "workers": (lambda value: 1 <= value <= 1000, "from 1 to 1000"),
 }
 # Of the table at the end. Words beyond these shares of the running words meet all others, so that
@@ -89,6 +91,7 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
     require_gensim()
     check_config(cfg, VectorsConfig)
     check_ranges(cfg, _RANGES)
+    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
     _check_output(output, cfg)
     settings = SkipGramSettings(
@@ -96,7 +99,6 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
         min_count=cfg.min_count, sample=cfg.sample, seed=cfg.seed,
         workers=available_cores() if cfg.workers is None else cfg.workers,
     )  # fmt: skip
-    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
     tell_data(datamodule.facts, 0.0, sample=cfg.data.csv == config.sample_path(), pretrained=False)
@@ -141,6 +143,7 @@ def _train(
 ) -> tuple[WordList, npt.NDArray[np.float32]]:
     texts = datamodule.training_texts()
     words = frequent_words(texts, settings.min_count)
+    require_memory(f"size={settings.size}", 8 * settings.size * len(words.words))
     log.info(
         "Vectors of %s for %s words that stand %s times or more in %s texts: %s running words,"
         " epochs: %s, workers: %s",

@@ -203,7 +203,9 @@ def _all_folders(sweep_dir: Path, jobs: Sequence[Job]) -> list[Path]:
         raise InputError(f"{sweep_dir} is no folder: give the folder of a --multirun")
     top = [path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
     top.sort(key=lambda path: by_number_then_name(path.name))
-    folders = {run.resolve(): run for path in top for run in [*run_folders(path)] or [path]}
+    alone = (sweep_dir / ".hydra").is_dir()  # whose folders hold something else
+    inside = [run for path in top for run in [*run_folders(path)] or [path] * (not alone)]
+    folders = {run.resolve(): run for run in [sweep_dir] * alone + inside}
     folders = {job.folder.resolve(): job.folder for job in jobs} | folders
     if not folders:
         raise InputError(f"{sweep_dir} has no runs in it: give the folder of a --multirun")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
@@ -177,8 +177,9 @@ def run_folders(folder: Path) -> Iterator[Path]:
     """The folders at or below one that hold a run; each folder is seen once, whatever links say."""
     seen: set[Path] = set()
 
-    def refuse(error: OSError) -> NoReturn:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # it is gone by now
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
     for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
         here = Path(place)
