@@ -44,7 +44,7 @@ class LinearWeights:
         inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
         decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
         if decisions.shape[1] == 1:
-            return np.concatenate([0 * decisions, decisions], 1)
+            return np.concatenate([np.zeros_like(decisions), decisions], 1)
         # The softmax of these is each class's own probability, over the sum of all.
         return -np.logaddexp(0, -decisions) if self.against_rest else decisions
 
@@ -74,7 +74,8 @@ class NgramClassifier:
             token_ids: (tokens,) all reviews one after the other.
             lengths: (reviews,) tokens of each.
         """
-        return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks at what comes out
+            return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
 
     @property
     def temperature(self) -> float:

@@ -6,6 +6,7 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, overload
 
 import torch
@@ -116,6 +117,9 @@ class Predictor:
         Args:
             texts: the texts.
             encoded: the same texts, where ``tokenizer`` has tokenised them before.
+
+        Raises:
+            InputError: a logit is not finite.
         """
         for text in texts:
             if not isinstance(text, str):
@@ -128,6 +132,13 @@ class Predictor:
                 known[settings] = self._encode(texts, settings)
             order = [member.labels.index(label) for label in self.labels]
             found.append(member.logits(known[settings])[:, order])
+            if not (finite := found[-1].isfinite().all(1)).all():
+                number = int(finite.int().argmin())
+                raise InputError(
+                    f"{member.path}: gives no finite score for text {number + 1},"
+                    f" {shorten(texts[number], 60)!r}: its weights are too large; use another"
+                    " checkpoint"
+                )
         return found
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
