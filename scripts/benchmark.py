@@ -27,6 +27,7 @@ from sentiment.environment import device_name, versions
 # Part: the module that measures it, and its function.
 PARTS = {
     "encoder": ("encoder", "measure"),
+    "gpu": ("gpu", "measure"),
     "corpus": ("corpus", "measure"),
     "vectors": ("corpus", "measure_vectors"),
     "prediction": ("prediction", "measure"),
@@ -68,8 +69,9 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measure the project's speed and memory.")
     parser.add_argument("--quick", action="store_true", help="small sizes: a look, no result")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-                        help=f"of {', '.join(PARTS)}")  # fmt: skip
+    here = [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]
+    parser.add_argument("--only", nargs="+", choices=here, default=here, metavar="PART",
+                        help=f"of {', '.join(here)}")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the rows as JSON")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the table as Markdown")
     parser.add_argument("--plot", type=Path, metavar="OUT", help="draw how cost grows, as PNG")

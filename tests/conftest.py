@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, one thread, and one small trained run."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from sentiment import Predictor, config
+from sentiment.model.encoder import can_train
 from sentiment.report.runs import Run
 
 TINY = (
@@ -26,6 +28,27 @@ TINY = (
 )
 
 TEST_FINGERPRINT, VAL_FINGERPRINT = "t" * 24, "v" * 24
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep tests on the CPU unless ``-m gpu`` asks for those of CUDA.
+
+    Each process would make a context on the card, which takes longer than most tests.
+    """
+    if "gpu" not in str(config.getoption("markexpr")).split():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a device that is not there."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and -m gpu")
+
+
+def require_bf16(cell: str) -> None:
+    """Skip a test of layers that this CPU cannot train in bfloat16."""
+    if not can_train(cell, torch.bfloat16, torch.device("cpu")):
+        pytest.skip(f"this CPU cannot train {cell} layers in bfloat16")
 
 
 @pytest.fixture(scope="session", autouse=True)

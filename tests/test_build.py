@@ -1,13 +1,17 @@
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.build import class_weights
+from sentiment.build import build_trainer, class_weights
 from sentiment.data.facts import DataFacts
 from sentiment.errors import InputError
+from sentiment.model.encoder import can_train
 
 
 def facts_of(class_counts: list[int]) -> DataFacts:
@@ -49,3 +53,20 @@ def test_weights_that_cannot_be_are_refused(
     with pytest.raises(InputError, match=told) as caught:
         class_weights(loss_of(**settings), facts_of(counts))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.half_precision
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_precision_that_the_machine_cannot_train_in_is_refused(
+    cell: str, precision: str, composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    cfg = composed(f"model={cell}", "trainer=cpu", f"trainer.precision={precision}", "logger=csv")
+    in_bf16 = can_train(cell, torch.bfloat16, torch.device("cpu"))
+    if precision == "bf16-mixed" and in_bf16:
+        assert build_trainer(cfg, tmp_path, []).precision == precision
+        return
+    with pytest.raises(InputError) as caught:  # on a CPU, Lightning takes bf16 for fp16
+        build_trainer(cfg, tmp_path, [])
+    for fact in (f"trainer.precision={precision}", cell.upper(), "trainer.precision=32-true"):
+        assert fact in str(caught.value)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from conftest import require_bf16
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.encoder import CELLS, MERGES
 from sentiment.model.pooling import POOLINGS
@@ -62,7 +63,7 @@ def batch_of(lengths: list[int], vocabulary_size: int = 20) -> tuple[Tensor, Ten
     st.booleans(),
 )
 def test_alone_equals_in_a_batch(
-    arguments: dict[str, Any], lengths: list[int], packed: bool
+    arguments: dict[str, Any], lengths: list[int], one_call: bool
 ) -> None:
     sizes = arguments["ngram_sizes"]
     classifier = build(**arguments, ngrams=len(sizes)).double()
@@ -70,7 +71,7 @@ def test_alone_equals_in_a_batch(
         keys = [torch.tensor([3, 5, 7]), torch.tensor([25, 27])]
         values = torch.randn(5, 6)
         classifier.ngrams.load(keys, values, values[None])
-    classifier.encoder.packed = packed
+    classifier.encoder.together = one_call
     token_ids, steps = batch_of(lengths)
     together = classifier(token_ids, steps)
     assert together.shape == (len(lengths), 3)
@@ -198,9 +199,11 @@ def test_padding_row_learns_nothing() -> None:
     assert gradient.count_nonzero() > 0
 
 
+@pytest.mark.half_precision
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16_autocast(cell: str, pooling: str) -> None:
+    require_bf16(cell)
     classifier = build(cell=cell, pooling=pooling, num_layers=2, hidden_size=16)
     batch = batch_of([30, 4, 1])
     expected = classifier(*batch)

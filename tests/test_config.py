@@ -48,7 +48,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("data.csv=my file (1).csv", "needs quotes: \"key='value'\""),
         ("loss.label_smoothing=1", "loss.label_smoothing=1.0: give a number from 0 to below 1"),
         ("loss.entropy=-1", "loss.entropy=-1.0: give a number 0 or more"),
-        ("loss.virtual_adversarial=inf", "loss.virtual_adversarial=inf: give a number 0 or more"),
+        ("loss.virtual_adversarial=inf", "loss.virtual_adversarial=inf: give a finite number"),
         ("loss.perturbation_size=0", "loss.perturbation_size=0.0: give a number above 0"),
         ("callbacks.early_stopping.monitor=val/acc", "early_stopping.monitor=val/acc: no such"),
         ("scheduler=plateau scheduler.monitor=loss", "scheduler.monitor=loss: no such figure"),
@@ -152,6 +152,7 @@ def test_a_config_that_is_only_shown_makes_no_folder(tmp_path: Path) -> None:
 
 def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(config, "can_train", lambda *_: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert config.fast_precision("auto") == config.fast_precision("cpu") == "bf16-mixed"
     assert config.fast_precision("mps") == "32-true"

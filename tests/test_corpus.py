@@ -15,7 +15,7 @@ from conftest import write_reviews
 from sentiment.data import corpus as corpus_module
 from sentiment.data import workers as workers_module
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.errors import InputError
 
@@ -277,7 +277,7 @@ import json, logging, os, sys, time
 from pathlib import Path
 from sentiment import files
 from sentiment.data import corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.tokenizer import TokenizerSettings
 
 path, cache, dies = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "dies"

@@ -276,6 +276,7 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
         ({"csv": "a", "val_size": 0.0}, "data.val_size=0.0"),
         ({"csv": "a", "min_freq": 0}, "data.min_freq=0"),
         ({"csv": "a", "label_names": ["x", "x"]}, "twice"),
+        ({"csv": "a", "label_names": ["x", None]}, "null is no name"),
         ({"csv": "a", "compression": "rar"}, "rar"),
     ],
 )

@@ -4,6 +4,9 @@
 
 import copy
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +19,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sentiment.model.encoder import CELLS, MERGES, RecurrentEncoder
+from conftest import require_bf16
+from sentiment.model.encoder import CELLS, MERGES, RecurrentEncoder, can_train
 
 Array = npt.NDArray[np.float64]
 
@@ -130,15 +134,15 @@ def test_published_forward_pass_of_an_elman_network() -> None:
     torch.testing.assert_close(outputs, torch.tensor([1.56, 2.73]), atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_with_the_gate_equations(
-    cell: str, num_layers: int, bidirectional: bool, packed: bool
+    cell: str, num_layers: int, bidirectional: bool, one_call: bool
 ) -> None:
     encoder = build(cell=cell, num_layers=num_layers, bidirectional=bidirectional)
-    encoder.packed = packed
+    encoder.together = one_call
     inputs, lengths = batch_of([4, 1, 7, 2], 3, padding=2)
     outputs, final = encoder(inputs, lengths)
     for row, length in enumerate(lengths.tolist()):
@@ -150,10 +154,10 @@ def test_agrees_with_the_gate_equations(
 @no_deadline
 @given(encoders, lengths_of_batches, st.integers(0, 3), st.booleans(), st.integers(0, 99))
 def test_a_sequence_alone_equals_itself_in_a_batch(
-    arguments: dict[str, Any], lengths: list[int], padding: int, packed: bool, seed: int
+    arguments: dict[str, Any], lengths: list[int], padding: int, one_call: bool, seed: int
 ) -> None:
     encoder = build(seed, **arguments)
-    encoder.packed = packed
+    encoder.together = one_call
     inputs, steps = batch_of(lengths, arguments["input_size"], padding)
     together = encoder(inputs, steps)
     for row, length in enumerate(lengths):
@@ -170,8 +174,8 @@ def test_both_ways_of_running_give_equal_results_and_gradients(
     encoder = build(seed, **arguments)
     inputs, steps = batch_of(lengths, arguments["input_size"], padding)
     results, gradients = [], []
-    for packed in (False, True):
-        encoder.packed = packed
+    for one_call in (False, True):
+        encoder.together = one_call
         encoder.zero_grad()
         leaf = inputs.clone().requires_grad_()
         encoded = encoder(leaf, steps)
@@ -186,10 +190,10 @@ def test_both_ways_of_running_give_equal_results_and_gradients(
 @no_deadline
 @given(encoders, lengths_of_batches, st.booleans(), st.integers(0, 99))
 def test_agrees_with_torchs_module_on_packed_input(
-    arguments: dict[str, Any], lengths: list[int], packed: bool, seed: int
+    arguments: dict[str, Any], lengths: list[int], one_call: bool, seed: int
 ) -> None:
     encoder = build(seed, **(arguments | {"merge": "concat"}))
-    encoder.packed = packed
+    encoder.together = one_call
     module = type(encoder.rnn)(
         arguments["input_size"],
         arguments["hidden_size"],
@@ -208,13 +212,13 @@ def test_agrees_with_torchs_module_on_packed_input(
     torch.testing.assert_close(encoded.final, torch.cat(list(top), dim=-1))
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_merges_the_directions(packed: bool) -> None:
+@pytest.mark.parametrize("one_call", [False, True])
+def test_merges_the_directions(one_call: bool) -> None:
     inputs, lengths = batch_of([5, 3], 3)
     results = {}
     for merge in MERGES:
         encoder = build(merge=merge, num_layers=2)
-        encoder.packed = packed
+        encoder.together = one_call
         results[merge] = encoder(inputs, lengths)
         assert results[merge].final.shape == (2, encoder.output_size)
     for kind in (0, 1):
@@ -224,11 +228,11 @@ def test_merges_the_directions(packed: bool) -> None:
         torch.testing.assert_close(results["mean"][kind], total / 2)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_are_exact(cell: str, packed: bool) -> None:
+def test_gradients_are_exact(cell: str, one_call: bool) -> None:
     encoder = build(cell=cell, num_layers=2, input_size=2, hidden_size=2)
-    encoder.packed = packed
+    encoder.together = one_call
     inputs, lengths = batch_of([3, 1], 2, padding=1)
     names, weights = zip(*encoder.named_parameters(), strict=True)
 
@@ -240,11 +244,11 @@ def test_gradients_are_exact(cell: str, packed: bool) -> None:
     assert torch.autograd.gradcheck(encode, (inputs.requires_grad_(), *weights))
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_padding_gets_no_gradient_and_gives_none(cell: str, packed: bool) -> None:
+def test_padding_gets_no_gradient_and_gives_none(cell: str, one_call: bool) -> None:
     encoder = build(cell=cell, num_layers=2)
-    encoder.packed = packed
+    encoder.together = one_call
     inputs, lengths = batch_of([2, 5], 3, padding=1)
     encoded = encoder(inputs.requires_grad_(), lengths)
     (real_steps(encoded.outputs, lengths).sum() + encoded.final.sum()).backward()
@@ -261,15 +265,15 @@ def test_equal_lengths_need_no_index_and_change_nothing() -> None:
     torch.testing.assert_close(ragged[:, :6], expected)
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_dropout_acts_in_training_between_layers_alone(packed: bool) -> None:
+@pytest.mark.parametrize("one_call", [False, True])
+def test_dropout_acts_in_training_between_layers_alone(one_call: bool) -> None:
     inputs, lengths = batch_of([5, 3], 3)
     single = build(dropout=0.9)
-    single.packed = packed
+    single.together = one_call
     torch.testing.assert_close(single(inputs, lengths), single.eval()(inputs, lengths))
 
     stack = build(dropout=0.5, num_layers=3, hidden_size=50)
-    stack.packed = packed
+    stack.together = one_call
     dropped: list[float] = []
     stack.dropout.register_forward_hook(
         lambda _module, _inputs, output: dropped.append(float((output == 0).double().mean()))
@@ -336,16 +340,37 @@ def test_gradients_in_eval_mode() -> None:
     assert inputs.grad.abs().sum() > 0
 
 
-half = pytest.param(
-    torch.bfloat16,
-    marks=pytest.mark.skipif(
-        not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no fast bfloat16"
-    ),
-)
+CPU = torch.device("cpu")
+half = pytest.param(torch.bfloat16, marks=pytest.mark.half_precision)
+
+
+@pytest.mark.half_precision
+def test_what_a_device_can_train_is_found_by_trying() -> None:
+    state = torch.get_rng_state()
+    assert can_train("gru", torch.bfloat16, CPU)
+    assert torch.equal(torch.get_rng_state(), state)  # a training's first weights stay the same
+
+
+@pytest.mark.half_precision
+def test_an_lstm_without_the_hardware_for_it_is_found() -> None:
+    code = """
+import torch
+from sentiment import config
+from sentiment.model.encoder import can_train
+torch.cpu.get_capabilities = lambda: {"amx_bf16": True}
+print(can_train("lstm", torch.bfloat16, torch.device("cpu")), config.fast_precision("cpu"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    )  # fmt: skip
+    assert done.stdout == "False 32-true\n"
 
 
 @pytest.mark.parametrize("kind", [torch.float32, half])
 def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
+    if kind == torch.bfloat16:
+        require_bf16("lstm")
     encoder = RecurrentEncoder(input_size=8, hidden_size=16, num_layers=2)
     inputs = torch.randn(4, 9, 8, requires_grad=True)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -357,11 +382,14 @@ def test_an_lstm_stays_in_onednn(kind: torch.dtype) -> None:
     assert calls["aten::mkldnn_rnn_layer"] >= 4
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.half_precision
+@pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_bfloat16_autocast_stays_close(cell: str, packed: bool) -> None:
+def test_half_precision_autocast_stays_close(cell: str, one_call: bool) -> None:
+    if not one_call:
+        require_bf16(cell)
     encoder = build(cell=cell, num_layers=2, hidden_size=16).float()
-    encoder.packed = packed
+    encoder.together = one_call
     inputs, lengths = torch.randn(3, 20, 3), torch.tensor([20, 11, 1])
     expected = encoder(inputs, lengths)
     with torch.autocast("cpu", torch.bfloat16):
@@ -390,7 +418,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         RecurrentEncoder(**({"input_size": 3, "hidden_size": 4} | arguments))
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize(
     ("shape", "lengths", "message"),
     [
@@ -405,10 +433,10 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     ],
 )
 def test_bad_batches(
-    shape: tuple[int, ...], lengths: list[Any], message: str, packed: bool
+    shape: tuple[int, ...], lengths: list[Any], message: str, one_call: bool
 ) -> None:
     encoder = build()
-    encoder.packed = packed
+    encoder.together = one_call
     with pytest.raises(ValueError, match=message):
         encoder(torch.zeros(shape, dtype=torch.float64), torch.tensor(lengths))
 
@@ -420,3 +448,31 @@ def test_single_precision_agrees_with_double_for_every_cell_and_depth() -> None:
         expected = encoder(inputs, lengths).final
         single = encoder.float()(inputs.float(), lengths).final
         torch.testing.assert_close(single.double(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("hidden_size", [64, 128, 192, 256])
+@pytest.mark.parametrize("cell", CELLS)
+def test_cuda_agrees_with_the_cpu(
+    cell: str, hidden_size: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    encoder = build(cell=cell, hidden_size=hidden_size, num_layers=2)
+    inputs, lengths = batch_of([40, 1, 37, 39, 12, 40, 33, 2, 25, 40, 8, 17, 39], 3, padding=1)
+    results = []
+    for device in ("cpu", "cuda"):
+        if device == "cuda":
+            encoder = encoder.float().cuda()
+        encoder.zero_grad()
+        leaf = inputs.detach().to(next(encoder.parameters())).requires_grad_()
+        with torch.autocast(device, torch.bfloat16, enabled=half and device == "cuda"):
+            encoded = encoder(leaf, lengths)
+        values = torch.cat([real_steps(encoded.outputs, lengths), encoded.final])
+        values.square().sum().backward()
+        results.append([values.detach().double().cpu()])
+        for tensor in (leaf, *encoder.parameters()):
+            assert tensor.grad is not None
+            results[-1].append(tensor.grad.double().cpu())
+    for expected, close in zip(*results, strict=True):
+        assert (close - expected).norm() < (5e-3 if half else 5e-5) * expected.norm()

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from sentiment import environment
-from sentiment.environment import device_name, prepare_process, python_command, require_device
+from sentiment.environment import (
+    device_name,
+    limit_threads,
+    prepare_process,
+    python_command,
+    require_device,
+)
 from sentiment.errors import InputError
 
 ABSENT = "cuda:0" if not torch.cuda.is_available() else f"cuda:{torch.cuda.device_count()}"
@@ -23,6 +29,21 @@ def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
     assert "; choose cpu" in message
     assert "\n" not in message
     require_device("cpu")
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, 2), ("8", 8)])
+def test_threads_keep_to_the_cores_of_a_container(
+    chosen: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = [8]
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")  # as if the container had a quota of two
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    limit_threads()
+    assert threads[-1] == expected
 
 
 @pytest.mark.parametrize(("threads", "told"), [(1, ", 1 thread"), (4, ", 4 threads")])

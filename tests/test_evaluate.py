@@ -59,6 +59,21 @@ def test_a_file_may_call_the_labels_otherwise(trained: Path, tmp_path: Path, cap
     assert "label '1' of column 'sentiment' is none of 'awful', 'lovely'" in capsys.readouterr().err
 
 
+def test_equal_labels_of_a_file_are_noted(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    table = pd.read_csv(trained / "splits" / "test.csv")
+    for names, labels, noted in (
+        ({"awful": "0.0", "lovely": "1.0"}, ["0", "1"], "label '1.0' is taken for '1'"),
+        ({"awful": "FALSE", "lovely": "TRUE"}, ["false", "true"], "'TRUE' is taken for 'true'"),
+    ):
+        path = tmp_path / "r.csv"
+        table.assign(sentiment=table["sentiment"].map(names)).to_csv(path, index=False)
+        main([str(trained / "checkpoints" / "best.ckpt"), str(path), "--json", "--labels", *labels])
+        told = capsys.readouterr()
+        assert json.loads(told.out)["test/accuracy"] == 1
+        assert told.err.count(noted) == 1
+        assert f"{len(table)} rows read\n" in told.err
+
+
 def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -> None:
     table = pd.read_csv(trained / "splits" / "test.csv")
     table = table[table["sentiment"] == "lovely"]
@@ -72,7 +87,7 @@ def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -
     assert evaluated["test_reviews"] == len(table) - 1
     assert told.err == (
         "note: no row has the label awful; F1 and AUROC are of the others\n"
-        "note: 1 rows left out for a missing text or label\n"
+        f"note: {len(table)} rows read, 1 of them left out for a missing text or label\n"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import TINY
 from sentiment.data.corpus import open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.tokenizer import TokenizerSettings
 
 WORDS = 2000

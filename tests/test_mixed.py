@@ -13,7 +13,7 @@ from lightning import Callback
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from conftest import TINY, write_reviews
+from conftest import TINY, require_bf16, write_reviews
 from sentiment import Predictor, fitting
 from sentiment.build import build_trainer
 from sentiment.checks import check_config
@@ -99,12 +99,12 @@ def test_the_mean_over_labelled_reviews_is_torchs_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("one_call", [False, True])
 def test_a_perturbation_has_the_norm_asked_of_each_review_and_spares_padding(
-    cell: str, packed: bool
+    cell: str, one_call: bool
 ) -> None:
     model = build(cell=cell)
-    model.encoder.packed = packed
+    model.encoder.together = one_call
     moved, inputs, _ = perturbed(model, 0.7)
     assert not moved.requires_grad
     for review, length in enumerate(LENGTHS):
@@ -201,8 +201,10 @@ def test_without_a_weight_there_is_no_second_pass() -> None:
     torch.testing.assert_close(entropy, mean_entropy(logits))
 
 
+@pytest.mark.half_precision
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_bfloat16_finds_about_the_same_direction(cell: str) -> None:
+    require_bf16(cell)
     model = build(cell=cell)
     torch.manual_seed(3)
     exact, _, _ = perturbed(model, 1.0)

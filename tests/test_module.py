@@ -9,6 +9,7 @@ from lightning import Trainer
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from torch.utils.data import DataLoader
 
+from conftest import require_bf16
 from sentiment.data.batching import Batch
 from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
@@ -17,10 +18,10 @@ from sentiment.model.module import SentimentModule
 from sentiment.model.schedules import cosine, one_cycle, plateau
 
 
-def small_module(**options: Any) -> SentimentModule:
+def small_module(*, cell: str = "lstm", **options: Any) -> SentimentModule:
     torch.manual_seed(0)
     classifier = SentimentClassifier(
-        vocabulary_size=12, num_classes=3, embedding_size=4, hidden_size=5
+        vocabulary_size=12, num_classes=3, embedding_size=4, cell=cell, hidden_size=5
     )
     return SentimentModule(classifier=classifier, **options)
 
@@ -249,6 +250,7 @@ def test_the_embedding_has_a_rate_of_its_own() -> None:
     assert len(others["params"]) + 1 == len(list(module.parameters()))
 
 
+@pytest.mark.half_precision
 def test_tests_run_in_full_precision_whatever_training_does() -> None:
     module = small_module().eval()
     data = batch()
@@ -267,11 +269,20 @@ def test_tests_run_in_full_precision_whatever_training_does() -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "largest"), [("norm", None), ("value", 0.25)])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    ("precision", "cell"),
+    [
+        ("32-true", "lstm"),
+        pytest.param("bf16-mixed", "gru", marks=pytest.mark.half_precision),
+        pytest.param("bf16-mixed", "lstm", marks=pytest.mark.half_precision),
+    ],
+)
 def test_gradients_are_clipped_for_a_fused_optimizer_too(
-    precision: Any, algorithm: str, largest: float | None
+    precision: Any, cell: str, algorithm: str, largest: float | None
 ) -> None:
-    module = small_module(optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
+    if precision == "bf16-mixed":
+        require_bf16(cell)
+    module = small_module(cell=cell, optimizer=partial(torch.optim.SGD, lr=1.0, fused=True))
     for weight in module.parameters():
         weight.data.mul_(10)  # gradients far above the limit
     before = [weight.detach().clone() for weight in module.parameters()]

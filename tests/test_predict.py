@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sentiment import Predictor
-from sentiment.data.reviews import CsvFormat, output_separator, read_frames
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import column_names, output_separator, read_table
 from sentiment.errors import InputError
 from sentiment.predict import lines_as_they_come, main, predict_csv
 
@@ -64,8 +65,10 @@ def test_columns_of_these_names_stay_as_they_are(
     source.write_text(f'text,label\n"{GOOD}",awful\n"{BAD}",7\n')
     options = ["--text-column", "text"]
     main([str(checkpoint), "--csv", str(source), "--out", str(target), *options])
-    told = f"wrote 2 rows to {target} with predicted_label and predicted_score added\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == (
+        f"wrote 2 rows to {target}, one for each of {source}, with predicted_label and"
+        " predicted_score added\n"
+    )
     out = pd.read_csv(target, dtype=str)
     assert out.columns.tolist() == ["text", "label", "predicted_label", "predicted_score"]
     assert out["text"].tolist() == [GOOD, BAD]
@@ -85,7 +88,8 @@ def test_a_file_without_rows_is_told(checkpoint: Path, tmp_path: Path, capsys: A
     source.write_text("review\n")
     main([str(checkpoint), "--csv", str(source), "--out", str(target)])
     assert capsys.readouterr().err == (
-        f"wrote 0 rows to {target} with label and score added; {source} has none below its header\n"
+        f"wrote 0 rows to {target}, as {source} has none below its header, with label and score"
+        " added\n"
     )
     assert target.read_text() == '"review","label","score"\n'
 
@@ -127,9 +131,25 @@ def test_the_header_is_that_of_the_training(checkpoint: Path, tmp_path: Path, ca
 
 def test_a_cell_of_spaces_is_no_text(predictor: Predictor, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    source.write_text("id,review\n1,  \n2,fine\n3,\n")
-    assert predict_csv(predictor, source, target, CsvFormat())[:2] == (3, 2)
+    source.write_text("id,review\n1,  \n2,fine\n3,\n4,\u200b\n5\n")
+    assert predict_csv(predictor, source, target, CsvFormat())[:2] == (5, 4)
+    assert target.read_text().splitlines()[-1] == '"5","","",""'
     assert target.read_text().splitlines()[1] == '"1","  ","",""'
+
+
+def test_a_file_without_quoting_keeps_its_rows(
+    checkpoint: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source, target = tmp_path / "in.tsv", tmp_path / "out.tsv"
+    texts = [f'"{GOOD}', BAD, f'{BAD}"', "fine"]
+    source.write_text("\n".join(["review", *texts]) + "\n")
+    main([str(checkpoint), "--csv", str(source), "--out", str(target), "--quoting", "none"])
+    assert f"wrote 4 rows to {target}, one for each of {source}, with" in capsys.readouterr().err
+    with target.open(newline="") as file:
+        assert [row[0] for row in csv.reader(file, delimiter="\t")] == ["review", *texts]
+    with pytest.raises(SystemExit):
+        main([str(checkpoint), "--csv", str(source), "--out", str(target), "--quoting", "some"])
+    assert "quoting 'some' is unknown" in capsys.readouterr().err
 
 
 def test_options_may_stand_between_texts(checkpoint: Path, capsys: Any) -> None:
@@ -175,9 +195,9 @@ def test_the_target_is_packed_as_its_suffix_says(
     source.write_text(f"id\treview\n1\t{GOOD}\n2\tthé\n")
     predict_csv(predictor, source, target, CsvFormat(label_column=None))
     assert target.read_bytes().startswith(start)
-    ((frame, _),) = read_frames(target, CsvFormat(), None, 10)
-    assert frame.columns.tolist() == ["id", "review", "label", "score"]
-    assert frame["review"].tolist() == [GOOD, "thé"]
+    assert column_names(target, CsvFormat()) == ["id", "review", "label", "score"]
+    (chunk,) = read_table(target, CsvFormat(), 10)
+    assert [cells[1] for cells in chunk.cells] == [GOOD, "thé"]
     assert sorted(tmp_path.iterdir()) == [source, target]
 
 

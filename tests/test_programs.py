@@ -57,6 +57,22 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
     assert (ended.value.code, found) == (None, [signal.SIG_IGN])
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_spin_briefly_unless_the_user_says_otherwise(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    program = SimpleNamespace(main=lambda: found.append(os.environ.get("GOMP_SPINCOUNT")))
+    monkeypatch.setitem(sys.modules, "sentiment.train", program)
+    monkeypatch.setattr(os, "environ", dict(given))
+    with pytest.raises(SystemExit):
+        programs.train()
+    assert found == [expected]
+
+
 def test_the_installed_commands_are_these() -> None:
     project = SOURCE.parent / "pyproject.toml"
     if not project.is_file():

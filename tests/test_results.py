@@ -61,9 +61,10 @@ def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     facts: Any = SimpleNamespace(
-        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], dropped_duplicates=0,
-        dropped_missing=0, unlabeled_reviews=0, vocabulary=["a"],
+        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], dropped_duplicates=3,
+        dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         tell_data(facts, 0.96084, sample=False, pretrained=True)
+    assert "15 rows read: 8 training" in caplog.text
     assert "; 96.08 % of the running text has a pre-trained vector" in caplog.text

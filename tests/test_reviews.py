@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from sentiment.data.reviews import (
-    CsvFormat,
-    check_columns,
-    column_names,
-    read_frames,
-    read_reviews,
-)
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import check_columns, column_names, is_blank, read_reviews, read_table
 from sentiment.errors import InputError
 
 PLAIN = 'review,sentiment\ngood,pos\n"bad, very\nbad",neg\n'
@@ -115,6 +110,23 @@ def test_a_label_of_spaces_is_missing_and_others_are_stripped(tmp_path: Path) ->
     assert read(path)[1:] == (["1"] * 10, list(range(10)), 1)
 
 
+@pytest.mark.parametrize(
+    "blank", ["", "  ", "\u00a0", "\u200b\ufeff", "\x00", "\t \u2028", "\u2800\ufe0f"]
+)
+def test_a_text_that_nobody_sees_is_missing(tmp_path: Path, blank: str) -> None:
+    assert is_blank(blank)
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\n" + f'"{blank}",1\n' + "good,1\n" * 9)
+    assert read(path)[2:] == (list(range(1, 10)), 1)
+    path.write_text("review,sentiment\n" + "good,1\n" * 9 + f'good,"{blank}"\n')
+    assert read(path)[2:] == (list(range(9)), 1)
+
+
+@pytest.mark.parametrize("text", ["a", "\u200b.", "👩\u200d🚀", "<br />", "NA", "0", "\u0301e"])
+def test_what_can_be_seen_is_a_text(text: str) -> None:
+    assert not is_blank(text)
+
+
 def test_a_row_with_too_few_fields_is_missing_its_label(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("review,sentiment\n" + "good,1\n" * 10 + "short\n")
@@ -147,8 +159,8 @@ def test_columns_are_named_and_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 columns are called 'a'"):
         check_columns(path, CsvFormat(), ["a"])
     path.write_text("a,b\n1,2\n")
-    (frame, _), *_ = read_frames(path, CsvFormat(text_column="a"), None, 10)
-    assert frame.to_dict("list") == {"a": ["1"], "b": ["2"]}
+    (chunk,) = read_table(path, CsvFormat(text_column="a"), 10)
+    assert (chunk.cells, chunk.first, chunk.progress) == ([["1", "2"]], 0, 1)
 
 
 def test_too_many_missing_values_are_refused(tmp_path: Path) -> None:
@@ -184,13 +196,17 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("text,label\na,1\n", "'text', 'label'"),
         ("reviews,sentiment\na,1\n", "did you mean 'reviews'?"),
         ("review,sentiment\na,1\nb,0,c\n", "line 3"),
-        ("review,sentiment\na,1,x\nb,0,x\n", "first row has more fields"),
-        ("review,sentiment\na,1,x\nb,0\n", "first row has more fields"),
-        ("review,sentiment\na,1,\nb,0,\n", "first row has more fields"),
+        ("review,sentiment\na,1,x\nb,0,x\n", "row 1 (line 2): has 3 cells, and the header 2"),
+        ("review,sentiment\na,1,x\nb,0\n", "row 1 (line 2)"),
+        ("review,sentiment\na,1,\nb,0,\n", "row 1 (line 2)"),
         ("review,sentiment\n" + "a,1\n" * 1500 + "a,1,x\n" * 1500, "line 1502"),
         ("\n\n", "empty"),
         ("review|sentiment\na|1\n", "separator"),
-        ('review,sentiment\n"a,1\n', "well-formed"),
+        ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
+        (
+            'review,sentiment\n"a, b",1\n"c,0\n',
+            "row 2 (line 3): has a quotation mark that is never",
+        ),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, content: str, told: str) -> None:

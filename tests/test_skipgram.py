@@ -8,7 +8,7 @@ import pytest
 
 from sentiment import skipgram
 from sentiment.data.corpus import open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.splits import Split
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vector_file import WordVectors

@@ -8,7 +8,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat, read_frames
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import read_table
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -186,6 +187,22 @@ def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
         order_labels([corpus], ["2", "2"])
 
 
+def test_labels_that_are_likely_one_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 6), ["0", "1", "1.0", "0", "2", "a"])
+    assert order_labels([corpus]) == ["0", "1", "1.0", "2", "a"]
+    assert "labels '1' and '1.0' make two classes" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_labels_of_yaml_are_those_of_the_file(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 4), ["false", "true", "null", "true"])
+    assert order_labels([corpus], ["False", "True", None]) == ["false", "true", "null"]
+    with pytest.raises(InputError, match=r'stands twice; quote .*data\.labels=\["false","true",'):
+        order_labels([corpus], ["True", "True", None])
+
+
 def test_one_label_or_far_too_many_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every row has the label 'a'"):
         order_labels([corpus_of(tmp_path, ["x", "y"], ["a", "a"])])
@@ -234,10 +251,10 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
         split = getattr(splits, name)
         again = opened(tmp_path / "out" / f"{name}.csv", new)
         assert again.digests.tolist() == split.corpus.digests[np.sort(split.reviews)].tolist()
-        ((written, _),) = read_frames(again.path, new, None, 100)
+        (written,) = read_table(again.path, new, 100)
         rows = np.sort(split.corpus.rows[split.reviews])  # not the reviews: row 0 has no label
-        assert written["0"].tolist() == [texts[row] for row in rows]
-        assert set(written["2"].dropna()) == {"NA"}
+        assert [cells[0] for cells in written.cells] == [texts[row] for row in rows]
+        assert {cells[2] for cells in written.cells} == {"NA", ""}
 
 
 def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:

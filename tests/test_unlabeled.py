@@ -5,7 +5,7 @@ import pytest
 
 from sentiment.data.batching import NO_CLASS
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.splits import Split, Splits, split_given_files
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.unlabeled import unlabeled_splits
@@ -53,8 +53,8 @@ def test_only_new_texts_are_kept_each_once(
     assert {int(label) for split in kept for label in split.classes} == {NO_CLASS}
     first, second = (record.getMessage() for record in caplog.records)
     assert first == (
-        f"{one.path}: 3 unlabeled reviews; dropped: 3 in the test split, 1 in the validation"
-        " split, 2 repeated, 0 for a missing text"
+        f"{one.path}: 9 rows read, 3 unlabeled reviews; dropped: 3 in the test split, 1 in the"
+        " validation split, 2 repeated, 0 for a missing text"
     )
     assert "1 unlabeled reviews; dropped: 1 in the test split, 0 in the val" in second
     assert "2 repeated" in second

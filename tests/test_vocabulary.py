@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sentiment.data.corpus import open_corpus
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.splits import Split, whole_file
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids

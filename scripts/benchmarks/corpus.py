@@ -17,7 +17,8 @@ from benchmarks.rows import Row, Scale, medians, peak_memory_of_all, process, se
 from sentiment.config import sample_path
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.corpus import Corpus, open_corpus
-from sentiment.data.reviews import CsvFormat, ReviewChunk
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import ReviewChunk
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.data.vector_file import WordVectors
@@ -109,7 +110,7 @@ def _large_file(folder: Path, texts: list[str], scale: Scale) -> Iterator[Row]:
     start = time.perf_counter()
     peak = peak_memory_of_all(
         "from pathlib import Path; from sentiment.data.corpus import open_corpus;"
-        "from sentiment.data.reviews import CsvFormat;"
+        "from sentiment.data.csv_format import CsvFormat;"
         "from sentiment.data.tokenizer import TokenizerSettings;"
         f"open_corpus(Path({str(path)!r}), CsvFormat(), TokenizerSettings(),"
         f" cache=Path({str(folder / 'cache')!r}), progress=False)"

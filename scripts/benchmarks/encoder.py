@@ -1,4 +1,4 @@
-"""The recurrent encoder beside torch's own ways of running the same weights."""
+"""The recurrent encoder on a CPU beside torch's own ways of running the same weights."""
 
 from collections.abc import Callable
 
@@ -27,8 +27,6 @@ def measure(scale: Scale) -> list[Row]:
         rows += _compare("lstm", hidden, layers, limits, scale, packed_goal=6)
     for cell in ("gru", "rnn"):
         rows += _compare(cell, scale.pick(256, 64), 1, limits, scale, packed_goal=3)
-    if torch.cuda.is_available():
-        rows += _cuda(scale)
     return rows
 
 
@@ -115,11 +113,9 @@ def _pass(
 ) -> Callable[[], None]:
     def forward_and_backward() -> None:
         inputs = values.clone().requires_grad_()
-        with torch.autocast(values.device.type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             outputs = run(inputs)
         torch.autograd.backward(outputs, torch.ones_like(outputs))
-        if values.is_cuda:
-            torch.cuda.synchronize()
 
     return forward_and_backward
 
@@ -131,47 +127,3 @@ def _flops(cell: str, hidden: int, layers: int) -> float:
         weights += 2 * GATES[cell] * hidden * (size + hidden)
         size = 2 * hidden
     return 6.0 * weights
-
-
-def _cuda(scale: Scale) -> list[Row]:
-    """The encoder on a GPU beside a bare cuDNN loop over the same packed tensors."""
-    rows = []
-    for cell, hidden in (("lstm", 256), ("gru", 256)):
-        encoder = RecurrentEncoder(
-            cell=cell, input_size=INPUT_SIZE, hidden_size=hidden, num_layers=2
-        ).cuda()
-        lengths = torch.randint(int(0.9 * TIME), TIME + 1, (BATCH,)).sort(descending=True)[0]
-        values = torch.randn(BATCH, int(lengths[0]), INPUT_SIZE, device="cuda")
-
-        def bare(
-            inputs: Tensor, encoder: RecurrentEncoder = encoder, lengths: Tensor = lengths
-        ) -> Tensor:
-            sequence = pack_padded_sequence(inputs.transpose(0, 1), lengths)
-            outputs: Tensor = encoder.rnn(sequence)[0].data
-            return outputs
-
-        def ours(
-            inputs: Tensor, encoder: RecurrentEncoder = encoder, lengths: Tensor = lengths
-        ) -> Tensor:
-            outputs: Tensor = encoder(inputs, lengths).outputs
-            return outputs
-
-        times = medians(
-            {
-                "ours": _pass(ours, values, torch.float32),
-                "bare": _pass(bare, values, torch.float32),
-            },
-            rounds=scale.pick(21, 5),
-            warm=5,
-        )
-        rows.append(
-            Row(
-                f"CUDA, {cell.upper()} {hidden} x 2 against a bare cuDNN loop",
-                times["bare"] / times["ours"],
-                "x",
-                torch.cuda.get_device_name(),
-                ">= 0.9",
-                "a bare loop that gives other outputs",
-            )
-        )
-    return rows

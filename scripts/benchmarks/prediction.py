@@ -11,7 +11,7 @@ import torch
 from benchmarks.corpus import reviews
 from benchmarks.rows import Row, Scale, medians, process
 from sentiment.data.batching import pad_reviews
-from sentiment.data.reviews import CsvFormat
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.workers import available_cores
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict import predict_csv

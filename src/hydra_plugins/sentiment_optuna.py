@@ -148,6 +148,8 @@ class OptunaSweeper(Sweeper):
     ) -> list[dict[str, Any]]:
         """Train, and return what each training returned or why it failed."""
         from sentiment.commands import override
+        from sentiment.report.ranking import Job
+        from sentiment.sweep import note_jobs
 
         jobs = []
         for trial in batch:
@@ -158,7 +160,14 @@ class OptunaSweeper(Sweeper):
                 own.append("ckpt_path=auto")
             jobs.append([*space.overrides(trial.params), *own])
         returns = self._launcher.launch(jobs, initial_job_idx=batch[0].number)
-        return [_outcome(returned) for returned in returns]
+        outcomes = [_outcome(returned) for returned in returns]
+        note_jobs(
+            [
+                Job(self._folder / str(trial.number), job, failed=outcome["status"] == "failed")
+                for trial, job, outcome in zip(batch, jobs, outcomes, strict=True)
+            ]
+        )
+        return outcomes
 
     def _tell(self, search: "Search", trial: "FrozenTrial") -> None:
         from sentiment.search.report import tell_trial
@@ -203,14 +212,14 @@ class OptunaSweeper(Sweeper):
 
     def _check_space(self, space: "Space") -> None:
         """Compose each choice and each end of an interval once, before any training."""
-        from sentiment.build import check_optimizer
+        from sentiment.build import check_parts
         from sentiment.checks import check_config
         from sentiment.search.space import edges
 
         for overrides in edges(space):
             task = self._task(overrides)
             check_config(task)
-            check_optimizer(task)
+            check_parts(task)
 
     def _check_counts(self) -> None:
         from sentiment.errors import InputError

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sentiment import config
 from sentiment.checkpoint import save_ngram_classifier
-from sentiment.checks import check_imdb
+from sentiment.checks import check_config
 from sentiment.data.batching import TokenisedReviews
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
@@ -40,6 +40,7 @@ from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
 from sentiment.results import data_results, draw_outcome, tell_data
 from sentiment.resume import check_unused
+from sentiment.schemas import BaselineConfig
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +55,9 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     Raises:
         InputError: the data are no good, or the folder is used.
     """
+    check_config(cfg, BaselineConfig)
     for place in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
         check_unused(place)
-    check_imdb(cfg)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()

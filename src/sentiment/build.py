@@ -20,10 +20,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
+from sentiment.config import refused_by_target
 from sentiment.data.embeddings import Embeddings, coverage
 from sentiment.data.evidence import NgramEvidence
 from sentiment.data.facts import UNK_INDEX, DataFacts
+from sentiment.environment import require_memory
 from sentiment.errors import InputError
+from sentiment.model.encoder import can_train
 from sentiment.model.language_module import LanguageModule
 from sentiment.model.module import SentimentModule
 from sentiment.model.softmax import CandidateSampler
@@ -46,6 +49,8 @@ def build_module(
 
     Of a language model, all words have one: the share is that of the text that it has words for.
     """
+    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
+    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
     vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
     classifier = instantiate(
         cfg.model,
@@ -99,6 +104,8 @@ def build_language_module(
         tokens: in all texts that train; those that are no word of the vocabulary are unknown.
         embeddings: give the first vectors.
     """
+    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
+    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
     vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
     model = instantiate(
         cfg.model,
@@ -128,21 +135,57 @@ def _is_lazy(embeddings: Embeddings, words: int) -> bool:
     return words > _MANY_WORDS if embeddings.lazy is None else embeddings.lazy
 
 
-def check_optimizer(cfg: DictConfig) -> None:
-    """Refuse an optimizer's settings before any data is read.
+def check_parts(cfg: DictConfig) -> None:
+    """Refuse the settings of data, vectors, model, optimizer and schedule before any data is read.
+
+    Each is built once, the model as small as can be.
 
     Raises:
-        InputError: with the optimizer's own words.
+        InputError: with its own words.
     """
     make_optimizer(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
+    instantiate(cfg.scheduler)
+    instantiate(cfg.data, _convert_="object")
+    if started_outside() is None:  # else another machine may lack a file, and all are to know
+        instantiate(cfg.embeddings)
+    _check_memory(cfg.model, words=2, vector_size=1)
+    small = {
+        name: min(8, cfg.model[name])
+        for name in ("hidden_size", "num_layers", "head_size")
+        if cfg.model.get(name) is not None
+    }
+    if "ngrams" in cfg.model:
+        small |= {"num_classes": 2, "ngram_sizes": [1] * cfg.model.ngrams}
+    instantiate(cfg.model, _convert_="object", vocabulary_size=2, embedding_size=1, **small)
+
+
+def _check_memory(model: DictConfig, *, words: int, vector_size: int) -> None:
+    """Refuse a model whose weights and their first values, or gradients, fill more than memory.
+
+    Args:
+        model: its node.
+        words: of the vocabulary.
+        vector_size: numbers in a vector.
+    """
+    hidden, directions = model.hidden_size, 1 + model.bidirectional
+    inputs = vector_size + hidden + (model.num_layers - 1) * (directions + 1) * hidden
+    encoder = {"rnn": 1, "gru": 3, "lstm": 4}[str(model.cell)] * directions * hidden * inputs
+    layers = f" model.num_layers={model.num_layers}" * (model.num_layers > 1)
+    require_memory(f"embeddings.size={vector_size}", 8 * words * vector_size)
+    require_memory(f"model.hidden_size={hidden}{layers}", 8 * encoder)
+    if model.get("head_size") is not None:
+        require_memory(f"model.head_size={model.head_size}", 8 * model.head_size * hidden)
 
 
 def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
     """The optimizer of the parameter groups; settings out of range are refused in one line."""
     try:
-        return optimizer(groups)
-    except ValueError as error:
-        raise InputError(f"config: optimizer: {error}") from error
+        made = optimizer(groups)
+    except (ValueError, TypeError, RuntimeError) as error:  # torch's own, of its arguments
+        raise InputError(f"config: optimizer: {' '.join(str(error).split())}") from error
+    if not isinstance(made, Optimizer):
+        raise InputError("config: optimizer._target_: is no optimizer; give optimizer=NAME")
+    return made
 
 
 def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
@@ -200,7 +243,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     terminal = sys.stdout.isatty()
     if terminal and cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
-    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
     trainer: Trainer = instantiate(
         cfg.trainer,
         _convert_="object",
@@ -211,7 +254,20 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         enable_model_summary=False,
     )
     _check_processes(trainer)
+    _check_precision(cfg, trainer)
     return trainer
+
+
+def _check_precision(cfg: DictConfig, trainer: Trainer) -> None:
+    """Refuse a precision in which the device cannot train, or for which Lightning takes another."""
+    asked, cell = cfg.trainer.precision, str(cfg.model.cell)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(asked)
+    device = trainer.strategy.root_device
+    if trainer.precision != asked or not (dtype is None or can_train(cell, dtype, device)):
+        raise InputError(
+            f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+            f" {cell.upper()} layers in it; give trainer.precision=32-true"
+        )
 
 
 def _check_processes(trainer: Trainer) -> None:
@@ -242,11 +298,10 @@ def refused_by_lightning(hint: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (InstantiationException, MisconfigurationException) as error:
-        cause = error if isinstance(error, MisconfigurationException) else error.__cause__
-        expected = isinstance(cause, MisconfigurationException)
-        # Of a number of devices, and of srun's variables, it speaks by other exceptions.
-        if not expected and not any(word in str(cause) for word in ("`devices`", "SLURM")):
+    except InstantiationException as error:
+        refusal = refused_by_target(error, hint)
+        if refusal is None:
             raise
-        reason = " ".join(str(cause).split())
-        raise InputError(f"config: trainer: {reason}{hint}") from error
+        raise refusal from error
+    except MisconfigurationException as error:
+        raise InputError(f"config: trainer: {' '.join(str(error).split())}{hint}") from error

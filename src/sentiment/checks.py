@@ -1,16 +1,17 @@
 """What a composed config may hold beyond its types; the rest is refused before any work is done."""
 
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, as_typed, valid_names
 from sentiment.model.metrics import MONITORED, MONITORED_OF_TEXTS
-from sentiment.schemas import PretrainConfig, TrainConfig
+from sentiment.schemas import SCHEMAS, PretrainConfig, TrainConfig
 
 # By key, whether a number fits, and what is told where it does not.
 Ranges = Mapping[str, tuple[Callable[[float], bool], str]]
@@ -19,6 +20,8 @@ Ranges = Mapping[str, tuple[Callable[[float], bool], str]]
 _RANGES: Ranges = {
     "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "data.seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
+    "data.num_workers": (lambda value: 0 <= value <= 1000, "from 0 to 1000"),
     "loss.label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "loss.entropy": (lambda value: 0 <= value < inf, "0 or more"),
     "loss.virtual_adversarial": (lambda value: 0 <= value < inf, "0 or more"),
@@ -51,6 +54,15 @@ _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 _STRATEGIES = ("auto", "ddp")
 
+# What may be meant by an argument of Lightning's trainer that is none of ours.
+_INSTEAD = {
+    "trainer.overfit_batches": "trainer.limit_train_batches=2 trains on two batches of each epoch,"
+    " and trainer=debug tries one of each split",
+    "trainer.logger": "logger=none leaves loggers out",
+}
+
+_DEEPEST = 20  # nodes within nodes
+
 _IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv", "data/imdb_unlabeled.csv")
 
 
@@ -64,23 +76,95 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
     Raises:
         InputError: with the key and what is valid.
     """
-    _check_keys(cfg, schema)
+    _check_node(cfg, schema)
     check_ranges(cfg, _RANGES)
-    _check_monitors(cfg, MONITORED_OF_TEXTS if schema is PretrainConfig else MONITORED)
-    if schema is PretrainConfig:
-        _check_language_model(cfg.model)
-    else:
+    if schema is TrainConfig:
+        _check_monitors(cfg, MONITORED)
         _check_mixed(cfg)
-    _check_together(cfg)
+    elif schema is PretrainConfig:
+        _check_monitors(cfg, MONITORED_OF_TEXTS)
+        _check_language_model(cfg.model)
+    if "trainer" in cfg:
+        _check_loggers(cfg.logger)
+        _check_together(cfg)
     check_imdb(cfg)
 
 
-def _check_keys(cfg: DictConfig, schema: type) -> None:
-    """Refuse keys that ``+key=value`` added beside the known ones."""
-    valid = [field.name for field in dataclasses.fields(schema)]
-    for key in cfg:
-        if key not in valid:
-            raise InputError(f"config: unknown key {str(key)!r}; valid: {', '.join(valid)}")
+def _check_node(node: DictConfig, schema: type | None, place: str = "") -> None:
+    """Refuse keys, nodes and numbers that a config may hold after composing but not in use.
+
+    Composing checks types, but not whether ``+`` adds a key, ``~`` deletes one, or an interpolation
+    or a group without an option puts something else where a node belongs.
+
+    Args:
+        node: a mapping of the config.
+        schema: its dataclass; None lets any key pass, as of a logger.
+        place: its full key, and a dot.
+    """
+    if place.count(".") > _DEEPEST:
+        raise InputError(f"config: {place[:60]}...: refers to itself")
+    hints = dict.fromkeys(node) if schema is None else typing.get_type_hints(schema)
+    for name in dict.fromkeys([*node, *hints]):
+        key = f"{place}{name}"
+        if name not in hints:
+            names = [valid for valid in hints if not valid.startswith("_")]
+            way_out = _INSTEAD.get(key) or valid_names(str(name), names)
+            raise InputError(f"config: unknown key {key!r}; {way_out}")
+        if name not in node:
+            raise InputError(f"config: {key} is missing; it can be set, but not deleted")
+        value = node[name]
+        if schema is not None:
+            _check_option(value, hints[name], key)
+            _check_own(value, getattr(schema, name, None), key)
+        _check_value(value, key)
+
+
+def _check_option(value: Any, hint: Any, key: str) -> None:
+    """Refuse what is none of the nodes that belong there: of its type, or a group's options."""
+    kinds = (hint, *typing.get_args(hint))
+    own = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    options = own or [schema for group, _, schema in SCHEMAS if group == key]
+    if (
+        not options
+        or OmegaConf.get_type(value) in options
+        or (value is None and type(None) in kinds)
+    ):
+        return
+    if isinstance(value, DictConfig) and not own and "_target_" in value:
+        return  # an option of the user's own, which has no schema
+    found = "another node" if isinstance(value, DictConfig) else as_typed(value)
+    way_out = f"set its keys, as {key}.NAME=VALUE" if own else f"give {key}=OPTION"
+    raise InputError(f"config: {key}: {found} cannot stand there; {way_out}")
+
+
+def _check_own(value: Any, given: Any, key: str) -> None:
+    """Refuse another class in place of ours, and other ways to build one."""
+    name = key.rpartition(".")[2]
+    fixed = name == "_partial_" or (name == "_target_" and given.startswith("sentiment."))
+    if fixed and value != given:
+        raise InputError(f"config: {key}={as_typed(value)}: has to stay {as_typed(given)}")
+
+
+def _check_value(value: Any, key: str) -> None:
+    """Refuse numbers that 64 bits cannot hold or that are none, in nodes and lists too."""
+    if isinstance(value, DictConfig):
+        schema = OmegaConf.get_type(value)
+        _check_node(value, schema if dataclasses.is_dataclass(schema) else None, f"{key}.")
+    elif isinstance(value, ListConfig):
+        for each in value:
+            _check_value(each, key)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"config: {key}={value}: too large; give a number of 64 bits")
+    elif isinstance(value, float) and not isfinite(value):
+        raise InputError(f"config: {key}={value}: give a finite number")
+    elif isinstance(value, str) and "\0" in value:
+        raise InputError(f"config: {key}={value!r}: a text cannot hold the character NUL")
+
+
+def _check_loggers(loggers: Any) -> None:
+    each = loggers.values() if isinstance(loggers, DictConfig) else [loggers]
+    if not all(node is None or (OmegaConf.is_dict(node) and "_target_" in node) for node in each):
+        raise InputError("config: logger: holds what is no logger (has no _target_)")
 
 
 def check_ranges(cfg: DictConfig, ranges: Ranges) -> None:
@@ -91,7 +175,8 @@ def check_ranges(cfg: DictConfig, ranges: Ranges) -> None:
     """
     for key, (fits, told) in ranges.items():
         value: Any = OmegaConf.select(cfg, key)
-        if value is not None and not (isinstance(value, int | float) and fits(value)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and fits(value)):
             raise InputError(f"config: {key}={value}: give a number {told}")
 
 

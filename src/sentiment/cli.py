@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sentiment.errors import InputError
 
 if TYPE_CHECKING:
-    from sentiment.data.reviews import CsvFormat
+    from sentiment.data.csv_format import CsvFormat
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -33,6 +33,18 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
         )
     group.add_argument(
         "--separator", metavar="CHAR", help="default: a tab for .tsv, a comma for others"
+    )
+    group.add_argument(
+        "--quoting",
+        default="auto",
+        help="minimal if quotation marks enclose cells, none if they are a part of the texts;"
+        " default: auto, which finds out",
+    )
+    group.add_argument(
+        "--escape",
+        metavar="CHAR",
+        help="what stands before quotation marks within quotes, such as backslash; default: they"
+        " are doubled",
     )
     group.add_argument(
         "--header",
@@ -68,7 +80,7 @@ def csv_format_from(
     parsed: argparse.Namespace, text_column: str, label_column: str | None, *, header: bool
 ) -> "CsvFormat":
     """The format that the options describe; the columns and header are used where none is given."""
-    from sentiment.data.reviews import FormatOfOptions
+    from sentiment.data.csv_format import FormatOfOptions
 
     return FormatOfOptions(
         text_column=parsed.text_column or text_column,
@@ -77,6 +89,8 @@ def csv_format_from(
         header=header if parsed.header is None else parsed.header,
         encoding=parsed.encoding,
         compression=parsed.compression,
+        quoting=parsed.quoting,
+        escape=parsed.escape,
     )
 
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from sentiment.environment import python_command
+from sentiment.report.runs import below, read_yaml
 
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
 
@@ -55,11 +55,13 @@ def data_overrides(*, but: Collection[str] = ()) -> list[str]:
 def overrides_of(run: Path) -> list[str]:
     """What a run was told, as far as another run of the same needs it."""
     try:
-        given = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        given = below(read_yaml(run / ".hydra" / "hydra.yaml"), "hydra", "overrides")
+    except TypeError:  # it was changed
         return []
-    overrides = given["hydra"]["overrides"]
-    return _kept(overrides["hydra"], overrides["task"])
+    lists = (given.get(name) for name in ("hydra", "task"))
+    return _kept(
+        *([str(item) for item in each] if isinstance(each, list) else [] for each in lists)
+    )
 
 
 def sweep_again(folder: Path) -> str:

@@ -1,11 +1,12 @@
 """Where ``conf/`` is found, what it can refer to, and refusals of a wrong config in one line."""
 
 import dataclasses
-import difflib
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import resources
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -27,7 +29,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, first_words, valid_names
+from sentiment.model.encoder import can_train
 from sentiment.model.metrics import best_mode
 from sentiment.ranks import rank, started_outside
 from sentiment.resume import is_used, run_folder
@@ -40,6 +43,7 @@ _HINTS = {
     "Ambiguous value": " (to run each of several values add -m)",
     "override 'model'": " (a language model is set by model.cell, model.hidden_size, ...)",
 }
+_LONG = 300  # characters of a line that another library writes
 
 
 def config_directory() -> Path:
@@ -65,7 +69,8 @@ def sample_path() -> str:
 def fast_precision(accelerator: str) -> str:
     """A precision that is fast and right on this machine: bf16 where the hardware computes in it.
 
-    On a CPU that is AVX-512 BF16 or AMX; on CUDA, compute capability 8.0 and above. Elsewhere fp32.
+    On a CPU that is AVX-512 BF16 or AMX, unless oneDNN is held to less (`ONEDNN_MAX_CPU_ISA`); on
+    CUDA, compute capability 8.0 and above. Elsewhere fp32.
     """
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
         return (
@@ -73,7 +78,8 @@ def fast_precision(accelerator: str) -> str:
         )
     if accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
         capability = torch.cpu.get_capabilities()
-        if capability.get("avx512_bf16") or capability.get("amx_bf16"):
+        fast = capability.get("avx512_bf16") or capability.get("amx_bf16")
+        if fast and can_train("lstm", torch.bfloat16, torch.device("cpu")):
             return "bf16-mixed"
     return "32-true"
 
@@ -136,7 +142,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, name, node in SCHEMAS:
         store.store(group=group, name=name, node=node)
-    _register_launchers(store)
+    _register_plugins(store)
     OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
     OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
     OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
@@ -144,8 +150,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
 
 
-def _register_launchers(store: ConfigStore) -> None:
+def _register_plugins(store: ConfigStore) -> None:
     Plugins.instance()  # what other packages store under these names is stored by now
+    from hydra_plugins.sentiment_grid import GridSweeperConfig
+
+    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, provider="sentiment")
     place = "hydra_plugins.sentiment_launchers.submitit_launcher"
     nodes: dict[str, Any] = {"joblib": JoblibLauncherConfig}
     with suppress(ImportError):  # an extra
@@ -160,33 +169,106 @@ def _register_launchers(store: ConfigStore) -> None:
         store.store(group="hydra/launcher", name=name, node=node, provider="sentiment")
 
 
+def spell_choices(arguments: Sequence[str]) -> list[str]:
+    """Give ``group=none`` for ``group=null`` where that is an option: Hydra takes no null there."""
+    return [
+        f"{item.removesuffix('null')}none"
+        if item.endswith("=null") and "none" in _options(item.removesuffix("=null"))
+        else item
+        for item in arguments
+    ]
+
+
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf say of a wrong config into an InputError with the way out."""
+    """Turn what is said of a wrong config into an InputError with the way out.
+
+    It may be said by Hydra and OmegaConf, by what a node builds, by the system of a path, or by
+    whoever finds no memory. Other exceptions are faults of this program, and stay as they are.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets the exception through to us
     try:
         yield
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        reason = str(error.__cause__)
-        key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
-        expected = isinstance(error.__cause__, ValueError | ImportError)
-        # A logger may fail for reasons of its own: a missing key, a server that is not there.
-        if expected or "unexpected keyword argument" in reason or key.startswith("logger."):
-            raise InputError(f"config: {key}: {' '.join(reason.split())}") from error
+    except InputError:
         raise
-    except (HydraException, OmegaConfBaseException) as error:
-        for link in _chain(error):
-            if isinstance(link, InputError):  # one of our resolvers has refused
-                raise link from None
-            if isinstance(link, OSError) and link.filename is not None:  # or could not
-                raise _place_refused(link) from error
-        raise InputError(_explain(error)) from error
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is None:
             raise
-        raise _place_refused(error) from error
+        raise refusal from error
+
+
+def _refusal(error: Exception) -> InputError | None:
+    refusal = next(filter(None, map(_of_itself, _chain(error))), None)
+    if refusal is None and isinstance(error, InstantiationException):
+        return refused_by_target(error)
+    if refusal is None and isinstance(error, HydraException | OmegaConfBaseException):
+        return InputError(_explain(error))
+    if refusal is None and _is_of_composing(error):
+        return InputError(_explain_choice(error))
+    return refusal
+
+
+def _of_itself(error: BaseException) -> InputError | None:
+    """What an exception says wherever it comes from: a refusal, a path, or no memory."""
+    if isinstance(error, InputError):  # one of our resolvers or constructors has refused
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return _place_refused(error)
+    marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
+    full = isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
+    if full or isinstance(error, MemoryError):
+        return InputError(
+            f"no memory is left ({first_words(error)}); lower the sizes of the model, of vectors"
+            " and of batches"
+        )
+    return None
+
+
+def refused_by_target(error: InstantiationException, hint: str = "") -> InputError | None:
+    """What is said of a node's settings by what it builds; None where it is a fault of ours.
+
+    Another library's constructor speaks of its arguments, however it fails (a logger's also of its
+    server); one of ours raises ValueError for them.
+
+    Args:
+        error: as Hydra raises it.
+        hint: the way out of what a trainer refuses, at the end of the line.
+    """
+    cause = error.__cause__ or error
+    if isinstance(cause, InputError):
+        return cause
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
+    ours = "call to target 'sentiment." in str(error)
+    expected = isinstance(cause, ValueError | ImportError)
+    if ours and not expected and "unexpected keyword argument" not in reason:
+        return None
+    return InputError(f"config: {key}: {reason}{hint * (key == 'trainer')}")
+
+
+def _is_of_composing(error: Exception) -> bool:
+    """Whether an exception was raised while Hydra composed a config, where no code of ours runs."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals["__name__"] == ConfigLoaderImpl.__module__ for frame, _ in frames)
+
+
+def _explain_choice(error: Exception) -> str:
+    """Say which override Hydra could not take for the choice of a group, as far as can be seen."""
+    for item in sys.argv[1:]:
+        group, _, value = item.lstrip("+~").partition("=")
+        options = _options(group.partition("@")[0])
+        if options and value not in options:
+            return f"command line: {item}: {valid_names(value, options)}"
+    return f"command line or config file: no choice of a group: {first_words(error)}"
+
+
+def _options(group: str) -> list[str]:
+    """What can be chosen in a group of ``conf/``."""
+    if not re.fullmatch(r"[a-z_]+", group):
+        return []
+    names = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
+    return [name for name in names if not name.startswith("_")]
 
 
 def _place_refused(error: OSError) -> InputError:
@@ -217,12 +299,11 @@ def _explain(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
             if dataclasses.is_dataclass(link.object_type) and link.key is not None:
-                names = [f.name for f in dataclasses.fields(link.object_type) if f.name[0] != "_"]
-                if str(link.key) not in names:
-                    close = difflib.get_close_matches(str(link.key), names, n=1)
-                    hint = f"did you mean {close[0]!r}? " if close else ""
+                every = [field.name for field in dataclasses.fields(link.object_type)]
+                if str(link.key) not in every:
+                    names = [name for name in every if not name.startswith("_")]
                     place = link.full_key or str(link.key)
-                    return f"config: unknown key {place!r}; {hint}valid: {', '.join(names)}"
+                    return f"config: unknown key {place!r}; {valid_names(str(link.key), names)}"
             if isinstance(link, MissingMandatoryValue):
                 return f"config: {link.full_key} has no value; give {link.full_key}=VALUE"
             if link.full_key:
@@ -250,12 +331,12 @@ def _explain_missing(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if option in _EXTRAS:
         return f"{group}={option} is not installed: pip install 'sentiment[{_EXTRAS[option]}]'"
-    close = difflib.get_close_matches(option, options, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
     hidden = ("schema", "_base")  # parts of the others
     choices = sorted(name for name in options if not name.endswith(hidden))
-    return f"config: no option {option!r} in {group}; {hint}valid: {', '.join(choices)}"
+    return f"config: no option {option!r} in {group}; {valid_names(option, choices)}"
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    line = " ".join([first, *others[:1]]) if first.endswith(":") else first
+    return line if len(line) < _LONG else f"{line[: _LONG - 80]} ... {line[-60:]}"

@@ -23,6 +23,7 @@ def run_program(name: str, task: Callable[[DictConfig], None]) -> None:
         SystemExit: with code 2, what the user gave cannot be used, as a line on standard error.
     """
     config.register()
+    sys.argv[1:] = config.spell_choices(sys.argv[1:])
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> None:

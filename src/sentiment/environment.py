@@ -3,6 +3,7 @@
 import ctypes
 import importlib.metadata
 import logging
+import os
 import platform
 import shutil
 import signal
@@ -50,9 +51,41 @@ def _devices_here() -> str:
     return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
 
 
+def require_memory(what: str, needed: int) -> None:
+    """Refuse what does not fit into the memory of this machine, where that is known.
+
+    Args:
+        what: the settings that decide it.
+        needed: bytes.
+
+    Raises:
+        InputError: with both sizes.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on this system
+        return
+    if needed > there:
+        raise InputError(
+            f"config: {what}: needs {_size(needed)} of memory, this machine has {_size(there)};"
+            " lower it"
+        )
+
+
+def _size(count: float) -> str:
+    units = iter(("bytes", "kB", "MB", "GB", "TB", "PB", "EB"))
+    unit = next(units)
+    for larger in units:
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:,.0f} {unit}"
+
+
 def prepare_process() -> None:
     """Set up a process that trains; a launcher's processes need it as the first one does."""
     keep_freed_memory()
+    limit_threads()
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
     # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
     if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
@@ -61,6 +94,17 @@ def prepare_process() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
+
+
+def limit_threads() -> None:
+    """Compute in no more threads than a container leaves cores, unless `OMP_NUM_THREADS` is set.
+
+    OpenMP starts one for each core of the machine, whatever the container's CPU quota.
+    """
+    from joblib import cpu_count  # heeds quotas, as Python's own does not
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,8 @@
 """The one exception that means: the input is wrong, and here is the way out."""
 
+import difflib
 import textwrap
+from collections.abc import Collection
 
 
 class InputError(ValueError):
@@ -23,3 +25,10 @@ def as_typed(value: object) -> str:
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
+
+
+def valid_names(name: str, names: Collection[str]) -> str:
+    """The end of a line that refuses a name: what may have been meant, and what there is."""
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}valid: {', '.join(names)}"

@@ -28,8 +28,9 @@ from sentiment.cli import (
     write_utf8,
 )
 from sentiment.data.facts import reviews_fingerprint
+from sentiment.data.labels import equal_labels
 from sentiment.data.reviews import read_reviews
-from sentiment.environment import device_name, versions
+from sentiment.environment import device_name, limit_threads, versions
 from sentiment.errors import InputError
 from sentiment.member import Member
 from sentiment.model.metrics import accuracy_by_length, summarise_predictions
@@ -43,7 +44,7 @@ from sentiment.report.tables import (
 )
 
 if TYPE_CHECKING:
-    from sentiment.data.reviews import CsvFormat
+    from sentiment.data.csv_format import CsvFormat
 
 
 def evaluate(
@@ -67,8 +68,8 @@ def evaluate(
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
         _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC are of the others")
-    if missing:
-        _note(f"{missing:,} rows left out for a missing text or label")
+    left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
+    _note(f"{len(labels) + missing:,} rows read{left_out}")
     members = predictor.members
     return {
         **summarise_predictions(combined, labels, "test/"),
@@ -155,7 +156,10 @@ def predict_labelled(
     missing = 0
     for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
         for label, row in zip(chunk.labels, chunk.rows, strict=True):
-            if label not in classes:
+            if label in classes:
+                continue
+            equal = {classes[other]: other for other in equal_labels(label, classes)}
+            if len(equal) != 1:
                 known = ", ".join(map(repr, list(classes)[:20]))
                 raise InputError(
                     f"{path}, row {row + 1}: label {label!r} of column"
@@ -163,6 +167,8 @@ def predict_labelled(
                     " --label-column names another column, --labels what this file calls"
                     f" {', '.join(predictor.labels[:20])}"
                 )
+            ((classes[label], other),) = equal.items()
+            _note(f"label {label!r} is taken for {other!r}")
         encoded = predictor.tokenizer.encode(chunk.texts)
         logits.append(predictor.member_logits(chunk.texts, encoded))
         labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
@@ -231,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: a table or JSON on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
     write_utf8()
+    limit_threads()
     with refusing_bad_input():
         results = evaluate(parsed.checkpoint, parsed.csv, parsed)
         if parsed.json:

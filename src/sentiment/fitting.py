@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.build import build_trainer, check_optimizer, refused_by_lightning
+from sentiment.build import build_trainer, check_parts, refused_by_lightning
 from sentiment.callbacks import EpochTable, Line, OneCheckpoint
 from sentiment.checkpoint import Kind
 from sentiment.commands import command, override, own_overrides
@@ -136,7 +136,7 @@ def begin(
     """
     settings = deciding_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     resumed = None if ckpt_path is None else check_resumable(ckpt_path, folder, settings, kind)
-    check_optimizer(cfg)
+    check_parts(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # With deterministic algorithms torch would also fill all new memory before it is written to.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -32,14 +32,12 @@ from sentiment.cli import (
     refusing_bad_input,
     write_utf8,
 )
-from sentiment.environment import keep_freed_memory
+from sentiment.environment import keep_freed_memory, limit_threads
 from sentiment.errors import InputError
 from sentiment.predictor import Predictor
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from sentiment.data.reviews import CsvFormat
+    from sentiment.data.csv_format import CsvFormat
 
 
 # Suffixes that promise what is not written.
@@ -65,7 +63,8 @@ def predict_csv(
     ``predicted_score``.
 
     Other processes tokenise a long file ahead of the classifier. Rows without a text keep their
-    place, with empty cells, and so does a blank line of a file with a single column. The target is
+    place, with empty cells, and so does a blank line of a file with a single column: as many rows
+    are written as the source has. The target is
     UTF-8, has the separator and the compression that its suffix says (else the source's separator
     and none), and appears only when it is whole.
 
@@ -73,39 +72,48 @@ def predict_csv(
         InputError: the source cannot be read, or has columns of all these names; or the target
             cannot be written, or is the source or a checkpoint.
     """
-    from sentiment.data.reviews import column_names, output_separator, read_frames
+    from sentiment.data.reviews import (
+        check_columns,
+        column_names,
+        is_blank,
+        output_separator,
+        read_table,
+    )
     from sentiment.data.workers import available_cores, encode_chunks
     from sentiment.files import text_when_whole
 
+    check_columns(source, csv_format, [csv_format.text_column])
     names = column_names(source, csv_format)
     columns = _new_columns(source, names)
-    # The names as they stand in the source: pandas changes empty and repeated ones.
-    header: list[str] | bool = [*names, *columns] if csv_format.header else False
+    text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
-    frames = read_frames(source, csv_format, None, 1_000, blank_lines=True)
-    chunks = (_Rows(frame, csv_format) for frame, _ in frames)
+    read = rows = without_text = 0
+
+    def chunks() -> Iterator[_Rows]:
+        nonlocal read
+        for chunk in read_table(source, csv_format, 1_000, blank_lines=True):
+            read += len(chunk.cells)
+            texts = [cells[text_at] for cells in chunk.cells]
+            yield _Rows(chunk.cells, [None if is_blank(text) else text for text in texts])
+
     cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # tokenising is several times as fast
-    rows = without_text = 0
     with (
         _one_thread_less(),  # for those processes and for reading and writing
         _refusing_unwritable(source, target, [member.path for member in predictor.members]),
         text_when_whole(target) as out,
     ):
-        for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
+        # All is quoted, because a lone carriage return would else break a row in two.
+        writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        if csv_format.header:
+            writer.writerow([*names, *columns])
+        for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
-            chunk.add_predictions(logits.softmax(1), predictor.labels, columns)
-            chunk.frame.to_csv(
-                out,
-                sep=separator,
-                header=header,
-                index=False,
-                quoting=csv.QUOTE_ALL,  # a lone carriage return would else break a row in two
-                lineterminator="\n",
-            )
-            header = False
-            rows += len(chunk.frame)
-            without_text += int((~chunk.present).sum())
+            writer.writerows(chunk.with_predictions(logits.softmax(1), predictor.labels))
+            rows += len(chunk.cells)
+            without_text += len(chunk.cells) - len(chunk.texts)
+        if rows != read:  # before the target appears
+            raise RuntimeError(f"{source}: {read} rows were read, and {rows} predicted")
     return Written(rows, without_text, columns)
 
 
@@ -162,21 +170,21 @@ def _one_thread_less() -> Iterator[None]:
 class _Rows:
     """Some rows of a CSV file, those without a text among them."""
 
-    def __init__(self, frame: "pd.DataFrame", csv_format: "CsvFormat") -> None:
-        self.frame = frame
-        texts = frame[csv_format.text_column]
-        self.present = (texts.notna() & (texts.str.strip() != "")).to_numpy()
-        self.texts: list[str] = frame.loc[self.present, csv_format.text_column].tolist()
+    def __init__(self, cells: list[list[str]], texts: Sequence[str | None]) -> None:
+        self.cells = cells
+        self.texts = [text for text in texts if text is not None]
+        self._present = [text is not None for text in texts]
 
-    def add_predictions(
-        self, probabilities: Tensor, labels: list[str], columns: tuple[str, str]
-    ) -> None:
-        """Add two columns, the label and its score; ``probabilities`` is (texts, classes)."""
+    def with_predictions(self, probabilities: Tensor, labels: list[str]) -> Iterator[list[str]]:
+        """The rows with the label and its score; ``probabilities`` is (texts, classes)."""
         scores, classes = probabilities.max(1)
-        label, score = columns
-        self.frame[label] = self.frame[score] = None
-        self.frame.loc[self.present, label] = [labels[index] for index in classes.tolist()]
-        self.frame.loc[self.present, score] = [f"{value:.6f}" for value in scores.tolist()]
+        predicted = zip(classes.tolist(), scores.tolist(), strict=True)
+        for cells, present in zip(self.cells, self._present, strict=True):
+            if present:
+                best, score = next(predicted)
+                yield [*cells, labels[best], f"{score:.6f}"]
+            else:
+                yield [*cells, "", ""]
 
 
 def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
@@ -283,9 +291,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _tell_written(written: Written, parsed: argparse.Namespace) -> None:
     rows, without_text, columns = written
     told = f" ({without_text:,} without a text left empty)" if without_text else ""
-    empty = f"; {parsed.csv} has none below its header" if rows == 0 else ""
+    each = f"one for each of {parsed.csv}" if rows else f"as {parsed.csv} has none below its header"
     sys.stderr.write(
-        f"wrote {rows:,} rows to {parsed.out} with {' and '.join(columns)} added{told}{empty}\n"
+        f"wrote {rows:,} rows to {parsed.out}, {each}, with {' and '.join(columns)} added{told}\n"
     )
 
 
@@ -293,6 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: predictions on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
     write_utf8()
+    limit_threads()
     with refusing_bad_input():
         check_distinct(parsed.checkpoints)
         predictor = Predictor.load(

@@ -29,9 +29,11 @@ def tell_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrai
             "\n  IMDB:      %s scripts/download_imdb.py && %s -m sentiment.train experiment=imdb",
             *3 * [python_command()],
         )
+    read = facts.train_reviews + facts.val_reviews + facts.test_reviews
     log.info(
-        "%s training, %s validation and %s test reviews of %s; dropped: %s for a repeated text, %s"
-        " for a missing value%s",
+        "%s rows read: %s training, %s validation and %s test reviews of %s; dropped: %s for a"
+        " repeated text, %s for a missing value%s",
+        f"{read + facts.dropped_duplicates + facts.dropped_missing:,}",
         f"{facts.train_reviews:,}",
         f"{facts.val_reviews:,}",
         f"{facts.test_reviews:,}",

@@ -33,7 +33,7 @@ _DECIDING_OF_TRAINER = (
 _PLACES = {
     "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
     "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
-    "data.separator",
+    "data.separator", "data.quoting", "data.escape",
     "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
 }  # fmt: skip
 # These spread over all epochs; under the others a training may be prolonged.

@@ -41,6 +41,14 @@ class Keep(StrEnum):
     both = "both"
 
 
+class Quoting(StrEnum):
+    """What quotation marks in a CSV file are."""
+
+    auto = "auto"
+    minimal = "minimal"
+    none = "none"
+
+
 class Compression(StrEnum):
     """Compressions of a CSV file."""
 
@@ -64,9 +72,11 @@ class DataConfig:
     unlabeled_csv: Any = None  # a file or a list of files
     text_column: str = "review"
     label_column: str = "sentiment"
-    labels: list[str] | None = None
-    label_names: list[str] | None = None
+    labels: list[str | None] | None = None  # null is a label of YAML's, refused or found later
+    label_names: list[str | None] | None = None
     separator: str | None = None
+    quoting: Quoting = Quoting.auto
+    escape: str | None = None
     header: bool = True
     encoding: str = "utf-8"
     compression: Compression = Compression.infer
@@ -313,7 +323,7 @@ class TrainConfig:
     scheduler: Any = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = None
 
 
 @dataclass
@@ -352,7 +362,7 @@ class PretrainConfig:
     scheduler: Any = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = None
 
 
 class Weighting(StrEnum):

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,29 @@ from omegaconf import DictConfig
 from sentiment.commands import override, overrides_of, sweep_again, train_command
 from sentiment.errors import InputError
 from sentiment.report.ranking import (
+    Job,
     has_seeds,
     rank_runs,
     ranking_table,
     seeds_table,
     summarise_seeds,
 )
+from sentiment.report.runs import run_folders
 from sentiment.report.tables import is_number, listed, print_table, write_csv, write_json
 
 log = logging.getLogger(__name__)
 
-_under_way: tuple[Path, str] | None = None  # folder and figure of this process's multirun
+
+@dataclass
+class _Multirun:
+    """The one of this process: its folder, the figure that ranks, and what is known of its runs."""
+
+    folder: Path
+    metric: str
+    jobs: Sequence[Job] = ()
+
+
+_under_way: _Multirun | None = None
 
 
 def ranked_by(sweeper: Any) -> str:
@@ -31,16 +44,30 @@ def ranked_by(sweeper: Any) -> str:
     return str(next(iter(sweeper.get("objectives") or ()), "val/accuracy"))
 
 
-def tell_ranking(folder: Path, metric: str) -> list[dict[str, object]]:
-    """Print the runs of a multirun folder, best first, and write ``sweep.csv`` and ``best.json``.
+def note_jobs(jobs: Sequence[Job]) -> None:
+    """Let the end of this process's multirun know how runs ended, whatever their folders say."""
+    if _under_way is not None:
+        _under_way.jobs = [*_under_way.jobs, *jobs]
+
+
+def tell_ranking(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[dict[str, object]]:
+    """Print the runs of a multirun, best first, and write ``sweep.csv`` and ``best.json``.
+
+    Args:
+        folder: that of the multirun; runs may lie at any depth.
+        metric: what to rank by.
+        jobs: how runs ended.
+
+    Returns:
+        The rows of ``sweep.csv``.
 
     ``best.json`` has the ``folder`` of the best run, its ``checkpoint`` (null where it kept none),
     the ``command`` that repeats it, and its figures.
     """
-    if not any(folder.glob("*/.hydra")):
+    if not jobs and not any(run_folders(folder)):
         log.info("No run was trained in %s", folder)
         return []
-    rows = rank_runs(folder, metric=metric)
+    rows = rank_runs(folder, metric=metric, jobs=jobs)
     write_csv(folder / "sweep.csv", rows)
     print_table(ranking_table(rows))
     if has_seeds(rows):
@@ -85,13 +112,17 @@ def told_when_cut_short() -> Iterator[None]:
     """Tell the ranking of the runs that there are when a multirun ends before its end."""
     try:
         yield
-    except InputError:
-        raise  # nothing was begun
+    except InputError:  # nothing was begun
+        named = any(item.startswith("hydra.sweep.dir=") for item in sys.argv[1:])
+        if _under_way is not None and not named:
+            with suppress(OSError):  # if it is empty
+                _under_way.folder.rmdir()
+        raise
     except BaseException:
-        if _under_way is not None and any(_under_way[0].glob("*/.hydra")):
+        if _under_way is not None and any(run_folders(_under_way.folder)):
             log.info("The sweep ends here; its other runs were not begun.")
-            tell_ranking(*_under_way)
-            log.info("Go on with the sweep:\n  %s", sweep_again(_under_way[0]))
+            tell_ranking(_under_way.folder, _under_way.metric, _under_way.jobs)
+            log.info("Go on with the sweep:\n  %s", sweep_again(_under_way.folder))
         raise
 
 
@@ -104,13 +135,19 @@ class RankRuns(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the folder, for a sweep that is cut short."""
         global _under_way  # noqa: PLW0603
-        _under_way = Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper)
+        _under_way = _Multirun(Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read each run's ``results.json``."""
-        global _under_way  # noqa: PLW0603
-        _under_way = None
-        rows = tell_ranking(Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper))
+        global _under_way
+        ended, _under_way = _under_way, None
+        if ended is None:
+            return
+        try:
+            rows = tell_ranking(ended.folder, ended.metric, ended.jobs)
+        except InputError as error:  # of which Hydra would make a warning
+            log.error("error: %s", error)
+            sys.exit(2)
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
         if failed:
             told = ", ".join(failed[:9])

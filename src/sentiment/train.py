@@ -113,6 +113,7 @@ def _pruner(sweeper: Any) -> "PruneHopeless | None":
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     config.register()
+    sys.argv[1:] = config.spell_choices(sys.argv[1:])
     prepare_process()
     if rank():  # one process tells for all
         logging.disable()

@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 from rich.text import Text
 
 from sentiment import config
-from sentiment.checks import Ranges, check_imdb, check_ranges
+from sentiment.checks import Ranges, check_config, check_ranges
 from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
@@ -43,6 +43,7 @@ from sentiment.pretrained import vectors_note
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
 from sentiment.results import tell_data
 from sentiment.resume import check_unused
+from sentiment.schemas import VectorsConfig
 from sentiment.skipgram import (
     SkipGramSettings,
     WordList,
@@ -60,8 +61,6 @@ _stopping = threading.Event()  # set by a signal
 
 _AT_LEAST_ONE = (lambda value: value >= 1, "1 or more")
 _RANGES: Ranges = {
-    "seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
-    "data.split_seed": (lambda value: 0 <= value < 2**32, "from 0 to 4294967295"),
     "sample": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     **dict.fromkeys(("size", "window", "negatives", "epochs", "min_count"), _AT_LEAST_ONE),
     "workers": (lambda value: 1 <= value <= 1000, "from 1 to 1000"),
@@ -88,8 +87,8 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
     """
     check_unused(folder)
     require_gensim()
+    check_config(cfg, VectorsConfig)
     check_ranges(cfg, _RANGES)
-    check_imdb(cfg)
     output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
     _check_output(output, cfg)
     settings = SkipGramSettings(

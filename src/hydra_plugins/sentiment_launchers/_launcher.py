@@ -1,5 +1,6 @@
 """What the launchers share: numbered runs, their share of the cores, and stopping them all."""
 
+import copy
 import logging
 import os
 import signal
@@ -9,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,8 @@ class RunsInProcesses(Launcher):
             log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
 
     def _lost(self, number: int, overrides: Sequence[str], why: str) -> JobReturn:
-        """Stand in for the result of a run that ended without one; its folder tells of it."""
+        """Stand in for the result of a run that ended without one."""
         log.error("error: run %d %s", number, why)
-        config = numbered(self._context, self._config, number, overrides)
-        folder = Path(str(config.hydra.sweep.dir), str(OmegaConf.select(config, SUBDIR)))
-        folder.mkdir(parents=True, exist_ok=True)
         lost = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
         lost.return_value = {"status": "failed", "error": why}
         return lost
@@ -68,13 +68,31 @@ class RunsInProcesses(Launcher):
 
 
 def numbered(
-    context: HydraContext, config: DictConfig, number: int, overrides: Sequence[str]
+    loader: ConfigLoader, config: DictConfig, number: int, overrides: Sequence[str]
 ) -> DictConfig:
     """The config of one run."""
-    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    composed = loader.load_sweep_config(config, list(overrides))
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     return composed
+
+
+@contextmanager
+def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
+    """What a run gets: its config, which finds Hydra's while the block runs, and its folder."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        folder = Path(str(config.hydra.sweep.dir), str(OmegaConf.select(config, SUBDIR)))
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(folder.absolute())
+        HydraConfig.instance().set_config(config)
+        task = copy.deepcopy(config)
+        with open_dict(task):
+            del task["hydra"]
+        yield task, folder
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def threads_of_each(count: int) -> str:

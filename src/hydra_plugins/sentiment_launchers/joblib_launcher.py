@@ -115,7 +115,7 @@ def _run_in_child(
     return run_job(
         hydra_context=context,
         task_function=task,
-        config=numbered(context, config, number, overrides),
+        config=numbered(context.config_loader, config, number, overrides),
         job_dir_key="hydra.sweep.dir",
         job_subdir_key=SUBDIR,
     )

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from sentiment.data.cache import content_digest, file_state, fingerprint
-from sentiment.data.reviews import CsvFormat, ReviewChunk, read_reviews
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import ReviewChunk, read_reviews
 from sentiment.data.tokenizer import RULES_VERSION, TokenizerSettings, spacy_version
 from sentiment.data.workers import available_cores, encode_chunks
 from sentiment.errors import InputError

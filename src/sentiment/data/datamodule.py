@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 from sentiment.data.batching import Batch, TokenisedReviews
 from sentiment.data.cache import cache_directory
 from sentiment.data.corpus import Corpus, open_corpus
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.evidence import NgramEvidence, ngram_evidence
 from sentiment.data.facts import DataFacts
 from sentiment.data.joined import JoinedReviews
 from sentiment.data.prepared import PreparationSettings, PreparedData, prepare
 from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
-from sentiment.data.reviews import CsvFormat
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.shares import SharedReviews
 from sentiment.data.splits import Split, write_splits
@@ -42,6 +42,9 @@ class SentimentDataModule(LightningDataModule):
         labels: the labels as they stand in the file, in the order of the classes; None sorts them.
         label_names: what the labels are called in results, in the same order.
         separator: of the columns; None takes a tab for ``.tsv`` and a comma for other files.
+        quoting: whether quotation marks enclose cells (``minimal``) or are a part of the texts
+            (``none``); ``auto`` finds out.
+        escape: the character before quotation marks within quotes that are not doubled.
         header: whether the first row names the columns.
         encoding: of the files.
         compression: of the files; ``infer`` goes by the suffix.
@@ -80,9 +83,11 @@ class SentimentDataModule(LightningDataModule):
         unlabeled_csv: str | Sequence[str] | None = None,
         text_column: str = "review",
         label_column: str = "sentiment",
-        labels: Sequence[str] | None = None,
-        label_names: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+        label_names: Sequence[str | None] | None = None,
         separator: str | None = None,
+        quoting: str = "auto",
+        escape: str | None = None,
         header: bool = True,
         encoding: str = "utf-8",
         compression: str = "infer",
@@ -108,7 +113,7 @@ class SentimentDataModule(LightningDataModule):
         super().__init__()
         self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
         self._unlabeled_files = check_files(self._files, unlabeled_csv)
-        check_choices(keep=str(keep), label_names=label_names)
+        names = check_choices(keep=str(keep), label_names=label_names)
         check_sizes(
             min_freq=min_freq,
             max_size=max_size,
@@ -124,13 +129,15 @@ class SentimentDataModule(LightningDataModule):
             header=header,
             encoding=encoding,
             compression=str(compression),
+            quoting=str(quoting),
+            escape=escape,
         )
         self._tokenizer = TokenizerSettings(
             language=language, lowercase=lowercase, strip_markup=strip_markup
         )
         self._preparation = PreparationSettings(
             labels=None if labels is None else tuple(labels),
-            label_names=None if label_names is None else tuple(label_names),
+            label_names=names,
             test_size=test_size,
             val_size=val_size,
             seed=split_seed,

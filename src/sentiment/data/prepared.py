@@ -26,7 +26,7 @@ class PreparationSettings:
     Attributes as the arguments of ``SentimentDataModule``; ``seed`` is its ``split_seed``.
     """
 
-    labels: tuple[str, ...] | None
+    labels: tuple[str | None, ...] | None
     label_names: tuple[str, ...] | None
     test_size: float
     val_size: float

@@ -35,12 +35,21 @@ def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> li
     return list(listed)
 
 
-def check_choices(*, keep: str, label_names: Sequence[str] | None) -> None:
-    """Refuse names that stand twice, and an unknown way to cut."""
-    if label_names is not None and len(set(label_names)) < len(label_names):
-        raise InputError(f"data.label_names={list(label_names)}: a name stands twice")
+def check_choices(*, keep: str, label_names: Sequence[str | None] | None) -> tuple[str, ...] | None:
+    """Refuse an unknown way to cut, and names that stand twice or are null; returns the names."""
     if keep not in KEEP:
         raise InputError(f"data.keep={keep!r}: choose one of {', '.join(KEEP)}")
+    if label_names is None:
+        return None
+    names = tuple(name for name in label_names if name is not None)
+    if len(names) < len(label_names):
+        raise InputError(
+            "data.label_names: null is no name; a label that is called so needs quotes:"
+            " 'data.label_names=[\"null\",...]'"
+        )
+    if len(set(names)) < len(names):
+        raise InputError(f"data.label_names={list(names)}: a name stands twice")
+    return names
 
 
 def check_sizes(**sizes: int | None) -> None:

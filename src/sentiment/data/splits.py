@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.reviews import CsvFormat, read_frames
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import as_in_file, likeness, number, quoted_labels
+from sentiment.data.reviews import column_names, read_table
 from sentiment.errors import InputError
-from sentiment.files import replaced_when_whole
+from sentiment.files import text_when_whole
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +81,12 @@ class Splits:
     dropped_duplicates: int
 
 
-def order_labels(corpora: Sequence[Corpus], chosen: Sequence[str] | None = None) -> list[str]:
+def order_labels(
+    corpora: Sequence[Corpus], chosen: Sequence[str | None] | None = None
+) -> list[str]:
     """The labels in the order of the classes: as chosen, else by number, else by name.
+
+    Labels that are likely meant as one, such as ``1`` and ``1.0``, are logged.
 
     Raises:
         InputError: fewer than two labels, far too many, or one that was not chosen.
@@ -87,9 +94,11 @@ def order_labels(corpora: Sequence[Corpus], chosen: Sequence[str] | None = None)
     files = ", ".join(dict.fromkeys(str(corpus.path) for corpus in corpora))
     found = dict.fromkeys(name for corpus in corpora for name in corpus.label_names)
     if chosen is not None:
-        labels = [str(label) for label in chosen]
+        labels = [as_in_file(label, found) for label in chosen]
         if len(set(labels)) < len(labels):
-            raise InputError(f"data.labels={labels}: a label stands twice")
+            raise InputError(
+                f"data.labels={labels}: a label stands twice; {quoted_labels(list(found)[:20])}"
+            )
         unknown = [name for name in found if name not in labels]
         if unknown:
             raise InputError(
@@ -109,9 +118,9 @@ def order_labels(corpora: Sequence[Corpus], chosen: Sequence[str] | None = None)
             f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
             " (is data.label_column the right column?)"
         )
-    folded: dict[str, str] = {}
+    known: dict[object, str] = {}
     for label in labels:
-        if (other := folded.setdefault(label.casefold(), label)) != label:
+        if (other := known.setdefault(likeness(label), label)) != label:
             log.warning("labels %r and %r make two classes; mend the file if not", other, label)
     if len(labels) > _MOST_LABELS:
         raise InputError(
@@ -281,11 +290,8 @@ def _check_same_labels(train: Split, other: Split, labels: Sequence[str]) -> Non
 
 
 def _by_number_then_name(label: str) -> tuple[int, float, str]:
-    try:
-        number = float(label)
-    except ValueError:
-        return 1, 0.0, label
-    return (1, 0.0, label) if math.isnan(number) else (0, number, label)
+    value = number(label)
+    return (1, 0.0, label) if value is None else (0, float(value), label)
 
 
 def write_splits(
@@ -316,18 +322,12 @@ def write_splits(
             )
     for name in ("train", "val", "test"):
         split: Split = getattr(splits, name)
-        rows = np.sort(split.corpus.rows[split.reviews])
-        with replaced_when_whole(folder / f"{name}.csv") as temporary:
-            first = True
-            for frame, _ in read_frames(split.corpus.path, csv_format, None, 10_000):
-                chosen = frame[np.isin(frame.index.to_numpy(), rows)]
-                # All is quoted, because a lone carriage return would else break a row in two.
-                chosen.to_csv(
-                    temporary,
-                    mode="w" if first else "a",
-                    header=first,
-                    index=False,
-                    quoting=csv.QUOTE_ALL,
-                )
-                first = False
+        chosen = split.corpus.rows[split.reviews]
+        with text_when_whole(folder / f"{name}.csv") as file:
+            # All is quoted, because a lone carriage return would else break a row in two.
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerow(column_names(split.corpus.path, csv_format))
+            for chunk in read_table(split.corpus.path, csv_format, 10_000):
+                numbers = np.arange(chunk.first, chunk.first + len(chunk.cells))
+                writer.writerows(compress(chunk.cells, np.isin(numbers, chosen)))
         log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")

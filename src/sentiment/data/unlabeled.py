@@ -36,9 +36,10 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
             new, _ = without(new, other)
         repeated = len(everything) - len(new) - tested - validated
         log.info(
-            "%s: %s unlabeled reviews; dropped: %s in the test split, %s in the validation split,"
-            " %s repeated, %s for a missing text",
+            "%s: %s rows read, %s unlabeled reviews; dropped: %s in the test split, %s in the"
+            " validation split, %s repeated, %s for a missing text",
             corpus.path,
+            f"{len(corpus) + corpus.missing:,}",
             *(f"{count:,}" for count in (len(new), tested, validated, repeated, corpus.missing)),
         )
         if len(new) == 0:

@@ -186,7 +186,8 @@ class SentimentClassifier(nn.Module):
 
         Args as ``raw_logits``.
         """
-        mask = token_mask(lengths.to(token_ids.device), token_ids.shape[1])  # (batch, time)
+        steps = lengths.to(token_ids.device, non_blocking=True)
+        mask = token_mask(steps, token_ids.shape[1])  # (batch, time)
         words = self._drop_words(token_ids, mask)
         # Time comes first in memory, as the encoder wants it.
         embedded = self.embedding_dropout(self.embedding(words.t().contiguous()))

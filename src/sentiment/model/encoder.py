@@ -3,29 +3,20 @@
 This file knows torch alone. It takes vectors, so it encodes text, pixels or measurements alike.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sentiment.model.cudnn import call, compute_dtype, run_layer, runs_apart
 from sentiment.model.dropout import Dropout
 from sentiment.model.scan import scan_layer
 
 _MODULES: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {  # what the modules call
-    "rnn": torch.rnn_tanh,
-    "gru": torch.gru,
-    "lstm": torch.lstm,
-}
 CELLS = tuple(_MODULES)
 MERGES = ("concat", "sum", "mean")
-
-# cuDNN copies the weights of a layer that runs by itself: a few megabytes, once per batch.
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
 class Encoded(NamedTuple):
@@ -46,12 +37,15 @@ class RecurrentEncoder(nn.Module):
     """A stack of recurrent layers over sequences of unequal lengths.
 
     The weights are those of one ordinary `nn.RNN` (tanh), `nn.GRU` or `nn.LSTM`, in `self.rnn`.
-    Two ways of running them give equal results:
+    Two ways of running a layer over a padded batch give equal results:
 
-    - On CUDA, packed sequences go to cuDNN.
-    - Elsewhere, each direction of each layer runs by itself over the padded batch. The backward
-      one reads its input reversed within each length, so that padding always comes after the
-      sequence and cannot reach it. An LSTM then stays in oneDNN, which a packed one leaves.
+    - Each direction by itself. The backward one reads its input reversed within each length, so
+      that padding always comes after the sequence and cannot reach it.
+    - On CUDA, both directions of an LSTM or a GRU in one call, in which a gate that padding closes
+      keeps the state at zero until the sequence begins; see `cudnn.py`.
+
+    Packed sequences are slow everywhere: a packed LSTM leaves oneDNN on a CPU, and on CUDA the
+    kernels of cuDNN that are fast.
 
     Initial values: input weights Xavier-uniform and recurrent weights orthogonal, gate by gate;
     biases zero, but 1 for an LSTM's forget gate (Jozefowicz et al. 2015, "An Empirical
@@ -70,7 +64,8 @@ class RecurrentEncoder(nn.Module):
 
     Attributes:
         output_size: Size of the vectors that `forward` gives.
-        packed: Whether to run on packed sequences; None (the default) does so on CUDA alone.
+        together: Whether both directions of a layer run in one call, where that is possible; None
+            (the default) chooses what is fastest.
 
     Raises:
         ValueError: An argument is out of its range, or names no known choice.
@@ -103,7 +98,7 @@ class RecurrentEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.merge = merge
         self.output_size = hidden_size * (2 if bidirectional and merge == "concat" else 1)
-        self.packed: bool | None = None
+        self.together: bool | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -131,84 +126,64 @@ class RecurrentEncoder(nn.Module):
             ValueError: The shapes disagree, or a length is 0 or above time.
         """
         _check_batch(inputs, lengths, self.rnn.input_size)
-        packed = inputs.is_cuda if self.packed is None else self.packed
-        run = self._run_packed if packed else self._run_padded
-        states = run(inputs, lengths)  # (batch, time, directions * hidden_size)
-        row = torch.arange(len(lengths), device=states.device)
-        last = lengths.to(states.device) - 1
-        forward = states[row, last, : self.rnn.hidden_size]
+        states = inputs.transpose(0, 1).contiguous()  # as the kernels like it
+        ends = lengths.to(states.device, non_blocking=True)
+        run = self._run_together if self._is_together(states) else self._run_apart
+        full = int(lengths.min()) == len(states)
+        states = run(states, None if full else ends).transpose(0, 1)  # (batch, time, values)
+        row = torch.arange(len(ends), device=ends.device)
+        forward = states[row, ends - 1, : self.rnn.hidden_size]
         backward = states[:, 0, self.rnn.hidden_size :]  # of size 0 for one direction
         return Encoded(self._merge(states), self._merge(torch.cat([forward, backward], dim=-1)))
 
-    def _run_padded(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Run each direction of each layer by itself, over time first, as oneDNN likes it."""
-        states = inputs.transpose(0, 1).contiguous()  # (time, batch, input_size)
-        order = _reversal(lengths, len(states), states.device)
-        scanned = self.cell != "lstm" and inputs.device.type == "cpu"
+    def _is_together(self, states: Tensor) -> bool:
+        """Whether to run both directions of a layer in one call."""
+        if not self.rnn.bidirectional or self.cell == "rnn":
+            return False
+        if self.together is not None:
+            return self.together
+        size, batch, dtype = self.rnn.hidden_size, states.shape[1], compute_dtype(states)
+        return states.is_cuda and not runs_apart(self.cell, size, batch, dtype)
+
+    def _run_together(self, states: Tensor, ends: Tensor | None) -> Tensor:
+        """Run both directions of each layer in one call.
+
+        Args:
+            states: (time, batch, input_size).
+            ends: (batch,) lengths on the same device; None where all fill the batch.
+
+        Returns:
+            (time, batch, directions * hidden_size).
+        """
+        padding = None
+        if ends is not None:
+            padding = torch.arange(len(states), device=ends.device).unsqueeze(1) >= ends
+        for layer, weights in enumerate(self._layers()):
+            if layer > 0:
+                states = self.dropout(states)
+            states = run_layer(self.cell, states, [*weights[0], *weights[1]], padding)
+        return states
+
+    def _run_apart(self, states: Tensor, ends: Tensor | None) -> Tensor:
+        """Run each direction of each layer by itself; Args and Returns as ``_run_together``."""
+        order = None if ends is None else _reversal(ends, len(states))
         for layer, weights in enumerate(self._layers()):
             if layer > 0:
                 states = self.dropout(states)
             ways = [states, _reverse(states, order)][: len(weights)]
-            if scanned:
+            if self.cell != "lstm" and states.device.type == "cpu":
                 runs = scan_layer(self.cell, ways, weights)
             else:
-                runs = tuple(map(self._run, ways, weights))
+                run = run_layer if states.is_cuda else call
+                runs = tuple(run(self.cell, *way) for way in zip(ways, weights, strict=True))
             states = torch.cat([runs[0], *(_reverse(way, order) for way in runs[1:])], dim=-1)
-        return states.transpose(0, 1)
-
-    def _run_packed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Run all layers in one call, or one by one where dropout acts between them.
-
-        Dropout inside a stacked cuDNN call would differ from run to run under the same seed.
-        """
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        states = packed.data  # (tokens, input_size)
-        layers = self._layers()
-        one_by_one = self.training and self.dropout.p > 0
-        for number, call in enumerate([[layer] for layer in layers] if one_by_one else [layers]):
-            if number > 0:
-                states = self.dropout(states)
-            weights = [weight for layer in call for direction in layer for weight in direction]
-            states = self._run(states, weights, packed.batch_sizes, num_layers=len(call))
-        packed = packed._replace(data=states)
-        return pad_packed_sequence(packed, batch_first=True, total_length=inputs.shape[1])[0]
+        return states
 
     def _layers(self) -> list[list[list[nn.Parameter]]]:
         """Give the weights of each direction of each layer."""
         weights = self.rnn.all_weights
         step = 2 if self.rnn.bidirectional else 1
         return [weights[first : first + step] for first in range(0, len(weights), step)]
-
-    def _run(
-        self,
-        inputs: Tensor,
-        weights: Sequence[Tensor],
-        batch_sizes: Tensor | None = None,
-        num_layers: int = 1,
-    ) -> Tensor:
-        """Run one direction over (time, batch, size), or whole layers over packed (tokens, size).
-
-        Dropout is not cuDNN's business here, so `train` means only that a backward pass may
-        follow, without which cuDNN refuses one in eval mode.
-        """
-        both = batch_sizes is not None and self.rnn.bidirectional
-        batch = inputs.shape[1] if batch_sizes is None else int(batch_sizes[0])
-        start: Any = inputs.new_zeros((1 + both) * num_layers, batch, self.rnn.hidden_size)
-        if self.cell == "lstm":
-            start = (start, start)
-        options = {
-            "has_biases": True,
-            "num_layers": num_layers,
-            "dropout": 0.0,
-            "train": torch.is_grad_enabled(),
-            "bidirectional": both,
-        }
-        run = _FUNCTIONS[self.cell]
-        if batch_sizes is None:
-            states: Tensor = run(inputs, start, weights, **options, batch_first=False)[0]
-        else:
-            states = run(inputs, batch_sizes, start, weights, **options)[0]
-        return states
 
     def _merge(self, states: Tensor) -> Tensor:
         """Merge the top layer's directions, which stand side by side in the last dimension."""
@@ -219,25 +194,20 @@ class RecurrentEncoder(nn.Module):
         return total if self.merge == "sum" else total / 2
 
 
-def _reversal(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
+def _reversal(lengths: Tensor, time: int) -> Tensor:
     """Index the flat (time * batch) steps reversed within each length, padding left in place.
 
-    None stands for lengths that all fill the batch, where a flip will do.
-
-    >>> _reversal(torch.tensor([3, 1]), 3, torch.device("cpu")).view(3, 2).tolist()
+    >>> _reversal(torch.tensor([3, 1]), 3).view(3, 2).tolist()
     [[4, 1], [2, 3], [0, 5]]
     """
-    if int(lengths.min()) == time:
-        return None
     batch = len(lengths)
-    lengths = lengths.to(device)
-    step = torch.arange(time, device=device).unsqueeze(1)  # (time, 1)
+    step = torch.arange(time, device=lengths.device).unsqueeze(1)  # (time, 1)
     source = torch.where(step < lengths, lengths - 1 - step, step)  # (time, batch)
-    return (source * batch + torch.arange(batch, device=device)).flatten()
+    return (source * batch + torch.arange(batch, device=lengths.device)).flatten()
 
 
 def _reverse(states: Tensor, order: Tensor | None) -> Tensor:
-    """Reverse (time, batch, size) states within each length."""
+    """Reverse (time, batch, size) states within each length, or all of them for no order."""
     if order is None:
         return states.flip(0)
     reversed_states: Tensor = _Reverse.apply(states, order)  # type: ignore[no-untyped-call]
@@ -256,6 +226,24 @@ class _Reverse(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (order,) = ctx.saved_tensors
         return grad.flatten(0, 1).index_select(0, order).view_as(grad), None
+
+
+def can_train(cell: str, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a device trains a kind of cell under autocast to `dtype`; a tiny one is tried.
+
+    Tables of what the hardware has would not do: oneDNN has no LSTM in bfloat16 for a CPU without
+    AVX-512, or where an environment variable holds it to AVX2, but GRU and tanh layers run there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        encoder = RecurrentEncoder(cell=cell, input_size=8, hidden_size=8).to(device)
+    inputs = torch.zeros(2, 3, 8, device=device)
+    try:
+        with torch.autocast(device.type, dtype):
+            states = encoder(inputs, torch.tensor([3, 2])).outputs
+        states.float().sum().backward()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_batch(inputs: Tensor, lengths: Tensor, input_size: int) -> None:

@@ -135,7 +135,7 @@ class LanguageModel(nn.Module):
         embedded = self.embedding_dropout(self.embedding(words).transpose(0, 1))
         states = self.encoder(embedded, lengths).outputs.transpose(0, 1)  # (time, batch, states)
         gaps = torch.arange(len(words) - 1)[:, None] < lengths - 1  # between a word and the next
-        at = gaps.flatten().nonzero().squeeze(1).to(words.device)
+        at = gaps.flatten().nonzero().squeeze(1).to(words.device, non_blocking=True)
         following = at + len(lengths)  # in the flat (time * batch) steps
         given = [at, following], [following, at]  # where a state stands, and the word it predicts
         halves = states.chunk(len(self.projections), dim=-1)

@@ -262,7 +262,7 @@ class SentimentModule(LightningModule):
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Move a batch, except its lengths: packing and checking want them on the CPU."""
+        """Move a batch, except its lengths: the encoder checks them on the CPU."""
         return batch._replace(
             token_ids=batch.token_ids.to(device, non_blocking=True),
             labels=batch.labels.to(device, non_blocking=True),

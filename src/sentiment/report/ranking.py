@@ -6,13 +6,21 @@ A row of these lists is a plain dictionary. Keys that are no fixed column and no
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from sentiment.errors import InputError
-from sentiment.report.runs import by_number_then_name, read_overrides, read_results, set_apart
+from sentiment.report.runs import (
+    by_number_then_name,
+    parse_overrides,
+    read_overrides,
+    read_results,
+    run_folders,
+    set_apart,
+)
 from sentiment.report.tables import (
     MISSING,
     format_duration,
@@ -30,14 +38,32 @@ _METRIC_PREFIXES = ("train/", "val/", "test/")
 _LOWER_IS_BETTER = {"loss", "ece", "fit_seconds", "parameters", "latency_ms"}
 
 
-def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Job:
+    """How a run of a sweep ended for the process that began it.
+
+    Attributes:
+        folder: the run's, which it may never have made, or found to be another's.
+        overrides: what it was told.
+        failed: whether it did.
+    """
+
+    folder: Path
+    overrides: Sequence[str]
+    failed: bool
+
+
+def rank_runs(
+    sweep_dir: Path, *, metric: str = "val/accuracy", jobs: Sequence[Job] = ()
+) -> list[dict[str, object]]:
     """Read the runs of a Hydra multirun folder, best first.
 
     Args:
-        sweep_dir: The folder whose sub-folders are the runs. Each may have a ``results.json``
+        sweep_dir: The folder that the runs lie in, at any depth. Each may have a ``results.json``
             and a ``.hydra/overrides.yaml``.
         metric: The key of ``results.json`` to rank by. Of a loss, of seconds and of parameters
             less is better; of all else more.
+        jobs: Runs that are known to have ended; where one failed, its folder is not asked.
 
     Returns:
         A row a run: ``rank`` (from 1), ``status``, a column for each override key that any run
@@ -50,14 +76,23 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
     Raises:
         InputError: The folder is none, has no runs, or no run has ever heard of the metric.
     """
-    results = {folder: read_results(folder) for folder in _run_folders(sweep_dir)}
+    failed = {job.folder.resolve(): job for job in jobs if job.failed}
+    results = {
+        folder: ({}, "failed") if folder.resolve() in failed else read_results(folder)
+        for folder in _all_folders(sweep_dir, jobs)
+    }
     found = {key for values, _ in results.values() for key in values}
     if found and metric not in found:
         raise InputError(
             f"no run in {sweep_dir} has the metric {metric!r}: choose one of "
             + ", ".join(sorted(key for key in found if key.startswith(_METRIC_PREFIXES)))
         )
-    overrides = {folder: read_overrides(folder) for folder in results}
+    overrides = {
+        folder: _task_overrides(failed[folder.resolve()])
+        if folder.resolve() in failed
+        else read_overrides(folder)
+        for folder in results
+    }
     keys = list(dict.fromkeys(key for values in overrides.values() for key in values))
     ended = [folder for folder, (_, status) in results.items() if status == "ok"]
     apart = dict(zip(ended, set_apart([results[folder][0] for folder in ended]), strict=True))
@@ -70,7 +105,8 @@ def rank_runs(sweep_dir: Path, *, metric: str = "val/accuracy") -> list[dict[str
         row: dict[str, object] = {"rank": None, "status": status}
         row |= {key: overrides[folder].get(key) for key in keys}
         row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
-        rows.append(row | {"folder": folder.name})
+        inside = folder.is_relative_to(sweep_dir)
+        rows.append(row | {"folder": str(folder.relative_to(sweep_dir) if inside else folder)})
     return ranked(rows, metric, lower=is_lower_better(metric))
 
 
@@ -169,16 +205,24 @@ def seeds_table(rows: Sequence[Mapping[str, object]]) -> Table:
     return table
 
 
-def _run_folders(sweep_dir: Path) -> list[Path]:
-    """List the runs of a sweep, 2 before 10."""
+def _all_folders(sweep_dir: Path, jobs: Sequence[Job]) -> list[Path]:
+    """List the runs of a sweep, 2 before 10, and then jobs that are not among them.
+
+    A folder without any run in it is one that was killed before it wrote its config.
+    """
     if not sweep_dir.is_dir():
         raise InputError(f"{sweep_dir} is no folder: give the folder of a --multirun")
-    folders = [
-        path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith(".")
-    ]
+    top = [path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    top.sort(key=lambda path: by_number_then_name(path.name))
+    folders = {run.resolve(): run for path in top for run in [*run_folders(path)] or [path]}
+    folders = {job.folder.resolve(): job.folder for job in jobs} | folders
     if not folders:
         raise InputError(f"{sweep_dir} has no runs in it: give the folder of a --multirun")
-    return sorted(folders, key=lambda path: by_number_then_name(path.name))
+    return list(folders.values())
+
+
+def _task_overrides(job: Job) -> dict[str, str]:
+    return parse_overrides(item for item in job.overrides if not item.startswith("hydra"))
 
 
 def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -94,7 +94,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             raise InputError(f"{folder}: no such folder; give run folders, or folders above some")
         runs = {
             place.resolve(): read_run(place)
-            for place in _run_folders(here)
+            for place in run_folders(here)
             if not _has_vectors_alone(place)
         }
         if not runs:
@@ -113,10 +113,10 @@ def read_run(folder: Path) -> Run:
     # The baselines of one command share a config, in the folder above theirs.
     home = folder if (folder / ".hydra").is_dir() else folder.parent
     try:
-        runtime = _below(_read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime")
-        choices, cwd = _below(runtime, "choices"), str(runtime.get("cwd") or "")
-        settings = dict(_flat(_below(_read_yaml(home / ".hydra" / "config.yaml"))))
-    except TypeError:
+        runtime = below(read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime")
+        choices, cwd = below(runtime, "choices"), str(runtime.get("cwd") or "")
+        settings = dict(_flat(below(read_yaml(home / ".hydra" / "config.yaml"))))
+    except (TypeError, RecursionError):
         return Run(folder, "unreadable", {}, {}, {}, {})
     if settings and "precision" in values:
         settings["trainer.precision"] = values["precision"]
@@ -140,9 +140,10 @@ def read_results(folder: Path) -> tuple[dict[str, Any], str]:
     """Read a run's results and say how it ended; see ``Run.status``."""
     try:
         values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written anew
     except FileNotFoundError:
         return {}, "failed"
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}, "unreadable"
     if not isinstance(values, dict) or not all(
         values.get(key) is None or fits(values[key]) for key, fits in _TYPES.items()
@@ -169,10 +170,15 @@ def read_overrides(folder: Path) -> dict[str, str]:
         InputError: the file is no YAML, or no list.
     """
     path = folder / ".hydra" / "overrides.yaml"
-    lines = _read_yaml(path) or []
+    lines = read_yaml(path) or []
     if not isinstance(lines, list):
         raise InputError(f"{path} holds no list of overrides: mend or remove it")
-    parts = (str(line).partition("=") for line in lines)
+    return parse_overrides(map(str, lines))
+
+
+def parse_overrides(lines: Iterable[str]) -> dict[str, str]:
+    """Keys without Hydra's ``+``, and values as text."""
+    parts = (line.partition("=") for line in lines)
     return {key.lstrip("+"): value for key, _, value in parts}
 
 
@@ -181,20 +187,24 @@ def by_number_then_name(name: str) -> tuple[int, int, str]:
     return (0, int(name), "") if name.isdecimal() else (1, 0, name)
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
+def run_folders(folder: Path) -> Iterator[Path]:
     """The folders at or below one that hold a run; each folder is seen once, whatever links say."""
     seen: set[Path] = set()
-    for place, below, files in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
         here = Path(place)
         if here.resolve() in seen:
-            below.clear()
+            inside.clear()
             continue
         seen.add(here.resolve())
-        ended = [name for name in below if (here / name / "results.json").is_file()]
-        if "results.json" in files or (".hydra" in below and not ended):
+        ended = [name for name in inside if (here / name / "results.json").is_file()]
+        if "results.json" in files or (".hydra" in inside and not ended):
             yield here
-        below[:] = sorted(
-            (name for name in below if not name.startswith(".")), key=by_number_then_name
+        inside[:] = sorted(
+            (name for name in inside if not name.startswith(".")), key=by_number_then_name
         )
 
 
@@ -203,7 +213,7 @@ def _has_vectors_alone(folder: Path) -> bool:
     if (folder / "results.json").is_file():
         return False
     try:
-        job = _below(_read_yaml(folder / ".hydra" / "hydra.yaml"), "hydra", "job")
+        job = below(read_yaml(folder / ".hydra" / "hydra.yaml"), "hydra", "job")
     except TypeError:
         return False
     return job.get("config_name") == "vectors"
@@ -213,17 +223,22 @@ def _decides(key: str) -> bool:
     return not any(key == left or key.startswith(f"{left}.") for left in _NO_SETTINGS)
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; None where there is none.
+
+    Raises:
+        InputError: it cannot be read, or is no YAML.
+    """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as YAML: mend or remove it ({reason})") from error
 
 
-def _below(node: object, *keys: str) -> Mapping[str, Any]:
+def below(node: object, *keys: str) -> Mapping[str, Any]:
     """The mapping at a place in a file's content; empty where there is none.
 
     Raises:
@@ -232,7 +247,7 @@ def _below(node: object, *keys: str) -> Mapping[str, Any]:
     node = {} if node is None else node
     if not isinstance(node, Mapping):
         raise TypeError(f"no mapping: {node!r}")
-    return _below(node.get(keys[0]), *keys[1:]) if keys else node
+    return below(node.get(keys[0]), *keys[1:]) if keys else node
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

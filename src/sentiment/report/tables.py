@@ -165,7 +165,10 @@ def is_number(value: object) -> TypeGuard[float]:
     """Tell whether ``value`` is a finite number; None, NaN, infinity, text and bool are not."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def format_percent(share: object) -> str:

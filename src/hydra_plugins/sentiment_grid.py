@@ -1,0 +1,113 @@
+"""A Hydra sweeper over all combinations of values, which checks each run before the first begins.
+
+It takes the place of Hydra's ``basic`` in our programs (see ``sentiment.config.register``). Hydra
+imports this file whenever it starts, so slow libraries wait until they are needed.
+"""
+
+import itertools
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from hydra_plugins.sentiment_launchers._launcher import SUBDIR, as_run, numbered
+
+
+@dataclass
+class GridSweeperConfig:
+    """See ``GridSweeper``."""
+
+    _target_: str = "hydra_plugins.sentiment_grid.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = field(default_factory=dict)
+
+
+class GridSweeper(BasicSweeper):
+    """Runs every combination; how each run ended is known to the table at the end.
+
+    Args:
+        max_batch_size: runs that are handed to the launcher together; None is all.
+        params: sweeps by key, beside those of the command line.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Check all runs, then run them.
+
+        Raises:
+            InputError: a run's config is wrong, or two runs would share a folder.
+        """
+        from sentiment.errors import InputError
+        from sentiment.report.ranking import Job
+        from sentiment.sweep import note_jobs
+
+        if self.max_batch_size is not None and self.max_batch_size < 1:
+            raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
+        planned = self._checked(arguments)
+        returns = list(itertools.chain(*super().sweep(arguments)))
+        jobs = []
+        for (folder, overrides), returned in zip(planned, returns, strict=True):
+            known = returned.hydra_cfg  # not of a run that was killed
+            place = folder if known is None else known.hydra.runtime.output_dir
+            outcome = returned.return_value
+            failed = isinstance(outcome, dict) and outcome.get("status") == "failed"
+            jobs.append(Job(Path(place), overrides, failed=failed))
+        note_jobs(jobs)
+        return returns
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave out what ``sweep`` has done for all batches."""
+
+    def _checked(self, arguments: Sequence[str]) -> list[tuple[Path, list[str]]]:
+        """The folder and the overrides of each run."""
+        from sentiment.config import refused_in_one_line
+        from sentiment.errors import InputError
+
+        assert self.hydra_context is not None  # after setup
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        (runs,) = self.split_arguments(parsed, None)
+        planned: dict[Path, list[str]] = {}
+        for number, overrides in enumerate(runs):
+            own = " ".join(item for item in overrides if not all(item in each for each in runs))
+            told = f"run {number} ({own})" if own else f"run {number}"
+            try:
+                with refused_in_one_line():
+                    folder = self._check_run(number, overrides)
+            except InputError as error:
+                raise InputError(f"{told}: {error}") from error
+            if folder in planned:
+                raise InputError(
+                    f"{SUBDIR}: {told} would be in the folder of run {list(planned).index(folder)},"
+                    f" {folder}; give each its own, as '{SUBDIR}=${{hydra.job.num}}' does"
+                )
+            planned[folder] = overrides
+        return list(planned.items())
+
+    def _check_run(self, number: int, overrides: Sequence[str]) -> Path:
+        """Refuse a run that cannot be begun, and give its folder."""
+        from sentiment.build import check_parts
+        from sentiment.checks import check_config
+        from sentiment.errors import InputError
+        from sentiment.resume import is_used
+        from sentiment.schemas import SCHEMAS
+
+        assert self.hydra_context is not None  # after setup
+        assert self.config is not None
+        config = numbered(self.hydra_context.config_loader, self.config, number, overrides)
+        schemas = {name: schema for _, name, schema in SCHEMAS}
+        with as_run(config) as (cfg, folder):
+            check_config(cfg, schemas[f"{config.hydra.job.config_name}_schema"])
+            if "trainer" in cfg:
+                check_parts(cfg)
+            with suppress(FileNotFoundError):
+                folder.stat()  # whose name may be too long, or lead through a file
+            if cfg.get("ckpt_path") is None and is_used(folder):
+                way_out = "add ckpt_path=auto to go on with it, or " * ("ckpt_path" in cfg)
+                raise InputError(
+                    f"{folder}: holds a run already; {way_out}give another hydra.sweep.dir"
+                )
+        return folder.resolve()

@@ -1,0 +1,95 @@
+"""How a CSV file is written: columns, separator, quotes, encoding and compression."""
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.errors import InputError
+
+COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
+QUOTINGS = ("auto", "minimal", "none")
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+# Python counts these among its text encodings, but no file of texts is written in them.
+_NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFormat:
+    r"""How a CSV file is to be read.
+
+    Attributes:
+        text_column: name of the column with the texts; its number as a string without a header.
+        label_column: name of the column with the labels, or None where there is none.
+        separator: one character, or ``tab``; None takes a tab for ``.tsv`` files and a comma for
+            others.
+        header: whether the first row holds the names of the columns.
+        encoding: a Python codec name.
+        compression: one of ``COMPRESSIONS``; ``infer`` goes by the file's suffix.
+        quoting: whether quotation marks enclose cells that hold separators, line breaks or
+            quotation marks (``minimal``) or are a part of the texts (``none``); ``auto`` finds out.
+        escape: the character, or ``backslash``, that stands before a quotation mark within
+            quotes, which is doubled otherwise; with ``quoting="none"``, before a separator or a
+            line break within a cell.
+    """
+
+    text_column: str = "review"
+    label_column: str | None = "sentiment"
+    separator: str | None = None
+    header: bool = True
+    encoding: str = "utf-8"
+    compression: str = "infer"
+    quoting: str = "auto"
+    escape: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator in ("tab", "\\t"):
+            object.__setattr__(self, "separator", "\t")
+        if self.escape == "backslash":
+            object.__setattr__(self, "escape", "\\")
+        for name, choices in (("compression", COMPRESSIONS), ("quoting", QUOTINGS)):
+            if (value := getattr(self, name)) not in choices:
+                raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(choices)}")
+        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
+            raise InputError(
+                f"separator {self.separator!r} must be a single character, such as ',' or ';', or"
+                " 'tab', and neither a quote nor a line break"
+            )
+        taken = '"\r\n' + (self.separator or ",\t")
+        if self.escape is not None and (len(self.escape) != 1 or self.escape in taken):
+            raise InputError(
+                f"escape {self.escape!r} must be a single character, such as a backslash (which"
+                " 'backslash' names too), and neither the separator, a quote nor a line break"
+            )
+        try:
+            "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass
+            known = codecs.lookup(self.encoding).name.replace("-", "_") not in _NO_TEXT
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            raise InputError(
+                f"encoding {self.encoding!r} is no text encoding that Python knows: try utf-8,"
+                " latin-1 or cp1252"
+            )
+
+    def way(self, setting: str, value: str) -> str:
+        """What a user types to change a setting."""
+        return f"data.{setting}={value}"
+
+
+class FormatOfOptions(CsvFormat):
+    """One that the options of a command line describe, not the settings of a training."""
+
+    def way(self, setting: str, value: str) -> str:
+        """What a user types to change a setting."""
+        return f"--{setting} {value}"
+
+
+def separator_of(path: Path, csv_format: CsvFormat) -> str:
+    """The separator of a file: the one that is set, else that of its suffix, else a comma."""
+    return csv_format.separator or separator_of_suffix(path) or ","
+
+
+def separator_of_suffix(path: Path) -> str | None:
+    """The separator that a suffix such as ``.tsv`` or ``.csv.gz`` stands for, if it is known."""
+    found = {_SEPARATORS.get(suffix.lower()) for suffix in path.suffixes} - {None}
+    return "\t" if "\t" in found else next(iter(found), None)

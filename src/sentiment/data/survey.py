@@ -1,0 +1,267 @@
+"""Which dialect of CSV a file is in, and what is in it: its columns, and how many rows."""
+
+import logging
+import re
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from sentiment.data.cache import file_state
+from sentiment.data.csv_format import CsvFormat, separator_of
+from sentiment.data.table_rows import BadRowError, Dialect, rows_of
+from sentiment.data.table_text import open_table
+from sentiment.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Survey:
+    """What came of reading a file in one dialect, until something broke the dialect's rules.
+
+    Attributes:
+        dialect: the dialect.
+        names: of the columns; their numbers where the file has no header.
+        rows: how many there are below the header, blank lines not counted.
+        blank_lines: how many there are below the header.
+        error: what broke the rules, and where; None where nothing did.
+        short: how many rows have fewer cells than there are names.
+        first_short: where the first of these is.
+        spanning: how many rows span several lines.
+        first_spanning: where the first of these is.
+        prose: whether separators within their cells are followed by a space, as in prose.
+        lone_returns: whether carriage returns stand within lines.
+    """
+
+    dialect: Dialect
+    names: list[str] = field(default_factory=list)
+    rows: int = 0
+    blank_lines: int = 0
+    error: tuple[str, str] | None = None
+    short: int = 0
+    first_short: str = ""
+    spanning: int = 0
+    first_spanning: str = ""
+    prose: bool = True
+    lone_returns: bool = False
+
+    @property
+    def misfit(self) -> int:
+        """0 where every row has as many cells as the header, 1 where some have fewer, else 2."""
+        return 2 if self.error else 1 if self.short else 0
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether a quotation mark may have joined rows that belong apart."""
+        return self.spanning > 0 and len(self.names) > 1
+
+
+def survey(path: Path, csv_format: CsvFormat) -> Survey:
+    """Find out a file's dialect, its columns and its number of rows, and log what is unusual.
+
+    With ``quoting="auto"``, quotes within which quotation marks are doubled are tried first, then
+    those within which a backslash stands before them, then none.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or fits no dialect, or several.
+    """
+    state: tuple[int, ...] = ()
+    with suppress(OSError):  # said where the file is opened
+        state = tuple(file_state(path))
+    return _survey(path, csv_format, state)
+
+
+@lru_cache(maxsize=32)
+def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey:
+    """``state`` changes with the file."""
+    found: list[Survey] = []
+    try:
+        chosen = _choose(path, csv_format, None, found)
+    except InputError:
+        again = None
+        if any(each.lone_returns for each in found):  # lines of old Macs below another's header
+            with suppress(InputError):
+                again = _choose(path, csv_format, True, [])
+        if again is None:
+            raise
+        chosen = again
+    _log_unusual(path, csv_format, chosen, found[0])
+    return chosen
+
+
+def _choose(
+    path: Path, csv_format: CsvFormat, any_return: bool | None, found: list[Survey]
+) -> Survey:
+    """The survey in the dialect that fits; ``found`` gets all that are made."""
+
+    def tried(**options: bool | str | None) -> Survey:
+        dialect = Dialect(any_return=any_return, **options)  # type: ignore[arg-type]
+        found.append(_read_through(path, csv_format, dialect))
+        return found[-1]
+
+    escape = csv_format.escape
+    if csv_format.quoting == "none":
+        tried(quoted=False, escape=escape)
+    elif escape is None:
+        tried()
+    if csv_format.quoting != "none" and (
+        escape or (csv_format.quoting == "auto" and found[0].misfit)
+    ):
+        escape = escape or "\\"
+        tried(escape=escape, escape_everywhere=True)
+        tried(escape=escape)
+    best = min(found, key=lambda each: each.misfit)
+    if csv_format.quoting == "auto" and not csv_format.escape and (best.misfit or best.ambiguous):
+        unquoted = tried(quoted=False)
+        if unquoted.misfit == 0 and (best.ambiguous or not best.dialect.escape):
+            surely, perhaps = _quotes_enclose(path, csv_format, any_return)
+            tab = separator_of(path, csv_format) == "\t"
+            prose = best.prose and not any(name[:1].isspace() for name in best.names)
+            if not (surely or perhaps) and (best.misfit or tab):
+                return unquoted
+            if best.misfit == 0 and not (surely or (prose and not tab)):
+                raise InputError(
+                    f"{path}, {best.first_spanning}: one row where quotation marks enclose cells"
+                    f" ({csv_format.way('quoting', 'minimal')}), several where they are a part of"
+                    f" the texts ({csv_format.way('quoting', 'none')}); set which"
+                )
+    if best.error:
+        raise InputError(f"{path}, {best.error[0]}: {best.error[1]}")
+    return best
+
+
+def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey:
+    """Read a file in a dialect, to its end or to what does not fit."""
+    found = Survey(dialect)
+    separator = separator_of(path, csv_format)
+    with open_table(path, csv_format) as text:
+        try:
+            for row in rows_of(text.lines(any_return=dialect.any_return), separator, dialect):
+                cells = row.cells
+                if row.blank:
+                    found.blank_lines += bool(found.names) or not csv_format.header
+                    continue
+                if not found.names:
+                    found.names = (
+                        cells if csv_format.header else [str(n) for n in range(len(cells))]
+                    )
+                    found.rows += not csv_format.header
+                    continue
+                found.rows += 1
+                if len(cells) != len(found.names):
+                    where = _where(found, csv_format, row.first_line, row.last_line)
+                    if len(cells) > len(found.names):
+                        found.error = where, _too_long(cells, found.names, csv_format, separator)
+                        break
+                    found.short += 1
+                    found.first_short = found.first_short or where
+                if row.last_line > row.first_line:
+                    found.spanning += 1
+                    found.first_spanning = found.first_spanning or _where(
+                        found, csv_format, row.first_line, row.last_line
+                    )
+                    found.prose &= not any(
+                        re.search(rf"{re.escape(separator)}(?!\s)", cell) for cell in cells
+                    )
+        except BadRowError as error:
+            found.rows += 1
+            why = _broken(error.reason, csv_format, separator)
+            found.error = _where(found, csv_format, *error.lines), why
+        found.lone_returns = text.lone_returns
+    if not found.names and not found.error:
+        raise InputError(f"{path}: the file is empty; give a CSV with a header and rows")
+    return found
+
+
+def _where(found: Survey, csv_format: CsvFormat, first: int, last: int) -> str:
+    """Which row and which lines of the file."""
+    row = f"row {found.rows}" if found.names or not csv_format.header else "the header"
+    return f"{row} ({f'line {first}' if first == last else f'lines {first} to {last}'})"
+
+
+def _too_long(cells: list[str], names: list[str], csv_format: CsvFormat, separator: str) -> str:
+    first = "the header" if csv_format.header else "the first row"
+    shown = f" ({', '.join(map(repr, names[:20]))})" if csv_format.header else ""
+    one = f"; {csv_format.way('separator', 'tab')} if each line is a text" * (len(names) == 1)
+    return (
+        f"has {len(cells)} cells, and {first} {len(names)}{shown}; check the separator (now"
+        f" {separator!r}) and the quotes around texts{one}"
+    )
+
+
+def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
+    """What breaks the rules of a dialect, and what to do."""
+    return (
+        f"{reason}, so this is not a well-formed CSV; mend the row, check the separator (now"
+        f" {separator!r}), or set {csv_format.way('quoting', 'none')} if quotation marks are a part"
+        f" of the texts, {csv_format.way('escape', 'backslash')} if backslashes stand before them"
+    )
+
+
+def _quotes_enclose(
+    path: Path, csv_format: CsvFormat, any_return: bool | None
+) -> tuple[bool, bool]:
+    """Whether a file's quotation marks enclose cells, surely and perhaps, as single lines tell.
+
+    They do surely where they enclose a name of the header or half of the cells of a column, and
+    perhaps where they enclose nothing, a doubled quotation mark, or a separator other than a tab.
+    """
+    separator = separator_of(path, csv_format)
+    mark = re.escape(separator)
+    enclosed = re.compile(rf'(?:^|{mark})"((?:[^"]|"")*+)"(?={mark}|$)')
+    counts: Counter[int] = Counter()
+    lines = -1 if csv_format.header else 0
+    perhaps = False
+    with open_table(path, csv_format) as text:
+        for ended in text.lines(any_return=any_return):
+            line = ended.rstrip("\r\n")
+            if not line.strip():
+                continue
+            lines += 1
+            if '"' not in line:
+                continue
+            inner = enclosed.findall(line)
+            if inner and lines == 0:  # the header
+                return True, True
+            perhaps |= any(
+                not cell or '""' in cell or (separator in cell and separator != "\t")
+                for cell in inner
+            )
+            counts.update(
+                column
+                for column, cell in enumerate(line.split(separator))
+                if len(cell) > 1 and cell[0] == cell[-1] == '"'
+            )
+    return any(2 * count >= lines for count in counts.values()), perhaps
+
+
+def _log_unusual(path: Path, csv_format: CsvFormat, chosen: Survey, first: Survey) -> None:
+    """Say once what of a file is unusual."""
+    dialect = chosen.dialect
+    if not dialect.quoted and csv_format.quoting == "auto":
+        where = first.error[0] if first.error else first.first_short or first.first_spanning
+        log.warning(
+            "%s: read without quoting, as quotation marks are a part of the texts (see %s); %s if"
+            " they enclose cells",
+            path, where, csv_format.way("quoting", "minimal"),
+        )  # fmt: skip
+    if dialect.escape and csv_format.escape is None:
+        log.warning(
+            "%s: read with a backslash before quotation marks within quotes, as %s says",
+            path, csv_format.way("escape", "backslash"),
+        )  # fmt: skip
+    if dialect.any_return:
+        log.warning("%s: read with lone carriage returns as the ends of rows", path)
+    if chosen.short:
+        log.warning(
+            "%s: %s of %s rows have fewer cells than there are columns, %s the first; what they"
+            " lack is taken for empty",
+            path, f"{chosen.short:,}", f"{chosen.rows:,}", chosen.first_short,
+        )  # fmt: skip
+    if chosen.spanning and len(chosen.names) == 1:
+        log.warning(
+            "%s: %s of %s rows span several lines, %s the first",
+            path, f"{chosen.spanning:,}", f"{chosen.rows:,}", chosen.first_spanning,
+        )  # fmt: skip
