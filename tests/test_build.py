@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def test_balanced_weights_are_inverse_to_the_counts() -> None:
         ({"balanced": True}, [10, 0, 60], "loss.balanced: no training review has the label 'b'"),
         ({"class_weights": [1.0, 2.0]}, [10, 30, 60], "give one weight for each of a, b, c"),
         ({"class_weights": [1.0] * 3, "balanced": True}, [10, 30, 60], "loss.balanced=false"),
+        *(
+            ({"class_weights": [1.0, weight, 1.0]}, [10, 30, 60], "must be numbers above 0")
+            for weight in (0.0, -1.0, 1e-60, 1e60, math.inf, math.nan)
+        ),
     ],
 )
 def test_weights_that_cannot_be_are_refused(

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from sentiment.model.calibration import BINS, fit_temperature, reliability
+from sentiment.model.calibration import BINS, fit_temperature, is_temperature, reliability
 
 
 def sampled(reviews: int, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -94,3 +94,11 @@ def test_with_nothing_to_go_by_logits_stay(value: float | None) -> None:
     if value is None:
         logits, labels = logits[:0], labels[:0]
     assert fit_temperature(logits, labels) == 1.0
+
+
+def test_which_numbers_are_temperatures() -> None:
+    logits, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    for value in (logits, 1e9 * logits, -logits, -1e9 * logits, 0 * logits):
+        assert is_temperature(float(torch.tensor(fit_temperature(value, labels))))
+    for wrong in (0.0, -1.0, 1e-300, 0.009, 101.0, 1e300, math.inf, math.nan):
+        assert not is_temperature(wrong)

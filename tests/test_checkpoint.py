@@ -1,17 +1,29 @@
 import json
 import math
 import os
+import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from sentiment.checkpoint import DATA_KEY, load_classifier, read_checkpoint
+from sentiment.checkpoint import (
+    CLASSIFIER,
+    DATA_KEY,
+    LANGUAGE_MODEL,
+    load_classifier,
+    read_checkpoint,
+)
+from sentiment.data.tokenizer import EncodedTexts
 from sentiment.errors import InputError
+from sentiment.member import Member
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.ngram_classifier import NgramClassifier
 from sentiment.predict import main
+from sentiment.pretrained import load_language_model
 
 
 class Bomb:
@@ -118,12 +130,156 @@ def test_a_checkpoint_without_a_temperature_has_1(trained: Path, tmp_path: Path)
     assert float(load_classifier(tmp_path / "old.ckpt").classifier.temperature) == 1
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_that_is_none_is_refused(trained: Path, tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-30, 1e-3, 1e3, 1e30, math.nan, math.inf])
+def test_a_temperature_that_no_calibration_gives_is_refused(
+    trained: Path, baselines: Path, tmp_path: Path, value: float
+) -> None:
     checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
     checkpoint["state_dict"]["classifier.temperature"] = torch.tensor(value)
     torch.save(checkpoint, tmp_path / "x.ckpt")
-    assert f"temperature is {value}, no number above 0" in refusal(tmp_path / "x.ckpt")
+    assert "temperature" in refusal(tmp_path / "x.ckpt")
+    baseline = read_checkpoint(baselines / "tfidf" / "checkpoints" / "best.ckpt")
+    baseline["hyper_parameters"]["ngrams"]["temperature"] = value
+    torch.save(baseline, tmp_path / "x.ckpt")
+    assert f"temperature is {value}" in refusal(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused(
+    trained: Path, baselines: Path, pretrained: Path, tmp_path: Path, value: float
+) -> None:
+    path = tmp_path / "x.ckpt"
+    for folder, kind, name in (
+        (trained, CLASSIFIER, "classifier.embedding.weight"),
+        (baselines / "tfidf", CLASSIFIER, "idf"),
+        (pretrained, LANGUAGE_MODEL, "model.bias"),
+    ):
+        checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt", kind)
+        checkpoint["state_dict"][name].view(-1)[-1] = value
+        torch.save(checkpoint, path)
+        with pytest.raises(InputError, match=f"x.ckpt: .*{name}.* not finite"):
+            read_checkpoint(path, kind)
+
+
+def test_the_sums_of_a_training_may_be_anything(trained: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    checkpoint["state_dict"]["train_loss.total"].fill_(math.nan)
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    load_classifier(tmp_path / "x.ckpt")
+
+
+def logits_of(path: Path) -> list[list[float]]:
+    """What a checkpoint makes of two texts, the second without a known word."""
+    member = Member.load(path)
+    ids, lengths, digests = (
+        np.arange(4, dtype=np.int32),
+        np.array([3, 1]),
+        np.zeros((2, 2), np.uint64),
+    )
+    words = ["film", "was", "lovely", "?"]
+    logits = member.logits(EncodedTexts(words, ids, lengths, digests, digests))
+    assert logits.isfinite().all()
+    return logits.tolist()
+
+
+def damaged(whole: bytes, random: Random) -> bytes:
+    """A file with some bits changed, with zeros in it, with a gap, or cut off."""
+    content, first = bytearray(whole), random.randrange(len(whole))
+    some = slice(first, first + random.randrange(1, 200))
+    match random.choice(["bits", "bits", "zeros", "gap", "end"]):
+        case "bits":
+            for _ in range(random.choice([1, 1, 3])):
+                content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        case "zeros":
+            content[some] = bytes(len(content[some]))
+        case "gap":
+            del content[some]
+        case "end":
+            del content[first:]
+    return bytes(content)
+
+
+def test_damage_anywhere_is_refused_or_changes_nothing(
+    trained: Path, baselines: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    def language_model(path: Path) -> list[Any]:
+        start = load_language_model(path)
+        weights = [value.tolist() for value in (start.weights or {}).values()]
+        return [weights, start.settings, start.data]
+
+    random, path = Random(0), tmp_path / "x.ckpt"
+    refusals: list[str] = []
+    for folder, opened in (
+        (trained, logits_of),
+        (baselines / "naive_bayes", logits_of),
+        (pretrained, language_model),
+    ):
+        source = folder / "checkpoints" / "best.ckpt"
+        whole, expected = source.read_bytes(), opened(source)
+        for _ in range(100):
+            path.write_bytes(damaged(whole, random))
+            try:
+                assert opened(path) == expected
+            except InputError as error:
+                refusals.append(str(error))
+    assert len(refusals) > 200
+    assert not any("\n" in told for told in refusals)
+
+
+def test_each_bit_of_the_weights_is_guarded(trained: Path, tmp_path: Path) -> None:
+    source, path = trained / "checkpoints" / "best.ckpt", tmp_path / "x.ckpt"
+    weight = read_checkpoint(source)["state_dict"]["classifier.head.1.weight"]
+    whole = bytearray(source.read_bytes())
+    whole[whole.index(weight.numpy().tobytes())] ^= 1  # the lowest bit of the first number
+    path.write_bytes(whole)
+    assert refusal(path).endswith("damaged; copy it again, or use another checkpoint of the run")
+
+
+ABSURD: tuple[Any, ...] = (
+    0, -1, 10**9, 10**30, 10**400, math.nan, math.inf, True, "x", "\ud800", None, [], [10**18], {},
+    b"x", torch.ones(2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["network", "tfidf"])
+def test_absurd_settings_are_refused_at_once(
+    trained: Path, baselines: Path, tmp_path: Path, kind: str
+) -> None:
+    folder, key = (trained, "classifier") if kind == "network" else (baselines / kind, "ngrams")
+    whole = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    whole = {name: whole[name] for name in ("state_dict", "hyper_parameters", DATA_KEY, "run")}
+    random, path, slowest = Random(0), tmp_path / "x.ckpt", 0.0
+    refusals: list[str] = []
+    for node in (whole["hyper_parameters"][key], whole[DATA_KEY], whole["run"]):
+        for name, before in node.items():
+            for value in random.sample(ABSURD, 3):
+                node[name] = value
+                torch.save(whole, path)
+                begun = time.perf_counter()
+                try:
+                    logits_of(path)
+                except InputError as error:
+                    refusals.append(str(error))
+                slowest = max(slowest, time.perf_counter() - begun)
+            node[name] = before
+    assert len(refusals) > 40
+    assert not any("\n" in told for told in refusals)
+    assert slowest < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_layers", 10**6), ("hidden_size", 10**9), ("embedding_size", 10**12), ("ngrams", 10**9)],
+)
+def test_settings_that_ask_for_more_than_there_is_cost_nothing(
+    trained: Path, tmp_path: Path, name: str, value: int
+) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
+    checkpoint["hyper_parameters"]["classifier"][name] = value
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    begun = time.perf_counter()
+    assert "do not fit" in refusal(tmp_path / "x.ckpt")
+    assert time.perf_counter() - begun < 5
 
 
 @pytest.mark.parametrize("part", ["SentimentDataModule", "run", "state_dict", "hyper_parameters"])

@@ -212,3 +212,23 @@ def test_a_search_is_ranked_by_validation() -> None:
     assert [row["folders"] for row in comparison.rows] == [["b"], ["a"]]
     assert comparison.notes == ["no run has test figures, as in a search: ranked by validation"
                                 " accuracy"]  # fmt: skip
+
+
+def limited_run(folder: str, test: float, batches: int) -> Run:
+    setting, prints = f"trainer.limit_test_batches={batches}", {"test": f"t:{16 * batches}"}
+    results = {"limited": {"test": setting}, "test_reviews": 16 * batches, "fingerprints": prints}
+    return run(folder, test, results=results, overrides={"trainer.limit_test_batches": batches})
+
+
+def test_limited_runs_do_not_stand_beside_whole_ones() -> None:
+    comparison = compare_runs([limited_run("a", 0.99, 1), run("b", 0.8)])
+    assert [row["folders"] for row in comparison.rows] == [["b"]]
+    (told,) = told_left_out(comparison.left_out)
+    assert "limit_test_batches=1" in told
+    assert "(a)" in told
+    alike = compare_runs([limited_run("a", 0.7, 1), limited_run("b", 0.8, 1)], by_run=True)
+    assert [row["folders"] for row in alike.rows] == [["b"], ["a"]]
+    assert "limit_test_batches=1" in alike.notes[-1]
+    other = compare_runs([limited_run("a", 0.7, 1), limited_run("b", 0.8, 2)])
+    assert len(other.rows) == 2
+    assert "the test reviews differ" in other.notes[0]

@@ -343,6 +343,13 @@ def test_says_that_no_word_was_found(tmp_path: Path) -> None:
         FileEmbeddings(path=path).table(["<pad>", "<unk>", "The", "FILM"], seed=0)
 
 
+def test_says_that_the_numbers_are_too_large_to_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("the 3e38 1\nfilm 3e38 1\n")
+    with pytest.raises(InputError, match=r"v\.txt: .*3e\+38, are too large"):
+        FileEmbeddings(path=path).table(["<pad>", "<unk>", "the", "film", "seen"], seed=1)
+
+
 def test_says_that_the_file_has_another_size(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 1: 3 numbers where 100 are expected"):
         FileEmbeddings(path=written(tmp_path, TEXT), size=100).table(VOCABULARY, seed=0)

@@ -24,7 +24,7 @@ ALLOWED = {
         "results", "evaluate", "member", "checkpoint", "checks", "config", "callbacks",
     },
     "lightning": {
-        "train", "training", "fitting", "build", "prepare", "callbacks", "stopping",
+        "train", "training", "fitting", "build", "prepare", "callbacks", "stopping", "divergence",
         "data.datamodule", "data.text_datamodule", "model.module", "model.language_module",
         "model.stepping", "search.pruning",
     },
@@ -44,6 +44,7 @@ ALLOWED = {
     "torch": {
         "fitting", "pretrained", "baseline", "build", "callbacks", "results", "config",
         "environment", "evaluate", "predict", "predictor", "member", "checkpoint", "ranks",
+        "divergence",
         "data.batching", "data.sampler", "data.shares", "data.joined", "data.text_datamodule",
         "data.datamodule", "data.embeddings", "data.vector_file", "model",
     },

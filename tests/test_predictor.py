@@ -210,3 +210,22 @@ def test_weights_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=told):
         Predictor.load(*paths[:2], weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "told"),
+    [
+        (0, {"classifier.head.1.bias": 3e38, "classifier.temperature": 0.5}, "text 1, 'qwertz'"),
+        (1, {"weights": 3e38}, "text 2, 'the film"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_text_gets_a_score_that_is_no_number(
+    paths: list[Path], tmp_path: Path, kind: int, weights: dict[str, float], told: str
+) -> None:
+    whole, path = torch.load(paths[kind], weights_only=True), tmp_path / "huge.ckpt"
+    for name, value in weights.items():  # finite, but what they come to is not
+        whole["state_dict"][name].fill_(value)
+    torch.save(whole, path)
+    with pytest.raises(InputError, match=rf"huge\.ckpt: gives no finite score for {told}"):
+        Predictor.load(path)(["qwertz", GOOD])

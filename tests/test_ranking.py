@@ -250,3 +250,38 @@ def test_one_seed_each_is_no_repetition(tmp_path: Path) -> None:
     for seed, model in enumerate(("a", "b")):
         add_run(tmp_path, model, [f"model={model}", f"seed={seed}"], reached(0.9))
     assert not has_seeds(rank_runs(tmp_path))
+
+
+def limited(accuracy: float, setting: str, **prints: str) -> dict[str, object]:
+    limits = {split: setting for split in ("train", "val", "test") if split in setting}
+    known = {"val": "v", "test": "t"} | prints
+    return reached(accuracy, accuracy, limited=limits, fingerprints=known)
+
+
+def test_limited_runs_stand_below_whole_ones(tmp_path: Path) -> None:
+    add_run(tmp_path, "0", ["seed=1"], limited(0.99, "trainer.limit_test_batches=1", test="t:16"))
+    add_run(tmp_path, "1", ["seed=2"], reached(0.6, 0.6, fingerprints={"val": "v", "test": "t"}))
+    add_run(tmp_path, "2", ["seed=3"], limited(0.95, "trainer.limit_train_batches=1"))
+    add_run(tmp_path, "3", ["seed=4"], reached(0.99, pruned=True))
+    rows = rank_runs(tmp_path)
+    assert [(row["rank"], row["folder"], row["status"]) for row in rows] == [
+        (1, "1", "ok"), (None, "0", "limited"), (None, "2", "limited"), (None, "3", "pruned"),
+    ]  # fmt: skip
+    assert any(line.endswith("0 (limited)") for line in lines(ranking_table(rows)))
+    assert [(row["n"], row["failed"]) for row in summarise_seeds(rows)] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("other", "ranks"),
+    [
+        (limited(0.9, "trainer.limit_val_batches=1", val="v:8"), [1, 2]),
+        (limited(0.9, "trainer.limit_val_batches=2", val="v:16"), [None, None]),
+        (limited(0.9, "trainer.limit_train_batches=2"), [None, None]),
+    ],
+)
+def test_runs_that_are_all_limited_rank_where_they_measure_the_same(
+    tmp_path: Path, other: object, ranks: list[int | None]
+) -> None:
+    add_run(tmp_path, "0", [], limited(0.8, "trainer.limit_val_batches=1", val="v:8"))
+    add_run(tmp_path, "1", [], other)
+    assert [row["rank"] for row in rank_runs(tmp_path)] == ranks

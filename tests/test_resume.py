@@ -30,6 +30,7 @@ from sentiment.resume import (
     deciding_settings,
     is_used,
     newest_checkpoint,
+    read_resumable,
     run_folder,
 )
 from sentiment.training import train
@@ -355,6 +356,23 @@ def test_auto_takes_the_newest_checkpoint_that_is_whole(stopped: Path) -> None:
     (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes()[:9_000])
     assert newest_checkpoint(folder) == checkpoints / "last.ckpt"
     assert newest_checkpoint(stopped / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("settings", None), ("processes", "all"), ("global_step", "many"),
+        ("SentimentDataModule", {"vocabulary": []}), ("hyper_parameters", None), ("state_dict", []),
+    ],
+)  # fmt: skip
+def test_a_changed_checkpoint_is_not_gone_on_with(
+    trained: Path, tmp_path: Path, part: str, value: Any
+) -> None:
+    whole = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(whole | {part: value}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=r"x\.ckpt: .*use another checkpoint") as caught:
+        read_resumable(tmp_path / "x.ckpt")
+    assert "\n" not in str(caught.value)
 
 
 def test_auto_refuses_the_folder_of_another_program(

@@ -230,3 +230,9 @@ def test_another_process_reports_to_the_same_trial(tmp_path: Path) -> None:
         search.tell(optuna.trial.Trial(search.study, trial._trial_id), status)
     assert [t.intermediate_values[0] for t in search.trials] == [0.9, 0.8, 0.1]
     assert [t.state for t in search.trials][-1] == TrialState.PRUNED
+
+
+@pytest.mark.parametrize("key", ["trainer.limit_val_batches", "trainer.fast_dev_run"])
+def test_what_validates_is_not_searched(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match=f"{key}: cannot be searched"):
+        search_in(tmp_path, space={key: CategoricalDistribution([1, 2])})

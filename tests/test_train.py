@@ -67,6 +67,37 @@ def test_a_run_folder_holds_everything(trained: Path) -> None:
         assert (trained / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "limited", "val", "test"),
+    [
+        (["trainer.limit_test_batches=1"], {"test": "trainer.limit_test_batches=1"}, 10, 8),
+        (
+            ["trainer.limit_val_batches=0.5", "trainer.limit_test_batches=9"],
+            {"val": "trainer.limit_val_batches=0.5"}, 8, 24,
+        ),
+        (
+            ["trainer.fast_dev_run=true"],
+            dict.fromkeys(("train", "val", "test"), "trainer.fast_dev_run=true"), 8, 8,
+        ),
+    ],
+)  # fmt: skip
+def test_reviews_that_settings_leave_out_are_not_counted(
+    tmp_path: Path, composed: Compose, trained: Path, overrides: list[str],
+    limited: dict[str, str], val: int, test: int,
+) -> None:  # fmt: skip
+    csv, whole = trained / "reviews.csv", json.loads((trained / "results.json").read_text())
+    cfg = composed(*TINY, f"data.csv={csv}", "data.batch_size=8", *overrides)
+    train(cfg, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["limited"] == limited
+    assert (results["val_reviews"], results["test_reviews"]) == (val, test)
+    assert sum(fifth["reviews"] for fifth in results["test/by_length"]) == test
+    for split in ("train", "val", "test"):
+        same = results["fingerprints"][split] == whole["fingerprints"][split]
+        assert same == (split == "train" or split not in limited)
+    assert "limited" not in whole
+
+
 def test_a_small_task_is_learned(trained: Path) -> None:
     assert json.loads((trained / "results.json").read_text())["test/accuracy"] == 1.0
 

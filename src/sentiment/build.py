@@ -196,6 +196,12 @@ def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
                 f"loss.class_weights={list(loss.class_weights)}: give one weight for each of"
                 f" {', '.join(facts.labels)}, and loss.balanced=false"
             )
+        weights = torch.tensor([float(weight) for weight in loss.class_weights])  # as they count
+        if not (weights.isfinite() & (weights > 0)).all():
+            raise InputError(
+                f"config: loss.class_weights={list(loss.class_weights)}: all must be numbers above"
+                " 0; to leave a class out, remove its reviews"
+            )
         return list(loss.class_weights)
     if loss.balanced:
         counts = np.array(facts.class_counts)

@@ -1,8 +1,8 @@
 """What a checkpoint holds, and reading one that may come from anywhere."""
 
-import math
 import pickle
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from sentiment.data.batching import KEEP
 from sentiment.data.cleaning import CLEANINGS
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, first_words
 from sentiment.files import replaced_when_whole
+from sentiment.model.calibration import is_temperature
 from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.rebuild import all_finite, is_plain, rebuild
 
 if TYPE_CHECKING:
     from sentiment.ngram_classifier import NgramClassifier
@@ -42,6 +44,7 @@ LANGUAGE_MODEL = Kind("a language model", "TextDataModule", ("sentiment.pretrain
 DATA_KEY = CLASSIFIER.data_key
 NGRAMS_KEY = "ngrams"  # under which a baseline has its settings, a network "classifier"
 _PREFIX = "classifier."
+_SUMS = "train_"  # how the names of a training's sums begin, among those of weights
 _ZIP = b"PK\x03\x04"  # how each file of torch.save begins
 _KINDS: dict[str, tuple[type, ...]] = {  # what prediction and evaluation ask the data's state for
     "vocabulary": (list,),
@@ -91,8 +94,10 @@ class OtherCheckpoint(InputError):  # noqa: N818 (short for its kind)
 def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
     """Open a checkpoint of one of our programs without running any code that it may carry.
 
+    Each byte is compared with the checksums in the file, and all weights are finite.
+
     Raises:
-        InputError: the file is missing, cut off, or carries code.
+        InputError: the file is missing, cut off, damaged, or carries code.
         OtherCheckpoint: it is one of another kind, or none of this project.
     """
     path = Path(path)
@@ -101,6 +106,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
     if path.is_dir():
         raise InputError(f"{path}: a folder; give a file in it, such as checkpoints/best.ckpt")
     try:
+        _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
@@ -115,12 +121,47 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
         raise InputError(f"{path}: {_unreadable(path, kind)}") from error
     needed = {"state_dict", "hyper_parameters", kind.data_key}
     if isinstance(checkpoint, dict) and needed <= checkpoint.keys():
+        for wrong in _wrong_parts(checkpoint, kind):
+            raise InputError(f"{path}: {wrong}; use another checkpoint of the run")
         return checkpoint
     for other in (CLASSIFIER, LANGUAGE_MODEL):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
             what = f"{other.name}, not {kind.name}"
             raise OtherCheckpoint(path, what, _ways_out(path, kind))
     raise OtherCheckpoint(path, f"a torch file, but not a checkpoint of {kind.programs[0]}")
+
+
+def _verify(path: Path) -> None:
+    """Compare a file of torch.save with the checksums in it, which ``torch.load`` does not.
+
+    Raises:
+        BadZipFile: they differ, or it was packed by something else; zipfile raises others too.
+    """
+    with zipfile.ZipFile(path) as archive:
+        # A bit among the attributes would make a record a folder, which torch reads as nothing.
+        odd = any(each.external_attr or each.compress_type for each in archive.infolist())
+        if odd or archive.testzip() is not None:
+            raise zipfile.BadZipFile("damaged")
+
+
+def _wrong_parts(checkpoint: Mapping[str, Any], kind: Kind) -> Iterator[str]:
+    """What is of another type than it should be, and weights that give no numbers."""
+    for name in ("state_dict", "hyper_parameters", kind.data_key):
+        part = checkpoint[name]
+        if not isinstance(part, dict) or not _are_strings(part):
+            yield f"its {name!r} is no dictionary with names as keys"
+    state: dict[str, Any] = checkpoint["state_dict"]
+    for name, value in state.items():
+        if not is_plain(value):
+            yield f"its weights {name!r} are no plain tensor"
+    if diverged := not_finite(state):
+        yield f"its weights {diverged!r} are not finite: the training had diverged by then"
+
+
+def not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The first weights of a module's state that hold NaN or infinity, if any do."""
+    weights = (name for name in state if not name.startswith(_SUMS))
+    return next((name for name in weights if not all_finite(state[name])), None)
 
 
 def _unreadable(path: Path, kind: Kind) -> str:
@@ -143,17 +184,6 @@ def _ways_out(path: Path, wanted: Kind) -> str:
     return "python -m sentiment.pretrain writes one"
 
 
-class _Undrawn(TorchFunctionMode):
-    """Draws no random values: on the meta device they would only import torch's compiler."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def load_classifier(path: str | Path) -> SavedClassifier:
     """Rebuild a trained network or a baseline from its checkpoint alone.
 
@@ -166,7 +196,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)
         temperature = float(classifier.temperature)
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # settings of any kind make torch and NumPy fail in any way
         raise InputError(
             f"{path}: its weights do not fit its settings ({first_words(error)});"
             " was it written by another version?"
@@ -189,17 +219,14 @@ def _network(checkpoint: dict[str, Any]) -> SentimentClassifier:
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(_PREFIX)
     }
-    with torch.device("meta"), _Undrawn():  # no time is spent on first weights
-        classifier = SentimentClassifier(**checkpoint["hyper_parameters"]["classifier"])
-    classifier.load_state_dict(weights, assign=True)
-    return classifier.eval()
+    return rebuild(SentimentClassifier, checkpoint["hyper_parameters"]["classifier"], weights)
 
 
 def _ngram_classifier(checkpoint: dict[str, Any]) -> "NgramClassifier":
     from sentiment.ngram_classifier import NgramClassifier  # scipy, which a network does not need
 
     arrays = {name: value.numpy() for name, value in checkpoint["state_dict"].items()}
-    return NgramClassifier.from_arrays(arrays, checkpoint["hyper_parameters"][NGRAMS_KEY])
+    return NgramClassifier.from_arrays(arrays, {**checkpoint["hyper_parameters"][NGRAMS_KEY]})
 
 
 def save_ngram_classifier(
@@ -229,17 +256,24 @@ def save_ngram_classifier(
 
 def _wrong_kinds(data: Any, run: Any) -> Iterator[str]:
     """What is missing or of another type among the parts that are no weights."""
-    for name, part in ((DATA_KEY, data), ("run", run)):
-        if not isinstance(part, dict) or not _are_strings(part):
-            yield f"its {name!r} is no dictionary with names as keys"
+    if not isinstance(run, dict) or not _are_strings(run):
+        yield "its 'run' is no dictionary with names as keys"
+    for name, value in run.items():
+        if not (value is None or type(value) is float or _is_count(value)):
+            yield f"its 'run' has a {name!r} that is no number"
     for name, kinds in _KINDS.items():
         if name not in data:
             yield f"it lacks {name!r}"
         if type(data[name]) not in kinds:
             yield f"its {name!r} is of type {type(data[name]).__name__}, not {kinds[0].__name__}"
+        if type(data[name]) is int and not _is_count(data[name]):
+            yield f"its {name!r} is not from 0 to {sys.maxsize}"
     for name in ("vocabulary", "labels", "raw_labels", "tokenizer"):
         if not _are_strings(data[name]):
             yield f"its {name!r} holds something that is no string"
+    shown = [*data["labels"], *data["raw_labels"], data["text_column"], data["label_column"]]
+    if any("\ud800" <= character <= "\udfff" for character in "".join(shown)):
+        yield "its labels or names of columns hold half a character (a lone surrogate)"
 
 
 def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[str]:
@@ -251,10 +285,12 @@ def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[st
     ):
         if len(data[name]) != settings[size]:
             yield f"its {name!r} has {len(data[name])} entries for {size}={settings[size]}"
+        if name != "vocabulary" and len(set(data[name])) < len(data[name]):
+            yield f"its {name!r} has an entry twice"
     if data["keep"] not in KEEP:
         yield f"its 'keep' is {data['keep']!r}, none of {', '.join(KEEP)}"
-    if data["max_length"] is not None and not 1 <= data["max_length"] <= sys.maxsize:
-        yield f"its 'max_length' is {data['max_length']}, not 1 to {sys.maxsize}"
+    if data["max_length"] == 0:
+        yield "its 'max_length' is 0, not 1 or more"
     known = {name: type(value) for name, value in TokenizerSettings().as_dict().items()}
     for name, value in data["tokenizer"].items():
         if type(value) is not known.get(name):
@@ -264,8 +300,12 @@ def _wrong_values(data: dict[str, Any], settings: dict[str, Any]) -> Iterator[st
 
 
 def _wrong_temperature(temperature: float) -> Iterator[str]:
-    if not 0 < temperature < math.inf:
-        yield f"its temperature is {temperature}, no number above 0"
+    if not is_temperature(temperature):
+        yield f"its temperature is {temperature}, which no calibration gives"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= sys.maxsize
 
 
 def _are_strings(values: Iterable[Any]) -> bool:

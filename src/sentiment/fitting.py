@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning
 import torch
@@ -18,7 +19,8 @@ from sentiment.build import build_trainer, check_parts, refused_by_lightning
 from sentiment.callbacks import EpochTable, Line, OneCheckpoint
 from sentiment.checkpoint import Kind
 from sentiment.commands import command, override, own_overrides
-from sentiment.errors import InputError
+from sentiment.divergence import EndWhenDiverged
+from sentiment.errors import InputError, as_typed
 from sentiment.ranks import started_outside
 from sentiment.resume import (
     Resumed,
@@ -45,6 +47,18 @@ class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
         self.exit_code = exit_code
 
 
+class Limit(NamedTuple):
+    """A setting that leaves reviews of a split out.
+
+    Attributes:
+        setting: as it is typed.
+        reviews: indices of those that are left; in training, those of an epoch.
+    """
+
+    setting: str
+    reviews: list[int]
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a fit is done with.
@@ -69,6 +83,7 @@ class Fit:
         """Fit, from a checkpoint if there is one.
 
         Raises:
+            InputError: it has diverged; see ``EndWhenDiverged``.
             Stopped: Ctrl-C or SIGTERM ended it; ``checkpoints/last.ckpt`` holds the state.
         """
         with self.stop.listening():
@@ -128,10 +143,37 @@ def begin(
     shown = not sys.stdout.isatty()
     table = EpochTable(folder / "metrics.csv", settings=settings, line=line, print_lines=shown)
     stop = StopWhenAsked(folder / "checkpoints" / "last.ckpt")
+    nodes = ("callbacks.checkpoint", "callbacks.early_stopping", "scheduler")
+    monitors = {f"{node}.monitor": OmegaConf.select(cfg, f"{node}.monitor") for node in nodes}
+    diverged = EndWhenDiverged(monitors)  # before those that save
     with refused_by_lightning(" (trainer=cpu runs anywhere)"):
-        trainer = build_trainer(cfg, folder, [table, stop, *callbacks])
+        trainer = build_trainer(cfg, folder, [diverged, table, stop, *callbacks])
     check_sweep(trainer)
     return Fit(kind, trainer, table, stop, ckpt_path, resumed)
+
+
+def limits(trainer: Trainer, datamodule: LightningDataModule, *splits: str) -> dict[str, Limit]:
+    """The splits of which a setting leaves reviews out.
+
+    Args:
+        trainer: has run.
+        datamodule: with a batch sampler for each split.
+        splits: of ``train``, ``val`` and ``test``.
+    """
+    found = {}
+    for split in splits:
+        name = f"limit_{split}_batches"
+        limit = getattr(trainer, name)
+        if isinstance(limit, float) and limit == 1:
+            continue
+        batches = list(getattr(datamodule, f"{split}_dataloader")().sampler)
+        kept = min(limit, len(batches)) if isinstance(limit, int) else int(limit * len(batches))
+        if kept < len(batches):
+            if fast := getattr(trainer, "fast_dev_run", False):  # which sets the others
+                name, limit = "fast_dev_run", fast
+            reviews = [review for batch in batches[:kept] for review in batch]
+            found[split] = Limit(f"trainer.{name}={as_typed(limit)}", reviews)
+    return found
 
 
 def check_sweep(trainer: Trainer) -> None:

@@ -17,6 +17,8 @@ _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float32]
 
 WEIGHTINGS = ("tfidf", "naive_bayes")
+_SIZES = ("words", "vocabulary_size", "num_classes", "unknown_index")
+_MOST_WORDS = 1 << 31  # so that a number of an n-gram times this fits an int64
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class LinearWeights:
         inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
         decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
         if decisions.shape[1] == 1:
-            return np.concatenate([0 * decisions, decisions], 1)
+            return np.concatenate([np.zeros_like(decisions), decisions], 1)
         # The softmax of these is each class's own probability, over the sum of all.
         return -np.logaddexp(0, -decisions) if self.against_rest else decisions
 
@@ -72,7 +74,8 @@ class NgramClassifier:
             token_ids: (tokens,) all reviews one after the other.
             lengths: (reviews,) tokens of each.
         """
-        return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks at what comes out
+            return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
 
     @property
     def temperature(self) -> float:
@@ -108,6 +111,11 @@ class NgramClassifier:
         weighting = settings["weighting"]
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting {weighting!r} is none of {', '.join(WEIGHTINGS)}")
+        for name in _SIZES:
+            if type(settings[name]) is not int or not 0 <= settings[name] <= _MOST_WORDS:
+                raise ValueError(f"{name} is {settings[name]!r}, no whole number from 0 on")
+        if settings["vocabulary_size"] > settings["words"]:
+            raise ValueError(f"words is {settings['words']}, below vocabulary_size")
         lengths = range(1, 1 + sum(name.startswith("keys.") for name in arrays))
         keys = [arrays[f"keys.{length}"] for length in lengths]
         features = sum(map(len, keys))
@@ -120,11 +128,11 @@ class NgramClassifier:
             if arrays[name].shape != shape or arrays[name].dtype != np.float32:
                 raise ValueError(f"{name} is not of shape {shape} and float32")
         for each in keys:
-            if each.ndim != 1 or each.dtype != np.int64 or (np.diff(each) <= 0).any():
+            if each.ndim != 1 or each.dtype != np.int64 or (np.diff(each, prepend=-1) <= 0).any():
                 raise ValueError("n-grams are not sorted")
         return cls(
             weighting=weighting,
-            ngrams=NgramCounts.of_keys(keys, words=int(settings["words"])),
+            ngrams=NgramCounts.of_keys(keys, words=settings["words"]),
             linear=LinearWeights(
                 weights=arrays["weights"],
                 bias=arrays["bias"],

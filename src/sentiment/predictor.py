@@ -149,7 +149,7 @@ class Predictor:
 
         Raises:
             TypeError: something is no string.
-            InputError: a text holds a lone surrogate.
+            InputError: a text holds a lone surrogate, or a logit is not finite.
         """
         for number, text in enumerate(texts, first):
             if not isinstance(text, str):
@@ -165,6 +165,12 @@ class Predictor:
                 known[settings] = self._encode(texts, settings, first)
             order = [member.labels.index(label) for label in self.labels]
             found.append(member.logits(known[settings])[:, order])
+            if not (finite := found[-1].isfinite().all(1)).all():
+                index = int(finite.int().argmin())
+                raise InputError(
+                    f"{member.path}: gives no finite score for text {first + index},"
+                    f" {shortened(texts[index])}: its weights are too large; use another checkpoint"
+                )
         return found
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from sentiment.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.errors import InputError, as_typed, first_words
 from sentiment.model.language_model import LanguageModel
+from sentiment.model.rebuild import rebuild
 from sentiment.resume import read_resumable
 
 log = logging.getLogger(__name__)
@@ -69,15 +70,15 @@ def load_language_model(path: str | Path) -> Start:
             for name, value in checkpoint["state_dict"].items()
             if name.startswith("model.")
         }
-        model = LanguageModel(**checkpoint["hyper_parameters"]["language_model"])
-        model.load_state_dict(weights)
+        settings = checkpoint["hyper_parameters"]["language_model"]
+        model = rebuild(LanguageModel, settings, weights)
         fits = (
             len(data["vocabulary"]) == model.settings["vocabulary_size"]
             and set(map(type, data["vocabulary"])) == {str}
             and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
         )
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # settings of any kind make torch fail in any way
         raise InputError(
             f"{told} ({first_words(error)}); was it written by another version?"
         ) from error

@@ -17,12 +17,12 @@ from sentiment.commands import data_overrides, override, train_command
 from sentiment.data.text_datamodule import TextDataModule
 from sentiment.environment import device_name, versions
 from sentiment.errors import InputError
-from sentiment.fitting import Fit, begin, checkpoint_to_resume
+from sentiment.fitting import Fit, begin, checkpoint_to_resume, limits
 from sentiment.prepare import cleaning_of
 from sentiment.pretrained import tell_vectors
 from sentiment.report.figures import learning_curves
 from sentiment.report.tables import write_json
-from sentiment.results import best_figures, tell_data
+from sentiment.results import best_figures, limited_results, tell_data
 from sentiment.resume import Resumed
 from sentiment.schemas import PretrainConfig
 
@@ -49,7 +49,8 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         The content of ``results.json``.
 
     Raises:
-        InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
+        InputError: the data, the vectors, the settings or the checkpoint to resume are no good, or
+            the training diverges.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg, PretrainConfig)
@@ -109,13 +110,18 @@ def _figures(fit: Fit, datamodule: TextDataModule, module: "LanguageModule") -> 
     epochs = (
         None if fit.best is None else read_checkpoint(fit.best, LANGUAGE_MODEL)["run"]["epochs"]
     )
+    limited = limits(fit.trainer, datamodule, "train", "val")
+    held_out = datamodule.held_out.lengths
+    if "val" in limited:
+        held_out = held_out[limited["val"].reviews]
     return {
         **best_figures(fit.table.rows, epochs),
         "vocabulary_size": len(datamodule.facts.vocabulary),
         "train_reviews": datamodule.facts.train_reviews,
         "unlabeled_reviews": datamodule.facts.unlabeled_reviews,
         "tokens": int(datamodule.texts.lengths.sum()),
-        "held_out_tokens": int(datamodule.held_out.lengths.sum()),
+        "held_out_tokens": int(held_out.sum()),
+        **limited_results(limited),
         "epochs": len(fit.table.rows),
         "fit_seconds": fit.table.fit_seconds,
         "train_tokens_per_second": fit.table.train_tokens / (fit.table.train_seconds or 1.0),

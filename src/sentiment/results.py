@@ -9,6 +9,7 @@ from typing import Any
 from sentiment.callbacks import EpochTable
 from sentiment.data.facts import DataFacts
 from sentiment.environment import python_command
+from sentiment.fitting import Limit
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome
 from sentiment.report.figures import confusion_matrix, learning_curves
@@ -73,20 +74,38 @@ def tell_model(classifier: SentimentClassifier) -> None:
     print_table(table)
 
 
-def data_results(facts: DataFacts) -> dict[str, Any]:
-    """What ``results.json`` says of the data."""
+def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -> dict[str, Any]:
+    """What ``results.json`` says of the data.
+
+    Args:
+        facts: of the data.
+        limited: the splits of which reviews were left out. What validated and tested is counted
+            without them, and has a fingerprint of its own: batches come in order of length, so it
+            is the shortest reviews.
+    """
+    limited = limited or {}
+    counts = {split: getattr(facts, f"{split}_reviews") for split in ("train", "val", "test")}
+    fingerprints = dict(facts.fingerprints)
+    for split in limited.keys() - {"train"}:
+        counts[split] = len(limited[split].reviews)
+        fingerprints[split] += f":{counts[split]}"
     unlabeled = {"unlabeled_reviews": facts.unlabeled_reviews} if facts.unlabeled_reviews else {}
     return {
         "labels": facts.labels,
         "vocabulary_size": len(facts.vocabulary),
-        "train_reviews": facts.train_reviews,
-        "val_reviews": facts.val_reviews,
-        "test_reviews": facts.test_reviews,
+        **{f"{split}_reviews": count for split, count in counts.items()},
+        **limited_results(limited),
         **unlabeled,
         "dropped_duplicates": facts.dropped_duplicates,
         "dropped_missing": facts.dropped_missing,
-        "fingerprints": facts.fingerprints,
+        "fingerprints": fingerprints,
     }
+
+
+def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
+    """By split, the setting that left reviews out of it; nothing where none did."""
+    settings = {split: limit.setting for split, limit in limited.items()}
+    return {"limited": settings} if settings else {}
 
 
 def best_figures(
@@ -134,6 +153,9 @@ def write_results(
     if outcome is not None:
         draw_outcome(folder, results, outcome)
     print_table(result_table(results))
+    if limited := results.get("limited"):
+        settings = ", ".join(dict.fromkeys(limited.values()))
+        log.info("Reviews were left out (%s): no figures to compare with others.", settings)
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
         return

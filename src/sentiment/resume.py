@@ -73,6 +73,12 @@ def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
         )
     if not {"settings", "processes", "global_step"} <= checkpoint.keys():
         raise OtherCheckpoint(path, "written by another version, which cannot be gone on with")
+    kinds = {"settings": dict, "processes": list, "global_step": int}
+    wrong = {name for name, each in kinds.items() if not isinstance(checkpoint[name], each)}
+    wrong |= {"vocabulary", "labels", "fingerprints", "position"} - checkpoint[kind.data_key].keys()
+    if wrong:
+        told = ", ".join(sorted(wrong))
+        raise InputError(f"{path}: damaged or changed ({told}); use another checkpoint of the run")
     return checkpoint
 
 

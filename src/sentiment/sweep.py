@@ -22,7 +22,7 @@ from sentiment.report.ranking import (
     summarise_seeds,
 )
 from sentiment.report.runs import run_folders
-from sentiment.report.tables import is_number, print_table, write_csv, write_json
+from sentiment.report.tables import is_number, listed, print_table, write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,13 @@ def tell_ranking(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
     if has_seeds(rows):
         print_table(seeds_table(summarise_seeds(rows, metric=metric)))
     log.info("The table is in %s", folder / "sweep.csv")
+    if limited := [str(row["folder"]) for row in rows if row["status"] == "limited"]:
+        told = "Settings left reviews out of %s: no figures to compare with the others'."
+        log.info(told, listed(limited))
     best = best_run(folder, rows)
     if best is None:
         (folder / "best.json").unlink(missing_ok=True)
-        log.info("No run finished, so none is the best.")
+        log.info("No run has a rank, so none is the best.")
         return rows
     write_json(folder / "best.json", best)
     log.info("Best: %s. Repeat it with:", best["checkpoint"] or best["folder"])

@@ -14,7 +14,7 @@ from sentiment.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.checks import check_config, check_one_process
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.environment import device_name, versions
-from sentiment.fitting import begin, checkpoint_to_resume
+from sentiment.fitting import begin, checkpoint_to_resume, limits
 from sentiment.model.latency import median_latency
 from sentiment.model.module import SentimentModule
 from sentiment.prepare import prepare_together
@@ -49,7 +49,8 @@ def train(
         The content of ``results.json``.
 
     Raises:
-        InputError: the data, the vectors, the settings or the checkpoint to resume are no good.
+        InputError: the data, the vectors, the settings or the checkpoint to resume are no good, or
+            the training diverges.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg)
@@ -77,7 +78,8 @@ def train(
             module.load_state_dict(saved["state_dict"])
         pruned = pruner is not None and pruner.pruned
         figures = test(trainer, module, datamodule) if testing and not pruned else {}
-    results = {**figures, **data_results(datamodule.facts), **run}
+    limited = limits(trainer, datamodule, "train", "val", "test")
+    results = {**figures, **data_results(datamodule.facts, limited), **run}
     if pruned:
         results["pruned"] = True
     results |= fit_results(table, saved["run"]["epochs"] if saved else None)

@@ -188,4 +188,9 @@ def _table_from(vectors: WordVectors, words: Sequence[str], seed: int) -> Embedd
     weights[torch.from_numpy(found)] = rows
     weights[0] = 0.0
     weights[1] = mean
+    if not weights.isfinite().all():  # words without a vector are drawn by mean and deviation
+        raise InputError(
+            f"{vectors.path}: its numbers, up to {float(rows.abs().max()):g}, are too large to add"
+            " up; is it a file of word vectors, whose numbers are seldom above 10?"
+        )
     return EmbeddingTable(weights, found)

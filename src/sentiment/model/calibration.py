@@ -55,6 +55,11 @@ def reliability(logits: Tensor, labels: Tensor) -> Reliability:
     return Reliability(counts, means(scores), means(chosen == labels))
 
 
+def is_temperature(value: float) -> bool:
+    """Whether ``fit_temperature`` may have given a number, which was rounded to float32 since."""
+    return 0.999 * _SHARPEST <= value <= 1.001 * _FLATTEST
+
+
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature by which to divide logits so that their softmax can be trusted.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sentiment.errors import InputError
 from sentiment.report.ranking import mean_and_spread, ranked
-from sentiment.report.runs import Run
+from sentiment.report.runs import Run, set_apart
 from sentiment.report.tables import format_count, is_number, listed
 
 FIGURES = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
@@ -58,12 +58,17 @@ def compare_runs(runs: Sequence[Run], *, by_run: bool = False) -> Comparison:
     if not any(_has(run, metric) for run in runs):
         metric = "val/accuracy"
     left_out: dict[str, list[str]] = {}
-    kept = []
+    found = []
     for run in runs:
         if reason := _why_left_out(run, metric):
             left_out.setdefault(reason, []).append(str(run.folder))
         else:
-            kept.append(run)
+            found.append(run)
+    apart = set_apart([run.results for run in found])
+    for run, alone in zip(found, apart, strict=True):
+        if alone and not all(apart):
+            left_out.setdefault(_told_limits([run]), []).append(str(run.folder))
+    kept = [run for run, alone in zip(found, apart, strict=True) if not alone] or found
     if not kept:
         raise InputError(f"nothing to compare: {'; '.join(told_left_out(left_out))}")
     groups = [[run] for run in kept] if by_run else _but_for_the_seed(kept)
@@ -85,7 +90,7 @@ def compare_runs(runs: Sequence[Run], *, by_run: bool = False) -> Comparison:
         shared=shared,
         usual=usual,
         left_out=left_out,
-        notes=_notes(rows, metric),
+        notes=_notes(rows, metric) + [_told_limits(kept)] * all(map(_limits, kept)),
     )
 
 
@@ -115,6 +120,15 @@ def _why_left_out(run: Run, metric: str) -> str | None:
     if is_number(run.results.get("val/perplexity")):
         return "with a language model, which has a perplexity and no accuracy"
     return "without a test figure" if metric.startswith("test/") else "without figures"
+
+
+def _told_limits(runs: Sequence[Run]) -> str:
+    settings = dict.fromkeys(setting for run in runs for setting in _limits(run))
+    return f"limited by {listed(list(settings))}, which left reviews out"
+
+
+def _limits(run: Run) -> list[str]:
+    return list((run.results.get("limited") or {}).values())
 
 
 def _value(run: Run, key: str) -> str | None:

@@ -19,6 +19,7 @@ from sentiment.report.runs import (
     read_overrides,
     read_results,
     run_folders,
+    set_apart,
 )
 from sentiment.report.tables import (
     MISSING,
@@ -69,8 +70,8 @@ def rank_runs(
         has (the value as it was written, None where a run lacks it), the metric, ``val/accuracy``,
         ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters``, ``folder``. Runs of equal
         metric stay in the order of their folders. What cannot be ranked comes last, its rank None,
-        its status not ``ok`` but ``pruned``, ``no <metric>`` (missing, or not finite),
-        ``unreadable`` or, where there is no ``results.json``, ``failed``.
+        its status not ``ok`` but ``limited`` (see ``set_apart``), ``pruned``, ``no <metric>``
+        (missing, or not finite), ``unreadable`` or, where there is no ``results.json``, ``failed``.
 
     Raises:
         InputError: The folder is none, has no runs, or no run has ever heard of the metric.
@@ -93,11 +94,15 @@ def rank_runs(
         for folder in results
     }
     keys = list(dict.fromkeys(key for values in overrides.values() for key in values))
+    ended = [folder for folder, (_, status) in results.items() if status == "ok"]
+    apart = dict(zip(ended, set_apart([results[folder][0] for folder in ended]), strict=True))
     rows = []
     for folder, (values, status) in results.items():
-        lacks_metric = status == "ok" and not is_number(values.get(metric))
-        row: dict[str, object] = {"rank": None}
-        row |= {"status": f"no {metric}" if lacks_metric else status}
+        if status == "ok" and not is_number(values.get(metric)):
+            status = f"no {metric}"  # noqa: PLW2901
+        elif apart.get(folder):
+            status = "limited"  # noqa: PLW2901
+        row: dict[str, object] = {"rank": None, "status": status}
         row |= {key: overrides[folder].get(key) for key in keys}
         row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
         inside = folder.is_relative_to(sweep_dir)
@@ -124,8 +129,10 @@ def summarise_seeds(
         ``failed`` (runs that did not), and for the metric, test accuracy, test F1 and seconds
         ``<key> mean`` and ``<key> spread``. The spread is the sample standard deviation
         (n - 1 in the denominator), None of a single run. A mean is None unless all n runs have the
-        value. Configurations of which no run finished come last, with rank None.
+        value. Configurations of which no run finished come last, with rank None; limited runs are
+        left out.
     """
+    rows = [row for row in rows if row["status"] != "limited"]
     summaries = []
     for group in _by_configuration(rows):
         finished = [row for row in group if row["status"] == "ok"]
@@ -159,7 +166,11 @@ def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
             *cells,
             format_duration(row.get("fit_seconds")),
             format_size(row.get("parameters")),
-            Text(f"{row['folder']} (pruned)" if row["status"] == "pruned" else str(row["folder"])),
+            Text(
+                f"{row['folder']} ({row['status']})"
+                if row["status"] in {"limited", "pruned"}
+                else str(row["folder"])
+            ),
             style=_row_style(row),
         )
     return table
@@ -217,7 +228,7 @@ def _task_overrides(job: Job) -> dict[str, str]:
 
 
 def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:
-    """Sort by ``key`` and number the rows; then pruned ones, those without a value, failed ones.
+    """Sort by ``key`` and number the rows; then limited and pruned ones, others, failed ones.
 
     Rows of equal value stay in the order given.
     """
@@ -231,9 +242,10 @@ def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[
             rest.append(row)
     valued.sort(key=lambda pair: pair[0])
     rest.sort(key=lambda row: row.get("status") == "failed")
-    kept = [row for _, row in valued if row.get("status") != "pruned"]
-    pruned = [row for _, row in valued if row.get("status") == "pruned"]
-    return [row | {"rank": rank} for rank, row in enumerate(kept, start=1)] + pruned + rest
+    kept = [row for _, row in valued if row.get("status", "ok") == "ok"]
+    below = [row for _, row in valued if row.get("status", "ok") != "ok"]
+    below.sort(key=lambda row: str(row["status"]))  # limited, then pruned
+    return [row | {"rank": rank} for rank, row in enumerate(kept, start=1)] + below + rest
 
 
 def is_lower_better(metric: str) -> bool:

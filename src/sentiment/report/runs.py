@@ -40,6 +40,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "fingerprints": lambda value: (
         isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
     ),
+    "limited": lambda value: (
+        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    ),
     **dict.fromkeys(
         ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews"), _is_scalar
     ),
@@ -147,6 +150,17 @@ def read_results(folder: Path) -> tuple[dict[str, Any], str]:
     ):
         return {}, "unreadable"
     return values, "pruned" if values.get("pruned") else "ok"
+
+
+def set_apart(results: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Which runs do not compare with the others, because settings left reviews out of them.
+
+    None is where all of them left reviews out, and validated and tested on the same.
+    """
+    limited = [bool(each.get("limited")) for each in results]
+    prints = [each.get("fingerprints") or {} for each in results]
+    measured = {(each.get("val"), each.get("test")) for each in prints}
+    return [each and not (all(limited) and len(measured) == 1) for each in limited]
 
 
 def read_overrides(folder: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a training tells the trial that it is: a figure after each epoch, until it is hopeless."""
 
 import logging
+import math
 
 from lightning import Callback, LightningModule, Trainer
 from optuna.trial import Trial
@@ -41,6 +42,8 @@ class PruneHopeless(Callback):
         """Report this epoch, if it was validated."""
         value = trainer.callback_metrics.get(self._monitor)
         if value is None or not (self._validated or self._monitor.startswith("train/")):
+            return
+        if not math.isfinite(value):  # AUROC of one class; the study is told that the trial failed
             return
         if trainer.current_epoch not in self._reported:
             self._trial.report(float(value), trainer.current_epoch)

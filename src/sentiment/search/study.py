@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 OBJECTIVES = (
     "val/accuracy", "val/f1", "val/auroc", "val/loss", "latency_ms", "fit_seconds", "parameters",
 )  # fmt: skip
+_LIMITS = {"trainer.limit_val_batches", "trainer.fast_dev_run"}
 _OWNER, _SAME_AS, _ERROR = "owner", "same_as", "error"
 
 
@@ -89,7 +90,8 @@ class Search:
         seed: of the samplers.
 
     Raises:
-        InputError: no such storage or objective, or the study was begun with something else.
+        InputError: no such storage or objective, a key that cannot be searched, or the study was
+            begun with something else.
     """
 
     def __init__(
@@ -107,6 +109,11 @@ class Search:
         seed: int,
     ) -> None:
         _check_objectives(objectives)
+        for key in _LIMITS & distributions.keys():
+            raise InputError(
+                f"{key}: cannot be searched, because trials that validate on other reviews do not"
+                " compare; give one value for all"
+            )
         self.objectives = list(objectives)
         self._distributions = dict(distributions)
         self._owner = _owner(folder)
