@@ -82,6 +82,9 @@ def test_a_metric_that_decides_has_to_be_a_number() -> None:
     EndWhenDiverged({key: "val/loss"}).on_validation_end(trainer, nothing)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=f"{key}=val/auroc: is nan in epoch 1"):
         EndWhenDiverged({key: "val/auroc"}).on_validation_end(trainer, nothing)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="val/perplexity is inf"):
+        module, trainer = module_on("cpu"), trainer_of(val_loss=99.0, val_perplexity=math.inf)
+        EndWhenDiverged({key: "val/perplexity"}).on_validation_end(trainer, module)
     with pytest.raises(InputError, match="test/loss is inf"):
         EndWhenDiverged({}).on_test_end(trainer_of(test_loss=math.inf), module_on("cpu"))
 

@@ -48,11 +48,11 @@ class EndWhenDiverged(Callback):
         due = at_once or len(self._losses) == _STEPS
         if not due and batch_idx + 1 < trainer.num_training_batches:
             return
-        finite = torch.stack(self._losses).isfinite().cpu()
+        losses = torch.stack(self._losses).tolist()
         self._losses.clear()
         # How many batches ago the first was, this one being 1; 0 where all are finite.
-        ago = largest(0 if finite.all() else len(finite) - int(finite.int().argmin()))
-        if ago:
+        wrong = (len(losses) - at for at, loss in enumerate(losses) if not math.isfinite(loss))
+        if ago := largest(next(wrong, 0)):
             step = trainer.global_step - (ago - 1) // trainer.accumulate_grad_batches
             raise _diverged(trainer, pl_module, f"step {step}: the training loss is not finite")
 
@@ -62,15 +62,16 @@ class EndWhenDiverged(Callback):
         Raises:
             InputError: one is not finite.
         """
-        self._check_loss(trainer, pl_module, "val")
+        self._check(trainer, pl_module, "val/loss")
         for key, name in self._monitors.items():
             value = trainer.callback_metrics.get(name)
-            if value is not None and not math.isfinite(value):
+            if name.endswith("/auroc") and value is not None and not math.isfinite(value):
                 raise InputError(
                     f"config: {key}={name}: is {float(value)} in epoch {trainer.current_epoch + 1},"
-                    " so no epoch can be called the best by it (AUROC needs validation reviews of"
-                    " two classes); choose another, such as val/loss"
+                    " because all reviews that validate have one class; choose another, such as"
+                    " val/loss, or give reviews of all classes"
                 )
+            self._check(trainer, pl_module, name)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the loss of the test.
@@ -78,7 +79,7 @@ class EndWhenDiverged(Callback):
         Raises:
             InputError: it is not finite.
         """
-        self._check_loss(trainer, pl_module, "test")
+        self._check(trainer, pl_module, "test/loss")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -92,10 +93,10 @@ class EndWhenDiverged(Callback):
             told = f"step {trainer.global_step}: the weights {name} are not finite"
             raise _diverged(trainer, pl_module, told)
 
-    def _check_loss(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        loss = trainer.callback_metrics.get(f"{split}/loss")
-        if loss is not None and not math.isfinite(loss):
-            told = f"step {trainer.global_step}: {split}/loss is {float(loss)}"
+    def _check(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
+        value = trainer.callback_metrics.get(name)
+        if value is not None and not math.isfinite(value):
+            told = f"step {trainer.global_step}: {name} is {float(value)}"
             raise _diverged(trainer, pl_module, told)
 
 
