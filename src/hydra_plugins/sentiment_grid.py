@@ -106,8 +106,9 @@ class GridSweeper(BasicSweeper):
             check_config(cfg, schemas[f"{config.hydra.job.config_name}_schema"])
             if "trainer" in cfg:
                 check_parts(cfg)
-            if any(len(os.fsencode(part)) > _LONGEST_NAME for part in folder.parts):
-                raise InputError(f"{SUBDIR}: {folder.name[:80]}...: too long for a folder's name")
+            for part in folder.parts:
+                if len(os.fsencode(part)) > _LONGEST_NAME:
+                    raise InputError(f"{SUBDIR}: {part[:80]}...: too long for a folder's name")
             with suppress(FileNotFoundError):
                 folder.stat()  # which may lead through a file
             if cfg.get("ckpt_path") is None and is_used(folder):

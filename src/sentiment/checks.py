@@ -203,6 +203,10 @@ def _check_together(cfg: DictConfig) -> None:
         raise InputError(
             f"config: trainer.strategy={trainer.strategy}: choose {' or '.join(_STRATEGIES)}"
         )
+    for name, words in {"fast_dev_run": [], "deterministic": ["warn"]}.items():
+        if not isinstance(trainer[name], bool | int) and trainer[name] not in words:
+            choices = ", ".join(["true", "false", *(words or ["a number of batches"])])
+            raise InputError(f"config: trainer.{name}={trainer[name]}: choose {choices}")
     if trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise InputError(
             f"config: trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: above"

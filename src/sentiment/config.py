@@ -209,23 +209,22 @@ def _refusal(error: Exception) -> InputError | None:
             return link
         if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
             return _place_refused(link)
-        if _no_memory(link):
-            return InputError(
-                f"no memory is left ({first_words(link)}); lower the sizes of the model, of vectors"
-                " and of batches"
-            )
+        if hint := _of_the_system(link):
+            return InputError(f"{first_words(link)}{hint}")
     if isinstance(error, InstantiationException):
         return refused_by_target(error)
     if wraps:
         return InputError(_explain(error))
-    return InputError(_explain_choice(error)) if _is_of_composing(error) else None
+    return InputError(_explain_choice(error)) if _is_hydras(error) else None
 
 
-def _no_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on a CPU or a GPU."""
+def _of_the_system(error: BaseException) -> str | None:
+    """The way out where memory has run out, on a CPU or a GPU, or links lead in a circle."""
+    told = str(error) if isinstance(error, RuntimeError) else ""
     marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
-    full = isinstance(error, RuntimeError) and any(mark in str(error) for mark in marks)
-    return full or isinstance(error, MemoryError)
+    if isinstance(error, MemoryError) or any(mark in told for mark in marks):
+        return ": no memory is left; lower the sizes of the model, of vectors and of batches"
+    return "; give another path" if told.startswith("Symlink loop") else None
 
 
 def refused_by_target(error: InstantiationException, hint: str = "") -> InputError | None:
@@ -250,10 +249,10 @@ def refused_by_target(error: InstantiationException, hint: str = "") -> InputErr
     return InputError(f"config: {key}: {reason}{hint * (key == 'trainer')}")
 
 
-def _is_of_composing(error: Exception) -> bool:
-    """Whether an exception was raised while Hydra composed a config, where no code of ours runs."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals["__name__"] == ConfigLoaderImpl.__module__ for frame, _ in frames)
+def _is_hydras(error: Exception) -> bool:
+    """Whether Hydra has raised an exception, or composed meanwhile, where no code of ours runs."""
+    modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return modules[-1].startswith("hydra.") or ConfigLoaderImpl.__module__ in modules
 
 
 def _explain_choice(error: Exception) -> str:
