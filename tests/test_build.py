@@ -68,5 +68,5 @@ def test_a_precision_that_the_machine_cannot_train_in_is_refused(
         return
     with pytest.raises(InputError) as caught:  # on a CPU, Lightning takes bf16 for fp16
         build_trainer(cfg, tmp_path, [])
-    for fact in (f"trainer.precision={precision}", cell.upper(), "trainer.precision=32-true"):
+    for fact in (f"trainer.precision={precision}", "CPU", "32-true"):
         assert fact in str(caught.value)

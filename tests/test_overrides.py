@@ -128,6 +128,50 @@ def test_a_choice_of_a_group_is_accepted_or_refused(tmp_path: Path, choice: str)
 
 
 @pytest.mark.usefixtures("_untrained")
+@pytest.mark.parametrize(
+    ("files", "overrides"),
+    [
+        ({"experiment/mine.yaml": "# @package _global_\nscheduler: null"}, ["experiment=mine"]),
+        (
+            {
+                "callbacks/mine.yaml": "save_minutes: 3\nearly_stopping: null\n"
+                "checkpoint: {_target_: sentiment.callbacks.OneCheckpoint, _partial_: true,"
+                " monitor: val/loss}"
+            },
+            ["callbacks=mine"],
+        ),
+        (
+            {"optimizer/mine.yaml": "_target_: torch.optim.NAdam\n_partial_: true\nlr: 1e-3"},
+            ["optimizer=mine"],
+        ),
+        ({"logger/two.yaml": "defaults: [csv, tensorboard]"}, ["logger=two"]),
+        ({}, ["+optimizer.foreach=false"]),
+        ({}, ["scheduler=null"]),
+    ],
+)
+def test_what_is_a_user_s_own_is_accepted(
+    tmp_path: Path, files: Mapping[str, str], overrides: Sequence[str]
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    for name, content in files.items():
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text(content)
+    search = [f"hydra.searchpath=[{tmp_path / 'own'}]"] if files else []
+    given = config.spell_choices([*search, *TINY, f"data.csv={reviews}", *overrides])
+    cfg = compose_config(given, tmp_path / "run")
+    with pytest.raises(Built):
+        train(cfg, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("_untrained")
+def test_a_value_that_is_not_given_is_asked_for(tmp_path: Path) -> None:
+    cfg = compose_config([*TINY, "embeddings=file"], tmp_path / "run")
+    with pytest.raises(InputError) as caught, config.refused_in_one_line():
+        train(cfg, tmp_path / "run")
+    assert "give embeddings.path=VALUE" in str(caught.value)
+
+
+@pytest.mark.usefixtures("_untrained")
 @pytest.mark.parametrize("without", ["logger=null", "logger=none", "~logger"])
 def test_a_training_needs_no_logger(tmp_path: Path, without: str) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)

@@ -265,10 +265,10 @@ def test_limited_runs_stand_below_whole_ones(tmp_path: Path) -> None:
     add_run(tmp_path, "3", ["seed=4"], reached(0.99, pruned=True))
     rows = rank_runs(tmp_path)
     assert [(row["rank"], row["folder"], row["status"]) for row in rows] == [
-        (1, "1", "ok"), (None, "0", "limited"), (None, "2", "limited"), (None, "3", "pruned"),
+        (1, "2", "ok"), (2, "1", "ok"), (None, "0", "limited"), (None, "3", "pruned"),
     ]  # fmt: skip
     assert any(line.endswith("0 (limited)") for line in lines(ranking_table(rows)))
-    assert [(row["n"], row["failed"]) for row in summarise_seeds(rows)] == [(1, 1)]
+    assert [(row["n"], row["failed"]) for row in summarise_seeds(rows)] == [(2, 1)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_limited_runs_stand_below_whole_ones(tmp_path: Path) -> None:
     [
         (limited(0.9, "trainer.limit_val_batches=1", val="v:8"), [1, 2]),
         (limited(0.9, "trainer.limit_val_batches=2", val="v:16"), [None, None]),
-        (limited(0.9, "trainer.limit_train_batches=2"), [None, None]),
+        (limited(0.9, "trainer.limit_train_batches=2"), [1, None]),
     ],
 )
 def test_runs_that_are_all_limited_rank_where_they_measure_the_same(

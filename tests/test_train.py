@@ -71,6 +71,7 @@ def test_a_run_folder_holds_everything(trained: Path) -> None:
     ("overrides", "limited", "val", "test"),
     [
         (["trainer.limit_test_batches=1"], {"test": "trainer.limit_test_batches=1"}, 10, 8),
+        (["trainer.limit_train_batches=9"], {"train": "trainer.limit_train_batches=9"}, 10, 24),
         (
             ["trainer.limit_val_batches=0.5", "trainer.limit_test_batches=9"],
             {"val": "trainer.limit_val_batches=0.5"}, 8, 24,

@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from hydra_plugins.sentiment_launchers._launcher import SUBDIR, as_run, numbered
 
@@ -49,6 +50,8 @@ class GridSweeper(BasicSweeper):
 
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
+        assert self.config is not None  # after setup
+        _ = self.config.hydra.sweep.dir  # settled now, or each run would get another
         planned = self._checked(arguments)
         returns = list(itertools.chain(*super().sweep(arguments)))
         jobs = []
@@ -75,17 +78,16 @@ class GridSweeper(BasicSweeper):
         (runs,) = self.split_arguments(parsed, None)
         planned: dict[Path, list[str]] = {}
         for number, overrides in enumerate(runs):
-            own = " ".join(item for item in overrides if not all(item in each for each in runs))
-            told = f"run {number} ({own})" if own else f"run {number}"
             try:
                 with refused_in_one_line():
                     folder = self._check_run(number, overrides)
             except InputError as error:
-                raise InputError(f"{told}: {error}") from error
+                raise InputError(f"{_named(number, runs)}: {error}") from error
             if folder in planned:
                 raise InputError(
-                    f"{SUBDIR}: {told} would be in the folder of run {list(planned).index(folder)},"
-                    f" {folder}; give each its own, as '{SUBDIR}=${{hydra.job.num}}' does"
+                    f"{SUBDIR}: {_named(number, runs)} would be in the folder of run"
+                    f" {list(planned).index(folder)}, {folder}; give each its own, as"
+                    f" '{SUBDIR}=${{hydra.job.num}}' does"
                 )
             planned[folder] = overrides
         return list(planned.items())
@@ -96,14 +98,13 @@ class GridSweeper(BasicSweeper):
         from sentiment.checks import check_config
         from sentiment.errors import InputError
         from sentiment.resume import is_used
-        from sentiment.schemas import SCHEMAS
+        from sentiment.schemas import TrainConfig
 
         assert self.hydra_context is not None  # after setup
         assert self.config is not None
         config = numbered(self.hydra_context.config_loader, self.config, number, overrides)
-        schemas = {name: schema for _, name, schema in SCHEMAS}
         with as_run(config) as (cfg, folder):
-            check_config(cfg, schemas[f"{config.hydra.job.config_name}_schema"])
+            check_config(cfg, OmegaConf.get_type(config) or TrainConfig)
             if "trainer" in cfg:
                 check_parts(cfg)
             for part in folder.parts:
@@ -117,3 +118,9 @@ class GridSweeper(BasicSweeper):
                     f"{folder}: holds a run already; {way_out}give another hydra.sweep.dir"
                 )
         return folder.resolve()
+
+
+def _named(number: int, runs: Sequence[Sequence[str]]) -> str:
+    """The number of a run, and the overrides that it does not share with all others."""
+    own = " ".join(item for item in runs[number] if not all(item in each for each in runs))
+    return f"run {number} ({own})" if own else f"run {number}"

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from sentiment.callbacks import OneCheckpoint, ProgressBar
 from sentiment.config import refused_by_target
-from sentiment.data.embeddings import Embeddings, coverage
+from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.evidence import NgramEvidence
 from sentiment.data.facts import UNK_INDEX, DataFacts
 from sentiment.environment import require_memory
@@ -49,9 +49,7 @@ def build_module(
 
     Of a language model, all words have one: the share is that of the text that it has words for.
     """
-    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
-    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
-    vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
+    vectors = _first_vectors(cfg, facts, embeddings)
     classifier = instantiate(
         cfg.model,
         _convert_="object",
@@ -104,9 +102,7 @@ def build_language_module(
         tokens: in all texts that train; those that are no word of the vocabulary are unknown.
         embeddings: give the first vectors.
     """
-    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
-    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
-    vectors = embeddings.table(facts.vocabulary, seed=cfg.seed)
+    vectors = _first_vectors(cfg, facts, embeddings)
     model = instantiate(
         cfg.model,
         _convert_="object",
@@ -129,6 +125,12 @@ def build_language_module(
         lazy_embedding=_is_lazy(embeddings, len(counts)),
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
+
+
+def _first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> EmbeddingTable:
+    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
+    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
+    return embeddings.table(facts.vocabulary, seed=cfg.seed)
 
 
 def _is_lazy(embeddings: Embeddings, words: int) -> bool:
@@ -263,11 +265,11 @@ def _check_precision(cfg: DictConfig, trainer: Trainer) -> None:
     asked, cell = cfg.trainer.precision, str(cfg.model.cell)
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(asked)
     device = trainer.strategy.root_device
-    if trainer.precision != asked or not (dtype is None or can_train(cell, dtype, device)):
-        raise InputError(
-            f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
-            f" {cell.upper()} layers in it; give trainer.precision=32-true"
-        )
+    told = f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+    if trainer.precision != asked:
+        raise InputError(f"{told} in it; give trainer.precision={trainer.precision} or 32-true")
+    if dtype is not None and not can_train(cell, dtype, device):
+        raise InputError(f"{told} {cell.upper()} layers in it; give trainer.precision=32-true")
 
 
 def _check_processes(trainer: Trainer) -> None:

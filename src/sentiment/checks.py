@@ -1,6 +1,8 @@
 """What a composed config may hold beyond its types; the rest is refused before any work is done."""
 
 import dataclasses
+import importlib
+import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
@@ -107,31 +109,45 @@ def _check_node(node: DictConfig, schema: type | None, place: str = "") -> None:
     for name in dict.fromkeys([*node, *hints]):
         key = f"{place}{name}"
         if name not in hints:
+            if _is_of_torch(schema, str(name)):
+                continue
             names = [valid for valid in hints if not valid.startswith("_")]
             way_out = _INSTEAD.get(key) or valid_names(str(name), names)
             raise InputError(f"config: unknown key {key!r}; {way_out}")
-        if name not in node:
+        if name not in node.keys():  # noqa: SIM118 (which has what has no value yet, too)
             raise InputError(f"config: {key} is missing; it can be set, but not deleted")
         value = node[name]
         if schema is not None:
             _check_option(value, hints[name], key)
             _check_own(value, getattr(schema, name, None), key)
-        _check_value(value, key)
+        _check_value(value, key, known=schema is not None)
+
+
+def _is_of_torch(schema: type | None, name: str) -> bool:
+    """Whether torch's own class, which a schema is of, takes an argument that the schema lacks."""
+    module, _, kind = str(getattr(schema, "_target_", "")).rpartition(".")
+    if not module.startswith("torch."):
+        return False
+    return name in inspect.signature(getattr(importlib.import_module(module), kind)).parameters
 
 
 def _check_option(value: Any, hint: Any, key: str) -> None:
     """Refuse what is none of the nodes that belong there: of its type, or a group's options."""
     kinds = (hint, *typing.get_args(hint))
     own = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
-    options = own or [schema for group, _, schema in SCHEMAS if group == key]
+    options: list[Any] = [*own] or [schema for group, _, schema in SCHEMAS if group == key]
     if (
         not options
         or OmegaConf.get_type(value) in options
         or (value is None and type(None) in kinds)
     ):
         return
-    if OmegaConf.get_type(value) is dict and not own and "_target_" in value:
-        return  # an option of the user's own, which has no schema
+    if OmegaConf.get_type(value) is dict:  # an option of the user's own, which has no schema
+        if not own and "_target_" in value:
+            return
+        if key.partition(".")[0] == "callbacks":
+            _check_node(value, options[0], f"{key}.")
+            return
     found = "another node" if isinstance(value, DictConfig) else as_typed(value)
     way_out = f"set its keys, as {key}.NAME=VALUE" if own else f"give {key}=OPTION"
     raise InputError(f"config: {key}: {found} cannot stand there; {way_out}")
@@ -142,29 +158,40 @@ def _check_own(value: Any, given: Any, key: str) -> None:
     name = key.rpartition(".")[2]
     fixed = name == "_partial_" or (name == "_target_" and given.startswith("sentiment."))
     if fixed and value != given:
-        raise InputError(f"config: {key}={as_typed(value)}: has to stay {as_typed(given)}")
+        raise InputError(
+            f"config: {key}={as_typed(value)}: has to stay {as_typed(given)}, as which checkpoints"
+            " are opened"
+        )
 
 
-def _check_value(value: Any, key: str) -> None:
-    """Refuse numbers that 64 bits cannot hold or that are none, in nodes and lists too."""
+def _check_value(value: Any, key: str, *, known: bool) -> None:
+    """Refuse numbers that 64 bits cannot hold or that are none, in nodes and lists too.
+
+    Args:
+        value: what stands in the config.
+        key: its full key.
+        known: whether a schema has it; others may be infinite.
+    """
     if isinstance(value, DictConfig):
         schema = OmegaConf.get_type(value)
         _check_node(value, schema if dataclasses.is_dataclass(schema) else None, f"{key}.")
     elif isinstance(value, ListConfig):
         for each in value:
-            _check_value(each, key)
+            _check_value(each, key, known=known)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise InputError(f"config: {key}={value}: too large; give a number of 64 bits")
-    elif isinstance(value, float) and not isfinite(value):
+    elif known and isinstance(value, float) and not isfinite(value):
         raise InputError(f"config: {key}={value}: give a finite number")
     elif isinstance(value, str) and "\0" in value:
         raise InputError(f"config: {key}={value!r}: a text cannot hold the character NUL")
 
 
 def _check_loggers(loggers: Any) -> None:
-    each = loggers.values() if isinstance(loggers, DictConfig) else [loggers]
-    if not all(node is None or (OmegaConf.is_dict(node) and "_target_" in node) for node in each):
-        raise InputError("config: logger: holds what is no logger (has no _target_)")
+    nodes = dict(loggers) if isinstance(loggers, DictConfig) else {"": loggers}
+    for name, node in nodes.items():
+        if not (node is None or (OmegaConf.is_dict(node) and "_target_" in node)):
+            key = f"logger.{name!s}".rstrip(".")
+            raise InputError(f"config: {key}: is no logger (has no _target_); give logger=OPTION")
 
 
 def check_ranges(cfg: DictConfig, ranges: Ranges) -> None:

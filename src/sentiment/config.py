@@ -175,12 +175,13 @@ def _register_plugins(store: ConfigStore) -> None:
 
 def spell_choices(arguments: Sequence[str]) -> list[str]:
     """Give ``group=none`` for ``group=null`` where that is an option: Hydra takes no null there."""
-    return [
-        f"{item.removesuffix('null')}none"
-        if item.endswith("=null") and "none" in _options(item.removesuffix("=null"))
-        else item
-        for item in arguments
-    ]
+    spelt = []
+    for item in arguments:
+        group, equals, values = item.partition("=")
+        if equals and "null" in values and "none" in _options(group):
+            values = ",".join("none" if each == "null" else each for each in values.split(","))
+        spelt.append(f"{group}{equals}{values}")
+    return spelt
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class Limit(NamedTuple):
 
     Attributes:
         setting: as it is typed.
-        reviews: indices of those that are left; in training, those of an epoch.
+        reviews: indices of those that remain; none of the training split, which a resumed sampler
+            does not tell.
     """
 
     setting: str
@@ -166,12 +167,13 @@ def limits(trainer: Trainer, datamodule: LightningDataModule, *splits: str) -> d
         limit = getattr(trainer, name)
         if isinstance(limit, float) and limit == 1:
             continue
-        batches = list(getattr(datamodule, f"{split}_dataloader")().sampler)
-        kept = min(limit, len(batches)) if isinstance(limit, int) else int(limit * len(batches))
-        if kept < len(batches):
+        sampler = getattr(datamodule, f"{split}_dataloader")().sampler
+        kept = limit if isinstance(limit, int) else int(limit * len(sampler))
+        if kept < len(sampler):
             if fast := getattr(trainer, "fast_dev_run", False):  # which sets the others
                 name, limit = "fast_dev_run", fast
-            reviews = [review for batch in batches[:kept] for review in batch]
+            batches = [] if split == "train" else list(sampler)[:kept]
+            reviews = [review for batch in batches for review in batch]
             found[split] = Limit(f"trainer.{name}={as_typed(limit)}", reviews)
     return found
 

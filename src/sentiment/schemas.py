@@ -320,7 +320,7 @@ class TrainConfig:
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: Any = MISSING
-    scheduler: Any = MISSING
+    scheduler: Any | None = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
     logger: Any = None
@@ -359,7 +359,7 @@ class PretrainConfig:
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     softmax: SoftmaxConfig = field(default_factory=SoftmaxConfig)
     optimizer: Any = MISSING
-    scheduler: Any = MISSING
+    scheduler: Any | None = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
     logger: Any = None

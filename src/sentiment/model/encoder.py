@@ -248,6 +248,8 @@ def can_train(cell: str, dtype: torch.dtype, device: torch.device) -> bool:
         with torch.autocast(device.type, dtype):
             states = encoder(inputs, torch.tensor([3, 2])).outputs
         states.float().sum().backward()
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         return False
     return True

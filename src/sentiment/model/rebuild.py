@@ -45,6 +45,8 @@ def rebuild(
     for name, value in settings.items():
         if name in parameters and not _is_of(value, parameters[name].annotation):
             raise ValueError(f"{name} is of type {type(value).__name__}")
+        if isinstance(value, list) and len(value) > len(weights):
+            raise ValueError(f"{name} has {len(value)} entries for {len(weights)} weights")
     if settings.get("num_layers", 1) > len(weights):  # each layer would take its time
         raise ValueError(f"num_layers={settings['num_layers']} for {len(weights)} weights")
     with torch.device("meta"), _Undrawn():  # no time is spent on first weights

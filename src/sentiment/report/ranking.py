@@ -208,14 +208,17 @@ def seeds_table(rows: Sequence[Mapping[str, object]]) -> Table:
 def _all_folders(sweep_dir: Path, jobs: Sequence[Job]) -> list[Path]:
     """List the runs of a sweep, 2 before 10, and then jobs that are not among them.
 
-    A folder without any run in it is one that was killed before it wrote its config.
+    Where no jobs are known, a folder without any run in it is one that was killed before it wrote
+    its config.
     """
     if not sweep_dir.is_dir():
         raise InputError(f"{sweep_dir} is no folder: give the folder of a --multirun")
     top = [path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
     top.sort(key=lambda path: by_number_then_name(path.name))
     alone = (sweep_dir / ".hydra").is_dir()  # whose folders hold something else
-    inside = [run for path in top for run in [*run_folders(path)] or [path] * (not alone)]
+    inside = [
+        run for path in top for run in [*run_folders(path)] or [path] * (not alone and not jobs)
+    ]
     folders = {run.resolve(): run for run in [sweep_dir] * alone + inside}
     folders = {job.folder.resolve(): job.folder for job in jobs} | folders
     if not folders:

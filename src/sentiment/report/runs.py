@@ -34,15 +34,15 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
+def _holds_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
 # What a comparison takes from results, where it is there: others were not written by us.
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "labels": lambda value: isinstance(value, list) and all(map(_is_scalar, value)),
-    "fingerprints": lambda value: (
-        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
-    ),
-    "limited": lambda value: (
-        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
-    ),
+    "fingerprints": _holds_texts,
+    "limited": _holds_texts,
     **dict.fromkeys(
         ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews"), _is_scalar
     ),
@@ -153,11 +153,12 @@ def read_results(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def set_apart(results: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Which runs do not compare with the others, because settings left reviews out of them.
+    """Which runs do not compare with the others: they validated or tested on fewer reviews.
 
-    None is where all of them left reviews out, and validated and tested on the same.
+    All compare where every one did, and on the same reviews. What trained may differ, as it does
+    for a learning curve.
     """
-    limited = [bool(each.get("limited")) for each in results]
+    limited = [bool((each.get("limited") or {}).keys() & {"val", "test"}) for each in results]
     prints = [each.get("fingerprints") or {} for each in results]
     measured = {(each.get("val"), each.get("test")) for each in prints}
     return [each and not (all(limited) and len(measured) == 1) for each in limited]
