@@ -44,6 +44,7 @@ def read(path: Path, content: str, **options: Any) -> list[list[str]]:
         ("r.csv", "t,l\na\rb,1\nc,0\r\n", [["a\rb", "1"], ["c", "0"]], ""),
         ("r.csv", "t,l\na,1\rb,0\r", [["a", "1"], ["b", "0"]], "carriage returns"),
         ("r.csv", '"t\rx",l\na\rb,1\n', [["a\rb", "1"]], ""),
+        ("r.csv", 't,l\r"a\nb",1\rc,0\r', [["a\nb", "1"], ["c", "0"]], ""),
         # spaces behind a closing mark
         ("r.csv", 't,l\n"a, b" ,1\n"c, d"  \n', [["a, b ", "1"], ["c, d  ", ""]], "1 of 2 rows"),
         # rows that are too short
@@ -117,6 +118,7 @@ def test_what_is_set_is_not_sought(tmp_path: Path) -> None:
         ["a,b", "1"],
         ["c\nd", "0"],
     ]
+    assert read(path, "t\na\\\n\n", quoting="none", escape="\\") == [["a\n"]]
     assert read(path, 't,l\n"a ^"b^", ^c",1\n', escape="^") == [['a "b", ^c', "1"]]
 
 

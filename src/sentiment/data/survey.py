@@ -104,7 +104,7 @@ def _choose(
     auto = quoting == "auto" and not escape
     if auto and found[0].misfit and "\\" in found[0].met:
         found += [_read_through(path, csv_format, dialect) for dialect in escaping]
-    best = min(found, key=lambda each: each.misfit)
+    best = min(found, key=lambda each: (each.misfit, 0 if each.error else each.short))
     if auto and (best.misfit or best.ambiguous) and '"' in best.met:
         without = _read_through(path, csv_format, unquoted)
         if _marks_are_text(path, csv_format, best, without):
@@ -250,7 +250,7 @@ def _log_unusual(path: Path, csv_format: CsvFormat, chosen: Survey, first: Surve
     """Say once what of a file is unusual."""
     dialect = chosen.dialect
     if not dialect.quoted and csv_format.quoting == "auto":
-        where = first.error[0] if first.error else first.first_short or first.first_spanning
+        where = first.error[0] if first.error else first.first_spanning or first.first_short
         log.warning(
             "%s: read without quoting, as quotation marks are a part of the texts (see %s); %s if"
             " they enclose cells",

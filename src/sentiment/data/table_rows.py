@@ -21,7 +21,7 @@ class Dialect:
         escape: the character that makes a quotation mark (without quotes: a separator or a line
             break) a part of a cell, or None.
         escape_everywhere: whether it does so in cells without quotes, too.
-        any_return: whether a lone carriage return ends a row; None goes by the first line end.
+        any_return: whether a lone carriage return ends a row; None goes by the beginning.
     """
 
     quoted: bool = True
@@ -105,8 +105,9 @@ class _Reader:
         at, last = 0, line.rfind('"')
         while True:
             if line.startswith('"', at):
+                begun = line
                 cell, line, at = self._quoted(line, at + 1)
-                last = line.rfind('"')
+                last = last if line is begun else line.rfind('"')
                 if spaces := self._spaces.match(line, at):
                     cell, at = cell + spaces[0], spaces.end()
             elif not everywhere and last < at:
@@ -196,4 +197,4 @@ class _Reader:
 
 def _without_end(line: str) -> str:
     """A line without the line break that ends it."""
-    return line.rstrip("\n").removesuffix("\r")
+    return line.removesuffix("\n").removesuffix("\r")

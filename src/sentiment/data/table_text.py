@@ -69,8 +69,8 @@ class TableText:
         """The lines, each with its end.
 
         Args:
-            any_return: whether a lone carriage return ends a line, too; None goes by the first
-                line end that is not between quotation marks.
+            any_return: whether a lone carriage return ends a line, too; None goes by whether the
+                beginning has no line feed outside of quotation marks.
 
         Raises:
             InputError: the file is damaged, of another kind or in another encoding, or a line is
@@ -78,9 +78,8 @@ class TableText:
         """
         unended: list[str] = []  # pieces of a line, joined once it has ended
         for block in self._blocks():
-            if any_return is None:
-                first_end = re.search("\r\n?|\n", re.sub('"[^"]*"', "", block))
-                any_return = first_end[0] == "\r" if first_end else None
+            if any_return is None and re.search("[\r\n]", bare := re.sub('"[^"]*"', "", block)):
+                any_return = "\n" not in bare
             self.met |= {mark for mark in '"\\' if mark in block}
             if not any_return and "\r" in block and block.count("\r") > block.count("\r\n"):
                 self.met.add("\r")
