@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.reviews import column_names
+from sentiment.data.reviews import column_names, read_reviews, read_table
 from sentiment.errors import InputError
 
 
@@ -20,7 +20,7 @@ def archive(*members: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (archive("docProps/app.xml", "xl/workbook.xml"), "an Excel workbook"),
         (archive("mimetype", "content.xml"), "an OpenDocument file"),
@@ -40,13 +40,13 @@ def archive(*members: str) -> bytes:
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".zip"])
-def test_what_is_no_csv_is_named(tmp_path: Path, content: bytes, told: str, suffix: str) -> None:
+def test_what_is_no_csv_is_named(tmp_path: Path, content: bytes, message: str, suffix: str) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(content)
     renamed = path.rename(path.with_suffix(suffix))
     with pytest.raises(InputError) as caught:
-        column_names(renamed, CsvFormat())
-    assert told.replace("r.csv", renamed.name) in str(caught.value)
+        next(read_reviews(renamed, CsvFormat()))
+    assert message.replace("r.csv", renamed.name) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -57,3 +57,25 @@ def test_a_csv_may_begin_with_the_same_letters(tmp_path: Path, header: str) -> N
     path = tmp_path / "r.csv"
     path.write_text(f"{header}\na,b\n")
     assert column_names(path, CsvFormat()) == header.split(",")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("r.csv", "<html><p>a</p></html>", "utf-8"),
+        ("r.tsv", "<body>a</body>", "utf-8"),
+        ("r.tsv", '{"text": "a"}', "utf-8"),
+        ("r.csv", "version https://git-lfs", "utf-8"),
+        ("r.csv", "] a", "utf-32-le"),
+    ],
+)
+def test_a_headerless_csv_may_begin_as_other_texts_do(
+    tmp_path: Path, name: str, text: str, encoding: str
+) -> None:
+    path = tmp_path / name
+    separator = "\t" if name.endswith("tsv") else ","
+    path.write_bytes(f"{text}{separator}pos\nb{separator}neg\n".encode(encoding))
+    csv_format = CsvFormat(header=False, encoding=encoding)
+    assert [chunk.cells for chunk in read_table(path, csv_format, 10)] == [
+        [[text, "pos"], ["b", "neg"]]
+    ]

@@ -203,12 +203,16 @@ def test_labels_of_yaml_are_those_of_the_file(tmp_path: Path) -> None:
         order_labels([corpus], ["True", "True", None])
 
 
-def test_one_label_or_far_too_many_are_refused(tmp_path: Path) -> None:
+def test_one_label_or_far_too_many_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InputError, match="every row has the label 'a'"):
         order_labels([corpus_of(tmp_path, ["x", "y"], ["a", "a"])])
-    many = corpus_of(tmp_path, numbered("t", 1001), numbered("l", 1001), "many")
+    labels = [f"{number}.0" for number in range(501)] + numbered("", 500)
+    many = corpus_of(tmp_path, numbered("t", 1001), labels, "many")
     with pytest.raises(InputError, match="1,001 different labels"):
         order_labels([many])
+    assert "make two classes" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def read(path: Path, content: str, **options: Any) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "cells", "told"),
+    ("name", "content", "cells", "message"),
     [
         # quotation marks that are a part of texts
         ("r.tsv", 't\tl\n"a b\t1\nc\t0\n', [['"a b', "1"], ["c", "0"]], "data.quoting=minimal"),
@@ -43,8 +43,32 @@ def read(path: Path, content: str, **options: Any) -> list[list[str]]:
         # carriage returns
         ("r.csv", "t,l\na\rb,1\nc,0\r\n", [["a\rb", "1"], ["c", "0"]], ""),
         ("r.csv", "t,l\na,1\rb,0\r", [["a", "1"], ["b", "0"]], "carriage returns"),
+        ("r.csv", '"t\rx",l\na\rb,1\n', [["a\rb", "1"]], ""),
+        ("r.csv", 't,l\r"a\nb",1\rc,0\r', [["a\nb", "1"], ["c", "0"]], ""),
+        # spaces behind a closing mark
+        ("r.csv", 't,l\n"a, b" ,1\n"c, d"  \n', [["a, b ", "1"], ["c, d  ", ""]], "1 of 2 rows"),
         # rows that are too short
         ("r.csv", "t,l\na,1\nb\n", [["a", "1"], ["b", ""]], "1 of 2 rows have fewer cells"),
+        (
+            "r.tsv",
+            't\tl\n"a\t1\nb\t0\nc"\t1\nd\n',
+            [['"a', "1"], ["b", "0"], ['c"', "1"], ["d", ""]],
+            "1 of 4 rows",
+        ),
+        (
+            "r.tsv",
+            "t\tl\n" + 3 * '"a\t1\nb\t0\nc"\t1\n' + '"a\t1\nd\nc"\t1\n',
+            [*(3 * [['"a', "1"], ["b", "0"], ['c"', "1"]]), ['"a', "1"], ["d", ""], ['c"', "1"]],
+            "1 of 12 rows",
+        ),
+        ("r.tsv", 't\tl\n"a\nb"\t1\nc\n', [["a\nb", "1"], ["c", ""]], "1 of 2 rows"),
+        # doubled marks show that marks enclose cells
+        (
+            "r.csv",
+            't,l\n"He ""said"" hi",1\n"It cost 1,000\nand more",1\nno,0\n',
+            [['He "said" hi', "1"], ["It cost 1,000\nand more", "1"], ["no", "0"]],
+            "",
+        ),
     ],
 )
 def test_a_dialect_is_found(
@@ -53,18 +77,20 @@ def test_a_dialect_is_found(
     name: str,
     content: str,
     cells: list[list[str]],
-    told: str,
+    message: str,
 ) -> None:
     assert read(tmp_path / name, content) == cells
-    assert bool(caplog.text) == bool(told)
-    assert told in caplog.text
+    assert bool(caplog.text) == bool(message)
+    assert message in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         # one row or three
         ('t,l\n"a,1\nb,0\nc",1\n', "row 1 (lines 2 to 4)"),
+        ('t,l\n"a,1\nb,0\nc",1\nd,0\ne\n', "row 1 (lines 2 to 4)"),
+        ('t,l\n"he said,\nb,\nc said",\nd,\n', "row 1 (lines 2 to 4)"),
         # a row that is broken beside others that show that quotes enclose cells
         ('t,l\n"say ""a""",1\n"b,0\n', "row 2 (line 3): has a quotation mark that is never closed"),
         ('"t","l"\n"a" b,1\n', "row 1 (line 2): has text behind"),
@@ -72,12 +98,12 @@ def test_a_dialect_is_found(
         ('t,l\n"a\n\n",1\nb,0,\n', "row 2 (line 5): has 3 cells"),
     ],
 )
-def test_what_fits_no_dialect_is_refused(tmp_path: Path, content: str, told: str) -> None:
+def test_what_fits_no_dialect_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "r.csv"
     with pytest.raises(InputError) as caught:
         read(path, content)
     assert f"{path}, " in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -92,6 +118,7 @@ def test_what_is_set_is_not_sought(tmp_path: Path) -> None:
         ["a,b", "1"],
         ["c\nd", "0"],
     ]
+    assert read(path, "t\na\\\n\n", quoting="none", escape="\\") == [["a\n"]]
     assert read(path, 't,l\n"a ^"b^", ^c",1\n', escape="^") == [['a "b", ^c', "1"]]
 
 

@@ -7,6 +7,7 @@ import io
 import lzma
 import random
 import re
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -46,14 +47,19 @@ PIECES = [
 
 
 def random_table(draw: random.Random, without: str = "") -> Table:
-    """A header and rows of two or three columns, of cells without some characters."""
+    """A header and rows of two or three columns, some too short, without some characters."""
     pieces = [piece for piece in PIECES if not set(piece) & set(without)]
     width = draw.choice([2, 2, 3])
 
     def cell() -> str:
         return "".join(draw.choices(pieces, k=draw.randrange(1, 9)))
 
-    rows = [[cell(), *draw.choices(["0", "1"], k=width - 1)] for _ in range(draw.randrange(1, 12))]
+    rows = [
+        [cell(), *draw.choices(["0", "pos", ""], k=width - 1)] for _ in range(draw.randrange(1, 12))
+    ]
+    for row in rows[1:]:
+        if draw.random() < 0.1 and row[0].strip():
+            del row[draw.randrange(1, width) :]
     return [["text", "label", "more"][:width], *rows]
 
 
@@ -84,9 +90,15 @@ def without_quotes(table: Table, separator: str) -> str:
 def undecidable(name: str, text: str, table: Table) -> bool:
     """Whether a text says another table just as well in the dialect that is tried before."""
     cells = [cell for row in table for cell in row]
+    short = any(len(row) < len(table[0]) for row in table)
     if name == "none":
-        return any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-    return name == "spark" and ('\\"' not in text or any("\\\\" in cell for cell in cells))
+        enclosed = any(re.fullmatch('".*" *', cell, re.DOTALL) for cell in cells)
+        return '"' in text and (short or enclosed)
+    if name == "none, set":
+        return any(row[-1].endswith("\r") for row in table)
+    if name == "spark":
+        return short or '\\"' not in text or any(re.search(r"\\\\|\\\Z", cell) for cell in cells)
+    return False
 
 
 # How a table is written, what its cells may not hold so that this is sound, and how it is read.
@@ -113,6 +125,11 @@ WRITERS: dict[str, tuple[Callable[[Table, str], str], str, dict[str, str]]] = {
 }  # fmt: skip
 
 
+def full(table: Table) -> Table:
+    """The table with empty cells where rows are too short."""
+    return [row + [""] * (len(table[0]) - len(row)) for row in table]
+
+
 def read(path: Path, **options: Any) -> Table:
     csv_format = CsvFormat(**options)
     rows = [cells for chunk in read_table(path, csv_format, 4) for cells in chunk.cells]
@@ -131,20 +148,25 @@ def read_or_refused(path: Path, **options: Any) -> Table | None:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("separator", [",", "\t", ";"])
-def test_a_table_comes_back_or_is_refused(tmp_path: Path, name: str, separator: str) -> None:
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_comes_back_or_is_refused(
+    tmp_path: Path, name: str, separator: str, header: bool
+) -> None:
     write, without, options = WRITERS[name]
     draw = random.Random(name + separator)
     tried = came_back = 0
-    for number in range(25):
+    for number in range(40):
         table = random_table(draw, without)
-        text = write(table, separator)
+        text = write(table[not header :], separator)
         if undecidable(name, text, table):
             continue
+        blank = draw.choice(["", "\n", " \n\n"])
         path = tmp_path / f"{number}.csv"
-        path.write_bytes(text.encode())
+        path.write_bytes(f"{blank}{text}{blank}".encode())
         tried += 1
-        got = read_or_refused(path, separator=separator, **options)
-        assert got in (table, None)
+        got = read_or_refused(path, separator=separator, header=header, **options)
+        names = table[0] if header else [str(column) for column in range(len(table[0]))]
+        assert got in (full([names, *table[1:]]), None)
         came_back += got is not None
     assert tried > 10
     assert came_back > 0.8 * tried
@@ -203,12 +225,12 @@ def test_a_damaged_archive_is_refused_or_whole(
     packed = pack(data[:50]) + pack(data[50:]) if suffix != "zip" else pack(data)
     path = tmp_path / f"r.csv.{suffix}"
     path.write_bytes(packed)
-    assert read(path) == table
+    assert read(path) == full(table)
     for number in range(60):
         path = tmp_path / f"{number}.csv.{suffix}"
         path.write_bytes(damaged(draw, packed))
         whole_part = path.read_bytes() == pack(data[:50])  # cut where a stream ends
-        assert whole_part or read_or_refused(path) in (table, None)
+        assert whole_part or read_or_refused(path) in (full(table), None)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +245,20 @@ def test_rows_are_those_of_the_csv_module(dialect: Dialect, options: dict[str, A
         try:
             expected = [row for row in csv.reader(lines, strict=True, **options) if row]
         except csv.Error:
+            if re.search(r'" +([,\r\n]|$)', text):  # spaces are let pass behind a closing mark
+                continue
             with pytest.raises(BadRowError):
                 list(rows_of(iter(lines), ",", dialect))
             continue
         rows = rows_of(iter(lines), ",", dialect)
         assert [row.cells for row in rows if row.cells != [""] or not row.blank] == expected
+
+
+def test_the_time_is_linear_in_the_cells_before_a_quoted_one() -> None:
+    def seconds(cells: int) -> float:
+        begun = time.process_time()
+        (row,) = rows_of(iter(["a," * cells + '"x"\n']), ",", Dialect())
+        assert len(row.cells) == cells + 1
+        return time.process_time() - begun
+
+    assert seconds(400_000) < 8 * seconds(100_000)

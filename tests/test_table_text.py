@@ -46,16 +46,16 @@ def refusal(path: Path, content: bytes, **options: Any) -> str:
 )
 def test_another_encoding_is_named(tmp_path: Path, written: str, set_to: str, way: str) -> None:
     path = tmp_path / "r.csv"
-    told = refusal(path, TABLE.encode(written), encoding=set_to)
-    assert f"set data.encoding={way}" in told
+    message = refusal(path, TABLE.encode(written), encoding=set_to)
+    assert f"set data.encoding={way}" in message
     assert read(path, encoding=way) == [["café", "1"]]
 
 
 def test_texts_with_little_ascii_have_their_encoding_named_too(tmp_path: Path) -> None:
     content = ("评论,标签\n" + 50 * "这部电影很好看,正\n").encode("utf-16-le")
     for encoding in ("utf-16", "utf-8"):
-        told = refusal(tmp_path / "r.csv", content, encoding=encoding)
-        assert "set data.encoding=utf-16-le" in told
+        message = refusal(tmp_path / "r.csv", content, encoding=encoding)
+        assert "set data.encoding=utf-16-le" in message
 
 
 @pytest.mark.parametrize("encoding", ["idna", "punycode", "unicode_escape", "hex", "zlib"])
@@ -69,7 +69,7 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("r.csv", gzip.compress(b"a", mtime=0), "is compressed by gzip; set data.compression=gzip"),
         ("r.csv", bz2.compress(b"a"), "set data.compression=bz2"),
@@ -80,8 +80,10 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
         ("r.csv.gz", gzip.compress(gzip.compress(b"a", mtime=0), mtime=0), "compressed twice"),
     ],
 )
-def test_another_compression_is_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:
-    assert told in refusal(tmp_path / name, content)
+def test_another_compression_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    assert message in refusal(tmp_path / name, content)
 
 
 def test_a_further_stream_that_begins_damaged_is_not_left_out(tmp_path: Path) -> None:

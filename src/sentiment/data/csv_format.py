@@ -71,7 +71,7 @@ class CsvFormat:
                 " latin-1 or cp1252"
             )
 
-    def way(self, setting: str, value: str) -> str:
+    def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
         return f"data.{setting}={value}"
 
@@ -79,7 +79,7 @@ class CsvFormat:
 class FormatOfOptions(CsvFormat):
     """One that the options of a command line describe, not the settings of a training."""
 
-    def way(self, setting: str, value: str) -> str:
+    def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
         return f"--{setting} {value}"
 

@@ -19,7 +19,7 @@ _PACKED = (
     (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
     (b"Rar!\x1a\x07", "RAR", "unrar x"),
     (b"\x1f\x9d", "compress", "gzip -d"),
-    (b"\x5d\x00\x00", "LZMA", "xz -d"),
+    (b"\x5d\x00\x00\x80\x00", "LZMA", "xz -d"),
 )
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _SPREADSHEET = "save it from there as CSV UTF-8"
@@ -74,8 +74,8 @@ def packing(head: bytes) -> tuple[str, str] | None:
     return next(((name, way) for mark, name, way in _PACKED if _begins(head, mark)), None)
 
 
-def other_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a file is and how it becomes a CSV file, if it is known to be something else.
+def binary_kind(head: bytes, path: Path) -> tuple[str, str] | None:
+    """What a file is and how it becomes a CSV file, if its bytes show that it is no text.
 
     Args:
         head: its first ``HEAD`` bytes, uncompressed.
@@ -88,6 +88,18 @@ def other_kind(head: bytes, path: Path) -> tuple[str, str] | None:
             return what, _by_pandas(way, path) if way.startswith("read_") else way
     if head[257:262] == b"ustar":
         return "a tar archive", "unpack it and give the CSV in it"
+    return None
+
+
+def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
+    """What a text likely is and how it becomes a CSV file, if it begins as something else does.
+
+    A CSV file without a header may begin so, too; this explains why one could not be read.
+
+    Args:
+        head: its first ``HEAD`` bytes, uncompressed.
+        path: where it is.
+    """
     text = head.decode(errors="ignore").lstrip("\ufeff \t\r\n")
     for pattern, what, way in _TEXTUAL:
         if re.match(pattern, text, re.IGNORECASE):

@@ -17,7 +17,7 @@ from sentiment.data.csv_format import (
 )
 from sentiment.data.survey import survey
 from sentiment.data.table_rows import BadRowError, rows_of
-from sentiment.data.table_text import open_table
+from sentiment.data.table_text import explained, open_table
 from sentiment.errors import InputError
 
 _MAX_MISSING = 0.1
@@ -34,7 +34,7 @@ class ReviewChunk(NamedTuple):
     labels: list[str]  # as they stand in the file, stripped; empty where there is no label column
     rows: list[int]  # 0-based number of each row in the file, the header not counted
     missing: int  # rows of this chunk that were left out
-    progress: float  # share of the file that has been read so far, 0 to 1
+    progress: float  # fraction of the file that has been read so far, 0 to 1
 
 
 class TableChunk(NamedTuple):
@@ -42,7 +42,7 @@ class TableChunk(NamedTuple):
 
     cells: list[list[str]]  # by row; as many in each as there are columns, "" where one is missing
     first: int  # 0-based number of the first of the rows
-    progress: float  # share of the file that has been read so far, 0 to 1
+    progress: float  # fraction of the file that has been read so far, 0 to 1
 
 
 def is_blank(text: str) -> bool:
@@ -179,10 +179,11 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             what = "it has" if csv_format.header else "without a header they are numbered:"
-            raise InputError(
+            error = InputError(
                 f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
                 f"{_likely_separator(names)} ({_settings(csv_format)})"
             )
+            raise explained(path, csv_format, error)
         if names.count(column) > 1:
             raise InputError(
                 f"{path}: {names.count(column)} columns are called {column!r}; rename all but one"

@@ -119,15 +119,15 @@ def order_labels(
             f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
             " (is data.label_column the right column?)"
         )
-    known: dict[object, str] = {}
-    for label in labels:
-        if (other := known.setdefault(likeness(label), label)) != label:
-            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
     if len(labels) > _MOST_LABELS:
         raise InputError(
             f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
             " data.label_column the right column?"
         )
+    known: dict[object, str] = {}
+    for label in labels:
+        if (other := known.setdefault(likeness(label), label)) != label:
+            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
     return labels
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sentiment.data.cache import file_state
 from sentiment.data.csv_format import CsvFormat, separator_of
 from sentiment.data.table_rows import BadRowError, Dialect, rows_of
-from sentiment.data.table_text import open_table
+from sentiment.data.table_text import explained, open_table
 from sentiment.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Survey:
-    """What came of reading a file in one dialect, until something broke the dialect's rules.
+    """The result of reading a file in one dialect, up to its first error.
 
     Attributes:
         dialect: the dialect.
@@ -31,8 +31,8 @@ class Survey:
         first_short: where the first of these is.
         spanning: how many rows span several lines.
         first_spanning: where the first of these is.
-        prose: whether separators within their cells are followed by a space, as in prose.
-        lone_returns: whether carriage returns stand within lines.
+        separators_as_in_prose: whether a space follows each separator within their cells.
+        met: see ``TableText``.
     """
 
     dialect: Dialect
@@ -44,8 +44,8 @@ class Survey:
     first_short: str = ""
     spanning: int = 0
     first_spanning: str = ""
-    prose: bool = True
-    lone_returns: bool = False
+    separators_as_in_prose: bool = True
+    met: set[str] = field(default_factory=set)
 
     @property
     def misfit(self) -> int:
@@ -75,17 +75,17 @@ def survey(path: Path, csv_format: CsvFormat) -> Survey:
 
 @lru_cache(maxsize=32)
 def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey:
-    """``state`` changes with the file."""
+    """Cached while the file's state is the same."""
     found: list[Survey] = []
     try:
         chosen = _choose(path, csv_format, None, found)
-    except InputError:
+    except InputError as error:
         again = None
-        if any(each.lone_returns for each in found):  # lines of old Macs below another's header
+        if any("\r" in each.met for each in found):  # lines of old Macs below another's header
             with suppress(InputError):
                 again = _choose(path, csv_format, True, [])
         if again is None:
-            raise
+            raise explained(path, csv_format, error) from error
         chosen = again
     _log_unusual(path, csv_format, chosen, found[0])
     return chosen
@@ -94,42 +94,50 @@ def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey
 def _choose(
     path: Path, csv_format: CsvFormat, any_return: bool | None, found: list[Survey]
 ) -> Survey:
-    """The survey in the dialect that fits; ``found`` gets all that are made."""
-
-    def tried(**options: bool | str | None) -> Survey:
-        dialect = Dialect(any_return=any_return, **options)  # type: ignore[arg-type]
-        found.append(_read_through(path, csv_format, dialect))
-        return found[-1]
-
-    escape = csv_format.escape
-    if csv_format.quoting == "none":
-        tried(quoted=False, escape=escape)
-    elif escape is None:
-        tried()
-    if csv_format.quoting != "none" and (
-        escape or (csv_format.quoting == "auto" and found[0].misfit)
-    ):
-        escape = escape or "\\"
-        tried(escape=escape, escape_everywhere=True)
-        tried(escape=escape)
-    best = min(found, key=lambda each: each.misfit)
-    if csv_format.quoting == "auto" and not csv_format.escape and (best.misfit or best.ambiguous):
-        unquoted = tried(quoted=False)
-        if unquoted.misfit == 0 and (best.ambiguous or not best.dialect.escape):
-            surely, perhaps = _quotes_enclose(path, csv_format, any_return)
-            tab = separator_of(path, csv_format) == "\t"
-            prose = best.prose and not any(name[:1].isspace() for name in best.names)
-            if not (surely or perhaps) and (best.misfit or tab):
-                return unquoted
-            if best.misfit == 0 and not (surely or (prose and not tab)):
-                raise InputError(
-                    f"{path}, {best.first_spanning}: one row where quotation marks enclose cells"
-                    f" ({csv_format.way('quoting', 'minimal')}), several where they are a part of"
-                    f" the texts ({csv_format.way('quoting', 'none')}); set which"
-                )
+    """The survey in the dialect that fits; ``found`` gets those that were made on the way."""
+    escape, quoting = csv_format.escape, csv_format.quoting
+    escaping = [Dialect(True, escape or "\\", every, any_return) for every in (True, False)]
+    plain = Dialect(any_return=any_return)
+    unquoted = Dialect(quoted=False, escape=escape, any_return=any_return)
+    dialects = [unquoted] if quoting == "none" else escaping if escape else [plain]
+    found += [_read_through(path, csv_format, dialect) for dialect in dialects]
+    auto = quoting == "auto" and not escape
+    if auto and found[0].misfit and "\\" in found[0].met:
+        found += [_read_through(path, csv_format, dialect) for dialect in escaping]
+    best = min(found, key=lambda each: (each.misfit, 0 if each.error else each.short))
+    if auto and (best.misfit or best.ambiguous) and '"' in best.met:
+        without = _read_through(path, csv_format, unquoted)
+        if _marks_are_text(path, csv_format, best, without):
+            return without
     if best.error:
         raise InputError(f"{path}, {best.error[0]}: {best.error[1]}")
     return best
+
+
+def _marks_are_text(path: Path, csv_format: CsvFormat, quoted: Survey, unquoted: Survey) -> bool:
+    """Whether quotation marks are a part of the texts, not around cells.
+
+    Raises:
+        InputError: both may be, and the rows would differ.
+    """
+    spanned = quoted.ambiguous and not quoted.error  # most of those rows consist of whole ones:
+    whole = not unquoted.error and 2 * (unquoted.short - quoted.short) < quoted.spanning
+    if unquoted.misfit and not (spanned and whole):
+        return False
+    if quoted.dialect.escape and not quoted.ambiguous:
+        return False
+    surely, perhaps = _quotes_enclose(path, csv_format, quoted.dialect.any_return)
+    tab = separator_of(path, csv_format) == "\t"
+    if not (surely or perhaps) and (tab or quoted.misfit > unquoted.misfit):
+        return True
+    prose = quoted.separators_as_in_prose and not any(name[:1].isspace() for name in quoted.names)
+    if spanned and not (surely or ((prose or perhaps) and not tab)):
+        raise InputError(
+            f"{path}, {quoted.first_spanning}: one row where quotation marks enclose cells"
+            f" ({csv_format.override('quoting', 'minimal')}), several where they are a part of"
+            f" the texts ({csv_format.override('quoting', 'none')}); set which"
+        )
+    return False
 
 
 def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey:
@@ -162,14 +170,14 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
                     found.first_spanning = found.first_spanning or _where(
                         found, csv_format, row.first_line, row.last_line
                     )
-                    found.prose &= not any(
-                        re.search(rf"{re.escape(separator)}(?!\s)", cell) for cell in cells
+                    found.separators_as_in_prose &= not any(
+                        re.search(rf"{re.escape(separator)}(?![ \t])", cell) for cell in cells
                     )
         except BadRowError as error:
             found.rows += 1
             why = _broken(error.reason, csv_format, separator)
             found.error = _where(found, csv_format, *error.lines), why
-        found.lone_returns = text.lone_returns
+        found.met = text.met
     if not found.names and not found.error:
         raise InputError(f"{path}: the file is empty; give a CSV with a header and rows")
     return found
@@ -184,7 +192,7 @@ def _where(found: Survey, csv_format: CsvFormat, first: int, last: int) -> str:
 def _too_long(cells: list[str], names: list[str], csv_format: CsvFormat, separator: str) -> str:
     first = "the header" if csv_format.header else "the first row"
     shown = f" ({', '.join(map(repr, names[:20]))})" if csv_format.header else ""
-    one = f"; {csv_format.way('separator', 'tab')} if each line is a text" * (len(names) == 1)
+    one = f"; {csv_format.override('separator', 'tab')} if each line is a text" * (len(names) == 1)
     return (
         f"has {len(cells)} cells, and {first} {len(names)}{shown}; check the separator (now"
         f" {separator!r}) and the quotes around texts{one}"
@@ -195,8 +203,9 @@ def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
     """What breaks the rules of a dialect, and what to do."""
     return (
         f"{reason}, so this is not a well-formed CSV; mend the row, check the separator (now"
-        f" {separator!r}), or set {csv_format.way('quoting', 'none')} if quotation marks are a part"
-        f" of the texts, {csv_format.way('escape', 'backslash')} if backslashes stand before them"
+        f" {separator!r}), or set {csv_format.override('quoting', 'none')} if quotation marks are a"
+        f" part of the texts, {csv_format.override('escape', 'backslash')} if backslashes stand"
+        " before them"
     )
 
 
@@ -210,7 +219,7 @@ def _quotes_enclose(
     """
     separator = separator_of(path, csv_format)
     mark = re.escape(separator)
-    enclosed = re.compile(rf'(?:^|{mark})"((?:[^"]|"")*+)"(?={mark}|$)')
+    enclosed = re.compile(rf'(?:^|{mark})"((?:[^"]|"")*+)"(?= *(?:{mark}|$))')
     counts: Counter[int] = Counter()
     lines = -1 if csv_format.header else 0
     perhaps = False
@@ -231,7 +240,7 @@ def _quotes_enclose(
             )
             counts.update(
                 column
-                for column, cell in enumerate(line.split(separator))
+                for column, cell in enumerate(map(str.rstrip, line.split(separator)))
                 if len(cell) > 1 and cell[0] == cell[-1] == '"'
             )
     return any(2 * count >= lines for count in counts.values()), perhaps
@@ -241,16 +250,16 @@ def _log_unusual(path: Path, csv_format: CsvFormat, chosen: Survey, first: Surve
     """Say once what of a file is unusual."""
     dialect = chosen.dialect
     if not dialect.quoted and csv_format.quoting == "auto":
-        where = first.error[0] if first.error else first.first_short or first.first_spanning
+        where = first.error[0] if first.error else first.first_spanning or first.first_short
         log.warning(
             "%s: read without quoting, as quotation marks are a part of the texts (see %s); %s if"
             " they enclose cells",
-            path, where, csv_format.way("quoting", "minimal"),
+            path, where, csv_format.override("quoting", "minimal"),
         )  # fmt: skip
     if dialect.escape and csv_format.escape is None:
         log.warning(
             "%s: read with a backslash before quotation marks within quotes, as %s says",
-            path, csv_format.way("escape", "backslash"),
+            path, csv_format.override("escape", "backslash"),
         )  # fmt: skip
     if dialect.any_return:
         log.warning("%s: read with lone carriage returns as the ends of rows", path)

@@ -21,7 +21,7 @@ class Dialect:
         escape: the character that makes a quotation mark (without quotes: a separator or a line
             break) a part of a cell, or None.
         escape_everywhere: whether it does so in cells without quotes, too.
-        any_return: whether a lone carriage return ends a row; None goes by the first line.
+        any_return: whether a lone carriage return ends a row; None goes by the beginning.
     """
 
     quoted: bool = True
@@ -86,6 +86,7 @@ class _Reader:
         self._lines, self._separator, self._dialect = lines, separator, dialect
         mark, part = re.escape(dialect.escape or '"'), re.escape(separator)
         self._within = re.compile(rf'(?:[^"{mark}]|{mark}.|"")*+', re.DOTALL)
+        self._spaces = re.compile(rf"(?!{part}) ++(?={part}|\r?\n?\Z)")
         self._pair = re.compile(rf'{mark}(["{mark}])')
         self._quoted_pair = re.compile(rf'(?:{mark}|"(?="))(["{mark}])')
         self._outside = re.compile(rf"(?:[^{part}{mark}]|{mark}.)*+", re.DOTALL)
@@ -101,11 +102,15 @@ class _Reader:
         everywhere = self._dialect.escape_everywhere
         self._check(line)
         cells: list[str] = []
-        at = 0
+        at, last = 0, line.rfind('"')
         while True:
             if line.startswith('"', at):
+                begun = line
                 cell, line, at = self._quoted(line, at + 1)
-            elif not everywhere and line.find('"', at) < 0:
+                last = last if line is begun else line.rfind('"')
+                if spaces := self._spaces.match(line, at):
+                    cell, at = cell + spaces[0], spaces.end()
+            elif not everywhere and last < at:
                 return cells + _without_end(line[at:]).split(self._separator)
             else:
                 end = line.find(self._separator, at)
@@ -192,4 +197,4 @@ class _Reader:
 
 def _without_end(line: str) -> str:
     """A line without the line break that ends it."""
-    return line.rstrip("\n").removesuffix("\r")
+    return line.removesuffix("\n").removesuffix("\r")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from sentiment.data.csv_format import COMPRESSIONS, CsvFormat
-from sentiment.data.file_kinds import HEAD, other_kind, packing
+from sentiment.data.file_kinds import HEAD, binary_kind, packing, textual_kind
 from sentiment.errors import InputError, first_words
 from sentiment.files import COMPRESSION_SUFFIXES
 
@@ -49,13 +49,13 @@ class TableText:
     """The text of an open file, to be read once.
 
     Attributes:
-        lone_returns: whether a carriage return within a line was met.
+        met: which of quotation marks, backslashes and lone carriage returns have been met.
     """
 
     def __init__(
         self, path: Path, csv_format: CsvFormat, stream: IO[bytes], raw: IO[bytes]
     ) -> None:
-        self.lone_returns = False
+        self.met: set[str] = set()
         self._path, self._format = path, csv_format
         self._stream, self._raw = stream, raw
         self._size = max(1, path.stat().st_size)
@@ -69,8 +69,8 @@ class TableText:
         """The lines, each with its end.
 
         Args:
-            any_return: whether a lone carriage return ends a line, too; None goes by the end of
-                the first line.
+            any_return: whether a lone carriage return ends a line, too; None goes by whether the
+                beginning has no line feed outside of quotation marks.
 
         Raises:
             InputError: the file is damaged, of another kind or in another encoding, or a line is
@@ -78,10 +78,11 @@ class TableText:
         """
         unended: list[str] = []  # pieces of a line, joined once it has ended
         for block in self._blocks():
-            if any_return is None and (first_end := re.search("\r\n?|\n", block)):
-                any_return = first_end[0] == "\r"
-            if not any_return and "\r" in block:
-                self.lone_returns |= block.count("\r") > block.count("\r\n")
+            if any_return is None and re.search("[\r\n]", bare := re.sub('"[^"]*"', "", block)):
+                any_return = "\n" not in bare
+            self.met |= {mark for mark in '"\\' if mark in block}
+            if not any_return and "\r" in block and block.count("\r") > block.count("\r\n"):
+                self.met.add("\r")
             unended.append(block)
             if "\n" in block or (any_return and "\r" in block):
                 text = io.StringIO("".join(unended), "" if any_return else "\n")
@@ -98,7 +99,7 @@ class TableText:
 
     def _blocks(self) -> Iterator[str]:
         """The text, some at a time; a carriage return and a line feed after it stay together."""
-        head = self._read()
+        head = self.read()
         self._check(head)
         encoding = codecs.lookup(self._format.encoding).name
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -122,9 +123,10 @@ class TableText:
             if not block:
                 return
             offset += len(block)
-            block = self._read()
+            block = self.read()
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """The next bytes, unpacked; none at the end."""
         try:
             return self._stream.read(_BLOCK)
         except _DAMAGED as error:
@@ -146,7 +148,7 @@ class TableText:
         if likely and encoding not in likely:
             raise InputError(
                 f"{self._path}: is no {self._format.encoding} text: {why}; set"
-                f" {self._format.way('encoding', likely[0])}"
+                f" {self._format.override('encoding', likely[0])}"
             )
 
     def _undecodable(self, place: int) -> InputError:
@@ -154,8 +156,8 @@ class TableText:
         others = [name for name in ("utf-8", "latin-1", "cp1252") if name != encoding]
         return InputError(
             f"{self._path}: byte {place} is no {encoding} text; set the encoding, such as"
-            f" {self._format.way('encoding', others[-1])} ({' and '.join(others)} are common), or"
-            " save the file as UTF-8"
+            f" {self._format.override('encoding', others[-1])} ({' and '.join(others)} are common),"
+            " or save the file as UTF-8"
         )
 
 
@@ -280,8 +282,22 @@ def _only_member(path: Path, stack: ExitStack, raw: IO[bytes]) -> IO[bytes]:
 
 
 def _refuse_other_kind(path: Path, head: bytes) -> None:
-    if kind := other_kind(head, path):
+    if kind := binary_kind(head, path):
         raise InputError(f"{path}: is {kind[0]}, and a CSV file is needed: {kind[1]}")
+
+
+def explained(path: Path, csv_format: CsvFormat, error: InputError) -> InputError:
+    """The error that reading a file gave, with what it likely is where that is no CSV file."""
+    with suppress(InputError), open_table(path, csv_format) as text:
+        return InputError(_with_likely_kind(path, text.read()[:HEAD], str(error)))
+    return error
+
+
+def _with_likely_kind(path: Path, head: bytes, message: str) -> str:
+    if not (kind := textual_kind(head, path)):
+        return message
+    why = message.removeprefix(f"{path}").lstrip(",: ")
+    return f"{path}: is likely {kind[0]}, and a CSV file is needed: {kind[1]} ({why})"
 
 
 def _check_packing(path: Path, csv_format: CsvFormat, compression: str, head: bytes) -> None:
@@ -291,12 +307,13 @@ def _check_packing(path: Path, csv_format: CsvFormat, compression: str, head: by
         return
     said = "its name says" if csv_format.compression == "infer" else "the setting says"
     if packed == "none":
-        raise InputError(
+        why = (
             f"{path}: does not begin as {compression} files do, though {said} so; is it whole? If"
-            f" it is not compressed set {csv_format.way('compression', 'none')}"
+            f" it is not compressed set {csv_format.override('compression', 'none')}"
         )
+        raise InputError(_with_likely_kind(path, head, why))
     if packed in COMPRESSIONS:
-        way = f"set {csv_format.way('compression', packed)}, or give it a name that says so"
+        way = f"set {csv_format.override('compression', packed)}, or give it a name that says so"
     else:
         way = f"unpack it first ({unpack})"
     raise InputError(f"{path}: is compressed by {packed}; {way}")
