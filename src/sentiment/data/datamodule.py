@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sentiment.data.batching import Batch, TokenisedReviews
 from sentiment.data.cache import cache_directory
-from sentiment.data.cleaning import CLEANINGS
+from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.evidence import NgramEvidence, ngram_evidence
@@ -110,7 +110,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
-        cleaning: int = CLEANINGS[-1],
+        cleaning: int = CURRENT_CLEANING,
         unlabeled_ratio: float = 0.0,
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.data.cleaning import CLEANINGS, clean, starts_character
+from sentiment.data.cleaning import CLEANINGS, CURRENT_CLEANING, clean, starts_character
 from sentiment.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class TokenizerSettings:
     language: str = "en"
     lowercase: bool = True
     strip_markup: bool = True
-    cleaning: int = CLEANINGS[-1]
+    cleaning: int = CURRENT_CLEANING
 
     def __post_init__(self) -> None:
         if self.cleaning not in CLEANINGS:
