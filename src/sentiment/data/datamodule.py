@@ -200,8 +200,8 @@ class SentimentDataModule(LightningDataModule):
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
         if self._unlabeled_ratio:
-            unlabeled = [split.ordered_fingerprint for split in prepared.unlabeled]
-            self._ordered_fingerprints["unlabeled"] = " ".join(unlabeled)
+            fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
+            self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
