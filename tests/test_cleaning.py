@@ -15,6 +15,7 @@ SEEN = {
     "I \u2764\ufe0f it": "I \u2764 it",
     "e\u0301 A\u030a \u1112\u1161\u11ab": "\u00e9 \u00c5 \ud55c",
     "a\u2800b\u3164c": "a b c",
+    "a\u115f\u1160b \u17b4\u17b5": "ab",
     "lovely&shy;&ZeroWidthSpace;&#8203;": "lovely",
     "\u0634\u0645\u0627\u200c\u0647\u0627": "\u0634\u0645\u0627\u200c\u0647\u0627",  # Persian
     "\u0634\u0645\u0627\u200c lo\u200cvely": "\u0634\u0645\u0627 lovely",

@@ -9,7 +9,8 @@ from sentiment.errors import InputError
     [
         ("1", "1.0"), ("1", "01"), ("1", "1e0"), ("0", "-0.0"), ("1", "\uff11"), ("A", "a"),
         ("very good", "very  good"), ("good\u200b", "good"), ("café", "cafe\u0301"),
-        ("fi", "ﬁ"), ("straße", "STRASSE"), ("nan", "NaN"),
+        ("fi", "ﬁ"), ("straße", "STRASSE"), ("1\u200b", "1.0"), ("a\u1160", "a"),
+        ("\x93a", "\u201ca"), ("a\ufe0f\u2800", "a"), ("nan", "NaN"),
     ],
 )  # fmt: skip
 def test_labels_that_look_alike_are_likely_one(one: str, other: str) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from sentiment import Predictor
+from sentiment.cli import OneLineParser, check_options
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import column_names, output_separator, read_table
 from sentiment.errors import InputError
@@ -402,11 +404,12 @@ def test_leading_checkpoints_predict_together(
     assert float(row["score"]) == pytest.approx(scores[2], abs=2e-6)
 
 
-def test_a_text_among_the_weights_is_told(checkpoint: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("text", ["a text", "-1,2", "1,2", "-.5x"])
+def test_what_is_no_number_among_the_weights_is_named(text: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([str(checkpoint), "--weights", "1", "a text"])
+        main(["a.ckpt", "--weights", "1", text])
     assert stopped.value.code == 2
-    assert "'a text' is no number; give the weights last" in capsys.readouterr().err
+    assert f"{text!r} is no number; give the weights last" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["-awful", "--awful", "-hello", "-h ello", "-…", "-1e5"])
@@ -424,6 +427,26 @@ def test_a_text_that_begins_with_a_dash_comes_after_two(
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "A text that begins with a dash comes after --" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "-", "a", "-5", "-2.5", "-.5", "-5.", "-1e5", "-1,2", "-a b", "-5 b", "--a b", "-h b",
+     "-hx", "-…", "--out", "--o", "--o=x y", "--out=x", "-o", "--ou t", "--nope=x y", "a -b"],
+)  # fmt: skip
+def test_an_option_is_what_argparse_takes_for_one(argument: str) -> None:
+    parser = OneLineParser(prog="x")
+    parser.add_argument("texts", nargs="*")
+    parser.add_argument("--out", nargs="?")
+
+    def passes(check: Callable[[list[str]], object]) -> bool:
+        try:
+            check([argument])
+        except SystemExit:
+            return False
+        return True
+
+    assert passes(lambda arguments: check_options(parser, arguments)) == passes(parser.parse_args)
 
 
 @pytest.mark.parametrize("text", ["-awful film", "-5", "-2.5", "a-b"])

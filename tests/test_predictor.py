@@ -104,9 +104,12 @@ def test_a_forked_process_predicts(predictor: Predictor) -> None:
             target=lambda: sender.send(predictor(texts)[1]["label"])
         )
         child.start()
-        assert receiver.poll(60)
-        assert receiver.recv() == before[1]["label"]
-        child.join()
+        try:
+            assert receiver.poll(60)
+            assert receiver.recv() == before[1]["label"]
+        finally:
+            child.kill()  # where it hangs
+            child.join()
     finally:
         torch.set_num_threads(threads)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import check_columns, column_names, is_blank, read_reviews, read_table
 from sentiment.errors import InputError
@@ -125,6 +126,13 @@ def test_a_text_that_nobody_sees_is_missing(tmp_path: Path, blank: str) -> None:
 @pytest.mark.parametrize("text", ["a", "\u200b.", "👩\u200d🚀", "<br />", "NA", "0", "\u0301e"])
 def test_what_can_be_seen_is_a_text(text: str) -> None:
     assert not is_blank(text)
+
+
+def test_a_text_is_blank_where_cleaning_leaves_nothing_of_it() -> None:
+    texts = [*map(chr, [*range(0x3200), *range(0xFE00, 0xFFFF), *range(0x1D100, 0x1D200)]),
+             "\u200c\u200d\u3164\u115f", "\u0928\u200d", "\u200b" * 99]  # fmt: skip
+    for text in texts:
+        assert is_blank(text) == (clean(text, strip_markup=False) == ""), ascii(text)
 
 
 def test_a_row_with_too_few_fields_is_missing_its_label(tmp_path: Path) -> None:

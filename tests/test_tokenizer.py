@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import spacy
 
 from sentiment.data import tokenizer as tokenizer_module
 from sentiment.data.tokenizer import RULES_VERSION, Tokenizer, TokenizerSettings
@@ -109,6 +110,16 @@ def test_spacy_forgets_past_a_number_of_strings(monkeypatch: pytest.MonkeyPatch)
     assert max(sizes) < blank + 400
 
 
+def test_spacy_forgets_long_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer_module, "_MAX_LONG_CHARACTERS", 10_000)
+    tokenizer = Tokenizer(TokenizerSettings(language="xx"))
+    for number in range(50):
+        word = f"w{number}" + "o" * 1000
+        assert tokenizer.encode([word]).words == [word]
+        remembered = [text for text in tokenizer._spacy.vocab.strings if len(text) > 1000]
+        assert len(remembered) <= 11
+
+
 def test_digests_tell_cleaned_texts_apart() -> None:
     tokenizer = Tokenizer(TokenizerSettings())
     digests = tokenizer.encode(["a<br />b", "a b", "A b"]).digests.tolist()
@@ -176,10 +187,21 @@ def test_long_chunks_fall_into_words_and_marks() -> None:
     assert tokenizer(f"see {address}, or {address}!!") == [
         "see", address, ",", "or", address, "!", "!",
     ]  # fmt: skip
+    assert tokenizer(f'("{address}")') == ["(", '"', address, '"', ")"]
     accents = "x\u0304" * 200  # no letter and its accent have a character of their own
     assert not any(token.startswith("\u0304") for token in tokenizer(accents))
     chinese = Tokenizer(TokenizerSettings(language="zh"))  # which does not go by rules
     assert chinese("电影很好" * 900) == list("电影很好") * 900
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    ["wow" + "=" * 33, "(" + "=" * 33 + ")", "spoilers*********************(if", "!?" * 50,
+     "a." * 50, "(" * 49 + ":)" + ")" * 49, "http://a.b/" + "!" * 89, "👍🏽" * 50],
+)  # fmt: skip
+def test_chunks_up_to_100_characters_have_the_tokens_of_spacy(chunk: str) -> None:
+    plain = [token.lower_ for token in spacy.blank("en").tokenizer(f"a {chunk} b")]
+    assert english(cleaning=1)(f"a {chunk} b") == plain
 
 
 SHAPES = [
@@ -192,14 +214,14 @@ SHAPES = [
 def test_time_is_linear_in_the_length_of_a_text(shape: str) -> None:
     tokenizer = english()
 
-    def seconds(length: int) -> float:
-        text = (shape * length)[:length]
+    def seconds(length: int, first: str = "") -> float:
+        text = (first + shape * length)[:length]  # other chunks each time: spaCy remembers them
         start = time.process_time()
         tokenizer.encode([text])
         return time.process_time() - start
 
     seconds(1_000)
-    assert min(seconds(40_000), seconds(40_000)) < 8 * seconds(10_000) + 0.1
+    assert min(seconds(40_000, "x"), seconds(40_000, "yy")) < 8 * seconds(10_000) + 0.1
 
 
 def random_texts(seed: int, count: int) -> list[str]:

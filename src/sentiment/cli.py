@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What argparse takes for no option: also - alone, and numbers.
 _NO_OPTION = re.compile(r"[^-]|-?$|-\d+$|-\d*\.\d+$")
+_WEIGHTS_LAST = "give the weights last, with spaces between"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -84,9 +85,7 @@ def _weight(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is no number; give the weights last"
-        ) from error
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number; {_WEIGHTS_LAST}") from error
 
 
 def check_options(parser: OneLineParser, arguments: Sequence[str]) -> None:
@@ -94,13 +93,17 @@ def check_options(parser: OneLineParser, arguments: Sequence[str]) -> None:
 
     argparse itself takes a number for no option, nor what has a space in it, but for ``-h `` ….
     """
-    for argument in takewhile(lambda argument: argument != "--", arguments):
+    known = list(takewhile(lambda argument: argument != "--", arguments))
+    for index, argument in enumerate(known):
         is_text = _NO_OPTION.match(argument) or (" " in argument and argument[:2] != "-h")
-        if not is_text and not parser.takes(argument.partition("=")[0]):
-            parser.error(
-                f"{argument[:40]!r} is no option; a text that begins with a dash comes after --,"
-                f" as in {parser.prog} best.ckpt -- {argument[:40]}"
-            )
+        if is_text or parser.takes(argument.partition("=")[0]):
+            continue
+        if "--weights" in known[:index] and re.match(r"-\.?\d", argument):
+            parser.error(f"argument --weights: {argument[:40]!r} is no number; {_WEIGHTS_LAST}")
+        parser.error(
+            f"{argument[:40]!r} is no option; a text that begins with a dash comes after --,"
+            f" as in {parser.prog} best.ckpt -- {argument[:40]}"
+        )
 
 
 def csv_format_from(

@@ -292,12 +292,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def _tell_written(written: Written, parsed: argparse.Namespace) -> None:
+def _report_written(written: Written, parsed: argparse.Namespace) -> None:
     rows, without_text, columns = written
-    told = f" ({without_text:,} without a text left empty)" if without_text else ""
+    left = f" ({without_text:,} without a text left empty)" if without_text else ""
     each = f"one for each of {parsed.csv}" if rows else f"as {parsed.csv} has none below its header"
     sys.stderr.write(
-        f"wrote {rows:,} rows to {parsed.out}, {each}, with {' and '.join(columns)} added{told}\n"
+        f"wrote {rows:,} rows to {parsed.out}, {each}, with {' and '.join(columns)} added{left}\n"
     )
 
 
@@ -316,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             csv_format = csv_format_from(
                 parsed, predictor.text_column, None, header=predictor.header
             )
-            _tell_written(predict_csv(predictor, parsed.csv, parsed.out, csv_format), parsed)
+            _report_written(predict_csv(predictor, parsed.csv, parsed.out, csv_format), parsed)
         elif parsed.text == ["-"]:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
         else:

@@ -234,6 +234,6 @@ def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
             f"{len(weights)} weights for {members} checkpoints; give one for each, in their order"
         )
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
-        told = " ".join(f"{weight:g}" for weight in weights)
-        raise InputError(f"weights {told}: all must be numbers above 0")
+        listed = " ".join(f"{weight:g}" for weight in weights)
+        raise InputError(f"weights {listed}: all must be numbers above 0")
     return [weight / math.fsum(weights) for weight in weights]

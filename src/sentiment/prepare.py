@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from sentiment.build import build_module
 from sentiment.checks import is_mixed
+from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.facts import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
@@ -57,8 +58,9 @@ def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
     Args:
         checkpoints: the data states of what it goes on from, or starts from; none for a new one.
     """
-    saved = [TokenizerSettings.of_checkpoint(data["tokenizer"]) for data in checkpoints]
-    return (saved or [TokenizerSettings()])[0].cleaning
+    if not checkpoints:
+        return CURRENT_CLEANING
+    return TokenizerSettings.of_checkpoint(checkpoints[0]["tokenizer"]).cleaning
 
 
 def check_reviews(facts: DataFacts, processes: int) -> None:

@@ -8,23 +8,25 @@ import re
 import unicodedata
 
 CLEANINGS = (1, 2)  # 1: that of version 0.1.0, which its checkpoints keep
+CURRENT_CLEANING = CLEANINGS[-1]
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _LEADING_ZEROS = re.compile(r"&#0+(?=[0-9])")
-_NO_CHARACTER = re.compile(r"&#[0-9]{8,};?")  # Python refuses to read very long numbers
+_HUGE_REFERENCE = re.compile(r"&#[0-9]{8,};?")  # Python refuses to read very long numbers
 _WRITTEN_BREAK = re.compile(r"(?:\\r)?\\n")
 
 _UNSEEN = (
     (0x00, 0x08), (0x0E, 0x1B), (0x7F, 0x7F),  # controls, but for whitespace
     (0xAD, 0xAD), (0x34F, 0x34F), (0x200B, 0x200B), (0xFEFF, 0xFEFF),  # soft hyphen, no width
+    (0x115F, 0x1160), (0x17B4, 0x17B5),  # fillers of Hangul, vowels of Khmer that are not written
     (0x61C, 0x61C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F),  # directions, operators
     (0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF),  # variation selectors
     (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),  # annotations, tags
 )  # fmt: skip
-_SEEN_AS: dict[int, str] = {
+_REPLACEMENTS: dict[int, str] = {
     **{code: "" for first, last in _UNSEEN for code in range(first, last + 1)},
-    # What stands for text of Windows-1252 that was read as Latin-1; browsers show it so too.
+    # C1 controls as Windows-1252 characters, as browsers decode them.
     **{code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)},
     **dict.fromkeys((0x2800, 0x3164, 0xFFA0), " "),  # blanks that are no whitespace to Unicode
 }
@@ -45,7 +47,7 @@ _WORD_BREAK = re.compile("(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 _COMPOSED_AT_ONCE = 128
 
 
-def clean(text: str, *, strip_markup: bool = True, cleaning: int = CLEANINGS[-1]) -> str:
+def clean(text: str, *, strip_markup: bool = True, cleaning: int = CURRENT_CLEANING) -> str:
     r"""What a reader sees of a text, with single spaces.
 
     >>> clean("A love\u00adly<br />film &amp; more\\nFin")
@@ -56,7 +58,7 @@ def clean(text: str, *, strip_markup: bool = True, cleaning: int = CLEANINGS[-1]
         strip_markup: whether HTML tags and comments go, entities become their characters, and (by
             cleaning 2) a line break that is written out as ``\n`` or ``\r\n`` is one.
         cleaning: 1 leaves all else as it is. 2 also removes characters that are not seen, takes C1
-            controls for the characters of Windows-1252, and composes letters with their accents
+            controls as Windows-1252 characters, and composes letters with their accents
             (Unicode's NFC).
     """
     if strip_markup:
@@ -64,7 +66,7 @@ def clean(text: str, *, strip_markup: bool = True, cleaning: int = CLEANINGS[-1]
         if cleaning > 1 and "\\n" in text:
             text = _WRITTEN_BREAK.sub(" ", text)
     if cleaning > 1:
-        text = _seen(text)
+        text = _without_unseen(text)
     return " ".join(text.split())
 
 
@@ -80,18 +82,18 @@ def _without_markup(text: str) -> str:
         text = _TAG.sub(" ", _COMMENT.sub(" ", head + end) + tail)
     if "&" in text:
         if "&#" in text:
-            text = _NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub("&#", text))
+            text = _HUGE_REFERENCE.sub("\ufffd", _LEADING_ZEROS.sub("&#", text))
         text = html.unescape(text)
     return text
 
 
-def _seen(text: str) -> str:
-    """The text with the characters that are seen alone, composed."""
+def _without_unseen(text: str) -> str:
+    """The text without characters that are not seen, composed."""
     if text.isascii():
         return _NEVER_IN_ASCII.sub("", text)
     if "\u200b" in text:
         text = _WORD_BREAK.sub(" ", text)
-    text = text.translate(_SEEN_AS)
+    text = text.translate(_REPLACEMENTS)
     if "\u200c" in text or "\u200d" in text:
         text = _IDLE_JOINER.sub("", text)
     chunks = text.split()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sentiment.data.batching import Batch, TokenisedReviews
 from sentiment.data.cache import cache_directory
-from sentiment.data.cleaning import CLEANINGS
+from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.evidence import NgramEvidence, ngram_evidence
@@ -110,7 +110,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
-        cleaning: int = CLEANINGS[-1],
+        cleaning: int = CURRENT_CLEANING,
         unlabeled_ratio: float = 0.0,
     ) -> None:
         super().__init__()
@@ -200,8 +200,8 @@ class SentimentDataModule(LightningDataModule):
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
         if self._unlabeled_ratio:
-            told = [split.ordered_fingerprint for split in prepared.unlabeled]
-            self._ordered_fingerprints["unlabeled"] = " ".join(told)
+            fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
+            self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
         self._raw_labels = list(splits.labels)
         self._facts = prepared.own_facts()
 
@@ -288,15 +288,15 @@ class SentimentDataModule(LightningDataModule):
             InputError: the vocabulary, the labels or the reviews are others.
         """
         own = self.state_dict()
-        for name, told in {
+        for name, difference in {
             "vocabulary": "another vocabulary",
             "labels": "other labels",
             "fingerprints": "other reviews or labels of theirs",
         }.items():
             if state_dict[name] != own[name]:
                 raise InputError(
-                    f"ckpt_path: the checkpoint was trained with {told} than this data gives; go on"
-                    " with the same files and data settings, or start anew"
+                    f"ckpt_path: the checkpoint was trained with {difference} than this data"
+                    " gives; go on with the same files and data settings, or start anew"
                 )
         epoch, batches = state_dict["position"]
         self._resumed_position = int(epoch), int(batches)

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from sentiment.data.cleaning import clean
 from sentiment.errors import InputError
 
 # What YAML and Hydra make one value of, by what that value is called as a string.
@@ -27,17 +28,14 @@ def likeness(label: str) -> object:
     """The same for labels that are likely meant as one.
 
     They are the same number (``1``, ``1.0``, ``01``), or differ in case, whitespace, Unicode form
-    or characters that are not seen alone.
+    or characters that cleaning removes.
     """
-    value = number(label)
+    seen = clean(label, strip_markup=False)
+    value = number(seen)
     if value is not None:
         return value
-    folded = unicodedata.normalize("NFKC", label).casefold()
-    return "".join(
-        character
-        for character in unicodedata.normalize("NFKC", folded)
-        if not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
-    )
+    folded = unicodedata.normalize("NFKC", seen).casefold()
+    return "".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def equal_labels(label: str, others: Iterable[str]) -> list[str]:

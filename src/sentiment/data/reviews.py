@@ -4,11 +4,11 @@ Streams: a file of any size passes in constant memory. Knows nothing of tokens.
 """
 
 import difflib
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import (
     CsvFormat,
     FormatOfOptions,
@@ -21,9 +21,6 @@ from sentiment.data.table_text import explained, open_table
 from sentiment.errors import InputError
 
 _MAX_MISSING = 0.1
-# Characters without a picture that Unicode counts among letters, symbols and accents.
-_UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-_UNSEEN += "".join(map(chr, range(0xFE00, 0xFE10)))  # variation selectors
 _UNSEEN_ASCII = "".join(map(chr, (*range(33), 127)))
 
 
@@ -46,19 +43,14 @@ class TableChunk(NamedTuple):
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing to read in a text: it counts as missing, as an empty cell does.
+    """Whether a text counts as missing, as an empty cell does: cleaning leaves nothing of it.
 
-    So it is with whitespace, control and format characters (such as zero-width spaces), and others
-    that no reader sees.
+    So it is with whitespace and characters that are not seen (such as zero-width spaces).
     """
     if text.isascii():  # much faster
         return not text.strip(_UNSEEN_ASCII)
-    return all(
-        character.isspace()
-        or unicodedata.category(character) in ("Cc", "Cf")
-        or character in _UNSEEN
-        for character in text
-    )
+    beginning = text[:8]  # decides nearly always
+    return not any(clean(part, strip_markup=False) for part in (beginning, text))
 
 
 def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> Iterator[ReviewChunk]:

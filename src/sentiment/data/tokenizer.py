@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.data.cleaning import CLEANINGS, clean, starts_character
+from sentiment.data.cleaning import CLEANINGS, CURRENT_CLEANING, clean, starts_character
 from sentiment.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # spaCy remembers every string it has met, at about 400 bytes each; past this many a fresh
 # vocabulary, which takes a third of a second, bounds the memory.
 _MAX_REMEMBERED_STRINGS = 100_000
+_MAX_LONG_CHARACTERS = 50_000_000  # the same of tokens that may have any length
 
 # From so many tokens on, importing pandas is worth its time.
 _MANY_TOKENS = 20_000
@@ -33,17 +34,15 @@ _MANY_TOKENS = 20_000
 RULES_VERSION = 2
 
 # spaCy takes one mark at a time off the ends of a chunk (what stands between two spaces), and
-# searches all of the rest each time. So no chunk goes to it that is longer than this, or that has a
-# longer run of marks at an end; it gets pieces.
+# searches all of the rest each time. So it gets longer chunks in pieces.
 _LONGEST_CHUNK = 100
-_LONGEST_RUN = 16
 _PIECE = 24  # divisible by the length of most patterns that people repeat, such as :-) or !?
 _TEXT_AT_A_TIME = 50_000  # characters; spaCy takes hundreds of bytes for each token
 
 # A word, or a run of one other character.
 _UNIT = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|(?P<mark>.)(?P=mark)*", re.DOTALL)
 _ENDS_IN_MARK = re.compile(r"[^\W_][\W_]$")
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S*[\w/]", re.IGNORECASE)
+_ADDRESS = re.compile(r"[\W_]*((?:https?://|www\.)\S*[\w/])", re.IGNORECASE)
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def without_torch() -> Iterator[None]:
 class EncodedTexts(NamedTuple):
     """Tokens of several texts as indices into the distinct words among them."""
 
-    words: list[str]  # the distinct words, in no particular but a repeatable order
+    words: list[str]  # the distinct words, in an arbitrary but repeatable order
     token_ids: npt.NDArray[np.int32]  # (tokens,), all texts one after the other
     lengths: npt.NDArray[np.int64]  # (texts,), tokens of each text
     digests: npt.NDArray[np.uint64]  # (texts, 2), 128 bits that tell two cleaned texts apart
@@ -91,7 +90,7 @@ class TokenizerSettings:
     language: str = "en"
     lowercase: bool = True
     strip_markup: bool = True
-    cleaning: int = CLEANINGS[-1]
+    cleaning: int = CURRENT_CLEANING
 
     def __post_init__(self) -> None:
         if self.cleaning not in CLEANINGS:
@@ -126,6 +125,7 @@ class Tokenizer:
         self._spacy = _spacy_tokenizer(settings.language)
         self._outgrown: SpacyTokenizer | None = None  # the one that a thread is replacing
         self._blank_strings = len(self._spacy.vocab.strings)
+        self._long_characters = 0
 
     def clean(self, text: str) -> str:
         """What a reader sees of a text (see ``cleaning.clean``), with single spaces."""
@@ -156,16 +156,19 @@ class Tokenizer:
         )
 
     def _current(self) -> "SpacyTokenizer":
-        """The tokenizer in use; a fresh one where that remembers too many strings.
+        """The tokenizer in use; a fresh one where that remembers too much.
 
-        The thread that finds this out replaces it, and the others go on with the old one meanwhile.
+        The thread that finds this out replaces it, and the others go on with the old one meanwhile;
+        a race only makes a second vocabulary.
         """
         spacy = self._spacy
         limit = max(_MAX_REMEMBERED_STRINGS, self._blank_strings + 100)
-        if len(spacy.vocab.strings) > limit and spacy is not self._outgrown:
+        full = len(spacy.vocab.strings) > limit or self._long_characters > _MAX_LONG_CHARACTERS
+        if full and spacy is not self._outgrown:
             self._outgrown = spacy
             try:
                 self._spacy = spacy = _spacy_tokenizer(self.settings.language)
+                self._long_characters = 0
             finally:
                 self._outgrown = None
         return spacy
@@ -177,6 +180,7 @@ class Tokenizer:
             if is_token:
                 token = part.lower() if self.settings.lowercase else part
                 hashes.append(np.array([spacy.vocab.strings.add(token)], np.uint64))
+                self._long_characters += len(token)
             else:
                 hashes.append(spacy(part).to_array([self._attribute]))
         return hashes[0] if len(hashes) == 1 else np.concatenate(hashes)
@@ -188,13 +192,14 @@ def _parts(spacy: "SpacyTokenizer", text: str) -> Iterator[tuple[str, bool]]:
     Ordinary text is one part. Gives each part with whether it is a token by itself.
     """
     chunks = text.split(" ")
-    if len(text) <= _TEXT_AT_A_TIME and max(map(len, chunks)) <= 2 * _LONGEST_RUN:
+    if len(text) <= _TEXT_AT_A_TIME and max(map(len, chunks)) <= _LONGEST_CHUNK:
         yield text, False
         return
     waiting: list[str] = []
     size = 0
     for chunk in chunks:
-        for piece, is_token in _cut(spacy, chunk) if _is_hard(chunk) else [(chunk, False)]:
+        is_long = len(chunk) > _LONGEST_CHUNK
+        for piece, is_token in _cut(spacy, chunk) if is_long else [(chunk, False)]:
             if waiting and (is_token or size + len(piece) > _TEXT_AT_A_TIME):
                 yield " ".join(waiting), False
                 waiting, size = [], 0
@@ -207,21 +212,8 @@ def _parts(spacy: "SpacyTokenizer", text: str) -> Iterator[tuple[str, bool]]:
         yield " ".join(waiting), False
 
 
-def _is_hard(chunk: str) -> bool:
-    """Whether a chunk takes spaCy long: for its length, or for the marks at one of its ends.
-
-    Rows of dashes or dots do not: spaCy takes them as they are.
-    """
-    if len(chunk) <= 2 * _LONGEST_RUN:
-        return False
-    if len(chunk) > _LONGEST_CHUNK:
-        return True
-    ends = chunk[:_LONGEST_RUN], chunk[-_LONGEST_RUN:]
-    return any(not any(map(str.isalnum, end)) and end.strip("-.") for end in ends)
-
-
 def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
-    """Cut a hard chunk between words and marks, where spaCy does too for the most part.
+    """Cut a long chunk between words and marks, where spaCy does too for the most part.
 
     Long words, addresses, and runs of a mark that spaCy leaves whole stay tokens by themselves.
     """
@@ -230,7 +222,9 @@ def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
         return
     address = _ADDRESS.match(chunk)
     if address is not None:
-        yield address.group(), address.end() > _LONGEST_CHUNK
+        if address.start(1):
+            yield from _cut(spacy, chunk[: address.start(1)])
+        yield address[1], len(address[1]) > _LONGEST_CHUNK
     piece = ""
     for unit in _UNIT.finditer(chunk, 0 if address is None else address.end()):
         part = unit.group()
