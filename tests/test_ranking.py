@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sentiment.errors import InputError
 from sentiment.report.ranking import (
+    Job,
     has_seeds,
     rank_runs,
     ranking_table,
@@ -131,6 +132,27 @@ def test_pruned_runs_come_after_completed_ones_however_good(tmp_path: Path) -> N
     assert [row["folder"] for row in rows] == ["0", "4", "1", "2", "3"]
     assert [row["rank"] for row in rows] == [1, None, None, None, None]
     assert "4 (pruned)" in lines(ranking_table(rows))[4]
+
+
+def test_a_run_that_never_made_its_folder_is_a_row_that_failed(sweep: Path) -> None:
+    lost = ["model=bigru", "+seed=9", "hydra.sweep.subdir=x"]
+    jobs = [Job(sweep / "3", [], failed=False), Job(sweep / "a" / "5", lost, failed=True)]
+    rows = rank_runs(sweep, jobs=jobs)
+    assert len(rows) == 7
+    row = next(row for row in rows if row["folder"] == "a/5")
+    assert (row["rank"], row["status"], row["model"], row["seed"]) == (None, "failed", "bigru", "9")
+    assert "hydra.sweep.subdir" not in row
+
+
+def test_a_run_that_failed_for_its_process_has_no_figures_of_an_earlier_one(sweep: Path) -> None:
+    rows = rank_runs(sweep, jobs=[Job(sweep / "3", ["seed=1"], failed=True)])
+    assert [row["folder"] for row in rows if row["status"] == "failed"] == ["3", "4"]
+
+
+def test_runs_lie_at_any_depth(tmp_path: Path) -> None:
+    for name in ("seeds/10", "seeds/9", "x/y/z"):
+        add_run(tmp_path, name, [], reached(0.9))
+    assert [row["folder"] for row in rank_runs(tmp_path)] == ["seeds/9", "seeds/10", "x/y/z"]
 
 
 def test_overrides_are_read_as_they_were_written(tmp_path: Path) -> None:

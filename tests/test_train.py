@@ -322,20 +322,6 @@ def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_multirun_with_a_failed_run_ends_with_code_2(tmp_path: Path) -> None:
-    reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    done = run_train(
-        "-m", "optimizer.lr=1e-3,1e38", *TINY, "trainer.max_epochs=1", f"data.csv={reviews}",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "error: 1 of 2 runs failed (1)" in done.stdout
-    assert "error: training: epoch 1, step" in done.stdout
-    (sweep,) = (tmp_path / "sweeps").iterdir()
-    assert pd.read_csv(sweep / "sweep.csv")["status"].tolist() == ["ok", "failed"]
-
-
-@pytest.mark.slow
 def test_a_sweep_that_is_stopped_tells_of_the_runs_that_ended(tmp_path: Path) -> None:
     write_reviews(tmp_path / "reviews.csv", 60)
     with subprocess.Popen(

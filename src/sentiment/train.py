@@ -89,7 +89,8 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_sweep(hydra_config: HydraConf) -> None:
     chosen = hydra_config.runtime.choices.get("sweep")
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in hydra_config.overrides.hydra
+    # Hydra adds its mode to the overrides, so what was typed tells whether one run is meant.
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in sys.argv[1:]
     if chosen is not None and not in_sweep:
         raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 

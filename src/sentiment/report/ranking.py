@@ -105,8 +105,7 @@ def rank_runs(
         row: dict[str, object] = {"rank": None, "status": status}
         row |= {key: overrides[folder].get(key) for key in keys}
         row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
-        inside = folder.is_relative_to(sweep_dir)
-        rows.append(row | {"folder": str(folder.relative_to(sweep_dir) if inside else folder)})
+        rows.append(row | {"folder": _name(folder, sweep_dir)})
     return ranked(rows, metric, lower=is_lower_better(metric))
 
 
@@ -224,6 +223,14 @@ def _all_folders(sweep_dir: Path, jobs: Sequence[Job]) -> list[Path]:
     if not folders:
         raise InputError(f"{sweep_dir} has no runs in it: give the folder of a --multirun")
     return list(folders.values())
+
+
+def _name(folder: Path, sweep_dir: Path) -> str:
+    """A run's path below the sweep's folder, or its whole path where it lies elsewhere."""
+    for path, home in ((folder, sweep_dir), (folder.resolve(), sweep_dir.resolve())):
+        if path.is_relative_to(home):
+            return str(path.relative_to(home))
+    return str(folder)
 
 
 def _task_overrides(job: Job) -> dict[str, str]:
