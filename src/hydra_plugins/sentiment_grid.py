@@ -74,6 +74,8 @@ class GridSweeper(BasicSweeper):
 
         assert self.hydra_context is not None  # after setup
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        assert self.config is not None
+        _ = self.config.hydra.sweep.dir  # which is chosen once, for all runs
         parsed = parser.parse_overrides([*self._parse_config(), *arguments])
         (runs,) = self.split_arguments(parsed, None)
         planned: dict[Path, list[str]] = {}

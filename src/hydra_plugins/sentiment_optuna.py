@@ -195,7 +195,16 @@ class OptunaSweeper(Sweeper):
         )
 
     def _make_sampler(self, seed: int) -> "BaseSampler":
-        sampler: BaseSampler = instantiate(self._sampler, seed=seed)
+        from optuna.samplers import BaseSampler
+
+        from sentiment.errors import InputError
+
+        sampler = instantiate(self._sampler, seed=seed)
+        if not isinstance(sampler, BaseSampler):
+            raise InputError(
+                f"hydra.sweeper.sampler={self._sampler}: is no sampler; give"
+                " hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
+            )
         return sampler
 
     def _url(self) -> str:

@@ -56,6 +56,8 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         InputError: the data are no good, or the folder is used.
     """
     check_config(cfg, BaselineConfig)
+    if len(set(cfg.weightings)) != max(1, len(cfg.weightings)):
+        raise InputError("config: weightings: give one or more, each once: tfidf, naive_bayes")
     for place in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
         check_unused(place)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")

@@ -242,7 +242,7 @@ def refused_by_target(error: InstantiationException, hint: str = "") -> InputErr
     if isinstance(cause, InputError):
         return cause
     reason = " ".join(str(cause).split()) or type(cause).__name__
-    key = str(error).rsplit("full_key:", maxsplit=1)[-1].strip()
+    key = str(error).partition("full_key:")[2].strip() or "a node"
     ours = "call to target 'sentiment." in str(error)
     expected = isinstance(cause, ValueError | ImportError)
     if ours and not expected and "unexpected keyword argument" not in reason:

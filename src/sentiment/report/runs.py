@@ -90,7 +90,11 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     found: dict[Path, Run] = {}
     for folder in folders:
         here = folder.parent if folder.name == "results.json" else folder
-        if not here.is_dir():
+        try:
+            there = here.is_dir()
+        except OSError as error:  # of a name too long
+            raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+        if not there:
             raise InputError(f"{folder}: no such folder; give run folders, or folders above some")
         runs = {
             place.resolve(): read_run(place)
