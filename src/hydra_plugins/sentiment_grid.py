@@ -50,8 +50,6 @@ class GridSweeper(BasicSweeper):
 
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
-        assert self.config is not None  # after setup
-        _ = self.config.hydra.sweep.dir  # settled now, or each run would get another
         planned = self._checked(arguments)
         returns = list(itertools.chain(*super().sweep(arguments)))
         jobs = []
