@@ -126,7 +126,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["size=0"], "config: size=0: give a number 1 or more"),
+        (["size=0"], "config: size=0: give a number from 1"),
         (["window=0"], "window=0"),
         (["negatives=0"], "negatives=0"),
         (["epochs=0"], "epochs=0"),
