@@ -80,8 +80,7 @@ def peak_memory(folder: Path, reviews: int) -> int:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((folder / "run" / "results.json").read_text())
-    splits = ("train_reviews", "val_reviews", "test_reviews")
-    assert sum(results[name] for name in splits) == reviews
+    assert results["train_reviews"] == 0.72 * reviews  # all; the others are limited
     return int(done.stdout.splitlines()[-1])
 
 
