@@ -80,7 +80,8 @@ def peak_memory(folder: Path, reviews: int) -> int:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((folder / "run" / "results.json").read_text())
-    assert results["train_reviews"] == 0.72 * reviews  # all; the others are limited
+    counts = [results[f"{split}_reviews"] for split in ("train", "val", "test")]
+    assert counts == [0.72 * reviews, 5 * 32, 5 * 32]  # those that validate and test are limited
     return int(done.stdout.splitlines()[-1])
 
 
