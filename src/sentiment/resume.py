@@ -152,7 +152,9 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
         "early_stopping": cfg["callbacks"]["early_stopping"],
     }
-    settings = {key: value for key, value in _flat(chosen) if key not in _PLACES}
+    settings = with_class_names(
+        {key: value for key, value in _flat(chosen) if key not in _PLACES}
+    )
     if settings.get("pretrained.path") is None:
         settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
     else:
@@ -167,9 +169,21 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     for term in terms:
         if not settings.get(term, True):
             del settings[term]
-    if str(settings.get("scheduler._target_")).rpartition(".")[2] not in _WHOLE_SCHEDULES:
+    if settings.get("scheduler._target_") not in _WHOLE_SCHEDULES:
         del settings["trainer.max_epochs"]
     return settings
+
+
+def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the name of a class in place of its import path, which may change.
+
+    Args:
+        settings: values by full key; checkpoints and studies of version 0.1.0 hold import paths.
+    """
+    return {
+        key: str(value).rpartition(".")[2] if key.endswith("._target_") else value
+        for key, value in settings.items()
+    }
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -205,7 +219,7 @@ def check_resumable(
         InputError: what differs, and what to do; or as ``read_resumable``.
     """
     checkpoint = read_resumable(path, kind)
-    before = checkpoint["settings"]
+    before = with_class_names(checkpoint["settings"])
     home = run_folder(path)
     if home is None:
         raise InputError(

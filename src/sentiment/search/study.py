@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sentiment.errors import InputError, first_words
 from sentiment.files import replaced_when_whole
 from sentiment.report.ranking import is_lower_better
+from sentiment.resume import with_class_names
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +134,12 @@ class Search:
 
     def _begin_or_compare(self, facts: Mapping[str, Any]) -> None:
         begun = self.study.user_attrs.get("facts")
-        plain = json.loads(json.dumps(facts))
+        plain = _comparable(json.loads(json.dumps(facts)))
         if begun is None:
             self.study.set_user_attr(_OWNER, self._owner)
             self.study.set_user_attr("facts", plain)
             return
+        begun = _comparable(begun)
         for key in sorted(begun.keys() | plain.keys()):
             if begun.get(key) != plain.get(key):
                 raise InputError(
@@ -241,6 +243,10 @@ def _check_objectives(objectives: Sequence[str]) -> None:
             f"hydra.sweeper.objectives={list(objectives)}: give one or more of"
             f" {', '.join(OBJECTIVES)}"
         )
+
+
+def _comparable(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {**facts, "settings": with_class_names(facts.get("settings", {}))}
 
 
 def _told(key: str, begun: Any, now: Any) -> str:
