@@ -152,9 +152,7 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
         "early_stopping": cfg["callbacks"]["early_stopping"],
     }
-    settings = with_class_names(
-        {key: value for key, value in _flat(chosen) if key not in _PLACES}
-    )
+    settings = with_class_names({key: value for key, value in _flat(chosen) if key not in _PLACES})
     if settings.get("pretrained.path") is None:
         settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
     else:
