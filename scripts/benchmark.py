@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.growth_plot import draw_growth
 from benchmarks.rows import Row, Scale, check_system
-from sentiment.environment import device_name, versions
+from sentiment.runtime.environment import device_name, versions
 
 # Part: the module that measures it, and its function.
 PARTS = {

@@ -4,8 +4,8 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from sentiment.cli import refusing_bad_input
 from sentiment.data.download import GLOVE_ARCHIVES, GLOVE_MIRRORS, fetch_glove
+from sentiment.runtime.program import exit_on_input_error
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fetch and unpack the archive, and print where the vectors are; exit with code 2 if not."""
     arguments = _arguments(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    with refusing_bad_input():
+    with exit_on_input_error():
         path = fetch_glove(
             archive=arguments.archive,
             size=arguments.size,

@@ -14,11 +14,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sentiment.cli import refusing_bad_input
-from sentiment.data.cache import cache_directory
 from sentiment.data.download import fetch
-from sentiment.errors import InputError
-from sentiment.files import replaced_when_whole
+from sentiment.runtime.cache import cache_directory
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import replaced_when_whole
+from sentiment.runtime.program import exit_on_input_error
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fetch the archive and write the CSV files; exit with code 2 where that cannot be."""
     arguments = _arguments(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    with refusing_bad_input():
+    with exit_on_input_error():
         path = cache_directory() / "aclImdb_v1.tar.gz"
         fetch([arguments.url], sha256=arguments.sha256, path=path)
         for split, rows in read_archive(path).items():

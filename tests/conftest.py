@@ -14,7 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from sentiment import Predictor, config
+from sentiment import (
+    Predictor,
+)
+from sentiment.config.resolvers import config_directory, register
 from sentiment.model.encoder import can_train
 from sentiment.report.runs import Run
 
@@ -69,9 +72,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def compose_config(overrides: Sequence[str], folder: Path, program: str = "train") -> DictConfig:
     """The config that a command line composes, for the run folder given."""
-    config.register()
+    register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
         cfg = compose(program, [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(folder)
@@ -102,7 +105,7 @@ def write_reviews(path: Path, rows: int = 120, classes: int = 2) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny training on generated reviews, its splits written out."""
-    from sentiment.training import train
+    from sentiment.train.run import train
 
     folder = tmp_path_factory.mktemp("trained")
     reviews = write_reviews(folder / "reviews.csv")
@@ -119,14 +122,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def baselines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of both baselines, on the reviews and splits of ``trained``."""
-    from sentiment.baseline import run_baselines
+    from sentiment.baseline.command import run_baselines
 
     folder = tmp_path_factory.mktemp("baselines")
-    config.register()
+    register()
     GlobalHydra.instance().clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
             cfg = compose("baseline", [f"data.csv={trained / 'reviews.csv'}"])
         run_baselines(cfg, folder)
     GlobalHydra.instance().clear()
@@ -136,7 +139,7 @@ def baselines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny pretraining on the reviews of ``trained`` and unlabeled ones."""
-    from sentiment.pretraining import pretrain
+    from sentiment.pretrain.run import pretrain
 
     folder = tmp_path_factory.mktemp("pretrained")
     write_reviews(folder / "reviews.csv")

@@ -10,15 +10,15 @@ import pytest
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
-from sentiment.config import refused_in_one_line
-from sentiment.errors import InputError
-from sentiment.training import train
+from sentiment.config.explain import translate_config_errors
+from sentiment.runtime.errors import InputError
+from sentiment.train.run import train
 
 Compose = Callable[..., DictConfig]
 
 
 def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
-    with pytest.raises(InputError) as caught, refused_in_one_line():
+    with pytest.raises(InputError) as caught, translate_config_errors():
         train(composed(*TINY, *overrides), folder)
     message = str(caught.value)
     assert "\n" not in message
@@ -120,7 +120,7 @@ def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:
     base = ["model.hidden_size=8", "trainer=cpu", "embeddings=file", f"embeddings.path={vectors}"]
 
     def told() -> str:
-        with pytest.raises(InputError) as caught, refused_in_one_line():
+        with pytest.raises(InputError) as caught, translate_config_errors():
             train(composed(*base, f"data.csv={reviews}"), tmp_path / "run")
         return str(caught.value)
 

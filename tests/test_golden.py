@@ -15,9 +15,9 @@ import pytest
 
 from conftest import compose_config
 from sentiment import Predictor
-from sentiment.pretraining import pretrain
+from sentiment.pretrain.run import pretrain
 from sentiment.report.runs import find_runs
-from sentiment.training import train
+from sentiment.train.run import train
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1.0"
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text())

@@ -14,10 +14,10 @@ import spacy
 from joblib import Parallel, delayed
 
 from benchmarks.rows import Row, Scale, medians, peak_memory_of_all, process, seconds
-from sentiment.config import sample_path
-from sentiment.data.batching import TokenisedReviews
+from sentiment.config.resolvers import sample_path
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
+from sentiment.data.dataset import TokenisedReviews
 from sentiment.data.reviews import ReviewChunk
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings

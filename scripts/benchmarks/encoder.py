@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.rows import Row, Scale, matrix_product_gflops, medians
-from sentiment.environment import keep_freed_memory
 from sentiment.model.encoder import RecurrentEncoder
+from sentiment.runtime.environment import keep_freed_memory
 
 INPUT_SIZE, BATCH, TIME = 100, 64, 256
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.rows import Row
-from sentiment.report.figures import save_figure
+from sentiment.report.plots import save_figure
 
 _STYLES = {
     "more reviews": {"color": "#0072B2", "marker": "o"},

@@ -44,9 +44,9 @@ class GridSweeper(BasicSweeper):
         Raises:
             InputError: a run's config is wrong, or two runs would share a folder.
         """
-        from sentiment.errors import InputError
         from sentiment.report.ranking import Job
-        from sentiment.sweep import note_jobs
+        from sentiment.runtime.errors import InputError
+        from sentiment.train.sweep import note_jobs
 
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
@@ -67,8 +67,8 @@ class GridSweeper(BasicSweeper):
 
     def _checked(self, arguments: Sequence[str]) -> list[tuple[Path, list[str]]]:
         """The folder and the overrides of each run."""
-        from sentiment.config import refused_in_one_line
-        from sentiment.errors import InputError
+        from sentiment.config.explain import translate_config_errors
+        from sentiment.runtime.errors import InputError
 
         assert self.hydra_context is not None  # after setup
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -79,7 +79,7 @@ class GridSweeper(BasicSweeper):
         planned: dict[Path, list[str]] = {}
         for number, overrides in enumerate(runs):
             try:
-                with refused_in_one_line():
+                with translate_config_errors():
                     folder = self._check_run(number, overrides)
             except InputError as error:
                 raise InputError(f"{_named(number, runs)}: {error}") from error
@@ -94,11 +94,11 @@ class GridSweeper(BasicSweeper):
 
     def _check_run(self, number: int, overrides: Sequence[str]) -> Path:
         """Refuse a run that cannot be begun, and give its folder."""
-        from sentiment.build import check_parts
-        from sentiment.checks import check_config
-        from sentiment.errors import InputError
-        from sentiment.resume import is_used
-        from sentiment.schemas import TrainConfig
+        from sentiment.config.checks import check_config
+        from sentiment.config.schemas import TrainConfig
+        from sentiment.runtime.errors import InputError
+        from sentiment.runtime.run_folder import is_used
+        from sentiment.train.build import check_parts
 
         assert self.hydra_context is not None  # after setup
         assert self.config is not None

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
-    from sentiment.search.space import Space
-    from sentiment.search.study import Search
+    from sentiment.train.search.space import Space
+    from sentiment.train.search.study import Search
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ class OptunaSweeper(Sweeper):
     """Asks an Optuna study for settings, launches trainings with them, and tells it their figures.
 
     Args:
-        params: what is searched, for each key; see ``sentiment.search.space``.
+        params: what is searched, for each key; see ``sentiment.train.search.space``.
         n_trials: trials in the study at the end, those of all machines together.
         n_jobs: trials that are launched together.
-        objectives: of ``sentiment.search.study.OBJECTIVES``; the first ranks the table.
+        objectives: of ``sentiment.train.search.study.OBJECTIVES``; the first ranks the table.
         storage: where the study is kept; None is ``study.db`` in the sweep folder. See
-            ``sentiment.search.study.open_storage``.
+            ``sentiment.train.search.study.open_storage``.
         study_name: machines that share a storage and this name share the study.
         seed: of the samplers.
         sampler: the node of an Optuna sampler.
@@ -106,8 +106,8 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the trials that the study still lacks."""
-        from sentiment.search.report import tell_end
-        from sentiment.search.space import read_space
+        from sentiment.train.search.report import tell_end
+        from sentiment.train.search.space import read_space
 
         self._check_counts()
         parser = OverridesParser.create(config_loader=self._loader)
@@ -147,9 +147,9 @@ class OptunaSweeper(Sweeper):
         self, space: "Space", batch: Sequence["Trial"], *, resumed: bool
     ) -> list[dict[str, Any]]:
         """Train, and return what each training returned or why it failed."""
-        from sentiment.commands import override
+        from sentiment.config.overrides import override
         from sentiment.report.ranking import Job
-        from sentiment.sweep import note_jobs
+        from sentiment.train.sweep import note_jobs
 
         jobs = []
         for trial in batch:
@@ -170,13 +170,13 @@ class OptunaSweeper(Sweeper):
         return outcomes
 
     def _tell(self, search: "Search", trial: "FrozenTrial") -> None:
-        from sentiment.search.report import tell_trial
+        from sentiment.train.search.report import tell_trial
 
         tell_trial(search, trial, of=self._n_trials)
 
     def _open(self, space: "Space") -> "Search":
-        from sentiment.resume import deciding_settings
-        from sentiment.search.study import Search
+        from sentiment.train.resume import deciding_settings
+        from sentiment.train.search.study import Search
 
         task = OmegaConf.to_container(self._task(space.shared), resolve=True)
         settings = deciding_settings(task)  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ class OptunaSweeper(Sweeper):
     def _make_sampler(self, seed: int) -> "BaseSampler":
         from optuna.samplers import BaseSampler
 
-        from sentiment.errors import InputError
+        from sentiment.runtime.errors import InputError
 
         sampler = instantiate(self._sampler, seed=seed)
         if not isinstance(sampler, BaseSampler):
@@ -221,9 +221,9 @@ class OptunaSweeper(Sweeper):
 
     def _check_space(self, space: "Space") -> None:
         """Compose each choice and each end of an interval once, before any training."""
-        from sentiment.build import check_parts
-        from sentiment.checks import check_config
-        from sentiment.search.space import edges
+        from sentiment.config.checks import check_config
+        from sentiment.train.build import check_parts
+        from sentiment.train.search.space import edges
 
         for overrides in edges(space):
             task = self._task(overrides)
@@ -231,7 +231,7 @@ class OptunaSweeper(Sweeper):
             check_parts(task)
 
     def _check_counts(self) -> None:
-        from sentiment.errors import InputError
+        from sentiment.runtime.errors import InputError
 
         for name, value in {"n_trials": self._n_trials, "n_jobs": self._n_jobs}.items():
             if value < 1:
@@ -242,7 +242,7 @@ class OptunaSweeper(Sweeper):
         """Hold the sweep folder while the block runs."""
         from filelock import FileLock, Timeout
 
-        from sentiment.errors import InputError
+        from sentiment.runtime.errors import InputError
 
         lock = FileLock(self._folder / ".sweeping.lock")
         try:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sentiment.predictor import Predictor
+    from sentiment.predict.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "__version__"]
@@ -12,7 +12,7 @@ __all__ = ["Predictor", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import ``Predictor`` on first use, so that the command lines start fast."""
     if name == "Predictor":
-        from sentiment.predictor import Predictor
+        from sentiment.predict.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ Loads neither torch nor Hydra.
 """
 
 if __name__ == "__main__":
-    from sentiment.programs import start
+    from sentiment.runtime.program import start
 
     start("sentiment.compare")  # before what is slow to import
 
@@ -13,11 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment.cli import OneLineParser, refusing_bad_input, write_utf8
 from sentiment.report.comparison import Comparison, compare_runs, told_notes
 from sentiment.report.comparison_layout import comparison_markdown, flat_rows, print_comparison
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import csv_text, json_text
+from sentiment.runtime.arguments import OneLineParser
+from sentiment.runtime.program import exit_on_input_error, write_utf8
 
 
 def tell_comparison(comparison: Comparison, form: str) -> None:
@@ -67,6 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: a table on standard output, one line for what is wrong."""
     parsed = parse_arguments(arguments)
     write_utf8()
-    with refusing_bad_input():
+    with exit_on_input_error():
         runs = find_runs(parsed.folder)
         tell_comparison(compare_runs(runs, by_run=parsed.by_run), parsed.form)

@@ -4,7 +4,7 @@ Loads neither Hydra nor Lightning.
 """
 
 if __name__ == "__main__":
-    from sentiment.programs import start
+    from sentiment.runtime.program import start
 
     start("sentiment.evaluate")  # before what is slow to import
 
@@ -18,23 +18,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sentiment.cli import (
-    OneLineParser,
+from sentiment.data.labels import equal_labels
+from sentiment.data.pipeline import reviews_fingerprint
+from sentiment.data.reviews import read_reviews
+from sentiment.model.metrics import accuracy_by_length, summarise_predictions
+from sentiment.predict.member import Member
+from sentiment.predict.options import (
     add_csv_options,
     add_weights_option,
     check_distinct,
     csv_format_from,
-    refusing_bad_input,
-    write_utf8,
 )
-from sentiment.data.facts import reviews_fingerprint
-from sentiment.data.labels import equal_labels
-from sentiment.data.reviews import read_reviews
-from sentiment.environment import device_name, limit_threads, versions
-from sentiment.errors import InputError
-from sentiment.member import Member
-from sentiment.model.metrics import accuracy_by_length, summarise_predictions
-from sentiment.predictor import Predictor
+from sentiment.predict.predictor import Predictor
 from sentiment.report.tables import (
     json_text,
     length_table,
@@ -42,6 +37,10 @@ from sentiment.report.tables import (
     print_table,
     result_table,
 )
+from sentiment.runtime.arguments import OneLineParser
+from sentiment.runtime.environment import device_name, limit_threads, versions
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.program import exit_on_input_error, write_utf8
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
@@ -238,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
     write_utf8()
     limit_threads()
-    with refusing_bad_input():
+    with exit_on_input_error():
         results = evaluate(parsed.checkpoint, parsed.csv, parsed)
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")

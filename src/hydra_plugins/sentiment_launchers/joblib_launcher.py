@@ -22,7 +22,7 @@ from hydra_plugins.sentiment_launchers._launcher import (
     numbered,
     threads_of_each,
 )
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 
 class JoblibLauncher(RunsInProcesses):

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, env_override
 from omegaconf import OmegaConf
 
 from hydra_plugins.sentiment_launchers._launcher import RunsInProcesses, threads_of_each
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 
 class _SubmititLauncher(RunsInProcesses):

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from sentiment.data.cache import content_digest, file_state, fingerprint
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import ReviewChunk, read_reviews
 from sentiment.data.tokenizer import RULES_VERSION, TokenizerSettings, spacy_version
 from sentiment.data.workers import available_cores, encode_chunks
-from sentiment.errors import InputError
-from sentiment.files import folder_when_whole, one_at_a_time, remove_leftovers
+from sentiment.runtime.cache import content_digest, file_state, fingerprint
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import folder_when_whole, one_at_a_time, remove_leftovers
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
 QUOTINGS = ("auto", "minimal", "none")

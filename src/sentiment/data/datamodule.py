@@ -10,22 +10,20 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from sentiment.data.batching import Batch, TokenisedReviews
-from sentiment.data.cache import cache_directory
+from sentiment.batch import Batch
 from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.evidence import NgramEvidence, ngram_evidence
-from sentiment.data.facts import DataFacts
-from sentiment.data.joined import JoinedReviews
-from sentiment.data.prepared import PreparationSettings, PreparedData, prepare
+from sentiment.data.dataset import ConcatReviews, ShardedReviews, TokenisedReviews
+from sentiment.data.ngrams import NgramStatistics, ngram_statistics
+from sentiment.data.pipeline import DataFacts, PreparationSettings, PreparedData, prepare
 from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
 from sentiment.data.sampler import BucketBatchSampler
-from sentiment.data.shares import SharedReviews
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.errors import InputError
-from sentiment.ranks import rank
+from sentiment.runtime.cache import cache_directory
+from sentiment.runtime.distributed import rank
+from sentiment.runtime.errors import InputError
 
 
 class SentimentDataModule(LightningDataModule):
@@ -230,14 +228,14 @@ class SentimentDataModule(LightningDataModule):
         """The same, uncut, as they stand in their corpora: for what needs words rather than ids."""
         return list(self._training_texts)
 
-    def ngram_evidence(self, longest: int) -> NgramEvidence:
+    def ngram_statistics(self, longest: int) -> NgramStatistics:
         """Count the training split's n-grams by class; its batches tell the folds from then on.
 
         Args:
             longest: words in the longest n-grams.
         """
         train = self._reviews["train"]
-        evidence = ngram_evidence(
+        evidence = ngram_statistics(
             *train.flat(),
             train.classes,
             num_classes=len(self.facts.labels),
@@ -333,7 +331,7 @@ class SentimentDataModule(LightningDataModule):
 
     def loader(
         self,
-        reviews: TokenisedReviews | JoinedReviews,
+        reviews: TokenisedReviews | ConcatReviews,
         *,
         train: bool = False,
         beside: Sequence[TokenisedReviews] = (),
@@ -345,7 +343,7 @@ class SentimentDataModule(LightningDataModule):
             train: whether they train.
             beside: ``unlabeled_ratio`` reviews of these join each of the others in a batch.
         """
-        dataset: Dataset[Batch] = JoinedReviews([reviews, *beside]) if beside else reviews
+        dataset: Dataset[Batch] = ConcatReviews([reviews, *beside]) if beside else reviews
         sampler = BucketBatchSampler(
             reviews.lengths,
             batch_size=self._batch_size,
@@ -360,7 +358,7 @@ class SentimentDataModule(LightningDataModule):
             self._train_sampler = sampler
         processes = 1 if self.trainer is None else self.trainer.world_size
         if self.trainer is not None and processes > 1 and isinstance(reviews, TokenisedReviews):
-            dataset = SharedReviews(reviews, process=self.trainer.global_rank, processes=processes)
+            dataset = ShardedReviews(reviews, process=self.trainer.global_rank, processes=processes)
         return DataLoader(
             dataset,
             sampler=sampler,

@@ -18,9 +18,9 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from sentiment.data.cache import cache_directory, content_digest
-from sentiment.errors import InputError
-from sentiment.files import one_at_a_time, replaced_when_whole
+from sentiment.runtime.cache import cache_directory, content_digest
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import one_at_a_time, replaced_when_whole
 
 logger = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)  # it prints past the program's logging

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sentiment.data.download import GLOVE_MIRRORS, check_glove, fetch_glove
 from sentiment.data.vector_file import WordVectors, read_vectors
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 __all__ = [
     "EmbeddingTable",

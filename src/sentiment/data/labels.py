@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 from sentiment.data.cleaning import clean
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 # What YAML and Hydra make one value of, by what that value is called as a string.
 _WORDS = {

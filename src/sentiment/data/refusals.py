@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sentiment.data.batching import KEEP
-from sentiment.errors import InputError, as_typed
+from sentiment.data.dataset import KEEP
+from sentiment.runtime.errors import InputError, as_typed
 
 
 def check_files(files: Mapping[str, str | None], unlabeled: object = None) -> list[str]:

@@ -18,7 +18,7 @@ from sentiment.data.csv_format import (
 from sentiment.data.survey import survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 _MAX_MISSING = 0.1
 _UNSEEN_ASCII = "".join(map(chr, (*range(33), 127)))

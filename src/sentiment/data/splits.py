@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.labels import as_in_file, likeness, number, quoted_labels
 from sentiment.data.reviews import column_names, read_table
-from sentiment.errors import InputError
-from sentiment.files import text_when_whole
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import text_when_whole
 
 log = logging.getLogger(__name__)
 
@@ -332,3 +333,44 @@ def write_splits(
                 numbers = np.arange(chunk.first, chunk.first + len(chunk.cells))
                 writer.writerows(compress(chunk.cells, np.isin(numbers, chosen)))
         log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")
+
+
+log = logging.getLogger(__name__)
+
+
+def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
+    """The reviews of each corpus whose text is new: neither test nor validation text may train.
+
+    Args:
+        corpora: of files without labels.
+        splits: of the labeled reviews.
+
+    Returns:
+        A split for each corpus, whose classes are ``NO_CLASS``.
+
+    Raises:
+        InputError: no text of a corpus is new.
+    """
+    kept: list[Split] = []
+    for corpus in corpora:
+        everything = Split(corpus, np.arange(len(corpus)), np.full(len(corpus), NO_CLASS))
+        new, tested = without(everything, splits.test)
+        new, validated = without(new, splits.val)
+        new, _ = first_of_each(new)
+        for other in (splits.train, *kept):
+            new, _ = without(new, other)
+        repeated = len(everything) - len(new) - tested - validated
+        log.info(
+            "%s: %s rows read, %s unlabeled reviews; dropped: %s in the test split, %s in the"
+            " validation split, %s repeated, %s for a missing text",
+            corpus.path,
+            f"{len(corpus) + corpus.missing:,}",
+            *(f"{count:,}" for count in (len(new), tested, validated, repeated, corpus.missing)),
+        )
+        if len(new) == 0:
+            raise InputError(
+                f"{corpus.path}: every text of this unlabeled file also stands in a split or in"
+                " another unlabeled file, so none is left; leave it out of data.unlabeled_csv"
+            )
+        kept.append(new)
+    return kept

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from sentiment.data.cache import file_state
 from sentiment.data.csv_format import CsvFormat, separator_of
 from sentiment.data.table_rows import BadRowError, Dialect, rows_of
 from sentiment.data.table_text import explained, open_table
-from sentiment.errors import InputError
+from sentiment.runtime.cache import file_state
+from sentiment.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from typing import IO, cast
 
 from sentiment.data.csv_format import COMPRESSIONS, CsvFormat
 from sentiment.data.file_kinds import HEAD, binary_kind, packing, textual_kind
-from sentiment.errors import InputError, first_words
-from sentiment.files import COMPRESSION_SUFFIXES
+from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.files import COMPRESSION_SUFFIXES
 
 LONGEST = 1 << 24  # characters of a line or a cell, which bounds the memory
 _BLOCK = 1 << 18

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.cleaning import CLEANINGS, CURRENT_CLEANING, clean, starts_character
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from spacy.tokenizer import Tokenizer as SpacyTokenizer

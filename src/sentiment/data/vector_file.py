@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torchtext.vocab import Vectors
 
-from sentiment.data.cache import file_state
-from sentiment.errors import InputError
+from sentiment.runtime.cache import file_state
+from sentiment.runtime.errors import InputError
 
 _BLOCK = 1 << 22  # bytes read at a time: large enough to be fast, small enough for the cache
 _LONGEST_ROW = 1 << 23  # bytes; what goes on for longer is no text

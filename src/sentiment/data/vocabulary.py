@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torchtext.vocab import Vocab
 
-from sentiment.data.facts import UNK_INDEX
+from sentiment.batch import UNK_INDEX
 from sentiment.data.splits import Split
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 PAD, UNK = "<pad>", "<unk>"
 

@@ -1,7 +1,7 @@
 """The figures by which classifiers are compared, the same in training, test and evaluation."""
 
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,18 +11,6 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, Mul
 from torchmetrics.utilities import dim_zero_cat
 
 from sentiment.model.calibration import Reliability, reliability
-
-# Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
-MONITORED = (
-    "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
-)  # fmt: skip
-MONITORED_OF_TEXTS = ("val/loss", "val/perplexity", "train/loss", "train/perplexity")
-
-
-def best_mode(monitor: str | None) -> Literal["min", "max"]:
-    """Whether the best value is the ``min`` (of a loss or a perplexity) or the ``max``."""
-    falls = monitor is not None and monitor.endswith(("/loss", "/perplexity"))
-    return "min" if falls else "max"
 
 
 class ReviewMean(Metric):

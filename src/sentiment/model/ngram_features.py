@@ -1,6 +1,6 @@
 """Features of each token from the n-grams that end with it.
 
-This file knows torch alone; `sentiment.data.evidence` counts what it looks up.
+This file knows torch alone; `sentiment.data.ngrams` counts what it looks up.
 """
 
 from collections.abc import Sequence

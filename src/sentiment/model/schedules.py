@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from sentiment.model.metrics import best_mode
+from sentiment.model.metric_names import best_mode
 
 
 def one_cycle(

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sentiment.errors import InputError
 from sentiment.report.ranking import mean_and_spread, ranked
 from sentiment.report.runs import Run, set_apart
 from sentiment.report.tables import format_count, is_number, listed
+from sentiment.runtime.errors import InputError
 
 FIGURES = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerprints")

@@ -21,7 +21,7 @@ from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial
 
-from sentiment.report.figures import INK, QUIET, SMALL, TITLE, VERMILION, new_figure
+from sentiment.report.plots import INK, QUIET, SMALL, TITLE, VERMILION, new_figure
 from sentiment.report.trials import Aim, completed, importances, short_names
 
 _WORST_TO_BEST = LinearSegmentedColormap.from_list("", ["#D5DEE6", "#7FB2D6", "#0B4F82"])

@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.errors import InputError
 from sentiment.report.runs import (
     by_number_then_name,
     parse_overrides,
@@ -29,6 +28,7 @@ from sentiment.report.tables import (
     is_number,
     new_table,
 )
+from sentiment.runtime.errors import InputError
 
 _RESULT_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
 _FIXED_COLUMNS = {"rank", "status", "n", "failed", "folder"} | {

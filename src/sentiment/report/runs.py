@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sentiment.errors import InputError
+from sentiment.runtime.errors import InputError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 # Of no consequence for what a run reaches, or told elsewhere.

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from sentiment.report.figures import (
+from sentiment.report.parallel_coordinates import cut, parallel_coordinates_figure
+from sentiment.report.plots import (
     BLUE,
     DPI,
     FRAME,
@@ -28,7 +29,6 @@ from sentiment.report.figures import (
     scale_epochs,
     style_panel,
 )
-from sentiment.report.parallel_coordinates import cut, parallel_coordinates_figure
 from sentiment.report.trials import Aim, completed, importances, short_names
 
 log = logging.getLogger(__name__)

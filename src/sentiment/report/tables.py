@@ -21,7 +21,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.files import replaced_when_whole
+from sentiment.runtime.files import replaced_when_whole
 
 PLAIN_WIDTH = 120
 """Columns a table may take where no terminal says how many there are."""

@@ -1,0 +1,1 @@
+"""Linear classifiers of n-grams on the splits of a training."""

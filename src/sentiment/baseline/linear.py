@@ -1,0 +1,121 @@
+"""Fitting linear classifiers of n-grams: what a network has to beat.
+
+``tfidf``: logistic regression over sublinear TF-IDF of single words and pairs. ``naive_bayes``:
+over the presence of 1 to 3 words, each weighted by its log-count ratio between classes (Wang &
+Manning, 2012, "Baselines and Bigrams", equation 1).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+
+from sentiment.data.ngrams import NgramCounts
+from sentiment.predict.ngram_classifier import (
+    LinearWeights,
+    NgramClassifier,
+    classifier_of,
+    presence,
+)
+
+_Ints = npt.NDArray[np.int64]
+
+
+def fit_tfidf(counts: sparse.csr_matrix, classes: _Ints, strength: float) -> LinearWeights:
+    """Logistic regression over TF-IDF.
+
+    Args:
+        counts: (reviews, features).
+        classes: (reviews,).
+        strength: inverse of the L2 penalty.
+    """
+    frequencies = TfidfTransformer(sublinear_tf=True)
+    regression = LogisticRegression(C=strength, max_iter=1000)
+    regression.fit(frequencies.fit_transform(counts), classes)
+    idf = np.asarray(frequencies.idf_, np.float32)
+    return LinearWeights(*_weights(regression.coef_, regression.intercept_), idf)
+
+
+def fit_naive_bayes(counts: sparse.csr_matrix, classes: _Ints, strength: float) -> LinearWeights:
+    """Logistic regression over n-grams that are there, weighted by naive Bayes; one class each.
+
+    Arguments as for ``fit_tfidf``.
+    """
+    present = presence(counts)
+    labels = range(int(classes.max()) + 1)
+    weights, bias = [], []
+    for label in [1] if len(labels) == 2 else labels:
+        mine = classes == label
+        ratios = log_count_ratios(present, mine)
+        regression = LogisticRegression(
+            C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0
+        )
+        regression.fit(present.multiply(ratios).tocsr(), mine)
+        weights.append(ratios * regression.coef_[0])
+        bias.append(regression.intercept_[0])
+    return LinearWeights(*_weights(np.stack(weights), np.array(bias)), against_rest=True)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one weighting is fitted.
+
+    Attributes:
+        fit: gives the weights for counts, classes and strength.
+        longest: words in its longest n-grams.
+        strengths: inverse penalties to choose from.
+    """
+
+    fit: Callable[[sparse.csr_matrix, _Ints, float], LinearWeights]
+    longest: int
+    strengths: Sequence[float]
+
+
+KINDS: Mapping[str, Kind] = {
+    "tfidf": Kind(fit_tfidf, 2, (3.0, 10.0, 30.0)),
+    "naive_bayes": Kind(fit_naive_bayes, 3, (0.03, 0.1, 0.3, 1.0)),
+}
+
+
+def fit_best(
+    weighting: str, train: Any, val: Any, *, classes: int
+) -> tuple[NgramClassifier, float]:
+    """Fit one classifier for each strength, and choose by accuracy on validation reviews.
+
+    Args:
+        weighting: of ``KINDS``.
+        train: ``TokenisedReviews`` to learn from.
+        val: those to choose by.
+        classes: how many there are.
+
+    Returns:
+        The best and its strength.
+    """
+    kind = KINDS[weighting]
+    ngrams = NgramCounts(longest=kind.longest)
+    counts, val_counts = ngrams.fit(*train.flat()), ngrams.count(*val.flat())
+    fitted = [kind.fit(counts, train.classes, strength) for strength in kind.strengths]
+    accuracies = [(each.logits(val_counts).argmax(1) == val.classes).mean() for each in fitted]
+    best = int(np.argmax(accuracies))
+    classifier = classifier_of(weighting, ngrams, fitted[best], classes=classes)
+    return classifier, kind.strengths[best]
+
+
+def _weights(coefficients: Any, bias: Any) -> tuple[Any, Any]:
+    """Weights, (features, decisions), and bias as they are kept."""
+    return np.ascontiguousarray(coefficients.T, np.float32), np.asarray(bias, np.float32)
+
+
+def log_count_ratios(
+    present: sparse.csr_matrix, mine: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """How much more often each n-gram stands in reviews of a class than in others; (features,)."""
+    inside = np.asarray(present[mine].sum(0)).ravel() + 1.0
+    outside = np.asarray(present[~mine].sum(0)).ravel() + 1.0
+    ratios = np.log((inside / inside.sum()) / (outside / outside.sum()))
+    return np.asarray(ratios, np.float32)

@@ -1,0 +1,50 @@
+"""A batch of reviews: what the data side makes and the models read.
+
+Knows nothing of files, words or models.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+PAD_INDEX, UNK_INDEX = 0, 1  # of padding and of unknown words, in every vocabulary
+NO_CLASS = -100  # the class of a review without a label; torch's cross-entropy leaves it out
+
+
+class Shard(NamedTuple):
+    """What a process knows of a batch of which it has only some reviews.
+
+    Attributes:
+        labels: (whole batch,) int64, class of each review.
+        tokens: (processes,) int64, how many tokens each process has.
+        positions: (batch,) int64, positions of this process's reviews in the whole batch.
+    """
+
+    labels: Tensor
+    tokens: Tensor
+    positions: Tensor
+
+
+class Batch(NamedTuple):
+    """Reviews padded to the longest among them.
+
+    Attributes:
+        token_ids: (batch, time) int64, ``PAD_INDEX`` after the end of each review.
+        lengths: (batch,) int64, tokens of each review, at least 1.
+        labels: (batch,) int64, class of each review, or ``NO_CLASS``.
+        shard: the whole batch, where several processes train together.
+        folds: (batch,) int64, in training with n-gram features the fold that each review is in.
+        full_lengths: (batch,) int64, tokens of each review before it was cut; None if unknown.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+    shard: Shard | None = None
+    folds: Tensor | None = None
+    full_lengths: Tensor | None = None
+
+    @property
+    def counted_reviews(self) -> int:
+        """How many reviews count in metrics: none where the only one fills an empty shard."""
+        return len(self.labels) if self.shard is None else len(self.shard.positions)

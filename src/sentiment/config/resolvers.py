@@ -1,0 +1,126 @@
+"""Where ``conf/`` is, the resolvers that it uses, and what Hydra finds under which name."""
+
+from contextlib import suppress
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from sentiment.config.schemas import SCHEMAS, JoblibLauncherConfig
+from sentiment.model.encoder import can_train
+from sentiment.model.metric_names import best_mode
+from sentiment.runtime.distributed import external_world_size, rank
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import is_used, run_folder
+
+
+def config_directory() -> Path:
+    """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
+
+    Raises:
+        InputError: it is in neither place.
+    """
+    package = Path(str(resources.files("sentiment")))
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise InputError(
+        f"no conf/train.yaml in {package} or {package.parents[1]}; install the package again"
+    )
+
+
+def sample_path() -> str:
+    """The bundled sample of reviews."""
+    return str(resources.files("sentiment.data") / "sample_reviews.csv")
+
+
+def fast_precision(accelerator: str) -> str:
+    """A precision that is fast and right on this machine: bf16 where the hardware computes in it.
+
+    On a CPU that is AVX-512 BF16 or AMX, unless oneDNN is held to less (`ONEDNN_MAX_CPU_ISA`); on
+    CUDA, compute capability 8.0 and above. Elsewhere fp32.
+    """
+    if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
+        return (
+            "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        )
+    if accelerator in {"auto", "cpu"} and not torch.backends.mps.is_available():
+        capability = torch.cpu.get_capabilities()
+        fast = capability.get("avx512_bf16") or capability.get("amx_bf16")
+        if fast and can_train("lstm", torch.bfloat16, torch.device("cpu")):
+            return "bf16-mixed"
+    return "32-true"
+
+
+def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None = None) -> str:
+    """The folder of the checkpoint to go on from, or else a new one, and its path.
+
+    A new folder is named after date and time, and no other run gets it. Without a mode nothing
+    runs, because ``--cfg`` only shows the config: then none is made.
+    """
+    if ckpt_path is not None and (home := run_folder(ckpt_path)) is not None:
+        return str(home)
+    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    if mode is None:
+        return str(Path(parent) / stem)
+    if (processes := external_world_size() or 1) > 1:
+        raise InputError(f"{processes} processes need one folder; give hydra.run.dir=FOLDER")
+    for count in range(1, 10_000):
+        folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return str(folder)
+    raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
+
+
+def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | None:
+    """Where Hydra writes the config within a run folder: that of its beginning stays.
+
+    It stays too where a folder that is used is going to be refused.
+
+    Of several processes that torchrun or srun has started, the first writes it.
+    """
+    if rank():
+        return None
+    begun = folder is not None and is_used(Path(folder))
+    return ".hydra/resumed" if begun or ckpt_path not in (None, "auto") else ".hydra"
+
+
+def register() -> None:
+    """Make the schemas and resolvers known to Hydra and OmegaConf (harmless when repeated)."""
+    store = ConfigStore.instance()
+    for group, name, node in SCHEMAS:
+        store.store(group=group, name=name, node=node)
+    _register_plugins(store)
+    OmegaConf.register_new_resolver("sample_path", sample_path, replace=True)
+    OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
+    OmegaConf.register_new_resolver("run_folder", choose_run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("config_folder", config_folder, replace=True)
+    OmegaConf.register_new_resolver("best_mode", best_mode, replace=True)
+
+
+def _register_plugins(store: ConfigStore) -> None:
+    Plugins.instance()  # what other packages store under these names is stored by now
+    from hydra_plugins.sentiment_grid import GridSweeperConfig
+
+    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, provider="sentiment")
+    place = "hydra_plugins.sentiment_launchers.submitit_launcher"
+    nodes: dict[str, Any] = {"joblib": JoblibLauncherConfig}
+    with suppress(ImportError):  # an extra
+        from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
+
+        week = 7 * 24 * 60
+        nodes["submitit_local"] = LocalQueueConf(
+            _target_=f"{place}.SubmititLocalLauncher", timeout_min=week
+        )
+        nodes["submitit_slurm"] = SlurmQueueConf(_target_=f"{place}.SubmititSlurmLauncher")
+    for name, node in nodes.items():
+        store.store(group="hydra/launcher", name=name, node=node, provider="sentiment")

@@ -1,0 +1,1 @@
+"""From checkpoints and texts to labels."""

@@ -1,0 +1,105 @@
+"""One trained classifier, from tokens to logits: a network or a baseline."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentiment.data.dataset import pad_reviews
+from sentiment.data.tokenizer import EncodedTexts, TokenizerSettings
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.predict.checkpoint import SavedClassifier, load_classifier
+
+_POSITIONS_PER_BATCH = 16_384
+
+
+class Member:
+    """A checkpoint put to use, by itself or in an ensemble.
+
+    Args:
+        saved: what the checkpoint holds.
+        path: where it lies, for messages.
+        device: where a network computes; a baseline always does on the CPU.
+
+    Attributes:
+        classifier: in evaluation mode, on the device.
+        tokenizer_settings: how its texts fall into tokens.
+        labels: names of the classes, in the order of the logits.
+    """
+
+    def __init__(self, saved: SavedClassifier, path: Path, device: str = "cpu") -> None:
+        self.classifier = saved.classifier
+        if isinstance(self.classifier, SentimentClassifier):
+            self.classifier.eval().to(device)
+        self.saved, self.path = saved, path
+        self.labels: list[str] = saved.data["labels"]
+        self.tokenizer_settings = TokenizerSettings.of_checkpoint(saved.data["tokenizer"])
+        self._ids = {word: index for index, word in enumerate(saved.data["vocabulary"])}
+        self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
+        self._max_length: int | None = saved.data["max_length"]
+        self._keep: str = saved.data["keep"]
+        self._device = device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> "Member":
+        """Load a checkpoint of ``sentiment.train`` or ``sentiment.baseline``.
+
+        Raises:
+            InputError: as ``load_classifier``.
+        """
+        return cls(load_classifier(path), Path(path), device)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many weights were learned."""
+        if isinstance(self.classifier, SentimentClassifier):
+            return sum(weight.numel() for weight in self.classifier.parameters())
+        return self.classifier.num_parameters
+
+    def logits(self, encoded: EncodedTexts) -> Tensor:
+        """The logits of texts, (texts, classes), float32 on the CPU.
+
+        Args:
+            encoded: the texts, by a tokenizer of ``tokenizer_settings``.
+        """
+        unknown = self._unknown
+        word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
+        if isinstance(self.classifier, SentimentClassifier):
+            return self._network_logits(self.classifier, encoded, word_to_id)
+        ids = word_to_id[encoded.token_ids]
+        return torch.from_numpy(self.classifier.logits(ids, encoded.lengths))
+
+    def _network_logits(
+        self, classifier: SentimentClassifier, encoded: EncodedTexts, word_to_id: Any
+    ) -> Tensor:
+        starts = np.cumsum(encoded.lengths) - encoded.lengths
+        logits = torch.empty(len(encoded.lengths), len(self.labels))
+        with torch.inference_mode():
+            for batch in self._batches(encoded.lengths):
+                ids, lengths = pad_reviews(
+                    encoded.token_ids,
+                    starts[batch],
+                    encoded.lengths[batch],
+                    max_length=self._max_length,
+                    keep=self._keep,
+                    word_to_id=word_to_id,
+                    empty=self._unknown,
+                )
+                token_ids = torch.from_numpy(ids).to(self._device)
+                logits[batch] = classifier(token_ids, torch.from_numpy(lengths)).cpu()
+        return logits
+
+    def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
+        """Indices of texts of like length, a bounded number of padded positions at a time."""
+        cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
+        order = np.argsort(cut, kind="stable")
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and (end + 1 - start) * cut[order[end]] <= _POSITIONS_PER_BATCH:
+                end += 1
+            yield order[start:end]
+            start = end

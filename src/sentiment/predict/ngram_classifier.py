@@ -1,0 +1,182 @@
+"""A fitted linear classifier of n-grams: what is left of a baseline when it has been fitted.
+
+Knows numpy and scipy; ``linear.py`` fits it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from sentiment.batch import UNK_INDEX
+from sentiment.data.ngrams import NgramCounts
+
+_Ints = npt.NDArray[np.int64]
+
+_Floats = npt.NDArray[np.float32]
+
+WEIGHTINGS = ("tfidf", "naive_bayes")
+
+_SIZES = ("words", "vocabulary_size", "num_classes", "unknown_index")
+
+_MOST_WORDS = 1 << 31  # so that a number of an n-gram times this fits an int64
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """From counts of n-grams to logits.
+
+    Attributes:
+        weights: (features, decisions) float32; of two classes there is one decision, for the
+            second class.
+        bias: (decisions,) float32.
+        idf: (features,) float32, the inverse document frequencies of TF-IDF; None where it only
+            matters which n-grams there are.
+        against_rest: whether each of several decisions is one class against all others.
+    """
+
+    weights: _Floats
+    bias: _Floats
+    idf: _Floats | None = None
+    against_rest: bool = False
+
+    def logits(self, counts: sparse.csr_matrix) -> _Floats:
+        """The logits, (reviews, classes), of counts, (reviews, features)."""
+        inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
+        decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
+        if decisions.shape[1] == 1:
+            return np.concatenate([np.zeros_like(decisions), decisions], 1)
+        # The softmax of these is each class's own probability, over the sum of all.
+        return -np.logaddexp(0, -decisions) if self.against_rest else decisions
+
+
+@dataclass(frozen=True)
+class NgramClassifier:
+    """A baseline that can be saved and used.
+
+    Attributes:
+        weighting: one of ``WEIGHTINGS``.
+        ngrams: what is counted.
+        linear: what becomes of the counts.
+        settings: sizes, by the names that networks have for them, and the temperature.
+    """
+
+    weighting: str
+    ngrams: NgramCounts
+    linear: LinearWeights
+    settings: dict[str, Any]
+
+    def logits(self, token_ids: _Ints, lengths: _Ints) -> _Floats:
+        """The logits of reviews, (reviews, classes); each is what it would be alone.
+
+        They are divided by the temperature.
+
+        Args:
+            token_ids: (tokens,) all reviews one after the other.
+            lengths: (reviews,) tokens of each.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks at what comes out
+            return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by; see ``sentiment.model.calibration``."""
+        return float(self.settings.get("temperature", 1.0))
+
+    def with_temperature(self, temperature: float) -> "NgramClassifier":
+        """The same classifier with a temperature."""
+        return replace(self, settings={**self.settings, "temperature": temperature})
+
+    @property
+    def num_parameters(self) -> int:
+        """How many weights were learned."""
+        return int(self.linear.weights.size + self.linear.bias.size)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All that ``from_arrays`` needs besides the settings."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            f"keys.{length}": keys for length, keys in enumerate(self.ngrams.keys, start=1)
+        }
+        arrays |= {"weights": self.linear.weights, "bias": self.linear.bias}
+        return arrays if self.linear.idf is None else arrays | {"idf": self.linear.idf}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: dict[str, npt.NDArray[Any]], settings: dict[str, Any]
+    ) -> "NgramClassifier":
+        """The classifier whose ``arrays()`` and ``settings`` were saved.
+
+        Raises:
+            ValueError, LookupError: they do not fit together.
+        """
+        weighting = settings["weighting"]
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting {weighting!r} is none of {', '.join(WEIGHTINGS)}")
+        for name in _SIZES:
+            if type(settings[name]) is not int or not 0 <= settings[name] <= _MOST_WORDS:
+                raise ValueError(f"{name} is {settings[name]!r}, no whole number from 0 on")
+        if settings["vocabulary_size"] > settings["words"]:
+            raise ValueError(f"words is {settings['words']}, below vocabulary_size")
+        lengths = range(1, 1 + sum(name.startswith("keys.") for name in arrays))
+        keys = [arrays[f"keys.{length}"] for length in lengths]
+        features = sum(map(len, keys))
+        classes = settings["num_classes"]
+        decisions = 1 if classes == 2 else classes
+        shapes = {"weights": (features, decisions), "bias": (decisions,)}
+        if weighting == "tfidf":
+            shapes["idf"] = (features,)
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape or arrays[name].dtype != np.float32:
+                raise ValueError(f"{name} is not of shape {shape} and float32")
+        for each in keys:
+            if each.ndim != 1 or each.dtype != np.int64 or (np.diff(each, prepend=-1) <= 0).any():
+                raise ValueError("n-grams are not sorted")
+        return cls(
+            weighting=weighting,
+            ngrams=NgramCounts.of_keys(keys, words=settings["words"]),
+            linear=LinearWeights(
+                weights=arrays["weights"],
+                bias=arrays["bias"],
+                idf=arrays["idf"] if weighting == "tfidf" else None,
+                against_rest=weighting == "naive_bayes",
+            ),
+            settings=settings,
+        )
+
+
+def classifier_of(
+    weighting: str, ngrams: NgramCounts, linear: LinearWeights, *, classes: int
+) -> NgramClassifier:
+    """A classifier fitted on reviews of so many classes.
+
+    Of the vocabulary, which begins with the frequent words, it needs those up to the last that
+    is counted.
+    """
+    settings = {
+        "weighting": weighting,
+        "words": ngrams.words,
+        "vocabulary_size": int(ngrams.keys[0].max(initial=UNK_INDEX)) + 1,
+        "num_classes": classes,
+        "unknown_index": UNK_INDEX,
+    }
+    return NgramClassifier(weighting, ngrams, linear, settings)
+
+
+def presence(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Ones where there are counts."""
+    return _with_values(counts, np.ones_like(counts.data))
+
+
+def _tfidf(counts: sparse.csr_matrix, idf: _Floats) -> sparse.csr_matrix:
+    """Sublinear term frequency times inverse document frequency, each review of length one."""
+    values = (1 + np.log(counts.data)) * idf[counts.indices]
+    reviews = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    squares = np.bincount(reviews, values.astype(np.float64) ** 2, minlength=counts.shape[0])
+    values /= np.sqrt(squares)[reviews]
+    return _with_values(counts, values)
+
+
+def _with_values(counts: sparse.csr_matrix, values: _Floats) -> sparse.csr_matrix:
+    return sparse.csr_matrix((values, counts.indices, counts.indptr), counts.shape)

@@ -1,0 +1,239 @@
+"""Label texts with one or several trained checkpoints: one text or many, from Python.
+
+Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
+from sentiment.predict.member import Member
+from sentiment.runtime.environment import require_device
+from sentiment.runtime.errors import InputError
+
+Prediction = dict[str, Any]
+
+_TEXTS_AT_A_TIME = 4096
+
+
+def _compute_alone() -> None:
+    """Let a forked process compute in one thread: its parent's others are not there any more.
+
+    A text would wait for them for ever.
+    """
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compute_alone)
+
+
+class Predictor:
+    """Labels texts with a trained classifier, or with the mean of several.
+
+    >>> predictor = Predictor.load("runs/…/checkpoints/best.ckpt")  # doctest: +SKIP
+    >>> predictor("A joy from start to finish.")  # doctest: +SKIP
+    {'label': 'positive', 'score': 0.98, 'scores': {'negative': 0.02, 'positive': 0.98}}
+
+    Args:
+        members: the classifiers; the first decides the order of the labels.
+        weights: how much each member's probabilities count; None counts all the same.
+
+    Attributes:
+        members: as given.
+        labels: names of the classes, in the order of the logits.
+        text_column: what the column with the texts was called in training.
+        label_column: what the column with the labels was called in training.
+        header: whether the files of the training named their columns.
+        raw_labels: the labels as they stood in the training files, in the order of ``labels``.
+        tokenizer: splits texts into tokens, as the first member wants them.
+
+    Raises:
+        InputError: the members have different labels, or the weights are no good.
+    """
+
+    def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
+        first = members[0]
+        for member in members:
+            if sorted(member.labels) != sorted(first.labels):
+                raise InputError(
+                    f"{member.path}: its labels are {', '.join(member.labels[:20])}, and those of"
+                    f" {first.path} are {', '.join(first.labels[:20])}; classifiers that predict"
+                    " together need the same"
+                )
+        self.members = list(members)
+        self._shares = _shares(weights, len(members))
+        self.labels = first.labels
+        data = first.saved.data
+        self.raw_labels: list[str] = data["raw_labels"]
+        self.text_column: str = data["text_column"]
+        self.label_column: str = data["label_column"]
+        self.header: bool = data["header"]
+        settings = dict.fromkeys(member.tokenizer_settings for member in members)
+        self._tokenizers = {each: Tokenizer(each) for each in settings}
+        self.tokenizer = self._tokenizers[first.tokenizer_settings]
+
+    @classmethod
+    def load(
+        cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
+    ) -> "Predictor":
+        """Load one or several checkpoints; nothing else is needed.
+
+        Several predict together: the mean of their probabilities, each with its own tokens.
+
+        Raises:
+            InputError: a file is missing, damaged, no such checkpoint, or carries code; the device
+                cannot be used; or the checkpoints do not go together.
+        """
+        if not paths:
+            raise TypeError("give the path of a checkpoint, or of several")
+        require_device(device)
+        return cls([Member.load(path, device) for path in paths], weights)
+
+    @overload
+    def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, texts: Iterable[str]) -> list[Prediction]: ...
+
+    def __call__(self, texts: str | Iterable[str]) -> Prediction | list[Prediction]:
+        """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
+
+        Scores are probabilities (the softmax of calibrated logits). Texts share a batch only with
+        texts of like length, and no text's result depends on the others.
+
+        Args:
+            texts: a string, or strings in an order: a list, a generator, a file of lines, a column
+                of a table. Some thousands are read at a time.
+
+        Raises:
+            TypeError: something is no string, nor strings in an order.
+            InputError: a text holds a lone surrogate.
+        """
+        if isinstance(texts, str):
+            return self([texts])[0]
+        probabilities = self.logits(texts).softmax(1).tolist()
+        return [self._prediction(scores) for scores in probabilities]
+
+    def logits(self, texts: Iterable[str]) -> Tensor:
+        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``.
+
+        Raises:
+            TypeError, InputError: as when called.
+        """
+        parts: list[Tensor] = []
+        stream = _in_order(texts)
+        while some := list(islice(stream, _TEXTS_AT_A_TIME)):
+            logits = self.member_logits(some, first=len(parts) * _TEXTS_AT_A_TIME + 1)
+            parts.append(self.combine(logits))
+        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+
+    def member_logits(
+        self, texts: Sequence[str], encoded: EncodedTexts | None = None, first: int = 1
+    ) -> list[Tensor]:
+        """The logits that each member gives, (texts, classes), in the order of ``labels``.
+
+        Args:
+            texts: the texts.
+            encoded: the same texts, where ``tokenizer`` has tokenised them before.
+            first: the number of the first text in messages.
+
+        Raises:
+            TypeError: something is no string.
+            InputError: a text holds a lone surrogate, or a logit is not finite.
+        """
+        for number, text in enumerate(texts, first):
+            if not isinstance(text, str):
+                value = " ".join(shortened(text).split())
+                raise TypeError(
+                    f"text {number} must be a string, not {type(text).__name__}: {value}"
+                )
+        known = {} if encoded is None else {self.tokenizer.settings: encoded}
+        found = []
+        for member in self.members:
+            settings = member.tokenizer_settings
+            if settings not in known:
+                known[settings] = self._encode(texts, settings, first)
+            order = [member.labels.index(label) for label in self.labels]
+            found.append(member.logits(known[settings])[:, order])
+            if not (finite := found[-1].isfinite().all(1)).all():
+                index = int(finite.int().argmin())
+                raise InputError(
+                    f"{member.path}: gives no finite score for text {first + index},"
+                    f" {shortened(texts[index])}: its weights are too large; use another checkpoint"
+                )
+        return found
+
+    def combine(self, logits: Sequence[Tensor]) -> Tensor:
+        """One classifier's logits as they are; of several, the log of their mean probabilities."""
+        if len(logits) == 1:
+            return logits[0]
+        shares = torch.tensor(self._shares, dtype=torch.float64)[:, None, None]
+        each = torch.stack([values.double().log_softmax(1) for values in logits])
+        return (each + shares.log()).logsumexp(0).float()
+
+    def _encode(
+        self, texts: Sequence[str], settings: TokenizerSettings, first: int
+    ) -> EncodedTexts:
+        try:
+            return self._tokenizers[settings].encode(texts)
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            number = next(number for number, text in enumerate(texts, first) if half in text)
+            raise InputError(
+                f"text {number} holds {half!r}, a lone surrogate, which is half of a character;"
+                " decode the bytes it came from by their right encoding"
+            ) from error
+
+    def _prediction(self, scores: list[float]) -> Prediction:
+        best = max(range(len(scores)), key=scores.__getitem__)
+        return {
+            "label": self.labels[best],
+            "score": scores[best],
+            "scores": dict(zip(self.labels, scores, strict=True)),
+        }
+
+
+def _in_order(texts: Iterable[str]) -> Iterator[str]:
+    """Go through several texts.
+
+    Raises:
+        TypeError: these are not texts in an order, and what to give instead.
+    """
+    instead = ""
+    if hasattr(texts, "columns"):  # a table of pandas or another library
+        instead = '; give one of its columns, such as df["text"]'
+    elif isinstance(texts, Mapping):
+        instead = "; give its values, list(d.values())"
+    elif isinstance(texts, (set, frozenset)):
+        instead = ", which has no order; give a list, such as sorted(texts)"
+    elif isinstance(texts, (bytes, bytearray, memoryview)):
+        instead = "; decode it first, texts.decode()"
+    if not instead:
+        try:
+            return iter(texts)
+        except TypeError:  # also of an array without dimensions
+            pass
+    raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}{instead}")
+
+
+def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
+    """What the weights of the members are of their sum."""
+    weights = [1.0] * members if weights is None else weights
+    if len(weights) != members:
+        raise InputError(
+            f"{len(weights)} weights for {members} checkpoints; give one for each, in their order"
+        )
+    if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        listed = " ".join(f"{weight:g}" for weight in weights)
+        raise InputError(f"weights {listed}: all must be numbers above 0")
+    return [weight / math.fsum(weights) for weight in weights]

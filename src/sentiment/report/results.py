@@ -1,0 +1,176 @@
+"""What a training has to tell: the data it saw, ``results.json``, the pictures, the final table."""
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentiment.data.pipeline import DataFacts
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.metrics import Outcome
+from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
+from sentiment.report.tables import format_percent, new_table, print_table, result_table, write_json
+from sentiment.runtime.environment import python_command
+
+log = logging.getLogger(__name__)
+
+
+class Limit(NamedTuple):
+    """A setting that leaves reviews of a split out.
+
+    Attributes:
+        setting: as it is typed.
+        reviews: indices of those that remain; none of the training split, which a resumed sampler
+            does not tell.
+    """
+
+    setting: str
+    reviews: list[int]
+
+
+def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool) -> None:
+    """Say what the training will see."""
+    if sample:
+        log.info(
+            "This is the bundled sample, for a first look: its figures say nothing of real reviews."
+            "\n  Your own:  %s -m sentiment.train data=csv data.csv=FILE"
+            " data.text_column=NAME data.label_column=NAME"
+            "\n  IMDB:      %s scripts/download_imdb.py && %s -m sentiment.train experiment=imdb",
+            *3 * [python_command()],
+        )
+    read = facts.train_reviews + facts.val_reviews + facts.test_reviews
+    log.info(
+        "%s rows read: %s training, %s validation and %s test reviews of %s; dropped: %s for a"
+        " repeated text, %s for a missing value%s",
+        f"{read + facts.dropped_duplicates + facts.dropped_missing:,}",
+        f"{facts.train_reviews:,}",
+        f"{facts.val_reviews:,}",
+        f"{facts.test_reviews:,}",
+        ", ".join(facts.labels[:20]),
+        f"{facts.dropped_duplicates:,}",
+        f"{facts.dropped_missing:,}",
+        f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
+    )
+    told = f"; {format_percent(vector_coverage)} of the running text has a pre-trained vector"
+    log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
+
+
+def log_model(classifier: SentimentClassifier) -> None:
+    """Say what the model is made of, and where its parameters are."""
+    settings = classifier.settings
+    directions = "both directions" if settings["bidirectional"] else "one direction"
+    layers = f"{settings['num_layers']} x " if settings["num_layers"] != 1 else ""
+    table = new_table(show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(justify="right")
+    descriptions = {
+        "embedding": f"{settings['vocabulary_size']:,} words x {settings['embedding_size']}",
+        "encoder": f"{layers}{str(settings['cell']).upper()} of {settings['hidden_size']},"
+        f" {directions}",
+        "pooling": f"{settings['pooling']} over time",
+        "head": f"{settings['num_classes']} classes"
+        + (f", hidden layer of {settings['head_size']}" if settings["head_size"] else ""),
+    }
+    for name, description in descriptions.items():
+        weights = list(classifier.get_submodule(name).parameters())
+        table.add_row(name, description, f"{sum(weight.numel() for weight in weights):,}")
+        if name == "embedding" and classifier.ngrams is not None:  # beside a token's vector
+            words = "1 word" if settings["ngrams"] == 1 else f"1 to {settings['ngrams']} words"
+            table.add_row("n-grams", f"{sum(settings['ngram_sizes']):,} known, of {words}", "0")
+    total = sum(weight.numel() for weight in classifier.parameters())
+    table.add_row("parameters", "", f"{total:,}")
+    print_table(table)
+
+
+def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -> dict[str, Any]:
+    """What ``results.json`` says of the data.
+
+    Args:
+        facts: of the data.
+        limited: the splits of which reviews were left out. What validated and tested is counted
+            without them, and has a fingerprint of its own: batches come in order of length, so it
+            is the shortest reviews.
+    """
+    limited = limited or {}
+    counts = {split: getattr(facts, f"{split}_reviews") for split in ("train", "val", "test")}
+    fingerprints = dict(facts.fingerprints)
+    for split in limited.keys() - {"train"}:
+        counts[split] = len(limited[split].reviews)
+        fingerprints[split] += f":{counts[split]}"
+    unlabeled = {"unlabeled_reviews": facts.unlabeled_reviews} if facts.unlabeled_reviews else {}
+    return {
+        "labels": facts.labels,
+        "vocabulary_size": len(facts.vocabulary),
+        **{f"{split}_reviews": count for split, count in counts.items()},
+        **limited_results(limited),
+        **unlabeled,
+        "dropped_duplicates": facts.dropped_duplicates,
+        "dropped_missing": facts.dropped_missing,
+        "fingerprints": fingerprints,
+    }
+
+
+def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
+    """By split, the setting that left reviews out of it; nothing where none did."""
+    settings = {split: limit.setting for split, limit in limited.items()}
+    return {"limited": settings} if settings else {}
+
+
+def best_figures(
+    rows: Sequence[Mapping[str, float]], best_epochs: int | None
+) -> dict[str, float | None]:
+    """The figures of the best epoch, and which it is.
+
+    Args:
+        rows: of the epochs.
+        best_epochs: how many epochs the best checkpoint had; None takes the last epoch.
+    """
+    epochs = len(rows) if best_epochs is None else best_epochs
+    best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
+    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
+    return {**figures, "best_epoch": best.get("epoch")}
+
+
+def write_results(
+    folder: Path,
+    results: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    outcome: Outcome | None,
+    best: Path | None,
+) -> None:
+    """Write the results and the pictures, print the final table and what ``best`` predicts with."""
+    write_json(folder / "results.json", results)
+    learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
+    if outcome is not None:
+        draw_outcome(folder, results, outcome)
+    print_table(result_table(results))
+    if limited := results.get("limited"):
+        settings = ", ".join(dict.fromkeys(limited.values()))
+        log.info("Reviews were left out (%s): no figures to compare with others.", settings)
+    if best is None:
+        log.info("Everything is in %s. No checkpoint was kept.", folder)
+        return
+    command = shlex.join([python_command(), "-m", "sentiment.predict", str(best)])
+    log.info("Everything is in %s. Predict with:", folder)
+    log.info('  %s "This movie was fantastic! I really enjoyed it."', command)
+
+
+def draw_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> None:
+    """Draw what a test came to into a run folder: its confusion matrix and reliability diagram.
+
+    Args:
+        folder: the run folder.
+        results: the content of its ``results.json``.
+        outcome: of the test.
+    """
+    confusion_matrix(outcome.confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
+    bins = outcome.reliability
+    reliability_diagram(
+        bins.reviews.numpy(),
+        bins.scores.numpy(),
+        bins.accuracies.numpy(),
+        folder / "reliability.png",
+        temperature=results["temperature"],
+    )

@@ -1,0 +1,174 @@
+"""The processes of one training: which of them this is, and what all of them agree on.
+
+Knows torch, and the environment variables by which Lightning, torchrun and srun number processes.
+"""
+
+import functools
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+from sentiment.runtime.errors import InputError
+
+_PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightning
+
+_GRACE = 10.0  # seconds to end in order
+
+# What gloo, NCCL and torch's store say when the other end of a connection is gone.
+_LOST = (
+    "Connection closed", "Connection reset", "Connection was likely closed", "Broken pipe",
+    "remote process exited", "ncclRemoteError", "communicator was aborted",
+)  # fmt: skip
+
+
+class ProcessLost(Exception):  # noqa: N818 (its name says what happened)
+    """Another process of this training has ended before its time."""
+
+
+def in_process_group() -> bool:
+    """Whether this process has joined others (or will go on alone)."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process among all that train together, from 0."""
+    if in_process_group():
+        return distributed.get_rank()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _number("RANK")
+    if external_world_size() is not None:
+        return _number("SLURM_PROCID")
+    return _number("LOCAL_RANK") if _PARENT in os.environ else 0
+
+
+def external_world_size() -> int | None:
+    """How many processes torchrun or srun has started, or None where neither has."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _number("WORLD_SIZE")
+    if "SLURM_NTASKS" in os.environ:
+        interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+        return None if interactive else _number("SLURM_NTASKS")
+    return None
+
+
+def started_by_another_rank() -> bool:
+    """Whether another process of this training has started this one."""
+    return os.environ.get(_PARENT) == str(os.getppid())
+
+
+def is_reporting_rank() -> bool:
+    """Whether this process tells what is wrong: the first for all, until they have joined.
+
+    Before, it is the first on each machine; and those that another one has started tell what only
+    they can have found.
+    """
+    if in_process_group() or rank() == 0:
+        return rank() == 0
+    return started_by_another_rank() or _number("LOCAL_RANK", "SLURM_LOCALID") == 0
+
+
+def is_first_survivor() -> bool:
+    """Whether this process tells that another one is lost: the first that is still there."""
+    if rank() == 0:
+        return True
+    if _PARENT in os.environ and external_world_size() is None:
+        time.sleep(1)  # a process that is killed closes its connections before it is gone
+        return not started_by_another_rank()
+    return _number("LOCAL_RANK", "SLURM_LOCALID") == 0
+
+
+def _number(*names: str) -> int:
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def lead() -> None:
+    """Let the processes that this one is about to start know it, so that they end with it."""
+    if not started_by_another_rank():
+        os.environ[_PARENT] = str(os.getpid())
+
+
+def end_with_parent() -> None:
+    """In a process that ``lead`` has announced: end when the one that started it has ended."""
+
+    def watch() -> None:
+        while started_by_another_rank():
+            time.sleep(1)
+        time.sleep(_GRACE)  # a lost connection is told before that
+        sys.stderr.write("error: the first process of this training has ended; so does this one\n")
+        os._exit(1)
+
+    if started_by_another_rank():
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def gather(value: Any) -> list[Any]:
+    """The value that each process gives, in their order; all of them must take part."""
+    if not in_process_group():
+        return [value]
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def all_reduce_max(value: int) -> int:
+    """The largest number that a process gives; all of them must take part.
+
+    No device is waited for: the numbers go between the CPUs.
+    """
+    if not in_process_group():
+        return value
+    number = torch.tensor(value)
+    distributed.all_reduce(number, distributed.ReduceOp.MAX, group=_between_cpus())
+    return int(number)
+
+
+@functools.cache
+def _between_cpus() -> Any:
+    gloo = distributed.get_backend() == "gloo"
+    return distributed.group.WORLD if gloo else distributed.new_group(backend="gloo")
+
+
+def raise_together(problem: InputError | None) -> None:
+    """Refuse in all processes what one of them has to; all of them must take part.
+
+    Raises:
+        InputError: the problem of the first process that has one.
+    """
+    found = gather(problem and (socket.gethostname(), str(problem)))
+    for number, told in enumerate(found):
+        if told is not None:
+            place = f"process {number} on {told[0]}: " if number else ""
+            raise InputError(f"{place}{told[1]}")
+
+
+def part() -> None:
+    """Leave the others in order, at an end that all have agreed on."""
+    if in_process_group():
+        with suppress(RuntimeError):
+            distributed.barrier(async_op=True).wait(timedelta(seconds=_GRACE))
+            distributed.destroy_process_group()
+        _between_cpus.cache_clear()
+
+
+@contextmanager
+def translate_lost_connection() -> Iterator[None]:
+    """Turn what is said of a lost connection into one exception.
+
+    Raises:
+        ProcessLost: in place of a library's exception.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if in_process_group() and any(mark in str(error) for mark in _LOST):
+            raise ProcessLost from error
+        raise

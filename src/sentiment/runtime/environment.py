@@ -1,0 +1,140 @@
+"""The machine: on what a result was made, and how its memory is best kept."""
+
+import ctypes
+import importlib.metadata
+import logging
+import os
+import platform
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import torch
+
+import sentiment
+from sentiment.runtime.errors import InputError, first_words
+
+
+def device_name(device: torch.device) -> str:
+    """The kind of device and what it is called."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    threads = torch.get_num_threads()
+    return f"{device.type}: {name}, {threads} thread{'s' * (threads != 1)}"
+
+
+def require_device(name: str) -> None:
+    """Refuse a device that torch does not know or that cannot be used here.
+
+    Raises:
+        InputError: with the reason, and the devices that can be used.
+    """
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is unknown; choose {_devices_here()}") from error
+    try:
+        torch.zeros(1, device=name).tolist()
+    except Exception as error:  # each kind of device that is not there fails in its own way
+        reason = first_words(error).split(". ")[0]
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}); choose {_devices_here()}"
+        ) from error
+
+
+def _devices_here() -> str:
+    kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
+
+
+def require_memory(what: str, needed: int) -> None:
+    """Refuse what does not fit into the memory of this machine, where that is known.
+
+    Args:
+        what: the settings that decide it.
+        needed: bytes.
+
+    Raises:
+        InputError: with both sizes.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on this system
+        return
+    if needed > there:
+        raise InputError(
+            f"config: {what}: needs {_size(needed)} of memory, this machine has {_size(there)};"
+            " lower it"
+        )
+
+
+def _size(count: float) -> str:
+    units = iter(("bytes", "kB", "MB", "GB", "TB", "PB", "EB"))
+    unit = next(units)
+    for larger in units:
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:,.0f} {unit}"
+
+
+def prepare_process() -> None:
+    """Set up a process that trains; a launcher's processes need it as the first one does."""
+    keep_freed_memory()
+    limit_threads()
+    logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
+    # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def limit_threads() -> None:
+    """Compute in no more threads than a container leaves cores, unless `OMP_NUM_THREADS` is set.
+
+    OpenMP starts one for each core of the machine, whatever the container's CPU quota.
+    """
+    from joblib import cpu_count  # heeds quotas, as Python's own does not
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
+
+
+def keep_freed_memory() -> None:
+    """Keep freed memory in this process for the next batch, where the C library is glibc's.
+
+    glibc takes each large tensor from the system and returns it when it is freed, and the system
+    clears each page when it is first used again: up to half the time of a training on a CPU.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_mmap_max = -1, -4  # see mallopt(3)
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def python_command() -> str:
+    """How this Python is called from here: ``python``, unless that would be another one."""
+    own = Path(sys.executable)
+    found = shutil.which("python")
+    if found is not None and Path(found).parent == own.parent:
+        return "python"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the results."""
+    packages = ("torch", "lightning", "torchmetrics", "torchtext", "spacy", "numpy", "pandas")
+    return {
+        "sentiment": sentiment.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }

@@ -1,0 +1,277 @@
+"""What a config builds: the module with its first weights, and the trainer."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from sentiment.config.explain import constructor_error
+from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
+from sentiment.data.ngrams import NgramStatistics
+from sentiment.data.pipeline import DataFacts
+from sentiment.model.encoder import can_train
+from sentiment.runtime.distributed import external_world_size
+from sentiment.runtime.environment import require_memory
+from sentiment.runtime.errors import InputError
+from sentiment.train.callbacks import OneCheckpoint, ProgressBar
+from sentiment.train.module import SentimentModule
+from sentiment.train.pretrained import Start
+
+# From here on it is faster to step only the words of a batch.
+_MANY_WORDS = 50_000
+
+
+def build_module(
+    cfg: DictConfig,
+    facts: DataFacts,
+    embeddings: Embeddings,
+    *,
+    ngrams: NgramStatistics | None = None,
+    start: Start | None = None,
+) -> tuple[SentimentModule, float]:
+    """The model with its first weights, and the share of the running text that has a vector.
+
+    Of a language model, all words have one: the share is that of the text that it has words for.
+    """
+    vectors = first_vectors(cfg, facts, embeddings)
+    classifier = instantiate(
+        cfg.model,
+        _convert_="object",
+        vocabulary_size=len(facts.vocabulary),
+        num_classes=len(facts.labels),
+        embedding_size=vectors.weights.shape[1],
+        ngram_sizes=[] if ngrams is None else [len(keys) for keys in ngrams.keys],
+    )
+    classifier.load_embeddings(vectors.weights)
+    if ngrams is not None:
+        classifier.ngrams.load(
+            [torch.from_numpy(keys) for keys in ngrams.keys],
+            torch.from_numpy(ngrams.features),
+            torch.from_numpy(ngrams.held_out),
+        )
+    covered = coverage(vectors.found, facts.word_counts)[1]
+    if start is not None:
+        classifier.load_pretrained(start.weights or {})
+        known = int(facts.word_counts.sum())
+        covered = known / max(1, known + facts.unknown_words)
+    gentle = cfg.pretrained
+    module = SentimentModule(
+        classifier=classifier,
+        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
+        schedule=instantiate(cfg.scheduler) or None,
+        label_smoothing=cfg.loss.label_smoothing,
+        class_weights=class_weights(cfg.loss, facts),
+        entropy=cfg.loss.entropy,
+        virtual_adversarial=cfg.loss.virtual_adversarial,
+        perturbation_size=cfg.loss.perturbation_size,
+        frozen=embeddings.frozen,
+        frozen_epochs=gentle.frozen_epochs if start else embeddings.frozen_epochs,
+        embedding_lr_scale=gentle.embedding_lr_scale if start else embeddings.lr_scale,
+        encoder_frozen_epochs=gentle.frozen_epochs if start else 0,
+        encoder_lr_scale=gentle.lr_scale if start else 1.0,
+        lazy_embedding=is_lazy(embeddings, len(vectors.weights)),
+        calibrated=cfg.calibrated,
+    )
+    return module, covered
+
+
+def first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> EmbeddingTable:
+    """The vectors that the vocabulary's words begin with.
+
+    Raises:
+        InputError: the model would not fit into memory, or the file of vectors cannot be used.
+    """
+    size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
+    _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
+    return embeddings.table(facts.vocabulary, seed=cfg.seed)
+
+
+def is_lazy(embeddings: Embeddings, words: int) -> bool:
+    """Whether a step on a CPU touches only the words of its batch; see ``LazyRows``."""
+    return words > _MANY_WORDS if embeddings.lazy is None else embeddings.lazy
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Refuse the settings of data, vectors, model, optimizer and schedule before any data is read.
+
+    Each is built once, the model as small as can be.
+
+    Raises:
+        InputError: with its own words.
+    """
+    make_optimizer(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
+    instantiate(cfg.scheduler)
+    instantiate(cfg.data, _convert_="object")
+    if external_world_size() is None:  # else another machine may lack a file, and all are to know
+        instantiate(cfg.embeddings)
+    _check_memory(cfg.model, words=2, vector_size=1)
+    small = {
+        name: min(8, cfg.model[name])
+        for name in ("hidden_size", "num_layers", "head_size")
+        if cfg.model.get(name) is not None
+    }
+    if "ngrams" in cfg.model:
+        small |= {"num_classes": 2, "ngram_sizes": [1] * cfg.model.ngrams}
+    instantiate(cfg.model, _convert_="object", vocabulary_size=2, embedding_size=1, **small)
+
+
+def _check_memory(model: DictConfig, *, words: int, vector_size: int) -> None:
+    """Refuse a model whose weights and their first values, or gradients, fill more than memory.
+
+    Args:
+        model: its node.
+        words: of the vocabulary.
+        vector_size: numbers in a vector.
+    """
+    hidden, directions = model.hidden_size, 1 + model.bidirectional
+    inputs = vector_size + hidden + (model.num_layers - 1) * (directions + 1) * hidden
+    encoder = {"rnn": 1, "gru": 3, "lstm": 4}[str(model.cell)] * directions * hidden * inputs
+    layers = f" model.num_layers={model.num_layers}" * (model.num_layers > 1)
+    require_memory(f"embeddings.size={vector_size}", 8 * words * vector_size)
+    require_memory(f"model.hidden_size={hidden}{layers}", 8 * encoder)
+    if model.get("head_size") is not None:
+        require_memory(f"model.head_size={model.head_size}", 8 * model.head_size * hidden)
+
+
+def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
+    """The optimizer of the parameter groups; settings out of range are refused in one line."""
+    try:
+        made = optimizer(groups)
+    except (ValueError, TypeError, RuntimeError) as error:  # torch's own, of its arguments
+        raise InputError(f"config: optimizer: {' '.join(str(error).split())}") from error
+    if not isinstance(made, Optimizer):
+        raise InputError("config: optimizer._target_: is no optimizer; give optimizer=NAME")
+    return made
+
+
+def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
+    """Weights of the classes as set, or inverse to how often each is seen (mean 1), or None."""
+    if loss.class_weights is not None:
+        if loss.balanced or len(loss.class_weights) != len(facts.labels):
+            raise InputError(
+                f"loss.class_weights={list(loss.class_weights)}: give one weight for each of"
+                f" {', '.join(facts.labels)}, and loss.balanced=false"
+            )
+        weights = torch.tensor([float(weight) for weight in loss.class_weights])  # as they count
+        if not (weights.isfinite() & (weights > 0)).all():
+            raise InputError(
+                f"config: loss.class_weights={list(loss.class_weights)}: all must be numbers above"
+                " 0; to leave a class out, remove its reviews"
+            )
+        return list(loss.class_weights)
+    if loss.balanced:
+        counts = np.array(facts.class_counts)
+        if not counts.all():
+            absent = facts.labels[counts.argmin()]
+            raise InputError(
+                f"loss.balanced: no training review has the label {absent!r}, so it has no weight;"
+                " add reviews of it, take it out of data.labels, or set loss.class_weights instead"
+            )
+        return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
+    return None
+
+
+def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Trainer:
+    """The trainer with our own callbacks, those of the config, and the loggers."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are array work
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*The number of training batches.*")
+    warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
+    # The data module finds its place in an epoch by itself.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
+    # Figures are those of all processes already.
+    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It ends what is left when one process has died, and says so.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
+    place = folder / "checkpoints"
+    callbacks = [
+        *own,
+        instantiate(cfg.callbacks.checkpoint)(dirpath=place, filename="best"),
+        OneCheckpoint(
+            dirpath=place, filename="last", monitor=None, minutes=cfg.callbacks.save_minutes
+        ),
+    ]
+    if cfg.callbacks.early_stopping is not None:
+        callbacks.append(instantiate(cfg.callbacks.early_stopping))
+    terminal = sys.stdout.isatty()
+    if terminal and cfg.trainer.enable_progress_bar:
+        callbacks.append(ProgressBar())
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        _convert_="object",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=str(folder),
+        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+        enable_model_summary=False,
+    )
+    _check_processes(trainer)
+    _check_precision(cfg, trainer)
+    return trainer
+
+
+def _check_precision(cfg: DictConfig, trainer: Trainer) -> None:
+    """Refuse a precision in which the device cannot train, or for which Lightning takes another."""
+    asked, cell = cfg.trainer.precision, str(cfg.model.cell)
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(asked)
+    device = trainer.strategy.root_device
+    told = f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+    if trainer.precision != asked:
+        raise InputError(f"{told} in it; give trainer.precision={trainer.precision} or 32-true")
+    if dtype is not None and not can_train(cell, dtype, device):
+        raise InputError(f"{told} {cell.upper()} layers in it; give trainer.precision=32-true")
+
+
+def _check_processes(trainer: Trainer) -> None:
+    """Refuse a number of processes that nobody has started, or will."""
+    told = f"config: trainer.devices={trainer.num_devices}, num_nodes={trainer.num_nodes}:"
+    wanted, started = trainer.num_devices * trainer.num_nodes, external_world_size()
+    if started is None and trainer.num_nodes > 1:
+        raise InputError(
+            f"{told} on several machines torchrun or srun must start the processes; docs/scaling.md"
+            " has both commands"
+        )
+    if started not in (None, wanted):
+        raise InputError(
+            f"{told} that is {wanted} processes, but torchrun or srun has started {started}; make"
+            " trainer.devices those of a machine, and trainer.num_nodes the machines"
+        )
+
+
+@contextmanager
+def translate_lightning_errors(hint: str = "") -> Iterator[None]:
+    """Turn what Lightning says of settings that do not fit the machine or the data into one line.
+
+    Args:
+        hint: the way out, at the end of the line.
+
+    Raises:
+        InputError: in place of Lightning's exception.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        refusal = constructor_error(error, hint)
+        if refusal is None:
+            raise
+        raise refusal from error
+    except MisconfigurationException as error:
+        raise InputError(f"config: trainer: {' '.join(str(error).split())}{hint}") from error

@@ -1,0 +1,302 @@
+"""Training, validation and test of a classifier, as a LightningModule. Knows nothing of files."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sentiment.batch import NO_CLASS, Batch
+from sentiment.model.calibration import fit_temperature, reliability
+from sentiment.model.classifier import Inputs, SentimentClassifier
+from sentiment.model.metrics import (
+    Outcome,
+    ReviewMean,
+    classification_metrics,
+    summarise_predictions,
+)
+from sentiment.runtime.distributed import gather
+from sentiment.train.optim import OptimizerFactory, ParameterUpdates, Schedule, step_plateau
+from sentiment.train.process_state import gather_states, take_up_state
+from sentiment.train.semi_supervised import MixedObjective, labelled, labelled_mean
+
+
+class SentimentModule(LightningModule):
+    """Fits a classifier by cross-entropy, and if asked to by what all texts teach (``mixed.py``).
+
+    Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
+    gives the same figures wherever it is evaluated. Each validation sets the temperature that
+    divides the logits of tests and predictions; training and validation see them undivided.
+
+    Args:
+        classifier: a classifier, or (as a checkpoint keeps it) its constructor's arguments.
+        optimizer: makes the optimizer from parameter groups.
+        schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
+        label_smoothing: share of the target spread over all classes, in training alone.
+        class_weights: weight of each class in the training loss, or None for equal weights.
+        entropy: weight of the predictions' entropy in the training loss.
+        virtual_adversarial: weight there of the divergence that ``adversarial_perturbation`` makes.
+        perturbation_size: of that.
+        frozen: whether the embedding stays as it is; this and the rest as for ``ParameterUpdates``.
+        frozen_epochs: epochs in which it stays as it is before it is trained too.
+        embedding_lr_scale: the embedding's learning rate as a share of the others'.
+        encoder_frozen_epochs: epochs in which the encoder stays as it is.
+        encoder_lr_scale: the encoder's learning rate as a share of the others'.
+        lazy_embedding: whether a step on a CPU touches only the words of its batch.
+        calibrated: whether the temperature is fitted, and not 1.0.
+    """
+
+    def __init__(
+        self,
+        *,
+        classifier: SentimentClassifier | Mapping[str, Any],
+        optimizer: OptimizerFactory = torch.optim.AdamW,
+        schedule: Schedule | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        entropy: float = 0.0,
+        virtual_adversarial: float = 0.0,
+        perturbation_size: float = 5.0,
+        frozen: bool = False,
+        frozen_epochs: int = 0,
+        embedding_lr_scale: float = 1.0,
+        encoder_frozen_epochs: int = 0,
+        encoder_lr_scale: float = 1.0,
+        lazy_embedding: bool = False,
+        calibrated: bool = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(classifier, SentimentClassifier):
+            classifier = SentimentClassifier(**classifier)
+        self.classifier = classifier
+        self._calibrated = calibrated
+        self._stepping = ParameterUpdates(
+            classifier.embedding,
+            classifier.encoder,
+            optimizer=optimizer,
+            schedule=schedule,
+            frozen=frozen,
+            frozen_epochs=frozen_epochs,
+            embedding_lr_scale=embedding_lr_scale,
+            lazy_embedding=lazy_embedding,
+            encoder_frozen_epochs=encoder_frozen_epochs,
+            encoder_lr_scale=encoder_lr_scale,
+        )
+        weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.save_hyperparameters(
+            {
+                "classifier": classifier.settings,
+                "label_smoothing": float(label_smoothing),
+                "class_weights": weights,
+                "entropy": float(entropy),
+                "virtual_adversarial": float(virtual_adversarial),
+                "perturbation_size": float(perturbation_size),
+                "frozen": bool(frozen),
+                "frozen_epochs": int(frozen_epochs),
+                "embedding_lr_scale": float(embedding_lr_scale),
+                "encoder_frozen_epochs": int(encoder_frozen_epochs),
+                "encoder_lr_scale": float(encoder_lr_scale),
+                "lazy_embedding": bool(lazy_embedding),
+                "calibrated": bool(calibrated),
+            }
+        )
+        self.training_loss = nn.CrossEntropyLoss(
+            weight=None if weights is None else torch.tensor(weights),
+            label_smoothing=label_smoothing,
+        )
+        num_classes = int(classifier.settings["num_classes"] or 0)
+        self._mixed = MixedObjective(entropy, virtual_adversarial, perturbation_size)
+        # Sums over the epoch so far; a checkpoint within an epoch holds them.
+        self.train_loss, self.train_accuracy = ReviewMean(), ReviewMean()
+        if self._mixed:
+            self.train_entropy = ReviewMean()
+        if self._mixed.virtual_adversarial:
+            self.train_divergence = ReviewMean()
+        self.val_loss = ReviewMean()
+        self.val_loss.persistent(False)
+        self.val_metrics = classification_metrics(num_classes, "val/")
+        self._validation: list[tuple[Tensor, Tensor]] = []  # logits and labels
+        self.outcome: Outcome | None = None  # known after a test
+        self._tested: list[tuple[Tensor, ...]] = []  # positions, logits, labels and full lengths
+        self._tested_reviews = 0  # of all processes
+        self._validated = False  # in this epoch
+        self._process_states: list[dict[str, Any]] | None = None
+
+    def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
+        """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
+        logits: Tensor = self.classifier(token_ids, lengths, folds)
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Settle what must be so before ``DistributedDataParallel`` takes the module."""
+        self._stepping.settle(self.trainer)
+        # All processes have the same buffers; DDP would send them around before each step.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        if self.trainer.world_size > 1:  # where a batch may only fill an empty shard
+            classes = int(self.classifier.settings["num_classes"])
+            self.val_metrics = classification_metrics(classes, "val/", ignore_index=NO_CLASS)
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's figures; freeze weights for as long as the settings say."""
+        for mean in self._epoch_means().values():
+            mean.reset()
+        self._stepping.freeze(self.trainer)
+        self._validated = False
+
+    def on_train_epoch_end(self) -> None:
+        """Let a plateau schedule see the figure of this epoch, before the checkpoint is saved."""
+        step_plateau(self, validated=self._validated)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The training loss of a batch."""
+        inputs = self.classifier.read(batch.token_ids, batch.lengths, batch.folds)
+        if self._mixed:
+            return self._mixed_step(inputs, batch.labels)
+        logits = self.classifier.classify(inputs)
+        loss = self._loss(logits, batch)
+        right = (logits.detach().argmax(1) == batch.labels).float()
+        own, shard = batch.counted_reviews, batch.shard
+        # The losses of all processes count alike; each stands for an equal part of the batch.
+        weight = own if shard is None else len(shard.labels) / len(shard.tokens)
+        self.train_loss.update(loss.detach(), own, weight)
+        self.train_accuracy.update(right.mean(), own)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
+
+    def _mixed_step(self, inputs: Inputs, labels: Tensor) -> Tensor:
+        """The mixed objective of a batch, in which reviews may be without a label."""
+        logits, entropy, divergence_term = self._mixed.passes(self.classifier, inputs)
+        loss = labelled_mean(self.training_loss, logits, labels)
+        right, known = logits.detach().argmax(1) == labels, labelled(labels)
+        self.train_loss.update(loss.detach(), known)
+        self.train_accuracy.update(right.sum() / known.clamp(min=1), known)
+        self.train_entropy.update(entropy.detach(), len(labels))
+        if self._mixed.virtual_adversarial:
+            self.train_divergence.update(divergence_term.detach(), len(labels))
+        for name, mean in self._epoch_means().items():
+            self.log(name.replace("_", "/"), mean, on_step=False, on_epoch=True)
+        return (
+            loss + self._mixed.entropy * entropy + self._mixed.virtual_adversarial * divergence_term
+        )
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The mean over the batch; of shares, what gives it as the mean over the processes."""
+        if batch.shard is None:
+            loss: Tensor = self.training_loss(logits, batch.labels)
+            return loss
+        weight, labels = self.training_loss.weight, batch.shard.labels
+        total = len(labels) if weight is None else weight[labels].sum()
+        summed = nn.functional.cross_entropy(
+            logits,
+            batch.labels,
+            weight,
+            reduction="sum",
+            label_smoothing=self.training_loss.label_smoothing,
+        )
+        return summed * len(batch.shard.tokens) / total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the figures of this validation."""
+        logits = self.classifier.raw_logits(batch.token_ids, batch.lengths)
+        own = batch.counted_reviews
+        none = logits.new_zeros(())
+        self.val_loss.update(
+            nn.functional.cross_entropy(logits, batch.labels) if own else none, own
+        )
+        self.val_metrics.update(logits.softmax(1), batch.labels)
+        self._validation.append((logits[:own], batch.labels[:own]))
+        self.log("val/loss", self.val_loss)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of this validation, and set the temperature, the same in all processes.
+
+        The calibration error is that of logits divided by it.
+        """
+        self._validated = not self.trainer.sanity_checking
+        own = [torch.cat(parts).cpu() for parts in zip(*self._validation, strict=True)]
+        self._validation = []
+        logits, labels = map(torch.cat, zip(*gather(own), strict=True))
+        temperature = fit_temperature(logits, labels) if self._calibrated else 1.0
+        self.classifier.temperature.fill_(temperature)
+        self.log("val/ece", reliability(logits / temperature, labels).error)
+        figures = self.val_metrics.compute()
+        self.val_metrics.reset()
+        for name, value in figures.items():
+            self.log(name, value, prog_bar=name == "val/accuracy")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the calibrated logits of a batch, computed in full precision."""
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch.token_ids, batch.lengths)
+        own, shard = batch.counted_reviews, batch.shard
+        positions = torch.arange(own) if shard is None else shard.positions
+        lengths = batch.lengths if batch.full_lengths is None else batch.full_lengths
+        kept = (positions + self._tested_reviews, logits[:own], batch.labels[:own], lengths[:own])
+        self._tested.append(tuple(part.cpu() for part in kept))
+        self._tested_reviews += own if shard is None else len(shard.labels)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test and keep its outcome, the same in all processes."""
+        own = [torch.cat(parts) for parts in zip(*self._tested, strict=True)]
+        positions, *kept = map(torch.cat, zip(*gather(own), strict=True))
+        order = positions.argsort()  # that of one process
+        logits, labels, lengths = (part[order] for part in kept)
+        self._tested, self._tested_reviews = [], 0
+        self.outcome = Outcome.of(logits, labels, lengths)
+        self.log_dict(summarise_predictions(logits, labels, "test/"))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, with groups for embedding and encoder where needed, and the schedule."""
+        return self._stepping.configure(self)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients when all of them are complete."""
+        self._stepping.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch, except its lengths: the encoder checks them on the CPU."""
+        return batch._replace(
+            token_ids=batch.token_ids.to(device, non_blocking=True),
+            labels=batch.labels.to(device, non_blocking=True),
+            folds=batch.folds if batch.folds is None else batch.folds.to(device, non_blocking=True),
+            shard=batch.shard
+            and batch.shard._replace(labels=batch.shard.labels.to(device, non_blocking=True)),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what each process needs to go on as if it had not been stopped."""
+        checkpoint["processes"] = gather_states(
+            self.device, self._epoch_means(), checkpoint["state_dict"]
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep those states until training starts."""
+        self._process_states = checkpoint["processes"]
+
+    def on_train_start(self) -> None:
+        """Take up the state that a checkpoint left, in the middle of an epoch or not."""
+        self._stepping.freeze(self.trainer)
+        processes, steps = self.trainer.world_size, self.trainer.global_step
+        if self._process_states is not None or processes > 1:
+            take_up_state(
+                self._process_states,
+                self.device,
+                self._epoch_means(),
+                processes=processes,
+                steps=steps,
+            )
+            self._process_states = None
+
+    def _epoch_means(self) -> dict[str, ReviewMean]:
+        names = ("train_loss", "train_accuracy", "train_entropy", "train_divergence")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}

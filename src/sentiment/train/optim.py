@@ -1,0 +1,218 @@
+"""How the weights of a model are stepped, whatever its loss: which of them, when and how far."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+OptimizerFactory = Callable[[Any], Optimizer]
+
+Schedule = Callable[[Optimizer, int], dict[str, Any]]
+
+
+class ParameterUpdates:
+    """Steps the weights of a model, those of its embedding and its encoder in their own ways.
+
+    Args:
+        embedding: of the model.
+        encoder: of the model.
+        optimizer: makes the optimizer from parameter groups.
+        schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
+        frozen: whether the embedding stays as it is.
+        frozen_epochs: epochs in which it stays as it is before it is trained too.
+        embedding_lr_scale: the embedding's learning rate as a share of the others'.
+        lazy_embedding: whether a step on a CPU touches only the words of its batch; see
+            ``LazyRows``. (On other devices finding them would cost more than it saves.)
+        encoder_frozen_epochs: epochs in which the encoder stays as it is.
+        encoder_lr_scale: the encoder's learning rate as a share of the others'.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        encoder: nn.Module,
+        *,
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None,
+        frozen: bool,
+        frozen_epochs: int,
+        embedding_lr_scale: float,
+        lazy_embedding: bool,
+        encoder_frozen_epochs: int = 0,
+        encoder_lr_scale: float = 1.0,
+    ) -> None:
+        self._embedding = embedding
+        self._encoder = encoder
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._frozen = frozen
+        self._frozen_epochs = frozen_epochs
+        self._embedding_lr_scale = embedding_lr_scale
+        self._lazy_embedding = lazy_embedding
+        self._encoder_frozen_epochs = encoder_frozen_epochs
+        self._encoder_lr_scale = encoder_lr_scale
+        self._lazy_rows: LazyRows | None = None
+
+    def settle(self, trainer: Trainer) -> None:
+        """Settle what must be so before ``DistributedDataParallel`` takes the module."""
+        # The module itself is moved to its device after this.
+        if self._lazy_embedding and trainer.strategy.root_device.type == "cpu":
+            self._embedding.sparse = True  # of its gradient
+        if self._frozen:
+            self._embedding.weight.requires_grad_(False)
+
+    def freeze(self, trainer: Trainer) -> None:
+        """Freeze what stays as it is in this epoch, unless several processes exchange gradients."""
+        embedding, encoder = self._frozen_in(trainer.current_epoch)
+        if self._frozen or trainer.world_size == 1:
+            self._embedding.weight.requires_grad_(not embedding)
+        if self._encoder_frozen_epochs and trainer.world_size == 1:
+            self._encoder.requires_grad_(not encoder)
+
+    def _frozen_in(self, epoch: int) -> tuple[bool, bool]:
+        """Whether embedding and encoder stay as they are in an epoch."""
+        return self._frozen or epoch < self._frozen_epochs, epoch < self._encoder_frozen_epochs
+
+    def configure(self, module: LightningModule) -> Any:
+        """The optimizer of a module's weights, with groups for those that have a rate of their own.
+
+        Returns:
+            What a LightningModule's ``configure_optimizers`` does. The first group is the others'.
+        """
+        embedding = self._embedding.weight
+        scales = {embedding: self._embedding_lr_scale}
+        if self._encoder_lr_scale != 1:
+            scales |= dict.fromkeys(self._encoder.parameters(), self._encoder_lr_scale)
+        groups = [
+            [weight for weight in module.parameters() if weight not in scales],
+            [embedding],
+            [weight for weight in scales if weight is not embedding],
+        ]
+        optimizer = self._optimizer([{"params": group} for group in groups if group])
+        for group in optimizer.param_groups:
+            group["lr"] *= scales.get(group["params"][0], 1.0)
+        if self._embedding.sparse:
+            self._lazy_rows = LazyRows(optimizer, embedding)
+        if self._schedule is None:
+            return optimizer
+        steps = int(module.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+
+    def clip(
+        self,
+        module: LightningModule,
+        optimizer: Optimizer,
+        value: float | None,
+        algorithm: str | None,
+    ) -> None:
+        """Clip the gradients, those of a fused optimizer too, when all of them are complete.
+
+        Lightning refuses to, because a fused optimizer unscales float16's gradients only in its
+        step; where no gradient is scaled nothing speaks against it.
+        """
+        # Several processes exchange the same gradients in all epochs.
+        embedding, encoder = self._frozen_in(module.current_epoch)
+        if embedding:
+            self._embedding.weight.grad = None
+        if encoder:
+            for weight in self._encoder.parameters():
+                weight.grad = None
+        if self._lazy_rows is not None:
+            self._lazy_rows.take()
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if getattr(module.trainer.precision_plugin, "scaler", None) is not None:
+            module.clip_gradients(optimizer, value, algorithm)
+        elif value and algorithm == "value":
+            nn.utils.clip_grad_value_(weights, value)
+        elif value:
+            nn.utils.clip_grad_norm_(weights, value)
+
+
+def step_plateau(module: LightningModule, *, validated: bool) -> None:
+    """Let a plateau schedule see the figure of this epoch, if it has one."""
+    if isinstance(schedule := module.lr_schedulers(), ReduceLROnPlateau):
+        monitor = module.trainer.lr_scheduler_configs[0].monitor
+        if monitor and (validated or monitor.startswith("train/")):
+            schedule.step(float(module.trainer.callback_metrics[monitor]))
+
+
+class LazyRows:
+    """Lets an optimizer step the rows of an embedding that have a gradient, and no others.
+
+    A vocabulary is far larger than a batch: reading and writing all of its rows, their gradients
+    and their moments can cost as much as the network itself. Here the rows that a batch has read
+    are copied into a small parameter, stepped with their own share of the optimizer's state, and
+    put back. The other rows wait: their moments do not fade and weight decay does not shrink them
+    (as in `torch.optim.SparseAdam`, which can do neither another rule nor weight decay). Plain SGD
+    gives the same weights as without this. The state stays in the optimizer's own layout, which
+    must be zeros of the weight's shape at first (and single values that all rows share), as
+    those of SGD, RMSprop, Adam and AdamW are.
+
+    Args:
+        optimizer: has the embedding in a parameter group of its own.
+        weight: of the embedding, (words, size), whose gradients are sparse.
+    """
+
+    def __init__(self, optimizer: Optimizer, weight: Tensor) -> None:
+        self._optimizer = optimizer
+        self._weight = weight
+        self._index = torch.empty(0, dtype=torch.int64)
+        self._rows: Tensor | None = None
+        optimizer.register_step_post_hook(self._put_back)
+
+    def take(self) -> None:
+        """Put the rows that have a gradient in the embedding's place, until the step is done.
+
+        Call it when the gradient is complete; the rows' own gradient may then still be clipped.
+        """
+        grad = self._weight.grad
+        if grad is None:
+            return
+        grad = grad.coalesce()
+        self._index = grad.indices()[0]
+        self._rows = nn.Parameter(self._weight.detach().index_select(0, self._index))
+        self._rows.grad = grad.values()
+        state = self._optimizer.state.get(self._weight, {})
+        if state:
+            self._optimizer.state[self._rows] = {
+                name: value.index_select(0, self._index) if self._is_by_row(value) else value
+                for name, value in state.items()
+            }
+        self._exchange(self._weight, self._rows)
+
+    def _put_back(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._rows is None:
+            return
+        rows, self._rows = self._rows, None
+        self._exchange(rows, self._weight)
+        _write_rows(self._weight.detach(), self._index, rows.detach())
+        state = optimizer.state[self._weight]
+        for name, value in optimizer.state.pop(rows, {}).items():
+            if isinstance(value, Tensor) and value.shape == rows.shape:
+                if name not in state:
+                    state[name] = torch.zeros_like(self._weight)
+                _write_rows(state[name], self._index, value)
+            else:
+                state[name] = value
+
+    def _exchange(self, old: Tensor, new: Tensor) -> None:
+        for group in self._optimizer.param_groups:
+            group["params"] = [new if weight is old else weight for weight in group["params"]]
+
+    def _is_by_row(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and value.shape == self._weight.shape
+
+
+def _write_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
+    """Replace distinct rows. Their order cannot matter, and torch's deterministic way is slow."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        target[index] = rows
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)

@@ -1,0 +1,227 @@
+"""Starting from a language model: what a classifier takes over, and what may not differ.
+
+Also from vectors, as far as their splits must not differ.
+"""
+
+import copy
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from torch import Tensor
+
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.model.language_model import LanguageModel
+from sentiment.model.rebuild import rebuild
+from sentiment.predict.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
+from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.train.resume import read_resumable
+
+log = logging.getLogger(__name__)
+
+_SHARED = ("embedding.", "encoder.")
+
+_TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # what the encoder's weights need
+
+_NAMED = ("cell", "num_layers", "bidirectional")  # what a choice such as model=bigru settles
+
+# What is set by another name where the embedding comes from a language model.
+_OF_ITS_OWN = {
+    "embeddings.lr_scale": "pretrained.embedding_lr_scale",
+    "embeddings.frozen_epochs": "pretrained.frozen_epochs",
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a classifier takes over from a language model.
+
+    Attributes:
+        source: the checkpoint that it comes from.
+        settings: of the model, by the names of its constructor.
+        data: the state of the data module: vocabulary, tokenizer settings, what was held out.
+        weights: of embedding and encoder, by the names that they have in a classifier; None in a
+            training that goes on, which has its own.
+    """
+
+    source: str
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    weights: Mapping[str, Tensor] | None
+
+
+def load_language_model(path: str | Path) -> Start:
+    """What a checkpoint of ``sentiment.pretrain`` gives to a classifier.
+
+    Raises:
+        InputError: as ``read_checkpoint``, or its parts do not fit together.
+    """
+    try:
+        checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
+    except InputError as error:
+        raise InputError(f"pretrained.path: {error}") from error
+    data = checkpoint[LANGUAGE_MODEL.data_key]
+    told = f"{path}: its parts do not fit together"
+    try:
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith("model.")
+        }
+        settings = checkpoint["hyper_parameters"]["language_model"]
+        model = rebuild(LanguageModel, settings, weights)
+        fits = (
+            len(data["vocabulary"]) == model.settings["vocabulary_size"]
+            and set(map(type, data["vocabulary"])) == {str}
+            and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
+            and isinstance(data.get("held_out", {}), dict)
+        )
+    except Exception as error:  # settings of any kind make torch fail in any way
+        raise InputError(
+            f"{told} ({first_words(error)}); was it written by another version?"
+        ) from error
+    if not fits:
+        raise InputError(f"{told} (vocabulary, tokenizer); was it changed?")
+    shared = {name: value for name, value in weights.items() if name.startswith(_SHARED)}
+    return Start(str(path), model.settings, data, shared)
+
+
+def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
+    """What ``pretrained.path`` names, or None where a classifier starts from nothing.
+
+    A training that goes on from ``ckpt_path`` finds all that it needs there: the language model may
+    be gone.
+
+    Raises:
+        InputError: the checkpoint cannot be used.
+    """
+    path = cfg.pretrained.path
+    if path is None:
+        return None
+    if ckpt_path is not None:
+        saved = read_resumable(ckpt_path)
+        settings = saved["hyper_parameters"]["classifier"]
+        return Start(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
+    return load_language_model(path)
+
+
+def with_pretrained_sizes(cfg: DictConfig, start: Start | None) -> DictConfig:
+    """The config with the sizes of the language model that the classifier starts from.
+
+    Raises:
+        InputError: the command line, or the choice of vectors or tokenizer, asks for others.
+    """
+    if start is None:
+        return cfg
+    if "learned" not in cfg.embeddings._target_.lower():
+        raise InputError(
+            "config: pretrained.path brings vectors of its own, so the choice of embeddings would"
+            " have no effect; add embeddings=learned"
+        )
+    for name, value in start.data["tokenizer"].items():
+        if name in cfg.data and cfg.data[name] != value:
+            raise InputError(
+                f"config: data.{name}={as_typed(cfg.data[name])}: the language model of"
+                f" {start.source} was trained with data.{name}={as_typed(value)}; give that here"
+                " too"
+            )
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    for key, own in _OF_ITS_OWN.items():
+        if _was_given(key, given):
+            raise InputError(
+                f"config: {key}: has no effect on the embedding of a language model; give {own}"
+            )
+    taken = copy.deepcopy(cfg)
+    values = {f"model.{name}": start.settings[name] for name in _TAKEN}
+    values["embeddings.size"] = start.settings["embedding_size"]
+    for key, value in values.items():
+        group, name = key.split(".")
+        if taken[group][name] != value and _was_given(key, given):
+            raise InputError(
+                f"config: {key}={as_typed(taken[group][name])}: the language model of"
+                f" {start.source} has {as_typed(value)}; leave the choice to it, or pretrain"
+                " another"
+            )
+        taken[group][name] = value
+    return taken
+
+
+def _was_given(key: str, overrides: Sequence[str]) -> bool:
+    """Whether the command line settles a key, by itself or by the choice of a model."""
+    group, name = key.split(".")
+    by_group = group == "model" and name in _NAMED
+    return any(
+        item.lstrip("+").startswith(f"{key}=") or (by_group and item.startswith("model="))
+        for item in overrides
+    )
+
+
+def log_pretrained(start: Start, fingerprints: Mapping[str, str]) -> None:
+    """Say what the classifier starts from, and warn where it may have read texts that are held out.
+
+    Args:
+        start: with weights.
+        fingerprints: of the classifier's own splits, as ``DataFacts`` has them.
+    """
+    settings = start.settings
+    log.info(
+        "Starts from the language model of %s: %s of %d, %s; vectors of %d; its own %s words",
+        start.source,
+        str(settings["cell"]).upper(),
+        settings["hidden_size"],
+        "both directions" if settings["bidirectional"] else "one direction",
+        settings["embedding_size"],
+        f"{settings['vocabulary_size']:,}",
+    )
+    held_out = start.data.get("held_out")
+    if held_out is None:
+        log.warning(
+            "The language model is of an earlier version, which does not tell which texts were held"
+            " out: it may have read texts that validate or test here, unless it was given the same"
+            " files and split settings."
+        )
+        return
+    _warn_of_others("The language model was", held_out, fingerprints)
+
+
+def vectors_note(path: Path) -> Path:
+    """The JSON file that ``sentiment.vectors`` writes beside a file of vectors."""
+    return path.with_suffix(".json")
+
+
+def warn_about_vectors(path: Path, fingerprints: Mapping[str, str]) -> None:
+    """Warn where vectors may have read texts that are held out; of other makers nothing is known.
+
+    Args:
+        path: of the vectors.
+        fingerprints: of the splits of this training, as ``DataFacts`` has them.
+    """
+    try:
+        note = json.loads(vectors_note(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    held_out = note.get("held_out") if isinstance(note, dict) else None
+    if isinstance(held_out, dict):
+        _warn_of_others(f"The vectors of {path} were", held_out, fingerprints)
+
+
+def _warn_of_others(
+    subject: str, held_out: Mapping[str, object], fingerprints: Mapping[str, str]
+) -> None:
+    others = [
+        name
+        for name, split in {"validation": "val", "test": "test"}.items()
+        if held_out.get(split) != fingerprints[split]
+    ]
+    if others:
+        log.warning(
+            "%s trained beside another %s split, and may have read texts that are held out here."
+            " Give the files and the split settings that were given there.",
+            subject,
+            " and ".join(others),
+        )

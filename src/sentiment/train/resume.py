@@ -1,0 +1,214 @@
+"""Going on with a training from its checkpoint: in which folder, and with which settings.
+
+Knows plain settings and checkpoints, neither Hydra nor Lightning.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiment.predict.checkpoint import (
+    CLASSIFIER,
+    NGRAMS_KEY,
+    Kind,
+    OtherCheckpoint,
+    read_checkpoint,
+)
+from sentiment.runtime.errors import InputError, as_typed
+from sentiment.runtime.run_folder import run_folder
+
+log = logging.getLogger(__name__)
+
+# What decides the weights that come out. Files may have moved: the data module compares what they
+# hold. Device and precision may change with the machine.
+_DECIDING = (
+    "seed", "data", "embeddings", "model", "pretrained", "loss", "softmax", "held_out_tokens",
+    "optimizer", "scheduler",
+)  # fmt: skip
+
+_DECIDING_OF_TRAINER = (
+    "max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
+    "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "min_epochs",
+)  # fmt: skip
+
+_PLACES = {
+    "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
+    "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
+    "data.separator", "data.quoting", "data.escape",
+    "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
+}  # fmt: skip
+
+# These spread over all epochs; under the others a training may be prolonged.
+_WHOLE_SCHEDULES = ("one_cycle", "cosine")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint says of the training that it goes on with.
+
+    Attributes:
+        data: the state of the data module.
+        steps: how many the optimizer has made.
+    """
+
+    data: dict[str, Any]
+    steps: int
+
+
+def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
+    """Open a checkpoint that a training is to go on from.
+
+    Raises:
+        InputError: as ``read_checkpoint``.
+        OtherCheckpoint: it is another one, or not of a training that can go on.
+    """
+    checkpoint = read_checkpoint(path, kind)
+    if NGRAMS_KEY in checkpoint["hyper_parameters"]:
+        raise OtherCheckpoint(
+            path, "a baseline, which is fitted at once: there is no training to go on with"
+        )
+    if not {"settings", "processes", "global_step"} <= checkpoint.keys():
+        raise OtherCheckpoint(path, "written by another version, which cannot be gone on with")
+    kinds = {"settings": dict, "processes": list, "global_step": int}
+    wrong = {name for name, each in kinds.items() if not isinstance(checkpoint[name], each)}
+    wrong |= {"vocabulary", "labels", "fingerprints", "position"} - checkpoint[kind.data_key].keys()
+    if wrong:
+        told = ", ".join(sorted(wrong))
+        raise InputError(f"{path}: damaged or changed ({told}); use another checkpoint of the run")
+    return checkpoint
+
+
+def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
+    """The checkpoint of a run folder that has got furthest, or None where there is none.
+
+    What cannot be opened is left aside and told.
+
+    Raises:
+        InputError: the folder is another program's, which a training would overwrite.
+    """
+    found = []
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):
+        try:
+            steps = int(read_resumable(path, kind)["global_step"])
+            found.append((steps, path.stem == "last", path))
+        except OtherCheckpoint as error:
+            raise InputError(
+                f"ckpt_path=auto: {path}: {error.what}; give another hydra.run.dir"
+            ) from error
+        except InputError as error:
+            log.warning("left aside: %s", error)
+    return max(found)[2] if found else None
+
+
+def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed training must have in common with its beginning.
+
+    Args:
+        cfg: the config of a training, as plain types.
+
+    Returns:
+        Values by full key, such as ``optimizer.lr``.
+    """
+    chosen = {name: cfg[name] for name in _DECIDING if name in cfg}
+    chosen["trainer"] = {name: cfg["trainer"][name] for name in _DECIDING_OF_TRAINER}
+    chosen["callbacks"] = {
+        "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
+        "early_stopping": cfg["callbacks"]["early_stopping"],
+    }
+    settings = with_class_names({key: value for key, value in _flat(chosen) if key not in _PLACES})
+    if settings.get("pretrained.path") is None:
+        settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
+    else:
+        del settings["pretrained.path"]  # may have moved
+        settings["pretrained"] = "a language model"
+    # Where a term is off, checkpoints from before there was one are gone on with.
+    if not settings.get("loss.virtual_adversarial"):
+        settings.pop("loss.perturbation_size", None)
+    terms = ("loss.entropy", "loss.virtual_adversarial")
+    if not any(settings.get(term) for term in terms):
+        settings.pop("loss.unlabeled_ratio", None)
+    for term in terms:
+        if not settings.get(term, True):
+            del settings[term]
+    if settings.get("scheduler._target_") not in _WHOLE_SCHEDULES:
+        del settings["trainer.max_epochs"]
+    return settings
+
+
+def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the name of a class in place of its import path, which may change.
+
+    Args:
+        settings: values by full key; checkpoints and studies of version 0.1.0 hold import paths.
+    """
+    return {
+        key: str(value).rpartition(".")[2] if key.endswith("._target_") else value
+        for key, value in settings.items()
+    }
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if name == "_partial_":
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations as their names, so that a checkpoint holds plain types."""
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def check_resumable(
+    path: str | Path, folder: Path, settings: Mapping[str, Any], kind: Kind = CLASSIFIER
+) -> Resumed:
+    """Refuse to go on in another folder than the checkpoint's, or with other settings.
+
+    Args:
+        path: the checkpoint.
+        folder: the run folder.
+        settings: of ``deciding_settings``.
+        kind: of the checkpoint.
+
+    Returns:
+        What the data and the end of the training have to be compared with.
+
+    Raises:
+        InputError: what differs, and what to do; or as ``read_resumable``.
+    """
+    checkpoint = read_resumable(path, kind)
+    before = with_class_names(checkpoint["settings"])
+    home = run_folder(path)
+    if home is None:
+        raise InputError(
+            f"ckpt_path={path}: a training goes on in its own run folder, where its best checkpoint"
+            " is too; give RUN/checkpoints/last.ckpt"
+        )
+    if home != folder.resolve():
+        raise InputError(
+            f"ckpt_path={path}: a training goes on in its own run folder; leave hydra.run.dir out,"
+            f" or set it to {home}"
+        )
+    for key in sorted(before.keys() | settings.keys()):
+        if before.get(key) != settings.get(key):
+            hint = (
+                " (its schedule spreads over all epochs; scheduler=none or plateau does not)"
+                if key == "trainer.max_epochs"
+                else ""
+            )
+            name = key.removesuffix("._target_")
+            if key in before:
+                now = as_typed(settings[key]) if key in settings else "without"
+                told = f"with {name}={as_typed(before[key])}, not {now}"
+            else:
+                told = f"without {name}, not with {as_typed(settings[key])}"
+            raise InputError(
+                f"ckpt_path={path}: the training began {told}{hint}; go on with the same settings,"
+                " or start anew"
+            )
+    return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))

@@ -1,0 +1,103 @@
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, get_method
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.config import schemas
+from sentiment.config.resolvers import config_directory
+
+Compose = Callable[..., DictConfig]
+
+OPTIONS = sorted(
+    (file.parent.name, file.stem)
+    for file in config_directory().glob("*/*.yaml")
+    if file.parent.name != "hydra"
+)
+# What only a run knows, or Lightning is given by train.py.
+GIVEN_LATER = {
+    "SentimentClassifier": {
+        "vocabulary_size", "num_classes", "embedding_size", "ngram_sizes", "padding_index",
+        "unknown_index",
+    },
+    "LanguageModel": {"vocabulary_size", "embedding_size", "padding_index"},
+    "SentimentDataModule": {"vocabulary", "cleaning", "unlabeled_ratio"},
+    "OneCheckpoint": {"dirpath", "filename", "minutes"},
+}  # fmt: skip
+NEEDED = {
+    "csv": ["data.csv=x.csv"],
+    "file": ["embeddings.path=x.txt"],
+    "imdb_pretrained": ["pretrained.path=x.ckpt"],
+    "imdb_mixed": ["pretrained.path=x.ckpt"],
+}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(composed: Compose, group: str, option: str) -> None:
+    program = "pretrain" if group == "pretrain" else "train"
+    cfg = composed(f"{group}={option}", *NEEDED.get(option, []), program=program)
+    assert not OmegaConf.missing_keys(cfg)
+    OmegaConf.to_container(cfg.trainer, resolve=True)
+
+
+@pytest.mark.parametrize("group", ["data", "embeddings", "optimizer", "scheduler", "trainer"])
+def test_a_pretraining_takes_the_same_options(composed: Compose, group: str) -> None:
+    for option in (name for folder, name in OPTIONS if folder == group):
+        cfg = composed(f"{group}={option}", *NEEDED.get(option, []), program="pretrain")
+        assert not OmegaConf.missing_keys(cfg)
+
+
+def test_experiments_are_what_their_names_say(composed: Compose) -> None:
+    classic = composed("experiment=imdb_birnn")
+    assert (str(classic.model.cell), classic.model.num_layers) == ("gru", 2)
+    assert (classic.model.hidden_size, classic.data.batch_size) == (256, 32)
+    assert (classic.data.test_size, classic.data.split_seed, classic.optimizer.lr) == (
+        0.2, 42, 1e-3,
+    )  # fmt: skip
+    for cell in ("rnn", "gru", "lstm"):
+        simple = composed(f"experiment=imdb_simple_{cell}")
+        assert str(simple.model.cell) == cell
+        assert (simple.embeddings.size, simple.model.hidden_size) == (32, 32)
+        assert simple.optimizer._target_ == "torch.optim.RMSprop"
+    assert composed("experiment=imdb_bilstm_dropout").model.head_size == 256
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_model_is_what_its_name_says(
+    composed: Compose, cell: str, both: bool, stacked: bool
+) -> None:
+    model = composed(f"model={'stacked_' * stacked}{'bi' * both}{cell}").model
+    assert (str(model.cell), model.bidirectional) == (cell, both)
+    assert model.num_layers == (2 if stacked else 1)
+
+
+SCHEMAS = [
+    schema
+    for schema in vars(schemas).values()
+    if is_dataclass(schema) and hasattr(schema, "_target_")
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
+def test_a_schema_has_the_fields_of_its_target(schema: type) -> None:
+    path = str(vars(schema).get("_target_"))
+    target = get_class(path) if path.rsplit(".", 1)[1][0].isupper() else get_method(path)
+    accepted = {
+        name
+        for name, parameter in inspect.signature(target).parameters.items()
+        if name not in {"self", "params", "optimizer", "total_steps"}
+    }
+    offered = {field.name for field in fields(schema) if field.name[0] != "_"}
+    assert offered <= accepted
+    if path.startswith("sentiment."):
+        assert accepted - offered == GIVEN_LATER.get(path.rsplit(".", 1)[1], set())
+
+
+def test_conf_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (config_directory() / "train.yaml").is_file()

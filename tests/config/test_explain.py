@@ -1,0 +1,247 @@
+import errno
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.config import resolvers
+from sentiment.config.checks import check_config
+from sentiment.config.explain import translate_config_errors
+from sentiment.config.resolvers import (
+    choose_run_folder,
+    config_directory,
+    config_folder,
+    fast_precision,
+    register,
+)
+from sentiment.runtime.errors import InputError
+from sentiment.train.build import build_trainer, translate_lightning_errors
+
+Compose = Callable[..., DictConfig]
+
+
+def refusal(composed: Compose, overrides: Sequence[str]) -> str:
+    with pytest.raises(InputError) as caught, translate_config_errors():
+        cfg = composed(*overrides)
+        check_config(cfg)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.hiden_size=3", "'model.hiden_size'; did you mean 'hidden_size'?"),
+        ("modle.hidden_size=3", "did you mean 'model'?"),
+        ("seeds=3", "did you mean 'seed'?"),
+        ("optimizer.lrr=3", "valid: lr, betas"),
+        ("callbacks.early_stopping.patient=1", "did you mean 'patience'?"),
+        ("+foo=1", "'foo'; valid: seed, ckpt_path"),
+        ("model.hidden_size=big", "model.hidden_size: Value 'big'"),
+        ("model.cell=lsm", "expected one of [rnn, gru, lstm]"),
+        ("model.pooling=maxi", "max+mean"),
+        ("model=bilstmm", "did you mean 'bilstm'?"),
+        ("experiment=imbd", "did you mean 'imdb'?"),
+        ("data.csv='a", "command line"),
+        ("data.csv=my file (1).csv", "needs quotes: \"key='value'\""),
+        ("loss.label_smoothing=1", "loss.label_smoothing=1.0: give a number from 0 to below 1"),
+        ("loss.entropy=-1", "loss.entropy=-1.0: give a number 0 or more"),
+        ("loss.virtual_adversarial=inf", "loss.virtual_adversarial=inf: give a finite number"),
+        ("loss.perturbation_size=0", "loss.perturbation_size=0.0: give a number above 0"),
+        ("callbacks.early_stopping.monitor=val/acc", "early_stopping.monitor=val/acc: no such"),
+        ("scheduler=plateau scheduler.monitor=loss", "scheduler.monitor=loss: no such figure"),
+        ("scheduler=plateau scheduler.factor=2", "scheduler.factor=2.0: give a number between 0"),
+        ("scheduler.start_factor=0", "scheduler.start_factor=0.0: give a number above 0"),
+        ("scheduler.warmup=1.5", "scheduler.warmup=1.5: give a number from 0 to below 1"),
+        ("seed=-1", "seed=-1: give a number from 0"),
+        ("data.split_seed=-1", "data.split_seed=-1: give"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: give a number 1 or more"),
+        ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0: give a number 1"),
+        ("trainer.limit_val_batches=0", "limit_val_batches=0: give a number above 0"),
+        ("trainer.limit_train_batches=all", "limit_train_batches=all: give a number"),
+        ("trainer.check_val_every_n_epoch=99", "no epoch would be validated"),
+        ("trainer.precision=16-mixed", "add optimizer.fused=null"),
+        ("trainer.precision=bf16-true", "choose 32-true, bf16-mixed, 16-mixed"),
+        (
+            "scheduler=none callbacks.early_stopping.monitor=train/loss"
+            " trainer.check_val_every_n_epoch=2",
+            "looked at when an epoch is validated",
+        ),
+        ("callbacks.checkpoint=null", "callbacks.checkpoint: cannot be left out"),
+        ("model=gru,lstm", "to run each of several values add -m"),
+        ("data.separator=;", "any of ,;()[]{} needs quotes"),
+        ("trainer.max_steps=3", "valid: accelerator"),
+    ],
+)
+def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str) -> None:
+    overrides = override.split() if override.startswith("scheduler=") else [override]
+    assert told in refusal(composed, overrides)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("model: {hiden_size: 3}", "did you mean 'hidden_size'?"),
+        ("model: {hidden_size: big}", "model.hidden_size"),
+        ("modle: {hidden_size: 3}", "did you mean 'model'?"),
+        ("trainer: {max_epochs: many}", "trainer.max_epochs"),
+    ],
+)
+def test_a_wrong_experiment_file_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
+    register()
+    with (
+        initialize_config_dir(str(config_directory()), version_base="1.3"),
+        pytest.raises(InputError, match=told.replace("?", r"\?")),
+        translate_config_errors(),
+    ):
+        compose("train", ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.embedding_dropout=1.5", "embedding_dropout=1.5"),
+        ("model.num_layers=0", "num_layers=0"),
+        ("+model.foo=1", "'foo'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(composed: Compose, override: str, told: str) -> None:
+    with pytest.raises(InputError, match=told), translate_config_errors():
+        instantiate(composed(override).model, vocabulary_size=9, num_classes=2)
+
+
+def test_other_errors_keep_their_traceback(composed: Compose) -> None:
+    with pytest.raises(ZeroDivisionError), translate_config_errors():
+        _ = 1 / 0
+
+
+def test_a_logger_that_cannot_start_is_refused(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: object, **settings: object) -> None:
+        raise RuntimeError("no API key\nconfigured")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger.__init__", start)
+    cfg = composed("logger=wandb")
+    with (
+        pytest.raises(InputError, match=r"^config: logger\.wandb: no API key configured$"),
+        translate_config_errors(),
+    ):
+        build_trainer(cfg, tmp_path, [])
+
+
+def test_no_two_runs_share_a_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(choose_run_folder, [str(tmp_path)] * 24, [RunMode.RUN] * 24))
+    assert len(set(folders)) == 24
+    assert all(Path(folder).is_dir() for folder in folders)
+
+
+def test_a_config_that_is_only_shown_makes_no_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sentiment.train", "--cfg", "hydra", "--resolve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    shown = yaml.safe_load(done.stdout)["hydra"]
+    assert Path(shown["run"]["dir"]).parent == Path("runs")
+    assert Path(shown["sweep"]["dir"]).parent == Path("sweeps")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(resolvers, "can_train", lambda *_: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert fast_precision("auto") == fast_precision("cpu") == "bf16-mixed"
+    assert fast_precision("mps") == "32-true"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert fast_precision("auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert fast_precision("auto") == "bf16-mixed"
+    assert fast_precision("cpu") == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["trainer.num_nodes=2"], "devices=1, num_nodes=2: .* torchrun or srun must start"),
+        (["trainer.devices=x"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
+        (["trainer.devices=0"], "not a valid input using cpu"),
+    ],
+)
+def test_devices_that_cannot_be_are_refused(
+    composed: Compose, tmp_path: Path, overrides: list[str], told: str
+) -> None:
+    with pytest.raises(InputError, match=told) as caught, translate_lightning_errors():
+        build_trainer(composed("trainer=cpu", *overrides), tmp_path, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_strategy_that_is_none_is_refused(composed: Compose) -> None:
+    with pytest.raises(InputError, match="trainer.strategy=dpp: choose auto or ddp"):
+        check_config(composed("trainer.strategy=dpp"))
+
+
+def test_processes_started_by_others_share_the_folder_that_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes need one folder; give hydra.run.dir=FOLDER"):
+        choose_run_folder(str(tmp_path), RunMode.RUN)
+    assert not list(tmp_path.iterdir())
+    assert config_folder(None) == ".hydra"
+    monkeypatch.setenv("RANK", "1")
+    assert config_folder(None) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            "a/b: cannot be used (Permission denied); if",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(error: OSError, told: str) -> None:
+    with pytest.raises(InputError) as caught, translate_config_errors():
+        raise error
+    assert str(caught.value).startswith(told)
+
+
+def test_a_place_that_the_system_refuses_is_told_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "x"
+    monkeypatch.setattr(sys, "argv", ["x", "seed=3", "data.csv=", f"hydra.run.dir='{place}'"])
+    with pytest.raises(InputError) as caught, translate_config_errors():
+        raise PermissionError(errno.EACCES, "Permission denied", place / "deeper")
+    told = f"hydra.run.dir='{place}': cannot be used (Permission denied); give another"
+    assert str(caught.value) == told
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "runs")
+
+    monkeypatch.setattr(sys, "argv", ["x"])
+    cfg = OmegaConf.create({"folder": "${refuse:}"})
+    OmegaConf.register_new_resolver("refuse", refuse, replace=True)
+    with pytest.raises(InputError) as caught, translate_config_errors():
+        _ = cfg.folder
+    assert str(caught.value).startswith("runs: cannot be used (Permission denied); if this run")

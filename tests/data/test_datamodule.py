@@ -1,0 +1,286 @@
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import write_reviews
+from sentiment.batch import NO_CLASS
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.runtime.errors import InputError
+
+
+def ready(path: Path | None, **options: Any) -> SentimentDataModule:
+    csv = None if path is None else str(path)
+    module = SentimentDataModule(csv=csv, num_workers=1, **options)
+    module.prepare_data()
+    module.setup()
+    return module
+
+
+def test_facts_and_batches_agree(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100), batch_size=16, max_length=9)
+    facts = module.facts
+    assert (facts.train_reviews, facts.val_reviews, facts.test_reviews) == (72, 8, 20)
+    assert facts.labels == ["awful", "lovely"]
+    assert facts.class_counts == [36, 36]
+    assert facts.word_counts[facts.vocabulary.index("awful")] == 36
+    batches = list(module.train_dataloader())
+    assert sum(len(batch.labels) for batch in batches) == 72
+    for batch in batches:
+        assert batch.token_ids.shape[1] <= 9
+        for ids, label in zip(batch.token_ids, batch.labels, strict=True):
+            words = {facts.vocabulary[i] for i in ids}
+            assert facts.labels[label] in words
+    assert sum(len(batch.labels) for batch in module.val_dataloader()) == 8
+    assert sum(len(batch.labels) for batch in module.test_dataloader()) == 20
+
+
+def test_reviews_come_one_by_one_from_all_over_a_split(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100), batch_size=16)
+    alone = module.single_reviews("val", 3)
+    assert [len(review.labels) for review in alone] == [1, 1, 1]
+    assert len(module.single_reviews("val", 50)) == 8
+    assert len({tuple(review.token_ids[0].tolist()) for review in alone}) == 3
+
+
+def test_every_epoch_has_its_own_order(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 100))
+    loader = module.train_dataloader()
+    orders = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        orders.append([batch.token_ids.tolist() for batch in loader])
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_given_files_are_used_as_they_are(tmp_path: Path) -> None:
+    files: dict[str, Any] = {
+        "train_csv": str(write_reviews(tmp_path / "train.csv", 100)),
+        "test_csv": str(write_reviews(tmp_path / "test.csv", 30)),  # stands in training too
+    }
+    module = SentimentDataModule(num_workers=1, batch_size=None, tokens_per_batch=100, **files)
+    module.prepare_data()
+    module.setup()
+    facts = module.facts
+    assert (facts.train_reviews, facts.val_reviews, facts.test_reviews) == (63, 7, 30)
+    assert facts.dropped_duplicates == 30
+    sizes = []
+    for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader()):
+        batches = list(loader)
+        assert len(loader) == len(batches)
+        assert max(batch.token_ids.numel() for batch in batches) <= 100
+        sizes.append(sum(len(batch.labels) for batch in batches))
+    assert sizes == [63, 7, 30]
+
+
+def test_a_second_setup_does_nothing(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 60)
+    module = ready(path)
+    facts = module.facts
+    path.unlink()
+    module.setup("test")
+    assert module.facts is facts
+
+
+def test_a_second_file_is_read_with_the_vocabulary_of_training(tmp_path: Path) -> None:
+    train, test = write_reviews(tmp_path / "train.csv", 60), tmp_path / "test.csv"
+    test.write_text("review,sentiment\nzounds lovely,lovely\nlovely awful,awful\n")
+    module = SentimentDataModule(train_csv=str(train), test_csv=str(test), num_workers=1)
+    module.setup()
+    (batch,) = module.test_dataloader()
+    words = [[module.facts.vocabulary[i] for i in ids] for ids in batch.token_ids]
+    assert sorted(words) == [["<unk>", "lovely"], ["lovely", "awful"]]
+
+
+def test_training_goes_on_at_the_batch_where_it_stopped(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 100)
+
+    def epoch(module: SentimentDataModule, number: int) -> Iterator[list[list[int]]]:
+        loader = module.train_dataloader()
+        loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+        return (batch.token_ids.tolist() for batch in loader)
+
+    whole = list(epoch(ready(path, batch_size=8), 1))
+    stopped = ready(path, batch_size=8)
+    first = list(itertools.islice(epoch(stopped, 1), 3))
+    state = stopped.state_dict()
+    assert tuple(state["position"]) == (1, 3)
+    resumed = ready(path, batch_size=8)
+    resumed.load_state_dict(state)
+    assert tuple(resumed.state_dict()["position"]) == (1, 3)
+    assert first + list(epoch(resumed, 1)) == whole
+
+
+def test_names_replace_labels_in_their_order(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "r.csv", 60)
+    module = ready(path, labels=["lovely", "awful"], label_names=["good", "bad"])
+    assert module.facts.labels == ["good", "bad"]
+    assert module.state_dict()["raw_labels"] == ["lovely", "awful"]
+    with pytest.raises(InputError, match="3 names for 2 labels"):
+        ready(path, label_names=["a", "b", "c"])
+
+
+def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 60), splits_dir=str(tmp_path / "splits"))
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    assert state == module.state_dict()
+    assert state["vocabulary"][:2] == ["<pad>", "<unk>"]
+    module.load_state_dict(state)
+    with pytest.raises(InputError, match="another vocabulary"):
+        ready(write_reviews(tmp_path / "s.csv", 80)).load_state_dict(state)
+    other = ready(tmp_path / "r.csv", label_names=["bad", "good"])
+    with pytest.raises(InputError, match="other labels"):
+        other.load_state_dict(state)
+    assert len(pd.read_csv(tmp_path / "splits" / "test.csv")) == 12
+
+
+def test_other_validation_labels_are_other_data(tmp_path: Path) -> None:
+    train_csv = write_reviews(tmp_path / "train.csv", 60)
+    val_csv = write_reviews(tmp_path / "val.csv", 90)
+    val_csv.write_text(val_csv.read_text().replace("film", "movie"))  # train has other texts
+    given = {"train_csv": str(train_csv), "val_csv": str(val_csv)}
+    state = ready(None, **given).state_dict()
+    table = pd.read_csv(val_csv)
+    table.loc[88:89, "sentiment"] = table.loc[88:89, "sentiment"].to_numpy()[::-1]
+    table.to_csv(val_csv, index=False)
+    with pytest.raises(InputError, match="other reviews or labels of theirs"):
+        ready(None, **given).load_state_dict(state)
+
+
+def with_unlabeled(tmp_path: Path, rows: list[str], **options: Any) -> SentimentDataModule:
+    extra = tmp_path / "extra.csv"
+    extra.write_text("\n".join(["stars,review", *rows]) + "\n")
+    return ready(write_reviews(tmp_path / "r.csv", 60), unlabeled_csv=str(extra), **options)
+
+
+def test_unlabeled_reviews_join_the_training_texts_and_the_vocabulary(tmp_path: Path) -> None:
+    rows = ["5,zounds zounds", ",a film of old", "1,zounds  zounds<br />", "9,the film"]
+    module = with_unlabeled(tmp_path, rows)
+    alone = ready(tmp_path / "r.csv")
+    assert (module.facts.unlabeled_reviews, alone.facts.unlabeled_reviews) == (3, 0)
+    (unlabeled,) = module.unlabeled()
+    batch = unlabeled[[0, 1, 2]]
+    texts = [" ".join(module.facts.vocabulary[i] for i in ids if i) for ids in batch.token_ids]
+    assert texts == ["zounds zounds", "a film of old", "the film"]
+    assert set(batch.labels.tolist()) == {NO_CLASS}
+    before = dict(zip(alone.facts.vocabulary, alone.facts.word_counts, strict=True))
+    counts = dict(zip(module.facts.vocabulary, module.facts.word_counts, strict=True))
+    assert {word: counts[word] - before.get(word, 0) for word in ("zounds", "film", "was")} == {
+        "zounds": 2, "film": 2, "was": 0,
+    }  # fmt: skip
+    assert [len(split) for split in module.training_texts()] == [alone.facts.train_reviews, 3]
+    assert alone.unlabeled() == []
+    labels = [batch.labels.tolist() for batch in module.train_dataloader()]
+    assert labels == [batch.labels.tolist() for batch in alone.train_dataloader()]
+
+
+def test_other_unlabeled_reviews_matter_by_their_words_alone(tmp_path: Path) -> None:
+    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"]).state_dict()
+    with_unlabeled(tmp_path, ["1,gadzooks zounds"]).load_state_dict(state)
+    with pytest.raises(InputError, match="another vocabulary"):
+        with_unlabeled(tmp_path, ["1,zounds"]).load_state_dict(state)
+
+
+def test_batches_may_hold_unlabeled_reviews_too(tmp_path: Path) -> None:
+    rows = [f"1,zounds was film {number}" for number in range(30)]
+    module = with_unlabeled(tmp_path, rows, unlabeled_ratio=0.5)
+    alone = with_unlabeled(tmp_path, rows)
+    batches, others = list(module.train_dataloader()), list(alone.train_dataloader())
+    assert len(batches) == len(others)
+    labels = torch.cat([batch.labels for batch in batches])
+    known = labels[labels != NO_CLASS]
+    assert known.tolist() == torch.cat([batch.labels for batch in others]).tolist()
+    assert len(labels) - len(known) == round(0.5 * len(known))
+    assert all(batch.folds is None for batch in batches)
+    assert not any((batch.labels == NO_CLASS).any() for batch in module.val_dataloader())
+    none = ready(tmp_path / "r.csv", unlabeled_ratio=1.0)
+    assert sum(len(batch.labels) for batch in none.train_dataloader()) == none.facts.train_reviews
+
+
+def test_written_splits_do_not_replace_an_unlabeled_file(tmp_path: Path) -> None:
+    (tmp_path / "sp").mkdir()
+    extra = tmp_path / "sp" / "train.csv"
+    extra.write_text("review\nzounds\n")
+    reviews, folder = write_reviews(tmp_path / "r.csv", 60), str(tmp_path / "x" / ".." / "sp")
+    with pytest.raises(InputError, match=r"its train\.csv would be replaced"):
+        ready(reviews, unlabeled_csv=[str(extra)], splits_dir=folder)
+    assert extra.read_text() == "review\nzounds\n"
+    assert list(extra.parent.iterdir()) == [extra]
+
+
+def test_unlabeled_reviews_are_in_the_fold_of_all_counts(tmp_path: Path) -> None:
+    rows = [f"1,zounds was film {number}" for number in range(30)]
+    module = with_unlabeled(tmp_path, rows, unlabeled_ratio=1.0)
+    evidence = module.ngram_statistics(2)
+    last = len(evidence.held_out) - 1
+    np.testing.assert_array_equal(evidence.held_out[last], evidence.features)
+    for batch in module.train_dataloader():
+        assert batch.folds is not None
+        assert ((batch.folds == last) == (batch.labels == NO_CLASS)).all()
+
+
+def test_where_unlabeled_reviews_train_others_are_other_data(tmp_path: Path) -> None:
+    state = with_unlabeled(tmp_path, ["1,zounds gadzooks"], unlabeled_ratio=1.0).state_dict()
+    same = with_unlabeled(tmp_path, ["1,zounds  gadzooks"], unlabeled_ratio=1.0)
+    same.load_state_dict(state)
+    other = with_unlabeled(tmp_path, ["1,gadzooks zounds"], unlabeled_ratio=1.0)
+    with pytest.raises(InputError, match="other reviews"):
+        other.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"), [("text", "no column 'review'"), (None, "no such file")]
+)
+def test_unlabeled_files_that_cannot_be_read_are_refused(
+    tmp_path: Path, header: str | None, told: str
+) -> None:
+    extra = tmp_path / "extra.csv"
+    if header:
+        extra.write_text(f"{header}\nzounds\n")
+    with pytest.raises(InputError, match=told) as caught:
+        ready(write_reviews(tmp_path / "r.csv", 60), unlabeled_csv=[str(extra)])
+    assert str(extra) in str(caught.value)
+
+
+def test_facts_need_a_setup(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="setup"):
+        _ = SentimentDataModule(csv=str(tmp_path / "r.csv")).facts
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "data.csv=null and data.train_csv=null"),
+        ({"csv": "a", "train_csv": "b"}, "give one of the two"),
+        ({"csv": "a", "test_csv": "b"}, "data.train_csv instead"),
+        (
+            {"csv": "a", "unlabeled_csv": ["b", "./b"]},
+            "b: is given twice; take it out of data.unlabeled_csv$",
+        ),
+        ({"csv": "a", "unlabeled_csv": "a"}, "a: is given twice"),
+        ({"csv": "a", "unlabeled_csv": 7}, "data.unlabeled_csv=7: give a file"),
+        ({"csv": "a", "unlabeled_csv": {"b": "c"}}, "give a file"),
+        ({"csv": "a", "keep": "middle"}, "head, tail, both"),
+        ({"csv": "a", "batch_size": None}, "set one"),
+        ({"csv": "a", "max_length": 0}, "data.max_length=0"),
+        ({"csv": "a", "test_size": 1.5}, "data.test_size=1.5: must lie between 0 and 1"),
+        ({"csv": "a", "val_size": 0.0}, "data.val_size=0.0"),
+        ({"csv": "a", "min_freq": 0}, "data.min_freq=0"),
+        ({"csv": "a", "label_names": ["x", "x"]}, "twice"),
+        ({"csv": "a", "label_names": ["x", None]}, "null is no name"),
+        ({"csv": "a", "labels": ["x", ["y"]]}, "give one list"),
+        ({"csv": "a", "compression": "rar"}, "rar"),
+    ],
+)
+def test_contradictory_arguments_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        SentimentDataModule(**options)

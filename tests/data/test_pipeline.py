@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from conftest import write_reviews
+from sentiment.data import pipeline as prepared
+from sentiment.data.datamodule import SentimentDataModule
+
+
+@pytest.fixture
+def preparations(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Counts what was prepared anew."""
+    made = Mock(wraps=prepared._prepare)
+    monkeypatch.setattr(prepared, "_prepare", made)
+    return made
+
+
+def module(path: Path, **settings: Any) -> SentimentDataModule:
+    made = SentimentDataModule(csv=str(path), **settings)
+    made.prepare_data()
+    made.setup()
+    return made
+
+
+def test_the_same_data_is_prepared_once(tmp_path: Path, preparations: Mock) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv")
+    first = module(reviews)
+    again = module(reviews, batch_size=4, seed=7, max_length=5)
+    assert preparations.call_count == 1
+    assert again.facts.vocabulary == first.facts.vocabulary
+    module(reviews, max_size=10)
+    module(reviews, split_seed=1)
+    module(reviews, lowercase=False)
+    assert preparations.call_count == 4
+    module(reviews)
+    assert preparations.call_count == 5  # only the last is kept
+
+
+def test_a_changed_file_is_prepared_anew(tmp_path: Path, preparations: Mock) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv")
+    assert "lovely" in module(reviews).facts.vocabulary
+    reviews.write_text(reviews.read_text().replace("lovely", "superb"))  # of the same size
+    assert "lovely" not in module(reviews).facts.vocabulary
+    assert preparations.call_count == 2
+
+
+def test_what_one_training_changes_reaches_no_other(tmp_path: Path) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv")
+    first = module(reviews)
+    words, labels = list(first.facts.vocabulary), list(first.facts.labels)
+    first.facts.vocabulary.append("new")
+    first.facts.labels.reverse()
+    first.facts.word_counts[:] = 0
+    first.state_dict()["raw_labels"].clear()
+    second = module(reviews)
+    assert second.facts.vocabulary == words
+    assert second.facts.labels == second.state_dict()["raw_labels"] == labels
+    assert second.facts.word_counts.any()
+
+
+def test_what_is_shared_cannot_be_changed(tmp_path: Path) -> None:
+    module(write_reviews(tmp_path / "reviews.csv"))
+    assert prepared._last is not None
+    shared = prepared._last[1]
+    for array in (shared.splits.train.classes, *shared.word_ids.values()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_a_fingerprint_is_of_the_reviews_in_any_order(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "reviews.csv")
+    header, *rows = path.read_text().splitlines()
+
+    def fingerprint(lines: list[str], **settings: Any) -> str:
+        other = tmp_path / "other.csv"
+        other.write_text("\n".join([header, *lines]))
+        made = SentimentDataModule(train_csv=str(path), test_csv=str(other), **settings)
+        made.prepare_data()
+        made.setup()
+        return made.facts.fingerprints["test"]
+
+    some = rows[:50]
+    plain = fingerprint(some)
+    assert fingerprint(some[::-1]) == plain
+    assert fingerprint(some, labels=["lovely", "awful"]) == plain
+    assert fingerprint(some, label_names=["-", "+"], lowercase=False, max_length=5) == plain
+    assert fingerprint(rows[1:51]) != plain
+    assert fingerprint([*some, some[0]]) != plain
+    swapped = [row.replace(",lovely", ",?").replace(",awful", ",lovely") for row in some]
+    assert fingerprint([row.replace(",?", ",awful") for row in swapped]) != plain

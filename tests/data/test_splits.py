@@ -1,0 +1,270 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from sentiment.data.corpus import Corpus, open_corpus
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import read_table
+from sentiment.data.splits import (
+    Split,
+    Splits,
+    order_labels,
+    split_given_files,
+    split_one_file,
+    whole_file,
+    write_splits,
+)
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.runtime.errors import InputError
+
+SIZES: dict[str, Any] = {"test_size": 0.2, "val_size": 0.1, "seed": 42}
+
+
+def corpus_of(
+    tmp_path: Path,
+    texts: list[str],
+    labels: list[str],
+    name: str = "r",
+    tokens: TokenizerSettings | None = None,
+) -> Corpus:
+    path = tmp_path / f"{name}.csv"
+    pd.DataFrame({"review": texts, "sentiment": labels, "extra": range(len(texts))}).to_csv(
+        path, index=False
+    )
+    tokens = tokens or TokenizerSettings()
+    return open_corpus(path, CsvFormat(), tokens, cache=tmp_path / "cache", num_workers=1)
+
+
+def numbered(prefix: str, count: int) -> list[str]:
+    return [f"{prefix} {number}" for number in range(count)]
+
+
+def texts_of(split: Split) -> list[str]:
+    frame = pd.read_csv(split.corpus.path)
+    return [frame["review"][int(split.corpus.rows[review])] for review in split.reviews]
+
+
+def test_the_test_split_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    labels = ["a" if number % 3 else "b" for number in range(200)]
+    corpus = corpus_of(tmp_path, numbered("text", 200), labels)
+    splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    rest, test = train_test_split(np.arange(200), test_size=0.2, random_state=42, stratify=labels)
+    assert splits.test.reviews.tolist() == test.tolist()
+    everything = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
+    assert sorted(everything) == list(range(200))
+    assert len(splits.val) == 16
+    assert set(splits.val.reviews) <= set(rest)
+    for split in (splits.train, splits.val, splits.test):
+        assert split.classes.mean() == pytest.approx(67 / 200, abs=0.05)
+
+
+def test_repeated_texts_are_dropped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [*numbered("text", 60), "text 3", "text  3<br />", "text 4"]
+    labels = [*["a", "b"] * 30, "b", "b", "b"]
+    corpus = corpus_of(tmp_path, texts, labels)
+    with caplog.at_level("INFO"):
+        splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    assert splits.dropped_duplicates == 3
+    kept = [splits.train.reviews, splits.val.reviews, splits.test.reviews]
+    assert sorted(np.concatenate(kept)) == list(range(60))  # of equal texts, the first
+    assert "texts with different labels: 1" in caplog.text
+
+
+def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, [*numbered("t", 40), "shared", "both"], ["a", "b"] * 21)
+    val = corpus_of(tmp_path, [*numbered("v", 6), "shared", "both"], ["a", "b"] * 4, "v")
+    test = corpus_of(tmp_path, ["both", "both", "x", "y"], ["b", "b", "a", "b"], "t")
+    splits = split_given_files(
+        train, val, test, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+    )
+    assert texts_of(splits.test) == ["both", "both", "x", "y"]
+    assert texts_of(splits.val) == [*numbered("v", 6), "shared"]
+    assert texts_of(splits.train) == numbered("t", 40)
+    assert splits.dropped_duplicates == 3
+
+
+def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, numbered("t", 900), ["a", "b"] * 450)
+    test = corpus_of(tmp_path, numbered("t", 1200)[600:], ["a", "b"] * 300, "test")
+    splits = split_given_files(
+        train, None, test, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+    )
+    assert sorted([*texts_of(splits.train), *texts_of(splits.val)]) == sorted(numbered("t", 600))
+    assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_text_in_other_case_is_a_repeat_where_tokens_are_lower_cased(
+    tmp_path: Path, lowercase: bool
+) -> None:
+    texts, labels = numbered("a text", 60), ["a", "b"] * 30
+    shouted = [text.upper() for text in texts[:10]]
+    tokens = TokenizerSettings(lowercase=lowercase)
+    one = corpus_of(tmp_path, [*texts, *shouted], [*labels, *labels[:10]], tokens=tokens)
+    test = corpus_of(tmp_path, shouted, labels[:10], "test", tokens)
+    dropped = split_one_file(one, ["a", "b"], **SIZES).dropped_duplicates
+    splits = split_given_files(one, None, test, ["a", "b"], labels_chosen=True, **SIZES)
+    assert (dropped, splits.dropped_duplicates) == ((10, 20) if lowercase else (0, 10))
+    training = {text.lower() for text in texts_of(splits.train) + texts_of(splits.val)}
+    assert bool(training & {text.lower() for text in shouted}) is not lowercase
+
+
+def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None:
+    def told_apart(name: str) -> Corpus:
+        corpus = corpus_of(tmp_path, numbered(name, 100), 50 * ["a", "b"], name)
+        folded = np.array(corpus.folded)
+        folded[:, 0] = 7  # the low halves differ
+        folded[[3, 60]] = folded[[2, 2]]
+        return replace(corpus, folded=folded)
+
+    one, other = told_apart("x"), told_apart("y")
+    splits = split_one_file(one, ["a", "b"], **SIZES)
+    assert splits.dropped_duplicates == 2
+    kept = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
+    assert sorted(kept) == [n for n in range(100) if n not in (3, 60)]
+    folded = np.array(other.folded)
+    folded[10] = one.folded[20]
+    splits = split_given_files(
+        one, None, replace(other, folded=folded), ["a", "b"], labels_chosen=True, **SIZES
+    )
+    assert splits.dropped_duplicates == 3
+    assert 20 not in np.concatenate([splits.train.reviews, splits.val.reviews])
+
+
+def test_what_has_no_file_comes_from_training(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, numbered("t", 100), ["a", "b"] * 50)
+    val = corpus_of(tmp_path, numbered("v", 10), ["a", "b"] * 5, "v")
+    splits = split_given_files(
+        train, val, None, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+    )
+    assert texts_of(splits.val) == numbered("v", 10)
+    assert sorted([*texts_of(splits.train), *texts_of(splits.test)]) == sorted(numbered("t", 100))
+    assert np.bincount(splits.test.classes).tolist() == [10, 10]
+    with pytest.raises(InputError, match="every text of this training file"):
+        split_given_files(
+            train, val, train, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
+        )
+
+
+def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
+    train = corpus_of(tmp_path, numbered("t", 60), ["a", "b", "c"] * 20)
+    test = corpus_of(tmp_path, numbered("x", 10), ["a", "b"] * 5, "test")
+
+    def split(*, labels_chosen: bool) -> Splits:
+        return split_given_files(
+            train, None, test, ["a", "b", "c"], labels_chosen=labels_chosen,
+            test_size=0.2, val_size=0.1, seed=42,
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c'"):
+        split(labels_chosen=False)
+    assert len(split(labels_chosen=True).test) == 10
+    train, test = test, train
+    with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c', which .*r\.csv"):
+        split(labels_chosen=False)
+
+
+def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 4), ["10", "9", "x", "2"])
+    assert order_labels([corpus]) == ["2", "9", "10", "x"]
+    assert order_labels([corpus], ["x", "10", "9", "2"]) == ["x", "10", "9", "2"]
+    assert whole_file(corpus, ["x", "10", "9", "2"]).classes.tolist() == [1, 2, 0, 3]
+    odd = corpus_of(tmp_path, numbered("t", 5), ["nan", "2", "-1.5", "nan ", "1e1"], "odd")
+    assert order_labels([odd]) == ["-1.5", "2", "1e1", "nan"]
+    assert order_labels([corpus, odd]) == ["-1.5", "2", "9", "10", "1e1", "nan", "x"]
+    with pytest.raises(InputError, match="label 'x' is not among"):
+        order_labels([corpus], ["2", "9", "10"])
+    with pytest.raises(InputError, match="no row has the label 'y'"):
+        order_labels([corpus], ["2", "9", "10", "x", "y"])
+    with pytest.raises(InputError, match="twice"):
+        order_labels([corpus], ["2", "2"])
+
+
+def test_labels_that_are_likely_one_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 6), ["0", "1", "1.0", "0", "2", "a"])
+    assert order_labels([corpus]) == ["0", "1", "1.0", "2", "a"]
+    assert "labels '1' and '1.0' make two classes" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_labels_of_yaml_are_those_of_the_file(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 4), ["false", "true", "null", "true"])
+    assert order_labels([corpus], ["False", "True", None]) == ["false", "true", "null"]
+    with pytest.raises(InputError, match=r'stands twice; quote .*data\.labels=\["false","true",'):
+        order_labels([corpus], ["True", "True", None])
+
+
+def test_one_label_or_far_too_many_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match="every row has the label 'a'"):
+        order_labels([corpus_of(tmp_path, ["x", "y"], ["a", "a"])])
+    labels = [f"{number}.0" for number in range(501)] + numbered("", 500)
+    many = corpus_of(tmp_path, numbered("t", 1001), labels, "many")
+    with pytest.raises(InputError, match="1,001 different labels"):
+        order_labels([many])
+    assert "make two classes" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["a", "b", "b", "b"], ["a", "a", "b", "b"]],
+)
+def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", len(labels)), labels)
+    with pytest.raises(InputError, match="too few rows"):
+        split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+
+
+def test_written_splits_part_the_file(tmp_path: Path) -> None:
+    texts = [f'say "{number}",\nplease' for number in range(50)]
+    corpus = corpus_of(tmp_path, texts, ["a", "b"] * 25)
+    splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    write_splits(splits, CsvFormat(), tmp_path / "out")
+    frames = [pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("train", "val", "test")]
+    assert [len(frame) for frame in frames] == [36, 4, 10]
+    together = pd.concat(frames).sort_values("extra").reset_index(drop=True)
+    pd.testing.assert_frame_equal(together, pd.read_csv(corpus.path))
+
+
+def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv.gz"
+    ends = ["\rreturn", "\r\nboth", ' "quoted"', "", "\té", "NA"]
+    texts = [f"text {number}{ends[number % 6]}" for number in range(60)]
+    frame = pd.DataFrame({0: texts, 1: [None, *"bc", *"abc" * 19], 2: ["NA", None] * 30})
+    frame.to_csv(path, sep="\t", header=False, index=False, encoding="latin-1", quoting=1)
+    old = CsvFormat(text_column="0", label_column="1", header=False, encoding="latin-1")
+    new = CsvFormat(text_column="0", label_column="1")
+
+    def opened(path: Path, csv_format: CsvFormat) -> Corpus:
+        cache = tmp_path / "cache"
+        return open_corpus(path, csv_format, TokenizerSettings(), cache=cache, num_workers=1)
+
+    splits = split_one_file(opened(path, old), ["a", "b", "c"], **SIZES)
+    write_splits(splits, old, tmp_path / "out")
+    for name in ("train", "val", "test"):
+        split = getattr(splits, name)
+        again = opened(tmp_path / "out" / f"{name}.csv", new)
+        assert again.digests.tolist() == split.corpus.digests[np.sort(split.reviews)].tolist()
+        (written,) = read_table(again.path, new, 100)
+        rows = np.sort(split.corpus.rows[split.reviews])  # not the reviews: row 0 has no label
+        assert [cells[0] for cells in written.cells] == [texts[row] for row in rows]
+        assert {cells[2] for cells in written.cells} == {"NA", ""}
+
+
+def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, numbered("t", 60), ["a", "b"] * 30, "train")
+    before = corpus.path.read_bytes()
+    splits = split_one_file(corpus, ["a", "b"], **SIZES)
+    with pytest.raises(InputError, match=r"train\.csv would be replaced"):
+        write_splits(splits, CsvFormat(), tmp_path)
+    assert corpus.path.read_bytes() == before

@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import Tensor
+
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.train import run as latency
+
+
+def test_it_is_the_median_of_reviews_that_come_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = SentimentClassifier(
+        vocabulary_size=5, embedding_size=3, hidden_size=2, num_classes=2, head_dropout=0.5
+    )
+    classifier.train()
+    clock = {"now": 0.0}
+    pauses = iter([9.0, 3.0, 2.0, 4.0])  # the first call is not counted
+    seen: list[tuple[int, bool]] = []
+
+    def forward(token_ids: Tensor, lengths: Tensor) -> Tensor:
+        seen.append((token_ids.shape[1], classifier.training))
+        clock["now"] += next(pauses)
+        return torch.zeros(1, 2)
+
+    monkeypatch.setattr(classifier, "forward", forward)
+    monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
+    reviews = [(torch.ones(1, size, dtype=torch.int64), torch.tensor([size])) for size in (3, 4, 5)]
+    assert latency.median_latency(classifier, reviews) == 3.0
+    assert seen == [(3, False), (3, False), (4, False), (5, False)]
+    assert classifier.training

@@ -1,0 +1,234 @@
+import io
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sentiment import Predictor
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.predict import predictor as predictor_module
+from sentiment.predict.checkpoint import DATA_KEY
+from sentiment.runtime.errors import InputError
+from sentiment.train.module import SentimentModule
+
+GOOD = "the film number 1 was lovely , and so was act 1"
+BAD = "the film number 2 was awful , and so was act 2"
+
+
+def test_a_string_gives_a_prediction_and_a_list_a_list(predictor: Predictor) -> None:
+    one = predictor(GOOD)
+    assert one["label"] == "lovely"
+    assert one["score"] == max(one["scores"].values())
+    assert sum(one["scores"].values()) == pytest.approx(1, abs=1e-6)
+    assert [answer["label"] for answer in predictor([BAD, GOOD, BAD])] == [
+        "awful", "lovely", "awful",
+    ]  # fmt: skip
+    assert predictor([]) == []
+    assert predictor("")["scores"] == predictor("qwertyuiop")["scores"]  # both are one unknown word
+
+
+def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
+    alone = predictor.logits([GOOD])
+    among = predictor.logits([BAD * 50, GOOD, "", BAD * 300])[1:2]
+    torch.testing.assert_close(alone, among, atol=1e-5, rtol=0)
+
+
+KINDS: list[Callable[[list[str]], Iterable[str]]] = [
+    tuple, iter, np.array, pd.Series, deque,
+    lambda texts: pd.Series(texts, index=[7] * len(texts)),
+    lambda texts: dict.fromkeys(texts).keys(),
+    lambda texts: (text for text in texts),
+    lambda texts: io.StringIO("\n".join(texts)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_may_be_any_strings_in_an_order(
+    predictor: Predictor, kind: Callable[[list[str]], Iterable[str]]
+) -> None:
+    answers = predictor(kind([BAD, GOOD, BAD + " again"]))
+    assert [answer["label"] for answer in answers] == ["awful", "lovely", "awful"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (None, "not NoneType"), (5, "not int"), (np.array("a"), "not ndarray"),
+        ({"a": "b"}, r"dict; give its values, list\(d.values"),
+        (pd.DataFrame({"text": ["a"]}), r'DataFrame; give one of its columns, such as df\["text'),
+        ({"a", "b"}, "set, which has no order"), (b"a", "bytes; decode it first"),
+        ([GOOD, float("nan")], "text 2 must be a string, not float: nan"),
+        (pd.Series([GOOD, None]), "text 2 must be a string, not float: nan"),
+        ([b"a"], "text 1 must be a string, not bytes"), ([["a"]], "not list"),
+        ([pd.DataFrame({"a": ["b"]})], "not DataFrame"),
+        (np.array([["a"]]), "text 1 must be a string, not ndarray"),
+        ((text for text in [*[GOOD] * 4, 5]), "text 5 must be a string, not int: 5"),
+    ],
+)  # fmt: skip
+def test_only_strings_are_texts(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, texts: Any, told: str
+) -> None:
+    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
+    with pytest.raises(TypeError, match=told) as caught:
+        predictor(texts)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_texts_are_read_some_at_a_time(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [GOOD, BAD, "", GOOD * 9, BAD, GOOD, "so was act 3"]
+    whole = predictor.logits(texts)
+    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
+    torch.testing.assert_close(predictor.logits(iter(texts)), whole, atol=1e-6, rtol=0)
+    assert predictor.logits([]).shape == (0, 2)
+    with pytest.raises(InputError, match=r"text 5 holds '\\ud800', a lone surrogate"):
+        predictor([*[GOOD] * 4, "a \ud800 b"])
+
+
+def test_a_forked_process_predicts(predictor: Predictor) -> None:
+    """Where the parent has computed in several threads, which a fork does not take along."""
+    texts = [GOOD * 9, BAD * 9] * 64
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        before = predictor(texts)
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        child = multiprocessing.get_context("fork").Process(
+            target=lambda: sender.send(predictor(texts)[1]["label"])
+        )
+        child.start()
+        try:
+            assert receiver.poll(60)
+            assert receiver.recv() == before[1]["label"]
+        finally:
+            child.kill()  # where it hangs
+            child.join()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_checkpoint_cleans_as_it_was_trained(checkpoint: Path, tmp_path: Path) -> None:
+    tokenizer = torch.load(checkpoint, weights_only=True)[DATA_KEY]["tokenizer"]
+    assert tokenizer.pop("cleaning") == 2
+    old = Predictor.load(changed(checkpoint, tmp_path / "old.ckpt", tokenizer=tokenizer))
+    new = Predictor.load(checkpoint)
+    hidden = GOOD.replace("lovely", "\u200blovely\u200b")
+    unknown = GOOD.replace("lovely", "qwertyuiop")
+    assert torch.equal(old.logits([hidden]), old.logits([unknown]))  # one word that is not known
+    assert torch.equal(new.logits([hidden]), new.logits([GOOD]))
+    assert torch.equal(old.logits([GOOD, BAD]), new.logits([GOOD, BAD]))
+    for cleaning in (0, 3, "2", True):
+        other = changed(
+            checkpoint, tmp_path / "x.ckpt", tokenizer=tokenizer | {"cleaning": cleaning}
+        )
+        with pytest.raises(InputError, match=r"x\.ckpt: its 'tokenizer' has .*cleaning") as caught:
+            Predictor.load(other)
+        assert "\n" not in str(caught.value)
+
+
+def test_lightning_loads_the_checkpoint_without_further_arguments(
+    checkpoint: Path, predictor: Predictor
+) -> None:
+    classifier = predictor.members[0].classifier
+    assert isinstance(classifier, SentimentClassifier)
+    module = SentimentModule.load_from_checkpoint(checkpoint).eval()
+    ids, lengths = torch.tensor([[2, 3, 4]]), torch.tensor([3])
+    with torch.no_grad():
+        torch.testing.assert_close(module(ids, lengths), classifier(ids, lengths))
+
+
+@pytest.fixture(scope="module")
+def paths(checkpoint: Path, baselines: Path) -> list[Path]:
+    return [checkpoint, *(baselines / name / "checkpoints" / "best.ckpt"
+                          for name in ("tfidf", "naive_bayes"))]  # fmt: skip
+
+
+def test_a_baseline_predicts(paths: list[Path]) -> None:
+    predict = Predictor.load(paths[1])
+    assert [answer["label"] for answer in predict([BAD, GOOD])] == ["awful", "lovely"]
+    assert sum(predict("")["scores"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_several_give_the_weighted_mean_of_their_probabilities(paths: list[Path]) -> None:
+    texts = [GOOD, "", BAD * 50, "so was act 3"]
+    each = torch.stack([Predictor.load(path).logits(texts).softmax(1) for path in paths])
+    together = Predictor.load(*paths)
+    torch.testing.assert_close(together.logits(texts).softmax(1), each.mean(0))
+    shares = torch.tensor([0.5, 0.25, 0.25])[:, None, None]
+    weighted = Predictor.load(*paths, weights=[2, 1, 1])
+    torch.testing.assert_close(weighted.logits(texts).softmax(1), (shares * each).sum(0))
+    torch.testing.assert_close(together.logits(texts[:1]), together.logits(texts)[:1])
+
+
+def changed(path: Path, to: Path, **data: Any) -> Path:
+    """A checkpoint with other data settings."""
+    whole = torch.load(path, weights_only=True)
+    torch.save(whole | {DATA_KEY: whole[DATA_KEY] | data}, to)
+    return to
+
+
+def test_labels_go_together_by_name(paths: list[Path], tmp_path: Path) -> None:
+    names = ["lovely", "awful"]
+    turned = changed(paths[1], tmp_path / "turned.ckpt", labels=names, raw_labels=names)
+    lovely = [Predictor.load(*pair)(GOOD)["scores"]["lovely"]
+              for pair in ((paths[1],), (turned,), (paths[1], turned))]  # fmt: skip
+    assert lovely[0] == pytest.approx(1 - lovely[1])
+    assert lovely[2] == pytest.approx(0.5)
+    assert Predictor.load(turned, paths[0]).labels == names
+    other = changed(paths[1], tmp_path / "other.ckpt", labels=["a", "b"])
+    with pytest.raises(
+        InputError, match=r"other\.ckpt: its labels are a, b, and those of .*lovely"
+    ):
+        Predictor.load(paths[0], other)
+
+
+def test_each_member_has_tokens_of_its_own(paths: list[Path], tmp_path: Path) -> None:
+    settings = torch.load(paths[0], weights_only=True)[DATA_KEY]["tokenizer"]
+    cased = changed(paths[0], tmp_path / "c.ckpt", tokenizer=settings | {"lowercase": False})
+    shout = GOOD.upper()
+    alone = [Predictor.load(path).logits([shout]).softmax(1) for path in (paths[0], cased)]
+    assert not torch.equal(*alone)  # capitals are unknown words to one of them
+    for pair in ((paths[0], cased), (cased, paths[0])):
+        together = Predictor.load(*pair)
+        mean = torch.stack(alone).mean(0)
+        torch.testing.assert_close(together.logits([shout]).softmax(1), mean)
+        encoded = together.tokenizer.encode([shout])
+        again = together.combine(together.member_logits([shout], encoded)).softmax(1)
+        torch.testing.assert_close(again, mean)
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [([1.0], "1 weights for 2"), ([1.0, 0.0], "weights 1 0: all"), ([1.0, float("nan")], "nan")],
+)
+def test_weights_that_cannot_be_are_refused(
+    paths: list[Path], weights: list[float], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        Predictor.load(*paths[:2], weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "told"),
+    [
+        (0, {"classifier.head.1.bias": 3e38, "classifier.temperature": 0.5}, "text 1, 'qwertz'"),
+        (1, {"weights": 3e38}, "text 2, 'the film"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_text_gets_a_score_that_is_no_number(
+    paths: list[Path], tmp_path: Path, kind: int, weights: dict[str, float], told: str
+) -> None:
+    whole, path = torch.load(paths[kind], weights_only=True), tmp_path / "huge.ckpt"
+    for name, value in weights.items():  # finite, but what they come to is not
+        whole["state_dict"][name].fill_(value)
+    torch.save(whole, path)
+    with pytest.raises(InputError, match=rf"huge\.ckpt: gives no finite score for {told}"):
+        Predictor.load(path)(["qwertz", GOOD])

@@ -1,0 +1,264 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from sentiment.report import plots as figures
+
+BLUE, VERMILION = to_rgb("#0072B2"), to_rgb("#D55E00")
+
+
+def history(epochs: int) -> list[dict[str, float]]:
+    return [
+        {
+            "epoch": epoch,
+            "train/loss": 0.7 / (epoch + 1),
+            "val/loss": 0.6 / (epoch + 1) + 0.02 * epoch,
+            "train/accuracy": 1 - 0.4 / (epoch + 1),
+            "val/accuracy": 0.9 - 0.3 / (epoch + 1),
+        }
+        for epoch in range(epochs)
+    ]
+
+
+def confusions(classes: int, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    matrix: np.ndarray = generator.integers(0, 99, (classes, classes))
+    np.fill_diagonal(matrix, 12_000)
+    return matrix
+
+
+def curves(axes: Axes) -> dict[str, tuple[Any, Any]]:
+    """Map the label of each line in the panel to its points."""
+    return {
+        str(line.get_label()): (
+            np.asarray(line.get_xdata()).tolist(),
+            np.asarray(line.get_ydata()).tolist(),
+        )
+        for line in axes.lines
+    }
+
+
+def cell_texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def shows_color(pixels: np.ndarray, color: Sequence[float]) -> bool:
+    return bool((np.abs(pixels[..., :3] - np.array(color)).max(axis=-1) < 0.02).any())
+
+
+def test_learning_curves_are_a_picture_with_two_filled_panels(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "curves.png"
+    figures.learning_curves(history(20), path, best_epoch=8)
+
+    pixels = imread(path)
+    assert pixels.shape == (608, 1440, 4)
+    for panel in (pixels[:, :720], pixels[:, 720:]):
+        lower = panel[150:]  # below the legend
+        assert shows_color(lower, BLUE)
+        assert shows_color(lower, VERMILION)
+    assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
+
+
+def test_curves_count_epochs_from_one_and_accuracy_in_percent() -> None:
+    figure = figures.learning_curves_figure(history(3), best_epoch=1)
+    loss, accuracy = figure.axes
+
+    assert curves(loss)["Training"] == ([1, 2, 3], pytest.approx([0.7, 0.35, 0.7 / 3]))
+    assert curves(accuracy)["Validation"] == ([1, 2, 3], pytest.approx([60, 75, 80]))
+    assert loss.get_title("right") == "validation 0.320 at epoch 2"
+    assert accuracy.get_title("right") == "validation 75.00 % at epoch 2"
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["Training", "Validation", "Best epoch"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ticks"),
+    [(1, [1]), (2, [1, 2]), (12, list(range(1, 13))), (20, list(range(2, 21, 2)))],
+)
+def test_epoch_ticks_are_whole_and_inside_the_training(epochs: int, ticks: list[int]) -> None:
+    for axes in figures.learning_curves_figure(history(epochs)).axes:
+        assert list(axes.get_xticks()) == ticks
+
+
+@pytest.mark.parametrize("epochs", [13, 60, 150, 5000])
+def test_epoch_ticks_of_a_long_training_are_few(epochs: int) -> None:
+    ticks = figures.learning_curves_figure(history(epochs)).axes[0].get_xticks()
+    assert 5 <= len(ticks) <= 12
+    assert min(ticks) >= 1
+    assert max(ticks) <= epochs
+
+
+def test_an_interrupted_training_keeps_what_it_has() -> None:
+    rows = history(4)
+    rows[3] = {"epoch": 3, "train/loss": 0.1, "val/loss": float("nan")}
+    loss, accuracy = figures.learning_curves_figure(rows, best_epoch=3).axes
+
+    assert curves(loss)["Training"][0] == [1, 2, 3, 4]
+    assert curves(loss)["Validation"][0] == [1, 2, 3]
+    assert curves(accuracy)["Training"][0] == [1, 2, 3]
+    assert loss.get_xlim() == accuracy.get_xlim() == (0.5, 4.5)
+    assert loss.get_title("right") == ""  # the best epoch was not validated
+
+
+def test_validation_every_other_epoch_is_one_line() -> None:
+    rows = history(6)
+    for row in rows[::2]:
+        del row["val/loss"]
+    loss = figures.learning_curves_figure(rows).axes[0]
+    assert curves(loss)["Validation"][0] == [2, 4, 6]
+
+
+def test_of_a_repeated_epoch_the_later_row_counts() -> None:
+    rows = [*history(2), {"epoch": 1, "train/loss": 0.25}]
+    assert curves(figures.learning_curves_figure(rows).axes[0])["Training"][1] == [0.7, 0.25]
+
+
+@pytest.mark.parametrize("rows", [[], [{"epoch": 0.0}]])
+def test_nothing_to_draw_is_said(rows: list[dict[str, float]], tmp_path: Path) -> None:
+    figure = figures.learning_curves_figure(rows, best_epoch=0)
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ["no values", "no values"]
+    assert not figure.legends
+    figures.learning_curves(rows, tmp_path / "curves.png")
+
+
+def test_accuracy_never_exceeds_its_scale() -> None:
+    rows = [{"epoch": epoch, "val/accuracy": 1.0} for epoch in range(3)]
+    assert figures.learning_curves_figure(rows).axes[1].get_ylim()[1] == 100
+
+
+def test_confusion_matrix_of_two_classes_shows_shares_and_counts(tmp_path: Path) -> None:
+    matrix = np.array([[11_413, 1_087], [953, 11_547]])
+    figure = figures.confusion_matrix_figure(matrix, ["negative", "positive"])
+    axes = figure.axes[0]
+
+    assert cell_texts(figure) == [
+        *("91.3 %", "11,413", "8.7 %", "1,087"),
+        *("7.6 %", "953", "92.4 %", "11,547"),
+    ]
+    shares = axes.images[0].get_array()
+    assert shares is not None
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    assert axes.get_title() == "Accuracy 91.84 % on 25,000 reviews"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted label", "True label")
+
+    figures.confusion_matrix(matrix, ["negative", "positive"], tmp_path / "confusion.png")
+    height, width, _ = imread(tmp_path / "confusion.png").shape
+    assert 600 < height < 800
+    assert 600 < width < 800
+
+
+def test_rows_are_the_true_labels() -> None:
+    figure = figures.confusion_matrix_figure(np.array([[6, 4], [0, 5]]), ["a", "b"])
+    first_row = [text for text in figure.axes[0].texts if text.xy[1] == 0]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in first_row] == ["60.0 %", "6", "40.0 %", "4"]
+    labels = figure.axes[0].get_yticklabels()
+    assert [(label.get_text(), label.get_position()[1]) for label in labels] == [("a", 0), ("b", 1)]
+
+
+@pytest.mark.parametrize("classes", [2, 5, 8, 12, 16, 20])
+def test_numbers_fit_their_cells(classes: int) -> None:
+    matrix = confusions(classes)
+    figure = figures.confusion_matrix_figure(matrix, [f"class {i}" for i in range(classes)])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.get_window_extent().width / classes
+    assert axes.texts
+    for text in axes.texts:
+        extent = text.get_window_extent()
+        assert extent.width < 0.97 * cell
+        assert extent.height < 0.5 * cell
+
+
+def test_forty_classes_drop_numbers_and_thin_labels(tmp_path: Path) -> None:
+    names = [f"category {i:02d}" for i in range(40)]
+    figure = figures.confusion_matrix_figure(confusions(40), names)
+
+    assert cell_texts(figure) == []
+    axes, bar = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == names[::2]
+    assert bar.get_ylabel() == "Share of the reviews with this true label"
+    figure.draw_without_rendering()
+    extents = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(extents))
+
+    figures.confusion_matrix(confusions(40), names, tmp_path / "confusion.png")
+    assert max(imread(tmp_path / "confusion.png").shape) < 2000
+
+
+def test_long_labels_are_cut_in_the_middle_and_dollars_are_no_formula() -> None:
+    names = ["the service was slow, and then slower still", "from $5 to $6"]
+    figure = figures.confusion_matrix_figure(confusions(2), names)
+    first, second = figure.axes[0].get_xticklabels()
+    assert first.get_text() == "the service was…er still"
+    assert second.get_text() == "from $5 to $6"
+    assert not second.get_parse_math()
+
+
+def test_a_label_without_reviews_has_no_share() -> None:
+    figure = figures.confusion_matrix_figure(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    assert cell_texts(figure)[4:] == ["–", "0", "–", "0"]  # noqa: RUF001
+    empty = figures.confusion_matrix_figure(np.zeros((2, 2), dtype=int), ["a", "b"])
+    assert empty.axes[0].get_title() == "No reviews"
+
+
+def test_a_small_share_is_not_nought() -> None:
+    matrix = np.diag([1000] * 8)
+    matrix[0, 1] = 1
+    texts = cell_texts(figures.confusion_matrix_figure(matrix, list("abcdefgh")))
+    assert texts[2:6] == ["<1 %", "1", "0 %", "0"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 3), (4,)])
+def test_a_matrix_that_does_not_match_its_labels_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="2 x 2"):
+        figures.confusion_matrix_figure(np.ones(shape), ["a", "b"])
+
+
+def test_a_failed_save_keeps_the_old_picture(tmp_path: Path) -> None:
+    class BrokenFigure(Figure):
+        def savefig(self, fname: object, **_: object) -> None:
+            Path(str(fname)).write_bytes(b"half a pic")
+            raise OSError("disk full")
+
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="disk full"):
+        figures.save_figure(BrokenFigure(), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [(".svg", b"<?xml"), (".pdf", b"%PDF"), ("", b"\x89PNG")]
+)
+def test_the_suffix_chooses_the_format(suffix: str, magic: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"curves{suffix}"
+    figures.learning_curves(history(2), path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_drawing_works_in_threads(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda path: figures.learning_curves(history(5), path), paths))
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_report_loads_neither_pyplot_nor_a_framework() -> None:
+    code = (
+        "import sys, sentiment.report.plots, sentiment.report.ranking; "
+        "print({'matplotlib.pyplot', 'torch', 'lightning', 'hydra', 'omegaconf'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

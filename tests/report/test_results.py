@@ -1,0 +1,70 @@
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.report.results import best_figures, log_data, log_model
+from sentiment.train.callbacks import EpochTable, accuracy_line
+
+
+def table_of(*rows: tuple[float, float]) -> EpochTable:
+    """A table of epochs with the accuracies and losses given."""
+    table = EpochTable(Path("metrics.csv"), settings={}, line=accuracy_line, print_lines=False)
+    table.rows = [
+        {"epoch": epoch, "train/loss": 10.0 + epoch, "val/accuracy": accuracy, "val/loss": loss}
+        for epoch, (accuracy, loss) in enumerate(rows)
+    ]
+    table.fit_seconds, table.train_seconds = 9.0, 4.0
+    table.train_reviews, table.train_tokens = 100, 2_000
+    return table
+
+
+@pytest.mark.parametrize(("epochs", "best"), [(2, 1), (3, 2), (None, 3)])
+def test_the_figures_are_those_of_the_tested_epoch(epochs: int | None, best: int) -> None:
+    table = table_of((0.6, 0.9), (0.8, 0.7), (0.7, 0.5), (0.7, 0.6))
+    results = best_figures(table.rows, epochs) | table.speed()
+    assert results["best_epoch"] == best
+    assert results["epochs"] == 4
+    for name in ("train/loss", "val/accuracy", "val/loss"):
+        assert results[name] == table.rows[best][name]
+    assert results["fit_seconds"] == 9
+    assert results["train_reviews_per_second"] == 25
+    assert results["train_tokens_per_second"] == 500
+
+
+def test_without_an_epoch_there_is_no_best() -> None:
+    results = best_figures(table_of().rows, None) | table_of().speed()
+    assert results["best_epoch"] is None
+    assert results["epochs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [([20, 1_500, 0], "1,520 known, of 1 to 3 words"), ([20], "20 known, of 1 word")],
+)
+def test_the_model_tells_its_ngrams(sizes: list[int], told: str, capsys: Any) -> None:
+    settings: dict[str, Any] = {"embedding_size": 4, "cell": "gru", "hidden_size": 3}
+    settings |= {"vocabulary_size": 30, "num_classes": 2}
+    log_model(SentimentClassifier(**settings))
+    assert "n-grams" not in capsys.readouterr().out
+    log_model(SentimentClassifier(**settings, ngrams=len(sizes), ngram_sizes=sizes))
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["embedding", "n-grams", "encoder", "pooling", "head", "parameters"]
+    assert told in lines[1]
+
+
+def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    facts: Any = SimpleNamespace(
+        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], dropped_duplicates=3,
+        dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        log_data(facts, 0.96084, sample=False, pretrained=True)
+    assert "15 rows read: 8 training" in caplog.text
+    assert "; 96.08 % of the running text has a pre-trained vector" in caplog.text

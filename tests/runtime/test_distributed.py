@@ -1,0 +1,143 @@
+import os
+
+import pytest
+import torch
+
+from sentiment.model.metrics import ReviewMean
+from sentiment.runtime import distributed as ranks
+from sentiment.runtime.errors import InputError
+from sentiment.train.process_state import gather_states, take_up_state
+
+CPU = torch.device("cpu")
+NAMES = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID",
+    "SLURM_LOCALID", "SLURM_JOB_NAME", "SENTIMENT_PARENT",
+)  # fmt: skip
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A process that nobody has started in a group."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_one_process_is_the_first_and_speaks(alone: pytest.MonkeyPatch) -> None:
+    assert (ranks.rank(), ranks.external_world_size(), ranks.started_by_another_rank()) == (
+        0,
+        None,
+        False,
+    )
+    assert ranks.is_reporting_rank()
+    assert ranks.is_first_survivor()
+    assert ranks.gather("a") == ["a"]
+    assert ranks.all_reduce_max(7) == 7
+    ranks.part()  # from nobody
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank", "started", "speaks"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}, 0, 4, 1),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, 3, 4, 0),
+        ({"TORCHELASTIC_RUN_ID": "x", "RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}, 2, 4, 1),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, 1, 2, 0),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash"}, 0, None, 1),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2", "SENTIMENT_PARENT": f"{os.getppid()}"}, 1, None, 1),
+    ],
+    ids=["first", "second machine", "first there", "srun", "interactive", "by Lightning"],
+)
+def test_a_process_knows_its_place_before_it_has_joined(
+    alone: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    rank: int,
+    started: int | None,
+    speaks: int,
+) -> None:
+    for name, value in environment.items():
+        alone.setenv(name, value)
+    assert (ranks.rank(), ranks.external_world_size()) == (rank, started)
+    assert ranks.is_reporting_rank() == bool(speaks)
+
+
+def test_who_is_left_tells_of_a_loss(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("LOCAL_RANK", "1")
+    alone.setenv("SENTIMENT_PARENT", str(os.getppid()))
+    assert not ranks.is_first_survivor()  # the first process is there and tells
+    alone.setenv("SENTIMENT_PARENT", "1234567890")
+    assert ranks.is_first_survivor()
+
+
+def test_the_first_problem_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks.raise_together(None)
+    with pytest.raises(InputError, match=r"^no such file$"):
+        ranks.raise_together(InputError("no such file"))
+    monkeypatch.setattr(ranks, "gather", lambda value: [None, None, ("node7", "no such file")])
+    with pytest.raises(InputError, match=r"^process 2 on node7: no such file$"):
+        ranks.raise_together(None)
+
+
+def test_a_lost_connection_is_told_apart_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = "[gloo/transport/tcp/pair.cc:537] Read error [::1]:1: Connection closed by peer"
+    with pytest.raises(RuntimeError, match="closed by peer"), ranks.translate_lost_connection():
+        raise RuntimeError(closed)  # of something else: there is no other process
+    monkeypatch.setattr(ranks, "in_process_group", lambda: True)
+    with pytest.raises(ranks.ProcessLost), ranks.translate_lost_connection():
+        raise RuntimeError(closed)
+    with pytest.raises(RuntimeError, match="out of memory"), ranks.translate_lost_connection():
+        raise RuntimeError("out of memory")
+
+
+def states_of_two() -> tuple[list[dict[str, object]], dict[str, torch.Tensor]]:
+    means = [ReviewMean(), ReviewMean()]
+    means[0].update(torch.tensor(1.0), 2)
+    means[1].update(torch.tensor(4.0), 3)
+    states = []
+    saved: dict[str, torch.Tensor] = {}
+    for number, mean in enumerate(means):
+        torch.manual_seed(number)
+        states += gather_states(CPU, {"m": mean}, saved)
+    return states, saved
+
+
+def test_processes_go_on_with_their_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, _ = states_of_two()
+    monkeypatch.setattr("sentiment.train.process_state.rank", lambda: 1)
+    mean = ReviewMean()
+    take_up_state(states, CPU, {"m": mean}, processes=2, steps=5)
+    assert (float(mean.total), float(mean.count)) == (12, 3)
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.rand(3))
+
+
+def test_the_sums_of_a_checkpoint_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, _ = states_of_two()
+    monkeypatch.setattr("sentiment.train.process_state.gather", lambda own: states)
+    saved: dict[str, torch.Tensor] = {}
+    assert gather_states(CPU, {"m": ReviewMean()}, saved) == states
+    assert {name: float(value) for name, value in saved.items()} == {"m.total": 14, "m.count": 5}
+
+
+@pytest.mark.parametrize(("rank", "count"), [(0, 5), (1, 0)])
+def test_another_number_of_processes_goes_on_with_the_sums_and_says_so(
+    rank: int, count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    states, _ = states_of_two()
+    monkeypatch.setattr("sentiment.train.process_state.rank", lambda: rank)
+    mean = ReviewMean()
+    mean.update(torch.tensor(2.8), 5)  # as load_state_dict leaves it in every process
+    take_up_state(states, CPU, {"m": mean}, processes=3, steps=5)
+    assert float(mean.count) == count
+    assert "begun by 2 processes and goes on with 3" in caplog.text
+
+
+def test_processes_draw_different_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for number in range(4):
+        torch.manual_seed(42)
+        monkeypatch.setattr("sentiment.train.process_state.rank", lambda number=number: number)
+        take_up_state(None, CPU, {}, processes=4, steps=0)
+        drawn.append(tuple(torch.rand(4).tolist()))
+    assert len(set(drawn)) == 4

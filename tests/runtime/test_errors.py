@@ -1,0 +1,19 @@
+import pytest
+
+from sentiment.runtime.errors import as_typed, first_words
+
+
+def test_the_first_words_end_with_a_word() -> None:
+    assert first_words(ValueError("one\ntwo")) == "one"
+    assert first_words(ValueError()) == "ValueError"
+    words = first_words(ValueError("seven x " * 99))
+    assert words.endswith("x ...")
+    assert len(words) <= 120
+
+
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [(True, "true"), (False, "false"), (None, "null"), (0, "0"), (1, "1"), ("None", "None")],
+)
+def test_a_value_is_told_as_it_is_typed(value: object, typed: str) -> None:
+    assert as_typed(value) == typed

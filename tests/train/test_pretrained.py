@@ -1,0 +1,250 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from conftest import TINY, write_reviews
+from sentiment import Predictor
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.predict.checkpoint import load_classifier, read_checkpoint
+from sentiment.runtime.errors import InputError
+from sentiment.train.pretrained import (
+    find_pretrained,
+    load_language_model,
+    log_pretrained,
+    warn_about_vectors,
+    with_pretrained_sizes,
+)
+from sentiment.train.run import train
+
+Compose = Callable[..., DictConfig]
+
+SIZELESS = tuple(item for item in TINY if not item.startswith(("model.", "embeddings.")))
+
+
+@pytest.fixture
+def model(pretrained: Path) -> Path:
+    return pretrained / "checkpoints" / "best.ckpt"
+
+
+def data_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = read_checkpoint(path)["SentimentDataModule"]
+    return state
+
+
+def test_a_classifier_starts_from_its_weights_and_words(
+    tmp_path: Path, composed: Compose, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = composed(
+        *SIZELESS, f"data.csv={model.parents[1] / 'reviews.csv'}", f"pretrained.path={model}",
+        "pretrained.frozen_epochs=9", "optimizer.lr=0.05", "data.batch_size=8",
+    )  # fmt: skip
+    with caplog.at_level("INFO"):
+        results = train(cfg, tmp_path / "run")
+    assert "Starts from the language model of" in caplog.text
+    assert "LSTM of 8, both directions; vectors of 16" in caplog.text
+    assert "another validation split" not in caplog.text
+    assert "pretrained.frozen_epochs=9: the encoder stays as it is to the end" in caplog.text
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    start, saved = load_language_model(model), load_classifier(best)
+    assert saved.data["vocabulary"] == start.data["vocabulary"]
+    assert "160" in saved.data["vocabulary"]  # of the unlabeled reviews alone
+    assert isinstance(saved.classifier, SentimentClassifier)
+    weights = saved.classifier.state_dict()
+    assert start.weights is not None
+    for name, value in start.weights.items():
+        assert torch.equal(weights[name], value), name
+    assert results["vector_coverage"] > 0.95
+    assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
+
+
+def test_words_that_the_language_model_lacks_are_counted(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    table = pd.read_csv(write_reviews(tmp_path / "reviews.csv", 64))
+    table["review"] += " quixotic quixotic unheard"  # 3 of 15 running words
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    cfg = composed(*SIZELESS, f"data.csv={tmp_path / 'reviews.csv'}", f"pretrained.path={model}",
+                   "trainer.max_epochs=1")  # fmt: skip
+    results = train(cfg, tmp_path / "run")
+    assert 12 / 15 - 0.03 < results["vector_coverage"] <= 12 / 15  # some numbers were held out
+
+
+def test_texts_are_cleaned_as_the_language_model_had_them(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    """One from before cleaning had numbers had them by the first; a later one is refused."""
+    saved = torch.load(model, weights_only=True)
+    state = saved["TextDataModule"]
+    assert state["tokenizer"].pop("cleaning") == 2
+    state["vocabulary"][state["vocabulary"].index("was")] = "\u200bhidden\u200b"
+    old = tmp_path / "old.ckpt"
+    torch.save(saved, old)
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    reviews.write_text(reviews.read_text().replace("was", "\u200bhidden\u200b"))
+    base = [*SIZELESS, f"data.csv={reviews}", f"pretrained.path={old}", "trainer.max_epochs=1"]
+    results = train(composed(*base), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert data_state(last)["tokenizer"]["cleaning"] == 1
+    assert results["vector_coverage"] > 0.95
+    state["tokenizer"]["cleaning"] = 3
+    torch.save(saved, old)
+    with pytest.raises(InputError, match="cleaning=3"):
+        train(composed(*base), tmp_path / "other")
+
+
+def test_a_training_goes_on_without_the_language_model(
+    tmp_path: Path, composed: Compose, model: Path
+) -> None:
+    mine = shutil.copy(model, tmp_path / "mine.ckpt")
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    base = [*SIZELESS, f"data.csv={reviews}", f"pretrained.path={mine}", "scheduler=none",
+            "data.batch_size=8"]  # fmt: skip
+    whole = train(composed(*base, "trainer.max_epochs=3"), tmp_path / "whole")
+    train(composed(*base, "trainer.max_epochs=1"), tmp_path / "run")
+    Path(mine).unlink()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    go_on = [*base, "trainer.max_epochs=3", f"ckpt_path={last}"]
+    resumed = train(composed(*go_on), tmp_path / "run")
+    assert resumed["val/loss"] == whole["val/loss"]
+    with pytest.raises(InputError, match=r"began with pretrained.lr_scale=0.3, not 0.5"):
+        train(composed(*go_on, "pretrained.lr_scale=0.5"), tmp_path / "run")
+    without = [item for item in go_on if not item.startswith("pretrained")]
+    with pytest.raises(InputError, match="began with pretrained=a language model, not without"):
+        train(composed(*without, "model.hidden_size=8", "embeddings.size=16"), tmp_path / "run")
+
+
+def test_other_splits_than_the_language_model_had_are_told(
+    tmp_path: Path, composed: Compose, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = model.parents[1] / "reviews.csv"
+    cfg = composed(*SIZELESS, "trainer.max_epochs=1", f"data.csv={reviews}",
+                   f"pretrained.path={model}", "data.split_seed=7")  # fmt: skip
+    train(cfg, tmp_path / "run")
+    assert "beside another validation and test split, and may have read texts" in caplog.text
+
+
+def test_vectors_are_warned_of_where_they_tell_of_other_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, own = tmp_path / "v.txt.gz", {"val": "v", "test": "t"}
+
+    def warnings(note: str) -> list[str]:
+        (tmp_path / "v.txt.json").write_text(note)
+        caplog.clear()
+        warn_about_vectors(path, own)
+        return [record.getMessage() for record in caplog.records]
+
+    warn_about_vectors(path, own)
+    warn_about_vectors(tmp_path / "v.txt.json" / "in a zip.txt", own)
+    assert not caplog.records
+    for silent in (json.dumps({"held_out": own}), "{}", "[]", "no JSON", '{"held_out": 5}'):
+        assert warnings(silent) == []
+    (told,) = warnings(json.dumps({"held_out": {**own, "test": "another"}}))
+    assert told.startswith(f"The vectors of {path} were trained beside another test split, and may")
+    assert "validation and test" in warnings('{"held_out": {}}')[0]
+
+
+@pytest.mark.parametrize(("split", "name"), [("val", "validation"), ("test", "test")])
+def test_one_other_split_is_named(
+    model: Path, caplog: pytest.LogCaptureFixture, split: str, name: str
+) -> None:
+    start = load_language_model(model)
+    own = dict(start.data["held_out"])
+    log_pretrained(start, own)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    log_pretrained(start, {**own, split: "another"})
+    assert f"beside another {name} split" in caplog.text
+
+
+def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = load_language_model(model)
+    data = {name: value for name, value in start.data.items() if name != "held_out"}
+    log_pretrained(replace(start, data=data), {"val": "v", "test": "t"})
+    assert "does not tell which texts were held out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.hidden_size=9"], "model.hidden_size=9: the language model of"),
+        (["model=gru"], "model.cell=gru"),
+        (["model=stacked_bilstm"], "model.num_layers=2"),
+        (["embeddings.size=50"], "embeddings.size=50"),
+        (
+            ["data.lowercase=false"],
+            "config: data.lowercase=false: the language model of {model} was trained with"
+            " data.lowercase=true; give that here too",
+        ),
+        (["embeddings=glove_6b_50d"], "add embeddings=learned"),
+        (["embeddings.lr_scale=0.1"], "give pretrained.embedding_lr_scale"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    composed: Compose, model: Path, overrides: list[str], told: str
+) -> None:
+    cfg = composed(f"pretrained.path={model}", *overrides)
+    with pytest.raises(InputError) as refused:
+        with_pretrained_sizes(cfg, find_pretrained(cfg, None))
+    assert told.format(model=model) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("nope.ckpt", "no such checkpoint"), ("r.csv", "not a checkpoint of")]
+)
+def test_a_path_of_no_language_model_is_refused_by_its_setting(
+    composed: Compose, tmp_path: Path, name: str, told: str
+) -> None:
+    (tmp_path / "r.csv").write_text("review,sentiment\na,b\n")
+    with pytest.raises(InputError) as refused:
+        find_pretrained(composed(f"pretrained.path={tmp_path / name}"), None)
+    message = str(refused.value)
+    assert message.startswith(f"pretrained.path: {tmp_path / name}: {told}")
+    assert message.endswith("; sentiment.pretrain writes checkpoints/best.ckpt into its run folder")
+
+
+def test_sizes_are_taken_over_where_the_command_line_leaves_them(
+    composed: Compose, model: Path
+) -> None:
+    cfg = composed(f"pretrained.path={model}", "model=bilstm", "model.merge=sum")
+    taken = with_pretrained_sizes(cfg, find_pretrained(cfg, None))
+    assert (taken.model.hidden_size, taken.embeddings.size, str(taken.model.merge)) == (
+        8,
+        16,
+        "sum",
+    )
+    assert cfg.model.hidden_size == 128
+    assert HydraConfig.initialized()
+
+
+def test_other_files_are_refused(
+    trained: Path, model: Path, tmp_path: Path, composed: Compose
+) -> None:
+    classifier = trained / "checkpoints" / "best.ckpt"
+    with pytest.raises(InputError, match="a classifier, not a language model"):
+        load_language_model(classifier)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_language_model(tmp_path / "nope.ckpt")
+    with pytest.raises(InputError, match=r"not a classifier; train a classifier from it: .*path="):
+        load_classifier(model)
+    with pytest.raises(InputError, match="not a classifier"):
+        Predictor.load(model)
+    checkpoint = torch.load(model, weights_only=True)
+    checkpoint["TextDataModule"]["vocabulary"] = ["one"]
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="its parts do not fit together"):
+        load_language_model(tmp_path / "changed.ckpt")
+    checkpoint["hyper_parameters"]["language_model"]["hidden_size"] = 9
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="written by another version"):
+        load_language_model(tmp_path / "changed.ckpt")
