@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 
 from sentiment.data.labels import equal_labels
-from sentiment.data.pipeline import reviews_fingerprint
 from sentiment.data.reviews import read_reviews
+from sentiment.data.splits import reviews_fingerprint
 from sentiment.model.metrics import accuracy_by_length, summarise_predictions
 from sentiment.predict.member import Member
 from sentiment.predict.options import (

@@ -5,8 +5,7 @@ find it again each time.
 """
 
 import copy
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from sentiment.data.splits import (
     Split,
     Splits,
     order_labels,
+    reviews_fingerprint,
     split_given_files,
     split_one_file,
     unlabeled_splits,
@@ -202,22 +202,3 @@ def _split(
         seed=settings.seed,
         **shares,
     )
-
-
-def reviews_fingerprint(
-    parts: Iterable[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]], labels: Sequence[str]
-) -> str:
-    """The same for the same texts with the same labels, in any order of either.
-
-    Args:
-        parts: digests of cleaned texts, (n, 2), and their classes, (n,), some at a time.
-        labels: names of the classes, as they stand in the file.
-    """
-    sums = np.zeros((len(labels), 2), np.uint64)  # of random numbers: equal by no accident
-    counts = np.zeros(len(labels), np.int64)
-    for digests, classes in parts:
-        np.add.at(sums, classes, digests)
-        counts += np.bincount(classes, minlength=len(labels))
-    rows = sorted(zip(labels, counts.tolist(), sums.tolist(), strict=True))
-    there = repr([row for row in rows if row[1]])
-    return hashlib.sha256(there.encode()).hexdigest()[:24]

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -374,3 +374,22 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
             )
         kept.append(new)
     return kept
+
+
+def reviews_fingerprint(
+    parts: Iterable[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]], labels: Sequence[str]
+) -> str:
+    """The same for the same texts with the same labels, in any order of either.
+
+    Args:
+        parts: digests of cleaned texts, (n, 2), and their classes, (n,), some at a time.
+        labels: names of the classes, as they stand in the file.
+    """
+    sums = np.zeros((len(labels), 2), np.uint64)  # of random numbers: equal by no accident
+    counts = np.zeros(len(labels), np.int64)
+    for digests, classes in parts:
+        np.add.at(sums, classes, digests)
+        counts += np.bincount(classes, minlength=len(labels))
+    rows = sorted(zip(labels, counts.tolist(), sums.tolist(), strict=True))
+    there = repr([row for row in rows if row[1]])
+    return hashlib.sha256(there.encode()).hexdigest()[:24]
