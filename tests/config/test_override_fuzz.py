@@ -60,10 +60,10 @@ def _untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise Built
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sentiment.train.fitting.Fit.run", refuse)
+    monkeypatch.setattr("sentiment.train.fit.Fit.run", refuse)
     monkeypatch.setattr("sentiment.baseline.command.run_baseline", refuse)
     monkeypatch.setattr("sentiment.vectors.command.train_vectors", refuse)
-    monkeypatch.setattr("sentiment.train.prepare.connect", lambda trainer: None)
+    monkeypatch.setattr("sentiment.train.run.start_processes", lambda trainer: None)
 
 
 def keys_of(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

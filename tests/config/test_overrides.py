@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from conftest import compose_config
-from sentiment.config.overrides import data_overrides
+from sentiment.config.overrides import CommandLine
 
 
 def test_the_data_settings_of_a_run_are_those_of_another_program(tmp_path: Path) -> None:
@@ -10,5 +10,6 @@ def test_the_data_settings_of_a_run_are_those_of_another_program(tmp_path: Path)
         "data.unlabeled_csv=[a.csv,b.csv]", "seed=3", "embeddings.size=8",
     ]  # fmt: skip
     compose_config(given, tmp_path)
-    assert data_overrides() == [*given[:5]]
-    assert data_overrides(but=("max_length",)) == [*given[:3], given[4]]
+    started = CommandLine.of_hydra()
+    assert started.data() == [*given[:5]]
+    assert started.data(but=("max_length",)) == [*given[:3], given[4]]

@@ -15,12 +15,10 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from sentiment.pretrain.progress import Progress, perplexity_line
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
-from sentiment.train import fitting
-from sentiment.train.build import build_trainer
-from sentiment.train.callbacks import Progress, perplexity_line
-from sentiment.train.fitting import Stopped
+from sentiment.train.fit import Stopped
 
 Compose = Callable[..., DictConfig]
 
@@ -59,14 +57,9 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
         "model.output_dropout=0.2", "trainer.max_epochs=3",
     ]  # fmt: skip
     whole = pretrain(composed(*base, program="pretrain"), tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, folder, own: build_trainer(cfg, folder, [*own, Signal()]),
-        )
-        with pytest.raises(Stopped):
-            pretrain(composed(*base, program="pretrain"), tmp_path / "run")
+    with caplog.at_level("INFO"), pytest.raises(Stopped):
+        cfg = composed(*base, program="pretrain")
+        pretrain(cfg, tmp_path / "run", callbacks=[Signal()])
     assert "-m sentiment.pretrain" in caplog.text
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     resumed = pretrain(composed(*base, f"ckpt_path={last}", program="pretrain"), tmp_path / "run")
@@ -159,13 +152,8 @@ def test_a_long_epoch_tells_how_far_it_is(
         *TINY, "trainer.max_epochs=1", f"trainer.accumulate_grad_batches={steps}",
         f"data.csv={reviews}", program="pretrain",
     )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, folder, own: build_trainer(cfg, folder, [*own, Progress(seconds=0)]),
-        )
-        results = pretrain(cfg, tmp_path / "run")
+    with caplog.at_level("INFO"):
+        results = pretrain(cfg, tmp_path / "run", callbacks=[Progress(seconds=0)])
     told = f"epoch 1: 100 %; perplexity of the last 1 batches {results['train/perplexity']:.1f}; "
     assert told in caplog.text
 

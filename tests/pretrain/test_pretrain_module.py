@@ -1,3 +1,4 @@
+import inspect
 from functools import partial
 from typing import Any
 
@@ -10,15 +11,19 @@ from sentiment.batch import Batch
 from sentiment.model.language_model import LanguageModel
 from sentiment.model.softmax import CandidateSampler
 from sentiment.pretrain.module import LanguageModule
+from sentiment.train.optim import ParameterUpdates
 
 WORDS = 30
 
 
 def small_module(**options: Any) -> LanguageModule:
+    """A module; options are its own or those of its ``ParameterUpdates``."""
     torch.manual_seed(0)
     model = LanguageModel(vocabulary_size=WORDS, embedding_size=4, hidden_size=5)
     model.start(torch.randn(WORDS, 4), torch.ones(WORDS))
-    return LanguageModule(model=model, **options)
+    of_updates = inspect.signature(ParameterUpdates).parameters.keys() & options.keys()
+    updates = ParameterUpdates(model, **{name: options.pop(name) for name in of_updates})
+    return LanguageModule(model=model, updates=updates, **options)
 
 
 def loader(seed: int = 1) -> Any:
@@ -75,7 +80,7 @@ def test_lazy_steps_touch_the_candidates_alone(sampled: bool) -> None:
     module = small_module(
         optimizer=partial(torch.optim.AdamW, lr=0.1, weight_decay=0.5),
         sampler=CandidateSampler(counts, WORDS // 2) if sampled else None,
-        lazy_embedding=True,
+        lazy_embedding=sampled,
     )
     before = module.model.embedding.weight.detach().clone()
     fit(module)

@@ -1,5 +1,4 @@
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,38 +6,27 @@ import pytest
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.results import best_figures, log_data, log_model
-from sentiment.train.callbacks import EpochTable, accuracy_line
 
 
-def table_of(*rows: tuple[float, float]) -> EpochTable:
-    """A table of epochs with the accuracies and losses given."""
-    table = EpochTable(Path("metrics.csv"), settings={}, line=accuracy_line, print_lines=False)
-    table.rows = [
+def rows_of(*metrics: tuple[float, float]) -> list[dict[str, float]]:
+    """Epochs with the accuracies and losses given."""
+    return [
         {"epoch": epoch, "train/loss": 10.0 + epoch, "val/accuracy": accuracy, "val/loss": loss}
-        for epoch, (accuracy, loss) in enumerate(rows)
+        for epoch, (accuracy, loss) in enumerate(metrics)
     ]
-    table.fit_seconds, table.train_seconds = 9.0, 4.0
-    table.train_reviews, table.train_tokens = 100, 2_000
-    return table
 
 
 @pytest.mark.parametrize(("epochs", "best"), [(2, 1), (3, 2), (None, 3)])
-def test_the_figures_are_those_of_the_tested_epoch(epochs: int | None, best: int) -> None:
-    table = table_of((0.6, 0.9), (0.8, 0.7), (0.7, 0.5), (0.7, 0.6))
-    results = best_figures(table.rows, epochs) | table.speed()
+def test_the_metrics_are_those_of_the_tested_epoch(epochs: int | None, best: int) -> None:
+    rows = rows_of((0.6, 0.9), (0.8, 0.7), (0.7, 0.5), (0.7, 0.6))
+    results = best_figures(rows, epochs)
     assert results["best_epoch"] == best
-    assert results["epochs"] == 4
     for name in ("train/loss", "val/accuracy", "val/loss"):
-        assert results[name] == table.rows[best][name]
-    assert results["fit_seconds"] == 9
-    assert results["train_reviews_per_second"] == 25
-    assert results["train_tokens_per_second"] == 500
+        assert results[name] == rows[best][name]
 
 
 def test_without_an_epoch_there_is_no_best() -> None:
-    results = best_figures(table_of().rows, None) | table_of().speed()
-    assert results["best_epoch"] is None
-    assert results["epochs"] == 0
+    assert best_figures([], None) == {"best_epoch": None}
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,8 @@ import os
 import pytest
 import torch
 
-from sentiment.model.metrics import ReviewMean
 from sentiment.runtime import distributed as ranks
 from sentiment.runtime.errors import InputError
-from sentiment.train.process_state import gather_states, take_up_state
 
 CPU = torch.device("cpu")
 NAMES = (
@@ -33,7 +31,7 @@ def test_one_process_is_the_first_and_speaks(alone: pytest.MonkeyPatch) -> None:
     assert ranks.is_first_survivor()
     assert ranks.gather("a") == ["a"]
     assert ranks.all_reduce_max(7) == 7
-    ranks.part()  # from nobody
+    ranks.leave_group()  # from nobody
 
 
 @pytest.mark.parametrize(
@@ -87,57 +85,3 @@ def test_a_lost_connection_is_told_apart_from_other_errors(monkeypatch: pytest.M
         raise RuntimeError(closed)
     with pytest.raises(RuntimeError, match="out of memory"), ranks.translate_lost_connection():
         raise RuntimeError("out of memory")
-
-
-def states_of_two() -> tuple[list[dict[str, object]], dict[str, torch.Tensor]]:
-    means = [ReviewMean(), ReviewMean()]
-    means[0].update(torch.tensor(1.0), 2)
-    means[1].update(torch.tensor(4.0), 3)
-    states = []
-    saved: dict[str, torch.Tensor] = {}
-    for number, mean in enumerate(means):
-        torch.manual_seed(number)
-        states += gather_states(CPU, {"m": mean}, saved)
-    return states, saved
-
-
-def test_processes_go_on_with_their_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    states, _ = states_of_two()
-    monkeypatch.setattr("sentiment.train.process_state.rank", lambda: 1)
-    mean = ReviewMean()
-    take_up_state(states, CPU, {"m": mean}, processes=2, steps=5)
-    assert (float(mean.total), float(mean.count)) == (12, 3)
-    drawn = torch.rand(3)
-    torch.manual_seed(1)
-    assert torch.equal(drawn, torch.rand(3))
-
-
-def test_the_sums_of_a_checkpoint_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    states, _ = states_of_two()
-    monkeypatch.setattr("sentiment.train.process_state.gather", lambda own: states)
-    saved: dict[str, torch.Tensor] = {}
-    assert gather_states(CPU, {"m": ReviewMean()}, saved) == states
-    assert {name: float(value) for name, value in saved.items()} == {"m.total": 14, "m.count": 5}
-
-
-@pytest.mark.parametrize(("rank", "count"), [(0, 5), (1, 0)])
-def test_another_number_of_processes_goes_on_with_the_sums_and_says_so(
-    rank: int, count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    states, _ = states_of_two()
-    monkeypatch.setattr("sentiment.train.process_state.rank", lambda: rank)
-    mean = ReviewMean()
-    mean.update(torch.tensor(2.8), 5)  # as load_state_dict leaves it in every process
-    take_up_state(states, CPU, {"m": mean}, processes=3, steps=5)
-    assert float(mean.count) == count
-    assert "begun by 2 processes and goes on with 3" in caplog.text
-
-
-def test_processes_draw_different_masks(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-    for number in range(4):
-        torch.manual_seed(42)
-        monkeypatch.setattr("sentiment.train.process_state.rank", lambda number=number: number)
-        take_up_state(None, CPU, {}, processes=4, steps=0)
-        drawn.append(tuple(torch.rand(4).tolist()))
-    assert len(set(drawn)) == 4

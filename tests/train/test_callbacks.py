@@ -8,7 +8,7 @@ import torch
 
 from sentiment.batch import Batch, Shard
 from sentiment.train import callbacks
-from sentiment.train.callbacks import EpochTable, OneCheckpoint, Progress, accuracy_line
+from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
 
 
 class Clock:
@@ -46,34 +46,46 @@ def test_training_and_the_rest_are_timed_apart(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(callbacks, "time", clock)
-    table = EpochTable(tmp_path / "metrics.csv", settings={}, line=accuracy_line, print_lines=False)
-    trainer, module = trainer_of(train_loss=0.5, val_loss=0.25), None
+    stopwatch = Stopwatch()
+    table = MetricsTable(tmp_path / "metrics.csv", stopwatch, line=None)
+    trainer, module = trainer_of(train_loss=0.5, val_loss=0.25), SimpleNamespace()
+
+    def call(hook: str, *arguments: Any) -> None:
+        for callback in (stopwatch, table):
+            getattr(callback, hook)(trainer, module, *arguments)
+
     trainer.sanity_checking = True
     clock.now += 50  # reading data and the sanity check count for nothing
-    table.on_validation_start(trainer, module)  # type: ignore[arg-type]
+    call("on_validation_start")
     trainer.sanity_checking = False
-    table.on_train_start(trainer, module)  # type: ignore[arg-type]
-    table.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
+    call("on_train_start")
+    call("on_train_epoch_start")
     clock.now += 8
     batch = Batch(torch.ones(2, 4), torch.tensor([3, 4]), torch.tensor([0, 1]))
-    table.on_train_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]
-    table.on_validation_start(trainer, module)  # type: ignore[arg-type]
+    call("on_train_batch_end", None, batch, 0)
+    call("on_validation_start")
     clock.now += 2
-    table.on_validation_end(trainer, module)  # type: ignore[arg-type]
-    table.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    call("on_validation_end")
+    call("on_train_epoch_end")
     clock.now += 1  # checkpoints
-    table.on_train_end(trainer, module)  # type: ignore[arg-type]
-    assert (table.train_seconds, table.fit_seconds) == (8, 11)
-    assert (table.train_reviews, table.train_tokens, table.imbalance) == (2, 7, 1)
-    share = Shard(torch.tensor([0, 1, 1]), torch.tensor([7, 5]), torch.tensor([0, 1]))
-    table.on_train_batch_end(trainer, module, None, batch._replace(shard=share), 1)  # type: ignore[arg-type]
-    assert (table.train_reviews, table.train_tokens, table.imbalance) == (5, 19, 21 / 19)
+    call("on_train_end")
+    assert (stopwatch.train_seconds, stopwatch.fit_seconds) == (8, 11)
+    assert (stopwatch.train_reviews, stopwatch.train_tokens, stopwatch.imbalance) == (2, 7, 1)
+    rates = {"train_reviews_per_second": 0.25, "train_tokens_per_second": 0.875}
+    assert stopwatch.results() == {"fit_seconds": 11, **rates}
+    shard = Shard(torch.tensor([0, 1, 1]), torch.tensor([7, 5]), torch.tensor([0, 1]))
+    call("on_train_batch_end", None, batch._replace(shard=shard), 1)
+    assert (stopwatch.train_reviews, stopwatch.train_tokens) == (5, 19)
+    assert stopwatch.imbalance == 21 / 19
     row = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     assert (row["val/loss"], row["lr"], row["seconds"]) == (0.25, 0.5, 10)
 
-    again = EpochTable(tmp_path / "metrics.csv", settings={}, line=accuracy_line, print_lines=False)
-    again.load_state_dict(table.state_dict())
-    assert again.state_dict() == table.state_dict()
+    again = Stopwatch()
+    again.load_state_dict(stopwatch.state_dict())
+    assert again.state_dict() == stopwatch.state_dict()
+    continued = MetricsTable(tmp_path / "metrics.csv", again, line=None)
+    continued.load_state_dict(table.state_dict())
+    assert continued.rows == table.rows
 
 
 def test_a_moved_checkpoint_is_found_in_its_folder(tmp_path: Path) -> None:
@@ -88,23 +100,3 @@ def test_a_moved_checkpoint_is_found_in_its_folder(tmp_path: Path) -> None:
     assert new.best_k_models == {new.best_model_path: score}
     assert new.best_model_score == score
     assert new.mode == "min"
-
-
-def test_progress_is_told_of_a_whole_minute_though_it_begins_within_an_epoch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(callbacks, "time", clock)
-    trainer: Any = SimpleNamespace(
-        accumulate_grad_batches=1, current_epoch=0, num_training_batches=10
-    )
-    batch = SimpleNamespace(lengths=torch.tensor([300, 300]))
-    progress, module = Progress(), SimpleNamespace()
-    progress.on_train_start(trainer, module)  # type: ignore[arg-type]
-    with caplog.at_level("INFO"):
-        for index in range(5, 8):  # 600 tokens in each half minute
-            clock.now += 30
-            outputs = {"loss": torch.tensor(2.0)}
-            progress.on_train_batch_end(trainer, module, outputs, batch, index)  # type: ignore[arg-type]
-    (told,) = caplog.messages
-    assert told == "  epoch 1: 70 %; perplexity of the last 2 batches 7.4; 20 tokens/s"

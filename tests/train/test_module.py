@@ -1,3 +1,4 @@
+import inspect
 import math
 import warnings
 from functools import partial
@@ -16,14 +17,18 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import confusion_counts, summarise_predictions
 from sentiment.model.schedules import cosine, one_cycle, plateau
 from sentiment.train.module import SentimentModule
+from sentiment.train.optim import ParameterUpdates
 
 
 def small_module(*, cell: str = "lstm", **options: Any) -> SentimentModule:
+    """A module; options are its own or those of its ``ParameterUpdates``."""
     torch.manual_seed(0)
     classifier = SentimentClassifier(
         vocabulary_size=12, num_classes=3, embedding_size=4, cell=cell, hidden_size=5
     )
-    return SentimentModule(classifier=classifier, **options)
+    of_updates = inspect.signature(ParameterUpdates).parameters.keys() & options.keys()
+    updates = ParameterUpdates(classifier, **{name: options.pop(name) for name in of_updates})
+    return SentimentModule(classifier=classifier, updates=updates, **options)
 
 
 def batch(size: int = 6) -> Batch:

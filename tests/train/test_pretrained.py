@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment import Predictor
+from sentiment.config.overrides import CommandLine
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import load_classifier, read_checkpoint
 from sentiment.runtime.errors import InputError
@@ -52,7 +53,7 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert "Starts from the language model of" in caplog.text
     assert "LSTM of 8, both directions; vectors of 16" in caplog.text
     assert "another validation split" not in caplog.text
-    assert "pretrained.frozen_epochs=9: the encoder stays as it is to the end" in caplog.text
+    assert "pretrained.frozen_epochs=9: the encoder is never trained" in caplog.text
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     start, saved = load_language_model(model), load_classifier(best)
     assert saved.data["vocabulary"] == start.data["vocabulary"]
@@ -195,7 +196,7 @@ def test_what_cannot_be_had_is_refused(
 ) -> None:
     cfg = composed(f"pretrained.path={model}", *overrides)
     with pytest.raises(InputError) as refused:
-        with_pretrained_sizes(cfg, find_pretrained(cfg, None))
+        with_pretrained_sizes(cfg, find_pretrained(cfg, None), CommandLine.of_hydra().task)
     assert told.format(model=model) in str(refused.value)
 
 
@@ -217,7 +218,7 @@ def test_sizes_are_taken_over_where_the_command_line_leaves_them(
     composed: Compose, model: Path
 ) -> None:
     cfg = composed(f"pretrained.path={model}", "model=bilstm", "model.merge=sum")
-    taken = with_pretrained_sizes(cfg, find_pretrained(cfg, None))
+    taken = with_pretrained_sizes(cfg, find_pretrained(cfg, None), CommandLine.of_hydra().task)
     assert (taken.model.hidden_size, taken.embeddings.size, str(taken.model.merge)) == (
         8,
         16,

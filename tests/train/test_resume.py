@@ -5,26 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
+from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import choose_run_folder, config_folder
 from sentiment.predict.checkpoint import DATA_KEY, LANGUAGE_MODEL
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import check_unused, is_used, run_folder
-from sentiment.train import fitting
-from sentiment.train.build import build_trainer
-from sentiment.train.fitting import Stopped
+from sentiment.train.fit import Stopped
 from sentiment.train.resume import (
     check_resumable,
     deciding_settings,
@@ -36,9 +34,9 @@ from sentiment.train.run import train
 Compose = Callable[..., DictConfig]
 
 
-def run(folder: Path, *overrides: str) -> dict[str, Any]:
+def run(folder: Path, *overrides: str, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     base = (*TINY, "data.batch_size=8", "callbacks.early_stopping=null")
-    return train(compose_config([*base, *overrides], folder), folder)
+    return train(compose_config([*base, *overrides], folder), folder, callbacks=callbacks)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +102,7 @@ def test_texts_are_cleaned_as_in_the_beginning(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     overrides = [f"data.csv={reviews}", "scheduler=none"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sentiment.train.prepare.cleaning_of", lambda *checkpoints: 1)
+        patch.setattr("sentiment.train.run.cleaning_of", lambda *checkpoints: 1)
         run(folder, *overrides)
     last = folder / "checkpoints" / "last.ckpt"
     saved = torch.load(last, weights_only=True)
@@ -226,15 +224,8 @@ class StopAt(Callback):
 
 
 def stop_and_go_on(folder: Path, place: tuple[int, int], *overrides: str) -> dict[str, Any]:
-    build = build_trainer
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, where, own: build(cfg, where, [*own, StopAt(*place)]),
-        )
-        with pytest.raises(Stopped):
-            run(folder, *overrides)
+    with pytest.raises(Stopped):
+        run(folder, *overrides, callbacks=[StopAt(*place)])
     return run(folder, *overrides, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
 
 
@@ -257,7 +248,7 @@ def test_a_plateau_goes_on_as_if_it_had_not_been_stopped(
     assert tables["run"]["lr"].min() < tables["run"]["lr"].max()  # it was lowered
     assert resumed["test/loss"] == whole["test/loss"]
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    reviews_seen = saved["callbacks"]["EpochTable"]["train_reviews"]
+    reviews_seen = saved["callbacks"]["Stopwatch"]["train_reviews"]
     assert reviews_seen == 5 * whole["train_reviews"]
 
 
@@ -482,8 +473,5 @@ def test_auto_begins_where_there_is_nothing(tmp_path: Path, stopped: Path) -> No
 
 def test_auto_needs_a_folder(tmp_path: Path) -> None:
     cfg = compose_config([*TINY, "ckpt_path=auto"], tmp_path)
-    hydra = OmegaConf.create({"hydra": {"overrides": {"hydra": [], "task": []}}})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HydraConfig, "get", lambda: hydra.hydra)
-        with pytest.raises(InputError, match=r"give hydra\.run\.dir=FOLDER too"):
-            train(cfg, tmp_path)
+    with pytest.raises(InputError, match=r"give hydra\.run\.dir=FOLDER too"):
+        train(cfg, tmp_path, command_line=CommandLine(names_folder=False))

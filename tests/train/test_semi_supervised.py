@@ -18,9 +18,7 @@ from sentiment import Predictor
 from sentiment.config.checks import check_config
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.runtime.errors import InputError
-from sentiment.train import fitting
-from sentiment.train.build import build_trainer
-from sentiment.train.fitting import Stopped
+from sentiment.train.fit import Stopped
 from sentiment.train.run import train
 from sentiment.train.semi_supervised import (
     MixedObjective,
@@ -250,14 +248,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     best = tmp_path / "whole" / "checkpoints" / "best.ckpt"
     assert Predictor.load(best)("the film was lovely")["label"] == "lovely"
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, folder, own: build_trainer(cfg, folder, [*own, Interrupt()]),
-        )
-        with pytest.raises(Stopped):
-            train(composed(*base), tmp_path / "run")
+    with pytest.raises(Stopped):
+        train(composed(*base), tmp_path / "run", callbacks=[Interrupt()])
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     go_on = [*base, f"ckpt_path={last}"]
     resumed = train(composed(*go_on), tmp_path / "run")

@@ -21,9 +21,7 @@ from omegaconf import DictConfig
 from conftest import TINY, write_reviews
 from sentiment import Predictor
 from sentiment.config.explain import translate_config_errors
-from sentiment.train import fitting
-from sentiment.train.build import build_trainer
-from sentiment.train.fitting import Stopped
+from sentiment.train.fit import Stopped
 from sentiment.train.run import train
 
 Compose = Callable[..., DictConfig]
@@ -170,14 +168,7 @@ def test_vectors_from_a_file_stay_frozen_for_as_long_as_asked(
         *base, f"data.csv={reviews}", "embeddings=file", f"embeddings.path={vectors}",
         "embeddings.frozen_epochs=1", "trainer.max_epochs=2",
     )  # fmt: skip
-    build = build_trainer
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, folder, own: build(cfg, folder, [*own, Watch()]),
-        )
-        results = train(cfg, tmp_path / "run")
+    results = train(cfg, tmp_path / "run", callbacks=[Watch()])
     assert 0 < results["vector_coverage"] < 1
     words = json.loads(json.dumps(_data_state(tmp_path / "run")["vocabulary"]))
     row = words.index("awful")
@@ -225,15 +216,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     ]  # fmt: skip
     train(composed(*overrides), tmp_path / "whole")
 
-    build = build_trainer
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
-        patch.setattr(
-            fitting,
-            "build_trainer",
-            lambda cfg, folder, own: build(cfg, folder, [*own, Signal(number, epoch, batch)]),
-        )
-        with pytest.raises(Stopped) as stopped:
-            train(composed(*overrides), tmp_path / "run")
+    with caplog.at_level("INFO"), pytest.raises(Stopped) as stopped:
+        train(composed(*overrides), tmp_path / "run", callbacks=[Signal(number, epoch, batch)])
     assert stopped.value.exit_code == 128 + number
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert f"ckpt_path={last}" in caplog.text

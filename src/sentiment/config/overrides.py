@@ -1,12 +1,14 @@
-"""Command lines that a user is told to type: to go on with a training, to repeat it, to test it."""
+"""Overrides: what a run was started with, and the command lines that messages suggest."""
 
 import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from sentiment.config.resolvers import config_directory
 from sentiment.report.runs import below, read_yaml
@@ -33,49 +35,70 @@ def override(key: str, value: str) -> str:
     return f"{key}='{quoted}'"
 
 
-def own_overrides() -> list[str]:
-    """The overrides of this run, without those that a resumed one gives anew."""
-    if not HydraConfig.initialized():
-        return []
-    given = HydraConfig.get().overrides
-    return _kept(list(given.hydra), list(given.task))
+@dataclass(frozen=True)
+class CommandLine:
+    """What a run was started with; a run from Python has the default.
 
-
-def data_overrides(*, but: Collection[str] = ()) -> list[str]:
-    """What this run was told of its data, for another program to have the same splits.
-
-    Args:
-        but: settings of ``data`` that mean something else there.
+    Attributes:
+        hydra: overrides of Hydra's own settings, such as ``hydra.run.dir=X``.
+        task: overrides of the run's config, such as ``model=gru``.
+        multirun: whether it is a run of a sweep.
+        names_folder: whether the user has chosen the run folder.
     """
-    wanted = (
-        re.match(r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?=", item) for item in own_overrides()
-    )
-    return [match.string for match in wanted if match and match[1] not in but]
 
+    hydra: Sequence[str] = ()
+    task: Sequence[str] = ()
+    multirun: bool = False
+    names_folder: bool = True
 
-def overrides_of(run: Path) -> list[str]:
-    """What a run was told, as far as another run of the same needs it."""
-    try:
-        given = below(read_yaml(run / ".hydra" / "hydra.yaml"), "hydra", "overrides")
-    except TypeError:  # it was changed
-        return []
-    lists = (given.get(name) for name in ("hydra", "task"))
-    return _kept(
-        *([str(item) for item in each] if isinstance(each, list) else [] for each in lists)
-    )
+    @classmethod
+    def of_hydra(cls) -> "CommandLine":
+        """The one by which Hydra has started this run."""
+        config = HydraConfig.get()
+        given = config.overrides
+        folders = ("hydra.run.dir=", "hydra.sweep.dir=")
+        return cls(
+            tuple(given.hydra),
+            tuple(given.task),
+            multirun=config.mode == RunMode.MULTIRUN,
+            names_folder=any(item.startswith(folders) for item in given.hydra),
+        )
+
+    @classmethod
+    def of_folder(cls, run: Path) -> "CommandLine":
+        """The one of an earlier run, as its folder has it; empty where that was changed."""
+        try:
+            given = below(read_yaml(run / ".hydra" / "hydra.yaml"), "hydra", "overrides")
+        except TypeError:
+            return cls()
+        hydra, task = (
+            [*map(str, each)] if isinstance(each := given.get(name), list) else []
+            for name in ("hydra", "task")
+        )
+        return cls(hydra, task)
+
+    def repeated(self) -> list[str]:
+        """The overrides that another run with the same settings needs."""
+        kept = [item for item in self.hydra if item.startswith("hydra.searchpath=")]
+        kept += [item for item in self.task if not item.startswith("ckpt_path=")]
+        # A sweep's file may settle more than the space, so one run of it needs the file too.
+        return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in self.task) else kept
+
+    def data(self, *, but: Collection[str] = ()) -> list[str]:
+        """The overrides with which another program makes the same splits.
+
+        Args:
+            but: settings of ``data`` that mean something else there.
+        """
+        pattern = r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?="
+        wanted = (re.match(pattern, item) for item in self.repeated())
+        return [match.string for match in wanted if match and match[1] not in but]
 
 
 def sweep_again(folder: Path) -> str:
     """The command line that goes on with this process's sweep."""
     again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
     return train_command(*(item for item in sys.argv[1:] if item not in again), *again)
-
-
-def _kept(hydra: list[str], task: list[str]) -> list[str]:
-    kept = [item for item in hydra if item.startswith("hydra.searchpath=")]
-    kept += [item for item in task if not item.startswith("ckpt_path=")]
-    # A sweep's file may settle more than the space, so one run of it needs the file too.
-    return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in task) else kept
 
 
 def spell_null_choices(arguments: Sequence[str]) -> list[str]:

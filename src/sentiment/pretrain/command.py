@@ -11,15 +11,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sentiment.config.app import run_program
+from sentiment.config.overrides import CommandLine
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.environment import prepare_process
-from sentiment.train.fitting import Stopped
+from sentiment.train.fit import Stopped
 
 
 def _run(cfg: DictConfig) -> None:
     prepare_process()
     try:
-        pretrain(cfg, Path(HydraConfig.get().runtime.output_dir))
+        pretrain(
+            cfg,
+            Path(HydraConfig.get().runtime.output_dir),
+            command_line=CommandLine.of_hydra(),
+        )
     except Stopped as stop:
         sys.exit(stop.exit_code)
 

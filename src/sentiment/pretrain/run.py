@@ -2,17 +2,18 @@
 
 import logging
 import sys
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.utils import instantiate
+from lightning import Callback
 from omegaconf import DictConfig
 
 from sentiment.batch import UNK_INDEX
 from sentiment.config.checks import check_config
-from sentiment.config.overrides import data_overrides, override, train_command
+from sentiment.config.overrides import CommandLine, override, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import PretrainConfig
 from sentiment.data.embeddings import Embeddings, coverage
@@ -21,17 +22,17 @@ from sentiment.model.softmax import CandidateSampler
 from sentiment.predict.checkpoint import LANGUAGE_MODEL, read_checkpoint
 from sentiment.pretrain.datamodule import TextDataModule
 from sentiment.pretrain.module import LanguageModule
+from sentiment.pretrain.progress import Progress, perplexity_line
 from sentiment.report.plots import learning_curves
 from sentiment.report.results import best_figures, limited_results, log_data
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
-from sentiment.train.build import first_vectors, is_lazy, make_optimizer, translate_lightning_errors
-from sentiment.train.callbacks import Progress, perplexity_line
-from sentiment.train.fitting import Fit, begin, checkpoint_to_resume, limits
-from sentiment.train.prepare import cleaning_of
+from sentiment.train.build import first_vectors, parameter_updates
+from sentiment.train.fit import Fit, limits, prepare_fit
 from sentiment.train.pretrained import warn_about_vectors
-from sentiment.train.resume import Resumed
+from sentiment.train.resume import Resumed, checkpoint_to_resume
+from sentiment.train.run import cleaning_of
 
 if TYPE_CHECKING:
     from sentiment.data.datamodule import SentimentDataModule
@@ -44,12 +45,21 @@ _OF_PIECES = (
 )  # fmt: skip
 
 
-def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def pretrain(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    callbacks: Sequence[Callback] = (),
+    command_line: CommandLine | None = None,
+) -> dict[str, Any]:
     """Fit a language model and write everything into a run folder.
 
     Args:
         cfg: a config as ``conf/pretrain.yaml`` composes it.
         folder: the run folder.
+        callbacks: Lightning callbacks beside those of every pretraining.
+        command_line: what the run was started with, for the commands that messages suggest; None
+            where it was started from Python.
 
     Returns:
         The content of ``results.json``.
@@ -60,25 +70,29 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg, PretrainConfig)
-    fit = begin(
+    command_line = command_line or CommandLine()
+    ckpt_path = checkpoint_to_resume(
+        cfg.ckpt_path, folder, LANGUAGE_MODEL, names_folder=command_line.names_folder
+    )
+    fit = prepare_fit(
         cfg,
         folder,
         kind=LANGUAGE_MODEL,
-        ckpt_path=checkpoint_to_resume(cfg.ckpt_path, folder, LANGUAGE_MODEL),
+        ckpt_path=ckpt_path,
         line=perplexity_line,
-        callbacks=[] if sys.stdout.isatty() else [Progress()],
+        callbacks=[*callbacks] if sys.stdout.isatty() else [Progress(), *callbacks],
+        command_line=command_line,
     )
     if fit.trainer.world_size > 1:
         raise InputError(
             f"config: trainer.devices={fit.trainer.num_devices}: a pretraining runs in one process;"
             " give trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto"
         )
-    datamodule, module, run = prepare_texts(cfg, fit.resumed)
-    fit.table.run.update(run)
-    _tell_beginning(cfg, datamodule, module, run["vector_coverage"])
-    with translate_lightning_errors():
-        fit.run(module, datamodule)
-    results = {**_figures(fit, datamodule, module), **run, "precision": cfg.trainer.precision}
+    datamodule, module, run_facts = prepare_texts(cfg, fit.resumed)
+    fit.facts.run.update(run_facts)
+    _log_beginning(cfg, datamodule, module, run_facts["vector_coverage"])
+    fit.run(module, datamodule)
+    results = {**_results(fit, datamodule, module), **run_facts, "precision": cfg.trainer.precision}
     write_json(folder / "results.json", results)
     learning_curves(
         fit.table.rows,
@@ -86,7 +100,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         metrics=("loss", "perplexity"),
         best_epoch=results["best_epoch"],
     )
-    _tell_end(folder, results, fit.best)
+    _log_end(folder, results, fit.best, command_line)
     return results
 
 
@@ -114,7 +128,7 @@ def prepare_texts(
 def build_language_module(
     cfg: DictConfig, facts: DataFacts, tokens: int, embeddings: Embeddings
 ) -> tuple[LanguageModule, float]:
-    """The language model with its first weights, and the share of the text that has a vector.
+    """The module with its first weights, and the fraction of tokens that have a pre-trained vector.
 
     Args:
         cfg: a config as ``conf/pretrain.yaml`` composes it.
@@ -134,21 +148,18 @@ def build_language_module(
     model.start(vectors.weights, counts)
     negatives = cfg.softmax.negatives
     all_words = negatives is None or negatives >= len(counts)
+    # A softmax over all words has a gradient for each of them.
+    dense = {"lazy_embedding": False} if all_words else {}
     module = LanguageModule(
         model=model,
-        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
-        schedule=instantiate(cfg.scheduler) or None,
+        updates=parameter_updates(cfg, model, embeddings, **dense),
         sampler=None if all_words else CandidateSampler(counts, negatives),
-        frozen=embeddings.frozen,
-        frozen_epochs=embeddings.frozen_epochs,
-        embedding_lr_scale=embeddings.lr_scale,
-        lazy_embedding=is_lazy(embeddings, len(counts)),
     )
     return module, coverage(vectors.found, facts.word_counts)[1]
 
 
-def _figures(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> dict[str, Any]:
-    """What ``results.json`` says of the texts, the fit and the model."""
+def _results(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> dict[str, Any]:
+    """What ``results.json`` holds of the texts, the fit and the model."""
     epochs = (
         None if fit.best is None else read_checkpoint(fit.best, LANGUAGE_MODEL)["run"]["epochs"]
     )
@@ -165,8 +176,8 @@ def _figures(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> di
         "held_out_tokens": int(held_out.sum()),
         **limited_results(limited),
         "epochs": len(fit.table.rows),
-        "fit_seconds": fit.table.fit_seconds,
-        "train_tokens_per_second": fit.table.train_tokens / (fit.table.train_seconds or 1.0),
+        "fit_seconds": fit.stopwatch.fit_seconds,
+        "train_tokens_per_second": fit.stopwatch.results()["train_tokens_per_second"],
         "parameters": sum(weight.numel() for weight in module.model.parameters()),
         "model": module.model.settings,
         "device": device_name(fit.trainer.strategy.root_device),
@@ -174,7 +185,7 @@ def _figures(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> di
     }
 
 
-def _tell_beginning(
+def _log_beginning(
     cfg: DictConfig, datamodule: TextDataModule, module: LanguageModule, vector_coverage: float
 ) -> None:
     log_data(
@@ -195,7 +206,9 @@ def _tell_beginning(
     )
 
 
-def _tell_end(folder: Path, results: dict[str, Any], best: Path | None) -> None:
+def _log_end(
+    folder: Path, results: dict[str, Any], best: Path | None, command_line: CommandLine
+) -> None:
     log.info(
         "perplexity %.1f on held-out texts; %s tokens/s",
         results.get("val/perplexity", float("nan")),
@@ -206,4 +219,4 @@ def _tell_end(folder: Path, results: dict[str, Any], best: Path | None) -> None:
         return
     start = override("pretrained.path", str(best))
     log.info("Everything is in %s. Train a classifier that starts from it with:", folder)
-    log.info("  %s", train_command(*data_overrides(but=_OF_PIECES), start))
+    log.info("  %s", train_command(*command_line.data(but=_OF_PIECES), start))

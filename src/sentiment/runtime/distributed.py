@@ -90,14 +90,14 @@ def _number(*names: str) -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
-def lead() -> None:
+def announce_parent() -> None:
     """Let the processes that this one is about to start know it, so that they end with it."""
     if not started_by_another_rank():
         os.environ[_PARENT] = str(os.getpid())
 
 
 def end_with_parent() -> None:
-    """In a process that ``lead`` has announced: end when the one that started it has ended."""
+    """End this process when the one has ended that started it (see ``announce_parent``)."""
 
     def watch() -> None:
         while started_by_another_rank():
@@ -150,7 +150,7 @@ def raise_together(problem: InputError | None) -> None:
             raise InputError(f"{place}{told[1]}")
 
 
-def part() -> None:
+def leave_group() -> None:
     """Leave the others in order, at an end that all have agreed on."""
     if in_process_group():
         with suppress(RuntimeError):

@@ -23,13 +23,16 @@ from sentiment.config.explain import constructor_error
 from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.ngrams import NgramStatistics
 from sentiment.data.pipeline import DataFacts
+from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.encoder import can_train
+from sentiment.model.language_model import LanguageModel
 from sentiment.runtime.distributed import external_world_size
 from sentiment.runtime.environment import require_memory
 from sentiment.runtime.errors import InputError
 from sentiment.train.callbacks import OneCheckpoint, ProgressBar
 from sentiment.train.module import SentimentModule
-from sentiment.train.pretrained import Start
+from sentiment.train.optim import ParameterUpdates
+from sentiment.train.pretrained import PretrainedEncoder
 
 # From here on it is faster to step only the words of a batch.
 _MANY_WORDS = 50_000
@@ -41,11 +44,12 @@ def build_module(
     embeddings: Embeddings,
     *,
     ngrams: NgramStatistics | None = None,
-    start: Start | None = None,
+    pretrained: PretrainedEncoder | None = None,
 ) -> tuple[SentimentModule, float]:
-    """The model with its first weights, and the share of the running text that has a vector.
+    """The module with its first weights, and the fraction of tokens that have a pre-trained vector.
 
-    Of a language model, all words have one: the share is that of the text that it has words for.
+    With a language model every vocabulary word has a vector, and the fraction is that of the tokens
+    that are in its vocabulary.
     """
     vectors = first_vectors(cfg, facts, embeddings)
     classifier = instantiate(
@@ -64,29 +68,61 @@ def build_module(
             torch.from_numpy(ngrams.held_out),
         )
     covered = coverage(vectors.found, facts.word_counts)[1]
-    if start is not None:
-        classifier.load_pretrained(start.weights or {})
+    if pretrained is None:
+        updates = parameter_updates(cfg, classifier, embeddings)
+    else:
+        classifier.load_pretrained(pretrained.weights or {})
         known = int(facts.word_counts.sum())
         covered = known / max(1, known + facts.unknown_words)
-    gentle = cfg.pretrained
+        updates = parameter_updates(
+            cfg,
+            classifier,
+            embeddings,
+            frozen_epochs=cfg.pretrained.frozen_epochs,
+            embedding_lr_scale=cfg.pretrained.embedding_lr_scale,
+            encoder_frozen_epochs=cfg.pretrained.frozen_epochs,
+            encoder_lr_scale=cfg.pretrained.lr_scale,
+        )
     module = SentimentModule(
         classifier=classifier,
-        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
-        schedule=instantiate(cfg.scheduler) or None,
+        updates=updates,
         label_smoothing=cfg.loss.label_smoothing,
         class_weights=class_weights(cfg.loss, facts),
         entropy=cfg.loss.entropy,
         virtual_adversarial=cfg.loss.virtual_adversarial,
         perturbation_size=cfg.loss.perturbation_size,
-        frozen=embeddings.frozen,
-        frozen_epochs=gentle.frozen_epochs if start else embeddings.frozen_epochs,
-        embedding_lr_scale=gentle.embedding_lr_scale if start else embeddings.lr_scale,
-        encoder_frozen_epochs=gentle.frozen_epochs if start else 0,
-        encoder_lr_scale=gentle.lr_scale if start else 1.0,
-        lazy_embedding=is_lazy(embeddings, len(vectors.weights)),
         calibrated=cfg.calibrated,
     )
     return module, covered
+
+
+def parameter_updates(
+    cfg: DictConfig,
+    network: SentimentClassifier | LanguageModel,
+    embeddings: Embeddings,
+    **others: Any,
+) -> ParameterUpdates:
+    """How the config says that parameters are updated.
+
+    Args:
+        cfg: the whole config.
+        network: what is trained.
+        embeddings: how the embedding is trained.
+        others: further arguments of ``ParameterUpdates``, or others than those of ``embeddings``.
+    """
+    words = network.embedding.num_embeddings
+    of_embeddings = {
+        "frozen": embeddings.frozen,
+        "frozen_epochs": embeddings.frozen_epochs,
+        "embedding_lr_scale": embeddings.lr_scale,
+        "lazy_embedding": words > _MANY_WORDS if embeddings.lazy is None else embeddings.lazy,
+    }
+    return ParameterUpdates(
+        network,
+        optimizer=partial(make_optimizer, instantiate(cfg.optimizer, _convert_="object")),
+        schedule=instantiate(cfg.scheduler) or None,
+        **(of_embeddings | others),
+    )
 
 
 def first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> EmbeddingTable:
@@ -98,11 +134,6 @@ def first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> 
     size = getattr(embeddings, "size", None) or 1  # that of a file is not known yet
     _check_memory(cfg.model, words=len(facts.vocabulary), vector_size=size)
     return embeddings.table(facts.vocabulary, seed=cfg.seed)
-
-
-def is_lazy(embeddings: Embeddings, words: int) -> bool:
-    """Whether a step on a CPU touches only the words of its batch; see ``LazyRows``."""
-    return words > _MANY_WORDS if embeddings.lazy is None else embeddings.lazy
 
 
 def check_parts(cfg: DictConfig) -> None:

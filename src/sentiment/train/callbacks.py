@@ -1,4 +1,4 @@
-"""Lightning callbacks of a training: a row for each epoch, and its checkpoints."""
+"""Lightning callbacks of a training: time, metrics, progress and checkpoints."""
 
 import logging
 import math
@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from torch import Tensor
 
 from sentiment.model.metric_names import best_mode
 from sentiment.report.tables import write_csv
@@ -19,56 +17,42 @@ from sentiment.train.stopping import within_epoch
 
 log = logging.getLogger(__name__)
 
-Line = Callable[[Mapping[str, float]], str]  # what is told of an epoch, from its figures
+EpochLine = Callable[[Mapping[str, float]], str]  # what is logged of an epoch, from its metrics
 
 
-class EpochTable(Callback):
-    """Keeps one row of figures for each epoch, writes them to ``metrics.csv`` and tells them.
+class Stopwatch(Callback):
+    """Measures how long a fit takes, over all resumptions, and how much it trains on.
 
-    The rows travel in the checkpoint, so that a resumed training goes on with the same table.
-
-    Args:
-        path: the CSV file.
-        settings: what has to be the same for the training to go on; every checkpoint holds it.
-        line: what is told of an epoch.
-        print_lines: whether to print a line for each epoch (where no progress bar shows it).
+    Attributes:
+        fit_seconds: of training, validation and saving checkpoints.
+        train_seconds: of training alone.
+        train_reviews: that were trained on in that time, by all processes.
+        train_tokens: of these reviews.
+        waited_tokens: how many there would be if all processes had as many as the busiest.
     """
 
-    def __init__(
-        self, path: Path, *, settings: Mapping[str, Any], line: Line, print_lines: bool
-    ) -> None:
-        self.run: dict[str, Any] = {}  # what each checkpoint tells of the run
-        self.rows: list[dict[str, float]] = []
-        self.fit_seconds = 0.0  # training, validation and checkpoints, over all resumptions
-        self.train_seconds = 0.0  # training alone, and what was trained on in that time
-        self.train_reviews = self.train_tokens = 0
-        self.waited_tokens = 0  # what there would be if all processes had as much as the busiest
-        self._path = path
-        self._settings = dict(settings)
-        self._line = line
-        self._print_lines = print_lines
-        self._clock = time.perf_counter()
-        self._training = False  # whether the clock counts as training too
-        self._validated = False  # whether this epoch has figures of a validation
+    def __init__(self) -> None:
+        self.fit_seconds = self.train_seconds = 0.0
+        self.train_reviews = self.train_tokens = self.waited_tokens = 0
+        self._last = time.perf_counter()
+        self._training = False  # whether time counts as training too
 
     def _take_time(self) -> None:
         """Count the time since the last call."""
         now = time.perf_counter()
-        self.fit_seconds += now - self._clock
-        self.train_seconds += (now - self._clock) * self._training
-        self._clock = now
+        self.fit_seconds += now - self._last
+        self.train_seconds += (now - self._last) * self._training
+        self._last = now
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock (a training resumed within an epoch does not start that epoch)."""
-        self._clock = time.perf_counter()
+        """Start (a training resumed within an epoch does not start that epoch)."""
+        self._last = time.perf_counter()
         self._training = True
-        self._validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what the last epoch's checkpoints took, then training."""
         self._take_time()
         self._training = True
-        self._validated = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -86,154 +70,154 @@ class EpochTable(Callback):
             self._take_time()
             self._training = False
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this epoch's figures are not those of an earlier one."""
-        self._validated = True
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the row of this epoch."""
+        """Count the epoch."""
         self._take_time()
         self._training = False
-        seen = ("train/", "val/") if self._validated else ("train/",)
-        figures = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith(seen)
-        }
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, **dict(sorted(figures.items()))}
-        self.rows.append({**row, "lr": rate, "seconds": self.fit_seconds})
-        if not trainer.is_global_zero:
-            return
-        write_csv(self._path, self.rows)
-        if self._print_lines:
-            log.info(
-                "epoch %d of %s: %s; %.1f s",
-                trainer.current_epoch + 1,
-                trainer.max_epochs,
-                self._line(figures),
-                self.fit_seconds,
-            )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what the last checkpoints took."""
+        self._take_time()
 
     @property
     def imbalance(self) -> float:
         """Tokens of the process that had most in a step, over the mean; 1.0 is even."""
         return self.waited_tokens / max(1, self.train_tokens)
 
-    def speed(self) -> dict[str, float]:
-        """What ``results.json`` says of the fit: epochs, seconds, and rates of training alone."""
+    def results(self) -> dict[str, float]:
+        """What ``results.json`` holds of it; rates are those of training alone."""
         seconds = self.train_seconds or math.inf
         return {
-            "epochs": len(self.rows),
             "fit_seconds": self.fit_seconds,
             "train_reviews_per_second": self.train_reviews / seconds,
             "train_tokens_per_second": self.train_tokens / seconds,
         }
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count what the last checkpoints took."""
+    def state_dict(self) -> dict[str, Any]:
+        """The time and the counts so far."""
         self._take_time()
+        return {name: getattr(self, name) for name in self._COUNTS}
 
-    def on_save_checkpoint(
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the time of the checkpoint."""
+        for name in self._COUNTS:
+            setattr(self, name, state_dict[name])
+
+    _COUNTS = (
+        "fit_seconds", "train_seconds", "train_reviews", "train_tokens", "waited_tokens",
+    )  # fmt: skip
+
+    def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the checkpoint tell what it is: the run's facts and the figures of its epoch."""
-        last = self.rows[-1] if self.rows else {}
-        figures = {name: value for name, value in last.items() if name.startswith("val/")}
-        checkpoint["run"] = {**self.run, **figures, "epochs": len(self.rows)}
-        checkpoint["settings"] = self._settings
+        """Read a checkpoint of version 0.1.0."""
+        if old := checkpoint["callbacks"].get("EpochTable"):
+            self.load_state_dict(old)
+
+
+class MetricsTable(Callback):
+    """Keeps a row of metrics for each epoch, and writes them to ``metrics.csv``.
+
+    The rows are saved in the checkpoint, so that a resumed training continues the same table.
+
+    Args:
+        path: the CSV file.
+        stopwatch: comes before this among the callbacks.
+        line: what is logged of an epoch, where no progress bar shows it; None logs nothing.
+    """
+
+    def __init__(self, path: Path, stopwatch: Stopwatch, line: EpochLine | None) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._path = path
+        self._stopwatch = stopwatch
+        self._line = line
+        self._validated = False  # whether this epoch has metrics of a validation
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin in the middle of an epoch too."""
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the metrics of a validation are those of this epoch."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the row of this epoch."""
+        splits = ("train/", "val/") if self._validated else ("train/",)
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(splits)
+        }
+        rate, seconds = trainer.optimizers[0].param_groups[0]["lr"], self._stopwatch.fit_seconds
+        row = {"epoch": trainer.current_epoch, **dict(sorted(metrics.items()))}
+        self.rows.append({**row, "lr": rate, "seconds": seconds})
+        if not trainer.is_global_zero:
+            return
+        write_csv(self._path, self.rows)
+        if self._line is not None:
+            epoch, line = trainer.current_epoch + 1, self._line(metrics)
+            log.info("epoch %d of %s: %s; %.1f s", epoch, trainer.max_epochs, line, seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows and the time so far."""
-        self._take_time()
-        return {
-            "rows": self.rows,
-            "fit_seconds": self.fit_seconds,
-            "train_seconds": self.train_seconds,
-            "train_reviews": self.train_reviews,
-            "train_tokens": self.train_tokens,
-            "waited_tokens": self.waited_tokens,
-        }
+        """The rows so far."""
+        return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
-        self.fit_seconds = float(state_dict["fit_seconds"])
-        self.train_seconds = float(state_dict["train_seconds"])
-        self.train_reviews = int(state_dict["train_reviews"])
-        self.train_tokens = int(state_dict["train_tokens"])
-        self.waited_tokens = int(state_dict["waited_tokens"])
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Read a checkpoint of version 0.1.0."""
+        if old := checkpoint["callbacks"].get("EpochTable"):
+            self.load_state_dict(old)
 
 
-class Progress(Callback):
-    """Tells how far a long epoch is, where no progress bar shows it.
+class CheckpointFacts(Callback):
+    """Writes into each checkpoint which run and epoch it is of.
 
     Args:
-        seconds: between two lines.
+        table: has the metrics of the epoch.
+        settings: what has to be the same for the training to be resumed.
+
+    Attributes:
+        run: facts of the run, such as its seed.
     """
 
-    def __init__(self, seconds: float = 60.0) -> None:
-        self._seconds = seconds
-        self._told_at = 0.0
-        self._losses: list[Tensor] = []  # since the last line
-        self._tokens = 0
+    def __init__(self, table: MetricsTable, settings: Mapping[str, Any]) -> None:
+        self.run: dict[str, Any] = {}
+        self._table = table
+        self._settings = dict(settings)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, within an epoch where a training goes on there."""
-        self._begin()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start it anew."""
-        self._begin()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Tell of the batches since the last line, if it is time."""
-        # Lightning has divided it by the batches of a step.
-        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
-        self._tokens += int(batch.lengths.sum())
-        seconds = time.monotonic() - self._told_at
-        if seconds < self._seconds:
-            return
-        log.info(
-            "  epoch %d: %.0f %%; perplexity of the last %d batches %.1f; %s tokens/s",
-            trainer.current_epoch + 1,
-            100 * (batch_idx + 1) / trainer.num_training_batches,
-            len(self._losses),
-            float(torch.stack(self._losses).mean().exp()),
-            f"{self._tokens / seconds:,.0f}",
+        """Add the facts, and the metrics of the last validation."""
+        rows = self._table.rows
+        metrics = (
+            {name: value for name, value in rows[-1].items() if name[:4] == "val/"} if rows else {}
         )
-        self._begin()
-
-    def _begin(self) -> None:
-        self._told_at = time.monotonic()
-        self._losses.clear()
-        self._tokens = 0
+        checkpoint["run"] = {**self.run, **metrics, "epochs": len(rows)}
+        checkpoint["settings"] = self._settings
 
 
-def accuracy_line(figures: Mapping[str, float]) -> str:
-    """What is told of a classifier's epoch."""
+def accuracy_line(metrics: Mapping[str, float]) -> str:
+    """What is logged of a classifier's epoch."""
     parts = []
     for split in ("train", "val"):
-        loss, accuracy = (figures.get(f"{split}/{name}", math.nan) for name in ("loss", "accuracy"))
-        told = f"{split} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %"
+        loss, accuracy = (metrics.get(f"{split}/{name}", math.nan) for name in ("loss", "accuracy"))
+        part = f"{split} loss {loss:.4f}, accuracy {100 * accuracy:.2f} %"
         for name in ("entropy", "divergence"):  # of a mixed objective
-            if f"{split}/{name}" in figures:
-                told += f", {name} {figures[f'{split}/{name}']:.4f}"
-        parts.append(told)
+            if f"{split}/{name}" in metrics:
+                part += f", {name} {metrics[f'{split}/{name}']:.4f}"
+        parts.append(part)
     return "; ".join(parts)
-
-
-def perplexity_line(figures: Mapping[str, float]) -> str:
-    """What is told of a language model's epoch."""
-    train, val = (figures.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
-    told = f"perplexity of training {train:.1f}, of validation {val:.1f}"
-    ways = ("forward", "backward")
-    values = {way: figures.get(f"val/perplexity_{way}", math.nan) for way in ways}
-    if any(map(math.isnan, values.values())):
-        return told
-    return f"{told} ({', '.join(f'{way} {value:.1f}' for way, value in values.items())})"
 
 
 class OneCheckpoint(ModelCheckpoint):
@@ -244,7 +228,7 @@ class OneCheckpoint(ModelCheckpoint):
     Args:
         dirpath: the folder.
         filename: without ``.ckpt``.
-        monitor: the figure whose best value is kept, or None for the last epoch's.
+        monitor: the metric whose best value is kept, or None for the last epoch's.
         minutes: within an epoch, also save what there is every so many minutes.
     """
 
@@ -275,7 +259,7 @@ class OneCheckpoint(ModelCheckpoint):
         return f"{type(self).__name__}:{self.filename}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless no validation has given the figure yet."""
+        """Save, unless no validation has given the metric yet."""
         if self.monitor is None or self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_refused_folder
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import ONE_RUN, spell_null_choices
+from sentiment.config.overrides import ONE_RUN, CommandLine, spell_null_choices
 from sentiment.config.resolvers import config_directory, register
 from sentiment.model.metric_names import CLASSIFIER_METRICS
 from sentiment.runtime.distributed import (
@@ -29,14 +29,14 @@ from sentiment.runtime.distributed import (
     in_process_group,
     is_first_survivor,
     is_reporting_rank,
-    part,
+    leave_group,
     rank,
     started_by_another_rank,
     translate_lost_connection,
 )
 from sentiment.runtime.environment import prepare_process
 from sentiment.runtime.errors import InputError
-from sentiment.train.fitting import Stopped, SweepError
+from sentiment.train.fit import Stopped, SweepError
 from sentiment.train.run import train
 from sentiment.train.sweep import told_when_cut_short
 
@@ -55,11 +55,13 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     try:
         with translate_config_errors(), translate_lost_connection():
             _check_sweep(hydra_config)
+            pruner = _pruner(hydra_config.sweeper)
             results = train(
                 cfg,
                 folder,
-                pruner=_pruner(hydra_config.sweeper),
+                callbacks=[] if pruner is None else [pruner],
                 testing=hydra_config.sweeper.get("trial") is None,
+                command_line=CommandLine.of_hydra(),
             )
     except InputError as error:
         remove_refused_folder()
@@ -149,5 +151,5 @@ def _refuse(error: InputError) -> NoReturn:
 def _leave(exit_code: int) -> NoReturn:
     """End as agreed. Lightning would kill all processes if one that it has started had failed."""
     agreed = in_process_group()
-    part()
+    leave_group()
     sys.exit(0 if started_by_another_rank() and agreed else exit_code)

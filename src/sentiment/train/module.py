@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,8 +18,8 @@ from sentiment.model.metrics import (
     summarise_predictions,
 )
 from sentiment.runtime.distributed import gather
-from sentiment.train.optim import OptimizerFactory, ParameterUpdates, Schedule, step_plateau
-from sentiment.train.process_state import gather_states, take_up_state
+from sentiment.train.optim import ParameterUpdates
+from sentiment.train.process_state import ProcessState
 from sentiment.train.semi_supervised import MixedObjective, labelled, labelled_mean
 
 
@@ -32,19 +32,12 @@ class SentimentModule(LightningModule):
 
     Args:
         classifier: a classifier, or (as a checkpoint keeps it) its constructor's arguments.
-        optimizer: makes the optimizer from parameter groups.
-        schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
-        label_smoothing: share of the target spread over all classes, in training alone.
+        updates: builds the optimizer and freezes layers; None takes AdamW for all parameters.
+        label_smoothing: fraction of the target spread over all classes, in training alone.
         class_weights: weight of each class in the training loss, or None for equal weights.
         entropy: weight of the predictions' entropy in the training loss.
         virtual_adversarial: weight there of the divergence that ``adversarial_perturbation`` makes.
         perturbation_size: of that.
-        frozen: whether the embedding stays as it is; this and the rest as for ``ParameterUpdates``.
-        frozen_epochs: epochs in which it stays as it is before it is trained too.
-        embedding_lr_scale: the embedding's learning rate as a share of the others'.
-        encoder_frozen_epochs: epochs in which the encoder stays as it is.
-        encoder_lr_scale: the encoder's learning rate as a share of the others'.
-        lazy_embedding: whether a step on a CPU touches only the words of its batch.
         calibrated: whether the temperature is fitted, and not 1.0.
     """
 
@@ -52,19 +45,12 @@ class SentimentModule(LightningModule):
         self,
         *,
         classifier: SentimentClassifier | Mapping[str, Any],
-        optimizer: OptimizerFactory = torch.optim.AdamW,
-        schedule: Schedule | None = None,
+        updates: ParameterUpdates | None = None,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
         entropy: float = 0.0,
         virtual_adversarial: float = 0.0,
         perturbation_size: float = 5.0,
-        frozen: bool = False,
-        frozen_epochs: int = 0,
-        embedding_lr_scale: float = 1.0,
-        encoder_frozen_epochs: int = 0,
-        encoder_lr_scale: float = 1.0,
-        lazy_embedding: bool = False,
         calibrated: bool = True,
     ) -> None:
         super().__init__()
@@ -72,18 +58,7 @@ class SentimentModule(LightningModule):
             classifier = SentimentClassifier(**classifier)
         self.classifier = classifier
         self._calibrated = calibrated
-        self._stepping = ParameterUpdates(
-            classifier.embedding,
-            classifier.encoder,
-            optimizer=optimizer,
-            schedule=schedule,
-            frozen=frozen,
-            frozen_epochs=frozen_epochs,
-            embedding_lr_scale=embedding_lr_scale,
-            lazy_embedding=lazy_embedding,
-            encoder_frozen_epochs=encoder_frozen_epochs,
-            encoder_lr_scale=encoder_lr_scale,
-        )
+        self._updates = updates or ParameterUpdates(classifier)
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.save_hyperparameters(
             {
@@ -93,12 +68,6 @@ class SentimentModule(LightningModule):
                 "entropy": float(entropy),
                 "virtual_adversarial": float(virtual_adversarial),
                 "perturbation_size": float(perturbation_size),
-                "frozen": bool(frozen),
-                "frozen_epochs": int(frozen_epochs),
-                "embedding_lr_scale": float(embedding_lr_scale),
-                "encoder_frozen_epochs": int(encoder_frozen_epochs),
-                "encoder_lr_scale": float(encoder_lr_scale),
-                "lazy_embedding": bool(lazy_embedding),
                 "calibrated": bool(calibrated),
             }
         )
@@ -121,17 +90,18 @@ class SentimentModule(LightningModule):
         self.outcome: Outcome | None = None  # known after a test
         self._tested: list[tuple[Tensor, ...]] = []  # positions, logits, labels and full lengths
         self._tested_reviews = 0  # of all processes
-        self._validated = False  # in this epoch
-        self._process_states: list[dict[str, Any]] | None = None
 
     def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
         """Logits, (batch, classes); see ``SentimentClassifier.forward``."""
         logits: Tensor = self.classifier(token_ids, lengths, folds)
         return logits
 
+    def configure_callbacks(self) -> list[Callback]:
+        """What goes with this module into every trainer."""
+        return [self._updates, ProcessState(self._epoch_means())]
+
     def setup(self, stage: str) -> None:
         """Settle what must be so before ``DistributedDataParallel`` takes the module."""
-        self._stepping.settle(self.trainer)
         # All processes have the same buffers; DDP would send them around before each step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         if self.trainer.world_size > 1:  # where a batch may only fill an empty shard
@@ -139,15 +109,9 @@ class SentimentModule(LightningModule):
             self.val_metrics = classification_metrics(classes, "val/", ignore_index=NO_CLASS)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's figures; freeze weights for as long as the settings say."""
+        """Begin the metrics of the epoch."""
         for mean in self._epoch_means().values():
             mean.reset()
-        self._stepping.freeze(self.trainer)
-        self._validated = False
-
-    def on_train_epoch_end(self) -> None:
-        """Let a plateau schedule see the figure of this epoch, before the checkpoint is saved."""
-        step_plateau(self, validated=self._validated)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The training loss of a batch."""
@@ -215,7 +179,6 @@ class SentimentModule(LightningModule):
 
         The calibration error is that of logits divided by it.
         """
-        self._validated = not self.trainer.sanity_checking
         own = [torch.cat(parts).cpu() for parts in zip(*self._validation, strict=True)]
         self._validation = []
         logits, labels = map(torch.cat, zip(*gather(own), strict=True))
@@ -250,7 +213,7 @@ class SentimentModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer, with groups for embedding and encoder where needed, and the schedule."""
-        return self._stepping.configure(self)
+        return self._updates.configure(self)
 
     def configure_gradient_clipping(
         self,
@@ -259,7 +222,7 @@ class SentimentModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradients when all of them are complete."""
-        self._stepping.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+        self._updates.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -273,30 +236,7 @@ class SentimentModule(LightningModule):
             and batch.shard._replace(labels=batch.shard.labels.to(device, non_blocking=True)),
         )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what each process needs to go on as if it had not been stopped."""
-        checkpoint["processes"] = gather_states(
-            self.device, self._epoch_means(), checkpoint["state_dict"]
-        )
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep those states until training starts."""
-        self._process_states = checkpoint["processes"]
-
-    def on_train_start(self) -> None:
-        """Take up the state that a checkpoint left, in the middle of an epoch or not."""
-        self._stepping.freeze(self.trainer)
-        processes, steps = self.trainer.world_size, self.trainer.global_step
-        if self._process_states is not None or processes > 1:
-            take_up_state(
-                self._process_states,
-                self.device,
-                self._epoch_means(),
-                processes=processes,
-                steps=steps,
-            )
-            self._process_states = None
-
     def _epoch_means(self) -> dict[str, ReviewMean]:
+        """The training metrics that are summed up over an epoch, by attribute."""
         names = ("train_loss", "train_accuracy", "train_entropy", "train_divergence")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}

@@ -1,52 +1,56 @@
-"""How the weights of a model are stepped, whatever its loss: which of them, when and how far."""
+"""How the parameters of a network are updated, whatever its loss: which, when and how far."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.model.language_model import LanguageModel
 
 OptimizerFactory = Callable[[Any], Optimizer]
 
 Schedule = Callable[[Optimizer, int], dict[str, Any]]
 
 
-class ParameterUpdates:
-    """Steps the weights of a model, those of its embedding and its encoder in their own ways.
+class ParameterUpdates(Callback):
+    """How the parameters of a network are updated.
+
+    Builds the optimizer, freezes embedding and encoder for as long as the settings say, clips
+    gradients, and steps a plateau schedule at the end of an epoch. The module returns it from
+    ``configure_callbacks``, and hands its hooks for the optimizer and for clipping on to it.
 
     Args:
-        embedding: of the model.
-        encoder: of the model.
+        network: a classifier or a language model, with an embedding and an encoder.
         optimizer: makes the optimizer from parameter groups.
         schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
-        frozen: whether the embedding stays as it is.
-        frozen_epochs: epochs in which it stays as it is before it is trained too.
-        embedding_lr_scale: the embedding's learning rate as a share of the others'.
+        frozen: whether the embedding is never trained.
+        frozen_epochs: epochs before the embedding is trained.
+        embedding_lr_scale: the embedding's learning rate as a fraction of the others'.
         lazy_embedding: whether a step on a CPU touches only the words of its batch; see
             ``LazyRows``. (On other devices finding them would cost more than it saves.)
-        encoder_frozen_epochs: epochs in which the encoder stays as it is.
-        encoder_lr_scale: the encoder's learning rate as a share of the others'.
+        encoder_frozen_epochs: epochs before the encoder is trained.
+        encoder_lr_scale: the encoder's learning rate as a fraction of the others'.
     """
 
     def __init__(
         self,
-        embedding: nn.Embedding,
-        encoder: nn.Module,
+        network: SentimentClassifier | LanguageModel,
         *,
-        optimizer: OptimizerFactory,
-        schedule: Schedule | None,
-        frozen: bool,
-        frozen_epochs: int,
-        embedding_lr_scale: float,
-        lazy_embedding: bool,
+        optimizer: OptimizerFactory = torch.optim.AdamW,
+        schedule: Schedule | None = None,
+        frozen: bool = False,
+        frozen_epochs: int = 0,
+        embedding_lr_scale: float = 1.0,
+        lazy_embedding: bool = False,
         encoder_frozen_epochs: int = 0,
         encoder_lr_scale: float = 1.0,
     ) -> None:
-        self._embedding = embedding
-        self._encoder = encoder
+        self._embedding, self._encoder = network.embedding, network.encoder
         self._optimizer = optimizer
         self._schedule = schedule
         self._frozen = frozen
@@ -56,47 +60,57 @@ class ParameterUpdates:
         self._encoder_frozen_epochs = encoder_frozen_epochs
         self._encoder_lr_scale = encoder_lr_scale
         self._lazy_rows: LazyRows | None = None
+        self._validated = False  # in this epoch
 
-    def settle(self, trainer: Trainer) -> None:
-        """Settle what must be so before ``DistributedDataParallel`` takes the module."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Prepare the embedding before ``DistributedDataParallel`` takes the module."""
         # The module itself is moved to its device after this.
         if self._lazy_embedding and trainer.strategy.root_device.type == "cpu":
             self._embedding.sparse = True  # of its gradient
         if self._frozen:
             self._embedding.weight.requires_grad_(False)
 
-    def freeze(self, trainer: Trainer) -> None:
-        """Freeze what stays as it is in this epoch, unless several processes exchange gradients."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze in the middle of an epoch too, where a resumed training begins there."""
+        self._freeze(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze what is not trained in this epoch."""
+        self._freeze(trainer)
+        self._validated = False
+
+    def _freeze(self, trainer: Trainer) -> None:
+        if trainer.world_size > 1:  # which exchange the same gradients in all epochs
+            return
         embedding, encoder = self._frozen_in(trainer.current_epoch)
-        if self._frozen or trainer.world_size == 1:
-            self._embedding.weight.requires_grad_(not embedding)
-        if self._encoder_frozen_epochs and trainer.world_size == 1:
+        self._embedding.weight.requires_grad_(not embedding)
+        if self._encoder_frozen_epochs:
             self._encoder.requires_grad_(not encoder)
 
     def _frozen_in(self, epoch: int) -> tuple[bool, bool]:
-        """Whether embedding and encoder stay as they are in an epoch."""
+        """Whether embedding and encoder are frozen in an epoch."""
         return self._frozen or epoch < self._frozen_epochs, epoch < self._encoder_frozen_epochs
 
     def configure(self, module: LightningModule) -> Any:
-        """The optimizer of a module's weights, with groups for those that have a rate of their own.
+        """What the module's ``configure_optimizers`` returns.
 
-        Returns:
-            What a LightningModule's ``configure_optimizers`` does. The first group is the others'.
+        Embedding and encoder have parameter groups of their own where their learning rate differs;
+        the first group is that of all other parameters.
         """
-        embedding = self._embedding.weight
-        scales = {embedding: self._embedding_lr_scale}
+        embedding = self._embedding
+        scales = {embedding.weight: self._embedding_lr_scale}
         if self._encoder_lr_scale != 1:
             scales |= dict.fromkeys(self._encoder.parameters(), self._encoder_lr_scale)
         groups = [
             [weight for weight in module.parameters() if weight not in scales],
-            [embedding],
-            [weight for weight in scales if weight is not embedding],
+            [embedding.weight],
+            [weight for weight in scales if weight is not embedding.weight],
         ]
         optimizer = self._optimizer([{"params": group} for group in groups if group])
         for group in optimizer.param_groups:
             group["lr"] *= scales.get(group["params"][0], 1.0)
-        if self._embedding.sparse:
-            self._lazy_rows = LazyRows(optimizer, embedding)
+        if embedding.sparse:
+            self._lazy_rows = LazyRows(optimizer, embedding.weight)
         if self._schedule is None:
             return optimizer
         steps = int(module.trainer.estimated_stepping_batches)
@@ -109,12 +123,11 @@ class ParameterUpdates:
         value: float | None,
         algorithm: str | None,
     ) -> None:
-        """Clip the gradients, those of a fused optimizer too, when all of them are complete.
+        """Clip the gradients, for the module's ``configure_gradient_clipping``.
 
-        Lightning refuses to, because a fused optimizer unscales float16's gradients only in its
-        step; where no gradient is scaled nothing speaks against it.
+        Lightning refuses to clip those of a fused optimizer in bfloat16, because such an optimizer
+        unscales float16's gradients within its step; bfloat16 has no scale.
         """
-        # Several processes exchange the same gradients in all epochs.
         embedding, encoder = self._frozen_in(module.current_epoch)
         if embedding:
             self._embedding.weight.grad = None
@@ -131,13 +144,16 @@ class ParameterUpdates:
         elif value:
             nn.utils.clip_grad_norm_(weights, value)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the metrics of a validation are those of this epoch."""
+        self._validated = not trainer.sanity_checking
 
-def step_plateau(module: LightningModule, *, validated: bool) -> None:
-    """Let a plateau schedule see the figure of this epoch, if it has one."""
-    if isinstance(schedule := module.lr_schedulers(), ReduceLROnPlateau):
-        monitor = module.trainer.lr_scheduler_configs[0].monitor
-        if monitor and (validated or monitor.startswith("train/")):
-            schedule.step(float(module.trainer.callback_metrics[monitor]))
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a plateau schedule see the metric of this epoch, before the checkpoint is saved."""
+        if isinstance(schedule := pl_module.lr_schedulers(), ReduceLROnPlateau):
+            monitor = trainer.lr_scheduler_configs[0].monitor
+            if monitor and (self._validated or monitor.startswith("train/")):
+                schedule.step(float(trainer.callback_metrics[monitor]))
 
 
 class LazyRows:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -38,7 +37,7 @@ _OF_ITS_OWN = {
 
 
 @dataclass(frozen=True)
-class Start:
+class PretrainedEncoder:
     """What a classifier takes over from a language model.
 
     Attributes:
@@ -55,7 +54,7 @@ class Start:
     weights: Mapping[str, Tensor] | None
 
 
-def load_language_model(path: str | Path) -> Start:
+def load_language_model(path: str | Path) -> PretrainedEncoder:
     """What a checkpoint of ``sentiment.pretrain`` gives to a classifier.
 
     Raises:
@@ -88,10 +87,10 @@ def load_language_model(path: str | Path) -> Start:
     if not fits:
         raise InputError(f"{told} (vocabulary, tokenizer); was it changed?")
     shared = {name: value for name, value in weights.items() if name.startswith(_SHARED)}
-    return Start(str(path), model.settings, data, shared)
+    return PretrainedEncoder(str(path), model.settings, data, shared)
 
 
-def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
+def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder | None:
     """What ``pretrained.path`` names, or None where a classifier starts from nothing.
 
     A training that goes on from ``ckpt_path`` finds all that it needs there: the language model may
@@ -106,45 +105,46 @@ def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> Start | None:
     if ckpt_path is not None:
         saved = read_resumable(ckpt_path)
         settings = saved["hyper_parameters"]["classifier"]
-        return Start(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
+        return PretrainedEncoder(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
     return load_language_model(path)
 
 
-def with_pretrained_sizes(cfg: DictConfig, start: Start | None) -> DictConfig:
+def with_pretrained_sizes(
+    cfg: DictConfig, pretrained: PretrainedEncoder | None, overrides: Sequence[str] = ()
+) -> DictConfig:
     """The config with the sizes of the language model that the classifier starts from.
 
     Raises:
         InputError: the command line, or the choice of vectors or tokenizer, asks for others.
     """
-    if start is None:
+    if pretrained is None:
         return cfg
     if "learned" not in cfg.embeddings._target_.lower():
         raise InputError(
             "config: pretrained.path brings vectors of its own, so the choice of embeddings would"
             " have no effect; add embeddings=learned"
         )
-    for name, value in start.data["tokenizer"].items():
+    for name, value in pretrained.data["tokenizer"].items():
         if name in cfg.data and cfg.data[name] != value:
             raise InputError(
                 f"config: data.{name}={as_typed(cfg.data[name])}: the language model of"
-                f" {start.source} was trained with data.{name}={as_typed(value)}; give that here"
-                " too"
+                f" {pretrained.source} was trained with data.{name}={as_typed(value)}; give"
+                " that here too"
             )
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     for key, own in _OF_ITS_OWN.items():
-        if _was_given(key, given):
+        if _was_given(key, overrides):
             raise InputError(
                 f"config: {key}: has no effect on the embedding of a language model; give {own}"
             )
     taken = copy.deepcopy(cfg)
-    values = {f"model.{name}": start.settings[name] for name in _TAKEN}
-    values["embeddings.size"] = start.settings["embedding_size"]
+    values = {f"model.{name}": pretrained.settings[name] for name in _TAKEN}
+    values["embeddings.size"] = pretrained.settings["embedding_size"]
     for key, value in values.items():
         group, name = key.split(".")
-        if taken[group][name] != value and _was_given(key, given):
+        if taken[group][name] != value and _was_given(key, overrides):
             raise InputError(
                 f"config: {key}={as_typed(taken[group][name])}: the language model of"
-                f" {start.source} has {as_typed(value)}; leave the choice to it, or pretrain"
+                f" {pretrained.source} has {as_typed(value)}; leave the choice to it, or pretrain"
                 " another"
             )
         taken[group][name] = value
@@ -161,24 +161,24 @@ def _was_given(key: str, overrides: Sequence[str]) -> bool:
     )
 
 
-def log_pretrained(start: Start, fingerprints: Mapping[str, str]) -> None:
+def log_pretrained(pretrained: PretrainedEncoder, fingerprints: Mapping[str, str]) -> None:
     """Say what the classifier starts from, and warn where it may have read texts that are held out.
 
     Args:
-        start: with weights.
+        pretrained: with weights.
         fingerprints: of the classifier's own splits, as ``DataFacts`` has them.
     """
-    settings = start.settings
+    settings = pretrained.settings
     log.info(
         "Starts from the language model of %s: %s of %d, %s; vectors of %d; its own %s words",
-        start.source,
+        pretrained.source,
         str(settings["cell"]).upper(),
         settings["hidden_size"],
         "both directions" if settings["bidirectional"] else "one direction",
         settings["embedding_size"],
         f"{settings['vocabulary_size']:,}",
     )
-    held_out = start.data.get("held_out")
+    held_out = pretrained.data.get("held_out")
     if held_out is None:
         log.warning(
             "The language model is of an earlier version, which does not tell which texts were held"

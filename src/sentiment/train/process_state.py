@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 
 from sentiment.model.metrics import ReviewMean
 from sentiment.runtime.distributed import gather, rank
@@ -18,64 +19,67 @@ log = logging.getLogger(__name__)
 _GOLDEN = 0x9E3779B9  # spreads neighbouring numbers over all seeds of 32 bits
 
 
-def gather_states(
-    device: torch.device, means: Mapping[str, ReviewMean], state_dict: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The state of each process, by its number; all of them must take part.
+class ProcessState(Callback):
+    """Saves and restores the state of each process.
 
     Args:
-        device: of this process.
-        means: of the epoch so far, by name.
-        state_dict: of the module; its sums become those over all processes.
+        means: what the module sums up over an epoch, by attribute.
     """
-    sums: dict[str, Any] = {}
-    for name, mean in means.items():
-        mean.state_dict(destination=sums, prefix=f"{name}.")
-    own = {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "sums": {name: value.cpu() for name, value in sums.items()},
-    }
-    states = gather(own)
-    for name in sums:
-        state_dict[name] = torch.stack([state["sums"][name] for state in states]).sum(0)
-    return states
 
+    def __init__(self, means: Mapping[str, ReviewMean]) -> None:
+        self._means = means
+        self._saved: list[dict[str, Any]] | None = None
 
-def take_up_state(
-    states: list[dict[str, Any]] | None,
-    device: torch.device,
-    means: Mapping[str, ReviewMean],
-    *,
-    processes: int,
-    steps: int,
-) -> None:
-    """Give this process the generators and the sums that it begins or goes on with.
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Gather the states of all processes, which all must take part in.
 
-    Args:
-        states: of ``gather_states``; None where a training begins.
-        device: of this process.
-        means: of the epoch so far, by name; the first process has the sums of all of them.
-        processes: of this training.
-        steps: made so far.
-    """
-    if states is not None and len(states) == processes:
-        own = states[rank()]
-        torch.set_rng_state(own["cpu"])
-        if device.type == "cuda" and own["cuda"] is not None:
-            torch.cuda.set_rng_state(own["cuda"], device)
-        for name, mean in means.items():
-            for part in ("total", "count"):
-                getattr(mean, part).copy_(own["sums"][f"{name}.{part}"])
-        return
-    torch.manual_seed((torch.initial_seed() + _GOLDEN * rank() + steps) % 2**32)
-    if states is not None:
-        log.warning(
-            "The training was begun by %d processes and goes on with %d: on the same batches, but"
-            " dropout draws other masks than it would have.",
-            len(states),
-            processes,
-        )
-        if rank():
-            for mean in means.values():
-                mean.reset()
+        The sums in the module's own state become those over all processes.
+        """
+        device = pl_module.device
+        sums: dict[str, Any] = {}
+        for name, mean in self._means.items():
+            mean.state_dict(destination=sums, prefix=f"{name}.")
+        own = {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "sums": {name: value.cpu() for name, value in sums.items()},
+        }
+        states = gather(own)
+        for name in sums:
+            summed = torch.stack([state["sums"][name] for state in states]).sum(0)
+            checkpoint["state_dict"][name] = summed
+        checkpoint["processes"] = states
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the states until training starts."""
+        self._saved = checkpoint["processes"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the generators and the sums, or give each process its own random numbers."""
+        saved, self._saved = self._saved, None
+        if saved is None and trainer.world_size == 1:
+            return
+        if saved is not None and len(saved) == trainer.world_size:
+            own = saved[rank()]
+            torch.set_rng_state(own["cpu"])
+            if pl_module.device.type == "cuda" and own["cuda"] is not None:
+                torch.cuda.set_rng_state(own["cuda"], pl_module.device)
+            for name, mean in self._means.items():
+                for part in ("total", "count"):
+                    getattr(mean, part).copy_(own["sums"][f"{name}.{part}"])
+            return
+        torch.manual_seed((torch.initial_seed() + _GOLDEN * rank() + trainer.global_step) % 2**32)
+        if saved is not None:
+            log.warning(
+                "The training was begun by %d processes and goes on with %d: on the same batches,"
+                " but dropout draws other masks than it would have.",
+                len(saved),
+                trainer.world_size,
+            )
+            if rank():  # the first process has the sums of all
+                for mean in self._means.values():
+                    mean.reset()

@@ -17,7 +17,7 @@ from sentiment.predict.checkpoint import (
     read_checkpoint,
 )
 from sentiment.runtime.errors import InputError, as_typed
-from sentiment.runtime.run_folder import run_folder
+from sentiment.runtime.run_folder import check_unused, holds_results, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,38 @@ def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
         except InputError as error:
             log.warning("left aside: %s", error)
     return max(found)[2] if found else None
+
+
+def checkpoint_to_resume(
+    chosen: str | None, folder: Path, kind: Kind, *, names_folder: bool
+) -> str | None:
+    """The checkpoint that was chosen, or for ``auto`` the newest of the run folder, if any.
+
+    Args:
+        chosen: ``ckpt_path``.
+        folder: the run folder.
+        kind: of the checkpoint.
+        names_folder: whether the user has chosen the run folder.
+
+    Raises:
+        InputError: nothing was chosen and the folder is used, or ``auto`` has no folder, or one
+            that holds results without a checkpoint.
+    """
+    if chosen is None:
+        check_unused(folder, resumable=True)
+        return None
+    if chosen != "auto":
+        return chosen
+    if not names_folder:
+        raise InputError("ckpt_path=auto: goes on in a run folder: give hydra.run.dir=FOLDER too")
+    newest = newest_checkpoint(folder, kind)
+    if newest is None and holds_results(folder):
+        raise InputError(
+            f"ckpt_path=auto: {folder} holds results, but no checkpoint to go on from; give another"
+            " hydra.run.dir"
+        )
+    log.info("Going on from %s", newest) if newest else log.info("Nothing to go on from: starting")
+    return None if newest is None else str(newest)
 
 
 def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,25 @@
-"""One training: fit, test the best checkpoint, write the results."""
+"""One training, from a config to a tested checkpoint: data, model, trainer, fit, test, write."""
 
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
-from lightning import Trainer
+from hydra.utils import instantiate
+from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sentiment.config.checks import check_config, check_one_process
+from sentiment.config.checks import check_config, check_one_process, is_mixed
+from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import sample_path
+from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.pipeline import DataFacts
+from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.results import (
@@ -24,23 +29,27 @@ from sentiment.report.results import (
     log_model,
     write_results,
 )
-from sentiment.runtime.distributed import rank
+from sentiment.runtime.distributed import (
+    external_world_size,
+    gather,
+    raise_together,
+    rank,
+    started_by_another_rank,
+)
 from sentiment.runtime.environment import device_name, versions
-from sentiment.train.build import translate_lightning_errors
+from sentiment.runtime.errors import InputError
+from sentiment.train.build import build_module, translate_lightning_errors
 from sentiment.train.callbacks import accuracy_line
-from sentiment.train.fitting import begin, checkpoint_to_resume, limits
+from sentiment.train.fit import Fit, limits, prepare_fit, start_processes
 from sentiment.train.module import SentimentModule
-from sentiment.train.prepare import prepare_together
 from sentiment.train.pretrained import (
-    Start,
+    PretrainedEncoder,
     find_pretrained,
     log_pretrained,
     warn_about_vectors,
     with_pretrained_sizes,
 )
-
-if TYPE_CHECKING:
-    from sentiment.train.search.pruning import PruneHopeless
+from sentiment.train.resume import checkpoint_to_resume
 
 log = logging.getLogger(__name__)
 
@@ -51,92 +60,190 @@ def train(
     cfg: DictConfig,
     folder: Path,
     *,
-    pruner: "PruneHopeless | None" = None,
+    callbacks: Sequence[Callback] = (),
     testing: bool = True,
+    command_line: CommandLine | None = None,
 ) -> dict[str, Any]:
-    """Train, test and write everything into a run folder.
+    """Train a classifier, test it and write everything into a run folder.
 
     Args:
         cfg: a config as ``conf/train.yaml`` composes it.
         folder: the run folder.
-        pruner: ends the training early where it is a hopeless trial of a search; it is not tested.
+        callbacks: Lightning callbacks beside those of every training. Where one has an attribute
+            ``pruned`` that is true at the end, the training is not tested.
         testing: False leaves the test reviews unseen, as a search should.
+        command_line: what the run was started with, for the commands that messages suggest; None
+            where it was started from Python.
 
     Returns:
         The content of ``results.json``.
 
     Raises:
-        InputError: the data, the vectors, the settings or the checkpoint to resume are no good, or
-            the training diverges.
+        InputError: the data, the vectors, the settings or the checkpoint to resume cannot be used,
+            or the training diverges.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg)
-    ckpt_path = checkpoint_to_resume(cfg.ckpt_path, folder, CLASSIFIER)
-    start = find_pretrained(cfg, ckpt_path)
-    cfg = with_pretrained_sizes(cfg, start)
-    fit = begin(
+    command_line = command_line or CommandLine()
+    ckpt_path = checkpoint_to_resume(
+        cfg.ckpt_path, folder, CLASSIFIER, names_folder=command_line.names_folder
+    )
+    pretrained = find_pretrained(cfg, ckpt_path)
+    cfg = with_pretrained_sizes(cfg, pretrained, command_line.task)
+    fit = prepare_fit(
         cfg,
         folder,
         kind=CLASSIFIER,
         ckpt_path=ckpt_path,
         line=accuracy_line,
-        callbacks=[pruner] if pruner else [],
+        callbacks=callbacks,
+        command_line=command_line,
     )
-    trainer, table = fit.trainer, fit.table
-    check_one_process(cfg, trainer.world_size)
-    datamodule, module, run = prepare_together(cfg, trainer, fit.resumed, start)
-    table.run.update(run)
-    _tell_beginning(cfg, datamodule, module, run["vector_coverage"], start)
-    with translate_lightning_errors():
-        fit.run(module, datamodule)
-        best = fit.best
-        saved = None if best is None else read_checkpoint(best)
-        if saved is not None:
-            module.load_state_dict(saved["state_dict"])
-        pruned = pruner is not None and pruner.pruned
-        figures = test(trainer, module, datamodule) if testing and not pruned else {}
-    limited = limits(trainer, datamodule, "train", "val", "test")
-    results = {**figures, **data_results(datamodule.facts, limited), **run}
-    if pruned:
-        results["pruned"] = True
-    results |= best_figures(table.rows, saved["run"]["epochs"] if saved else None) | table.speed()
-    results |= {
+    check_one_process(cfg, fit.trainer.world_size)
+    datamodule, module, run_facts = _prepare_in_all_processes(cfg, fit, pretrained)
+    fit.facts.run.update(run_facts)
+    if rank() == 0:
+        _log_beginning(cfg, datamodule, module, run_facts["vector_coverage"], pretrained)
+
+    fit.run(module, datamodule)
+
+    best = None if fit.best is None else read_checkpoint(fit.best)
+    if best is not None:
+        module.load_state_dict(best["state_dict"])
+    pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
+    metrics = test(fit.trainer, module, datamodule) if testing and not pruned else {}
+    results = {
+        **metrics,
+        **data_results(datamodule.facts, limits(fit.trainer, datamodule, "train", "val", "test")),
+        **run_facts,
+        **({"pruned": True} if pruned else {}),
+        **best_figures(fit.table.rows, best["run"]["epochs"] if best else None),
+        "epochs": len(fit.table.rows),
+        **fit.stopwatch.results(),
         "temperature": float(module.classifier.temperature),
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
-        "latency_ms": latency_ms(module, datamodule),
+        "latency_ms": latency_ms(module.classifier, datamodule),
         "precision": cfg.trainer.precision,
-        "device": device_name(trainer.strategy.root_device),
+        "device": device_name(fit.trainer.strategy.root_device),
         "versions": versions(),
     }
-    if trainer.world_size > 1:
-        results |= {"processes": trainer.world_size, "imbalance": table.imbalance}
+    if fit.trainer.world_size > 1:
+        results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:
-        write_results(folder, results, table.rows, module.outcome, best)
+        write_results(folder, results, fit.table.rows, module.outcome, fit.best)
     return results
 
 
-def _tell_beginning(
+class Prepared(NamedTuple):
+    """What there must be before the first step."""
+
+    datamodule: SentimentDataModule
+    module: SentimentModule
+    run_facts: dict[str, Any]  # what each checkpoint holds of the run
+
+
+def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> Prepared:
+    """The data and the module with its first weights.
+
+    Raises:
+        InputError: the data or the vectors cannot be used, or are not those of the training that
+            is resumed.
+    """
+    embeddings = instantiate(cfg.embeddings)
+    earlier = [each.data for each in (fit.resumed, pretrained) if each is not None]
+    datamodule: SentimentDataModule = instantiate(
+        cfg.data,
+        _convert_="object",
+        vocabulary=None if pretrained is None else pretrained.data["vocabulary"],
+        cleaning=cleaning_of(*earlier),
+        unlabeled_ratio=cfg.loss.unlabeled_ratio if is_mixed(cfg.loss) else 0.0,
+    )
+    datamodule.prepare_data()
+    datamodule.setup()
+    check_reviews(datamodule.facts, fit.trainer.world_size)
+    if fit.resumed is not None:
+        datamodule.load_state_dict(fit.resumed.data)  # refuses other data
+    ngrams = datamodule.ngram_statistics(cfg.model.ngrams) if cfg.model.ngrams else None
+    module, vector_coverage = build_module(
+        cfg, datamodule.facts, embeddings, ngrams=ngrams, pretrained=pretrained
+    )
+    return Prepared(datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage})
+
+
+def _prepare_in_all_processes(
+    cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None
+) -> Prepared:
+    """What ``prepare`` gives, once all processes are there and have prepared the same.
+
+    Raises:
+        InputError: what one of them cannot use, in all of them.
+    """
+    problem = None
+    try:
+        prepared = prepare(cfg, fit, pretrained)
+    except InputError as error:
+        if external_world_size() is None and not started_by_another_rank():
+            raise  # the others have not been started yet
+        problem = error
+    start_processes(fit.trainer)
+    raise_together(problem)
+    reviews = prepared.datamodule.state_dict()["fingerprints"]
+    steps = fit.resumed and fit.resumed.steps
+    if len(set(map(repr, gather((reviews, steps))))) > 1:
+        raise InputError(
+            "the processes do not see the same reviews or the same checkpoint; all machines need"
+            " the same files, and the run folder on a file system that they share"
+        )
+    return prepared
+
+
+def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
+    """How the texts of a training are cleaned: as those of the checkpoint that it comes from.
+
+    Args:
+        checkpoints: the data states of what it resumes, or starts from; none for a new one.
+    """
+    if not checkpoints:
+        return CURRENT_CLEANING
+    return TokenizerSettings.of_checkpoint(checkpoints[0]["tokenizer"]).cleaning
+
+
+def check_reviews(facts: DataFacts, processes: int) -> None:
+    """Refuse a split that has not even one review for each process.
+
+    Raises:
+        InputError: with the split.
+    """
+    for split in ("train", "val", "test"):
+        reviews = getattr(facts, f"{split}_reviews")
+        if reviews < processes:
+            raise InputError(
+                f"data: {reviews} {split} reviews for {processes} processes; give each at least"
+                " one: lower trainer.devices or trainer.num_nodes, or add reviews"
+            )
+
+
+def _log_beginning(
     cfg: DictConfig,
     datamodule: SentimentDataModule,
     module: SentimentModule,
-    coverage: float,
-    start: Start | None,
+    vector_coverage: float,
+    pretrained: PretrainedEncoder | None,
 ) -> None:
-    if rank() != 0:
-        return
+    fingerprints = datamodule.facts.fingerprints
     log_data(
         datamodule.facts,
-        coverage,
+        vector_coverage,
         sample=cfg.data.csv == sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
-    if start is not None and start.weights is not None:
-        log_pretrained(start, datamodule.facts.fingerprints)
+    if pretrained is not None and pretrained.weights is not None:
+        log_pretrained(pretrained, fingerprints)
     if "path" in cfg.embeddings:
-        warn_about_vectors(Path(cfg.embeddings.path), datamodule.facts.fingerprints)
-    part, frozen = ("embeddings", "embedding") if start is None else ("pretrained", "encoder")
-    if (epochs := cfg[part].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:
-        log.warning("%s.frozen_epochs=%d: the %s stays as it is to the end", part, epochs, frozen)
+        warn_about_vectors(Path(cfg.embeddings.path), fingerprints)
+    node, layer = ("embeddings", "embedding") if pretrained is None else ("pretrained", "encoder")
+    if (epochs := cfg[node].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:
+        log.warning("%s.frozen_epochs=%d: the %s is never trained", node, epochs, layer)
     if cfg.trainer.enable_model_summary:
         log_model(module.classifier)
 
@@ -144,18 +251,23 @@ def _tell_beginning(
 def test(
     trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
 ) -> dict[str, Any]:
-    """The figures of the module on the test split."""
-    trainer.test(module, datamodule, verbose=False)
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    tested = {name: value for name, value in figures.items() if name.startswith("test/")}
+    """The metrics of the module on the test split.
+
+    Raises:
+        InputError: a metric is not finite, or Lightning refuses a setting.
+    """
+    with translate_lightning_errors():
+        trainer.test(module, datamodule, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
     return {**tested, "test/by_length": module.outcome.by_length if module.outcome else []}
 
 
-def latency_ms(module: SentimentModule, datamodule: SentimentDataModule) -> float:
-    """Milliseconds that one review takes which comes alone."""
+def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule) -> float:
+    """Milliseconds that one validation review takes which comes alone, the median of several."""
     reviews = datamodule.single_reviews("val", _REVIEWS_TO_TIME)
     batches = [(review.token_ids, review.lengths) for review in reviews]
-    return 1000 * median_latency(module.classifier, batches)
+    return 1000 * median_latency(classifier, batches)
 
 
 def median_latency(

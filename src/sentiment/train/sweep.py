@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sentiment.config.overrides import override, overrides_of, sweep_again, train_command
+from sentiment.config.overrides import CommandLine, override, sweep_again, train_command
 from sentiment.report.ranking import (
     Job,
     has_seeds,
@@ -88,7 +88,7 @@ def tell_ranking(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
         run = Path(str(best["folder"]))
         last = override("ckpt_path", str(run / "checkpoints" / "last.ckpt"))
         log.info("A search sees no test reviews. Test its best with:")
-        log.info("  %s", train_command(*overrides_of(run), last))
+        log.info("  %s", train_command(*CommandLine.of_folder(run).repeated(), last))
     return rows
 
 
@@ -102,7 +102,7 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     return {
         "folder": str(run),
         "checkpoint": str(checkpoint) if checkpoint.is_file() else None,
-        "command": train_command(*overrides_of(run)),
+        "command": train_command(*CommandLine.of_folder(run).repeated()),
         **figures,
     }
 

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from sentiment.config.app import run_program
 from sentiment.config.checks import Ranges, check_config, check_ranges
-from sentiment.config.overrides import data_overrides, override, train_command
+from sentiment.config.overrides import CommandLine, override, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import VectorsConfig
 from sentiment.data.datamodule import SentimentDataModule
@@ -72,12 +72,14 @@ _EXAMPLES, _NEIGHBOURS = 3, 6
 _LARGEST_SHARE, _KNOWN_WORDS = 1e-3, 20_000
 
 
-def run_vectors(cfg: DictConfig, folder: Path) -> Path:
+def run_vectors(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> Path:
     """Train word vectors, write them, and tell how to train with them.
 
     Args:
         cfg: a config as ``conf/vectors.yaml`` composes it.
         folder: gets ``vectors.txt``, unless ``cfg.output`` names a file.
+        command_line: what the run was started with, for the command that is logged at the end;
+            None where it was started from Python.
 
     Returns:
         The file of the vectors; a JSON file of the same stem says how they were made.
@@ -107,7 +109,8 @@ def run_vectors(cfg: DictConfig, folder: Path) -> Path:
     seconds = time.perf_counter() - start
     results = _results(datamodule, settings, words, seconds, left_out)
     write_json(vectors_note(output), results)
-    _tell(output, words, vectors, seconds, left_out, cfg.data.language)
+    given = command_line or CommandLine()
+    _log_end(output, words, vectors, seconds, left_out, cfg.data.language, given)
     return output
 
 
@@ -184,13 +187,14 @@ def _results(
     }
 
 
-def _tell(
+def _log_end(
     output: Path,
     words: WordList,
     vectors: npt.NDArray[np.float32],
     seconds: float,
     left_out: int,
     language: str,
+    command_line: CommandLine,
 ) -> None:
     if left_out:
         log.info("%s words with a space or line break in them are not in the file", left_out)
@@ -206,7 +210,7 @@ def _tell(
     size = output.stat().st_size / 1e6
     log.info("%s: %.1f MB, made in %s. Train with it:", output, size, format_duration(seconds))
     embeddings = ["embeddings=file", override("embeddings.path", str(output))]
-    log.info("  %s", train_command(*data_overrides(), *embeddings))
+    log.info("  %s", train_command(*command_line.data(), *embeddings))
 
 
 def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
@@ -226,7 +230,8 @@ def _stop(*_: object) -> None:
 
 
 def _run(cfg: DictConfig) -> None:
-    run_vectors(cfg, Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    run_vectors(cfg, folder, command_line=CommandLine.of_hydra())
 
 
 def main() -> None:
