@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.report.results import best_figures, log_data, log_model
+from sentiment.report.results import best_metrics, log_data, log_model
 
 
 def rows_of(*metrics: tuple[float, float]) -> list[dict[str, float]]:
@@ -19,14 +19,14 @@ def rows_of(*metrics: tuple[float, float]) -> list[dict[str, float]]:
 @pytest.mark.parametrize(("epochs", "best"), [(2, 1), (3, 2), (None, 3)])
 def test_the_metrics_are_those_of_the_tested_epoch(epochs: int | None, best: int) -> None:
     rows = rows_of((0.6, 0.9), (0.8, 0.7), (0.7, 0.5), (0.7, 0.6))
-    results = best_figures(rows, epochs)
+    results = best_metrics(rows, epochs)
     assert results["best_epoch"] == best
     for name in ("train/loss", "val/accuracy", "val/loss"):
         assert results[name] == rows[best][name]
 
 
 def test_without_an_epoch_there_is_no_best() -> None:
-    assert best_figures([], None) == {"best_epoch": None}
+    assert best_metrics([], None) == {"best_epoch": None}
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(
     with caplog.at_level(logging.INFO):
         log_data(facts, 0.96084, sample=False, pretrained=True)
     assert "15 rows read: 8 training" in caplog.text
-    assert "; 96.08 % of the running text has a pre-trained vector" in caplog.text
+    assert "; 96.08 % of the tokens have a pre-trained vector" in caplog.text

@@ -212,12 +212,12 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     overrides = ["trainer.strategy=ddp", "trainer.devices=2", "data.batch_size=4"]
     code, out = stopped(tmp_path, signal.SIGTERM, *overrides, "hydra.run.dir=run")
     assert code == 128 + signal.SIGTERM
-    assert out.count("Stopped. Go on with") == 1
+    assert out.count("Stopped. Resume with") == 1
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["SentimentDataModule"]["position"] == (0, saved["global_step"])
     again = run(tmp_path, *overrides, "hydra.run.dir=run", "ckpt_path=auto")
     assert again.returncode == 0, again.stderr
-    assert "Going on from" in again.stdout
+    assert "Resuming from" in again.stdout
     assert run(tmp_path, *overrides, "hydra.run.dir=whole").returncode == 0
     ours, theirs = weights_of(tmp_path / "run"), weights_of(tmp_path / "whole")
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
@@ -233,7 +233,7 @@ def test_another_number_of_processes_may_go_on(tmp_path: Path) -> None:
     assert code == 128 + signal.SIGINT
     again = run(tmp_path, *SAME, "data.batch_size=4", "ckpt_path=auto", "hydra.run.dir=run")
     assert again.returncode == 0, again.stderr
-    assert "begun by 2 processes and goes on with 1" in again.stdout
+    assert "begun by 2 processes and is resumed by 1" in again.stdout
     alone(tmp_path, "whole", *SAME, "data.batch_size=4")
     pd.testing.assert_frame_equal(
         table_of(tmp_path / "run"), table_of(tmp_path / "whole"), rtol=1e-3

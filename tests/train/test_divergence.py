@@ -12,9 +12,9 @@ from conftest import TINY, write_reviews
 from sentiment.predict.checkpoint import load_classifier, read_checkpoint
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
-from sentiment.train.divergence import EndWhenDiverged
 from sentiment.train.module import SentimentModule
 from sentiment.train.run import train
+from sentiment.train.stopping import EndWhenDiverged
 
 Compose = Callable[..., DictConfig]
 

@@ -67,7 +67,7 @@ def test_another_number_of_processes_goes_on_with_the_sums_and_says_so(
     mean.update(torch.tensor(2.8), 5)  # as load_state_dict leaves it in every process
     resume(mean, states, 3)
     assert float(mean.count) == count
-    assert "begun by 2 processes and goes on with 3" in caplog.text
+    assert "begun by 2 processes and is resumed by 3" in caplog.text
 
 
 def test_processes_draw_different_masks(monkeypatch: pytest.MonkeyPatch) -> None:

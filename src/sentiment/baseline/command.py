@@ -30,7 +30,7 @@ from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.report.comparison import compare_runs
 from sentiment.report.comparison_layout import print_comparison
-from sentiment.report.results import data_results, draw_outcome, log_data
+from sentiment.report.results import data_results, log_data, plot_outcome
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import python_command, versions
@@ -125,7 +125,7 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         "device": "cpu",
         "versions": versions(),
     }
-    draw_outcome(folder, results, outcome)
+    plot_outcome(folder, results, outcome)
     return results
 
 

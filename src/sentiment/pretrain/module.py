@@ -27,7 +27,7 @@ class LanguageModule(LightningModule):
     Args:
         model: a language model, or (as a checkpoint keeps it) its constructor's arguments.
         updates: builds the optimizer and freezes layers; None takes AdamW for all parameters.
-        sampler: draws the words that take part in the softmax of a training step; None takes all.
+        sampler: draws the words in the softmax of a training step; None takes all.
     """
 
     def __init__(
@@ -70,22 +70,22 @@ class LanguageModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the figures of this validation."""
-        ways = self.model(batch.token_ids, batch.lengths)
-        for predictions, mean in zip(ways, self._val_means(), strict=True):
+        """Add a batch to the metrics of this validation."""
+        directions = self.model(batch.token_ids, batch.lengths)
+        for predictions, mean in zip(directions, self._val_means(), strict=True):
             count = len(predictions.targets)
             mean.update(self.model.loss(predictions) / max(1, count), count)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of this validation."""
+        """Log the metrics of this validation."""
         losses = torch.stack([mean.compute() for mean in self._val_means()])
         for mean in self._val_means():
             mean.reset()
         self.log("val/loss", losses.mean())
         self.log("val/perplexity", losses.mean().exp(), prog_bar=True)
         if len(losses) > 1:
-            for way, loss in zip(_DIRECTIONS, losses, strict=True):
-                self.log(f"val/perplexity_{way}", loss.exp())
+            for direction, loss in zip(_DIRECTIONS, losses, strict=True):
+                self.log(f"val/perplexity_{direction}", loss.exp())
 
     def on_train_epoch_start(self) -> None:
         """Begin the metrics of the epoch."""

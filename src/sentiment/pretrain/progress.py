@@ -27,7 +27,7 @@ class Progress(Callback):
         self._tokens = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, within an epoch where a training goes on there."""
+        """Start the clock, in the middle of an epoch too."""
         self._begin()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

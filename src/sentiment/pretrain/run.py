@@ -1,4 +1,4 @@
-"""One pretraining: fit a language model on all texts that may train, and write its figures."""
+"""One pretraining: fit a language model on all texts that may train, and write its metrics."""
 
 import logging
 import sys
@@ -24,7 +24,7 @@ from sentiment.pretrain.datamodule import TextDataModule
 from sentiment.pretrain.module import LanguageModule
 from sentiment.pretrain.progress import Progress, perplexity_line
 from sentiment.report.plots import learning_curves
-from sentiment.report.results import best_figures, limited_results, log_data
+from sentiment.report.results import best_metrics, limited_results, log_data
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
@@ -107,7 +107,7 @@ def pretrain(
 def prepare_texts(
     cfg: DictConfig, resumed: Resumed | None
 ) -> tuple[TextDataModule, LanguageModule, dict[str, Any]]:
-    """The texts, the model with its first weights, and what each checkpoint tells of the run.
+    """The texts, the model with its first weights, and what each checkpoint holds of the run.
 
     Raises:
         InputError: the data or the vectors are no good, or not those of the training resumed.
@@ -168,7 +168,7 @@ def _results(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> di
     if "val" in limited:
         held_out = held_out[limited["val"].reviews]
     return {
-        **best_figures(fit.table.rows, epochs),
+        **best_metrics(fit.table.rows, epochs),
         "vocabulary_size": len(datamodule.facts.vocabulary),
         "train_reviews": datamodule.facts.train_reviews,
         "unlabeled_reviews": datamodule.facts.unlabeled_reviews,

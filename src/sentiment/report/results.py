@@ -1,4 +1,4 @@
-"""What a training has to tell: the data it saw, ``results.json``, the pictures, the final table."""
+"""What a training reports: the data it saw, ``results.json``, plots, and the final table."""
 
 import logging
 import shlex
@@ -30,10 +30,11 @@ class Limit(NamedTuple):
 
 
 def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool) -> None:
-    """Say what the training will see."""
+    """Log what the training will see."""
     if sample:
         log.info(
-            "This is the bundled sample, for a first look: its figures say nothing of real reviews."
+            "This is the bundled sample, for a first look: its metrics mean nothing for real"
+            " reviews."
             "\n  Your own:  %s -m sentiment.train data=csv data.csv=FILE"
             " data.text_column=NAME data.label_column=NAME"
             "\n  IMDB:      %s scripts/download_imdb.py && %s -m sentiment.train experiment=imdb",
@@ -52,12 +53,12 @@ def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrain
         f"{facts.dropped_missing:,}",
         f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
     )
-    told = f"; {format_percent(vector_coverage)} of the running text has a pre-trained vector"
-    log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", told * pretrained)
+    covered = f"; {format_percent(vector_coverage)} of the tokens have a pre-trained vector"
+    log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", covered * pretrained)
 
 
 def log_model(classifier: SentimentClassifier) -> None:
-    """Say what the model is made of, and where its parameters are."""
+    """Print what the model is made of, and where its parameters are."""
     settings = classifier.settings
     directions = "both directions" if settings["bidirectional"] else "one direction"
     layers = f"{settings['num_layers']} x " if settings["num_layers"] != 1 else ""
@@ -118,10 +119,10 @@ def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
     return {"limited": settings} if settings else {}
 
 
-def best_figures(
+def best_metrics(
     rows: Sequence[Mapping[str, float]], best_epochs: int | None
 ) -> dict[str, float | None]:
-    """The figures of the best epoch, and which it is.
+    """The metrics of the best epoch, and which it is.
 
     Args:
         rows: of the epochs.
@@ -129,8 +130,8 @@ def best_figures(
     """
     epochs = len(rows) if best_epochs is None else best_epochs
     best = next((row for row in rows if row["epoch"] + 1 == epochs), {})
-    figures = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
-    return {**figures, "best_epoch": best.get("epoch")}
+    metrics = {name: value for name, value in best.items() if name.startswith(("train/", "val/"))}
+    return {**metrics, "best_epoch": best.get("epoch")}
 
 
 def write_results(
@@ -140,15 +141,15 @@ def write_results(
     outcome: Outcome | None,
     best: Path | None,
 ) -> None:
-    """Write the results and the pictures, print the final table and what ``best`` predicts with."""
+    """Write results and plots; print the final table and the command that predicts."""
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
     if outcome is not None:
-        draw_outcome(folder, results, outcome)
+        plot_outcome(folder, results, outcome)
     print_table(result_table(results))
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))
-        log.info("Reviews were left out (%s): no figures to compare with others.", settings)
+        log.info("Reviews were left out (%s): the metrics do not compare with others.", settings)
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
         return
@@ -157,8 +158,8 @@ def write_results(
     log.info('  %s "This movie was fantastic! I really enjoyed it."', command)
 
 
-def draw_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> None:
-    """Draw what a test came to into a run folder: its confusion matrix and reliability diagram.
+def plot_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> None:
+    """Plot the outcome of a test into a run folder: confusion matrix and reliability diagram.
 
     Args:
         folder: the run folder.

@@ -179,7 +179,11 @@ def _check_memory(model: DictConfig, *, words: int, vector_size: int) -> None:
 
 
 def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimizer:
-    """The optimizer of the parameter groups; settings out of range are refused in one line."""
+    """The optimizer of the parameter groups.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
     try:
         made = optimizer(groups)
     except (ValueError, TypeError, RuntimeError) as error:  # torch's own, of its arguments
@@ -222,21 +226,21 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*")
     warnings.filterwarnings("ignore", ".*overridden `transfer_batch_to_device`.*")
-    # The data module finds its place in an epoch by itself.
+    # The data module resumes within an epoch by itself.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
-    # Figures are those of all processes already.
+    # Metrics are those of all processes already.
     warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     # It ends what is left when one process has died, and says so.
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
-    place = folder / "checkpoints"
+    checkpoints = folder / "checkpoints"
     callbacks = [
         *own,
-        instantiate(cfg.callbacks.checkpoint)(dirpath=place, filename="best"),
+        instantiate(cfg.callbacks.checkpoint)(dirpath=checkpoints, filename="best"),
         OneCheckpoint(
-            dirpath=place, filename="last", monitor=None, minutes=cfg.callbacks.save_minutes
+            dirpath=checkpoints, filename="last", monitor=None, minutes=cfg.callbacks.save_minutes
         ),
     ]
     if cfg.callbacks.early_stopping is not None:
@@ -264,32 +268,34 @@ def _check_precision(cfg: DictConfig, trainer: Trainer) -> None:
     asked, cell = cfg.trainer.precision, str(cfg.model.cell)
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(asked)
     device = trainer.strategy.root_device
-    told = f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+    problem = (
+        f"config: trainer.precision={asked}: this machine's {device.type.upper()} cannot train"
+    )
     if trainer.precision != asked:
-        raise InputError(f"{told} in it; give trainer.precision={trainer.precision} or 32-true")
+        raise InputError(f"{problem} in it; give trainer.precision={trainer.precision} or 32-true")
     if dtype is not None and not can_train(cell, dtype, device):
-        raise InputError(f"{told} {cell.upper()} layers in it; give trainer.precision=32-true")
+        raise InputError(f"{problem} {cell.upper()} layers in it; give trainer.precision=32-true")
 
 
 def _check_processes(trainer: Trainer) -> None:
     """Refuse a number of processes that nobody has started, or will."""
-    told = f"config: trainer.devices={trainer.num_devices}, num_nodes={trainer.num_nodes}:"
+    given = f"config: trainer.devices={trainer.num_devices}, num_nodes={trainer.num_nodes}:"
     wanted, started = trainer.num_devices * trainer.num_nodes, external_world_size()
     if started is None and trainer.num_nodes > 1:
         raise InputError(
-            f"{told} on several machines torchrun or srun must start the processes; docs/scaling.md"
-            " has both commands"
+            f"{given} on several machines torchrun or srun must start the processes;"
+            " docs/scaling.md has both commands"
         )
     if started not in (None, wanted):
         raise InputError(
-            f"{told} that is {wanted} processes, but torchrun or srun has started {started}; make"
+            f"{given} that is {wanted} processes, but torchrun or srun has started {started}; make"
             " trainer.devices those of a machine, and trainer.num_nodes the machines"
         )
 
 
 @contextmanager
 def translate_lightning_errors(hint: str = "") -> Iterator[None]:
-    """Turn what Lightning says of settings that do not fit the machine or the data into one line.
+    """Raise one line for settings that Lightning refuses, on this machine or with this data.
 
     Args:
         hint: the way out, at the end of the line.

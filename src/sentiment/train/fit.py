@@ -25,9 +25,8 @@ from sentiment.train.callbacks import (
     OneCheckpoint,
     Stopwatch,
 )
-from sentiment.train.divergence import EndWhenDiverged
 from sentiment.train.resume import Resumed, check_resumable, deciding_settings
-from sentiment.train.stopping import Interrupted, StopOnSignal
+from sentiment.train.stopping import EndWhenDiverged, Interrupted, StopOnSignal
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +83,11 @@ class Fit:
         if self.stop.agreed is not None:
             again = override("ckpt_path", str(self.stop.checkpoint))
             if external_world_size() is not None:
-                log.info("Stopped. Go on with the same command and %s", again)
+                log.info("Stopped. Resume with the same command and %s", again)
             elif not self.command_line.multirun:  # whose end logs how the sweep goes on
                 given = self.command_line.repeated()
                 log.info(
-                    "Stopped. Go on with:\n  %s", command(self.kind.programs[0], *given, again)
+                    "Stopped. Resume with:\n  %s", command(self.kind.programs[0], *given, again)
                 )
             raise Stopped(128 + self.stop.agreed)
         if self.resumed is not None and self.resumed.steps == self.trainer.global_step:

@@ -122,7 +122,7 @@ class SentimentModule(LightningModule):
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
         own, shard = batch.counted_reviews, batch.shard
-        # The losses of all processes count alike; each stands for an equal part of the batch.
+        # Lightning averages the losses of all processes, each for an equal part of the batch.
         weight = own if shard is None else len(shard.labels) / len(shard.tokens)
         self.train_loss.update(loss.detach(), own, weight)
         self.train_accuracy.update(right.mean(), own)
@@ -147,7 +147,7 @@ class SentimentModule(LightningModule):
         )
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The mean over the batch; of shares, what gives it as the mean over the processes."""
+        """The mean over the batch; of a shard, a loss whose mean over the processes is that."""
         if batch.shard is None:
             loss: Tensor = self.training_loss(logits, batch.labels)
             return loss
@@ -163,7 +163,7 @@ class SentimentModule(LightningModule):
         return summed * len(batch.shard.tokens) / total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the figures of this validation."""
+        """Add a batch to the metrics of this validation."""
         logits = self.classifier.raw_logits(batch.token_ids, batch.lengths)
         own = batch.counted_reviews
         none = logits.new_zeros(())
@@ -175,7 +175,7 @@ class SentimentModule(LightningModule):
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of this validation, and set the temperature, the same in all processes.
+        """Log the metrics of this validation, and set the temperature, the same in all processes.
 
         The calibration error is that of logits divided by it.
         """
@@ -185,9 +185,9 @@ class SentimentModule(LightningModule):
         temperature = fit_temperature(logits, labels) if self._calibrated else 1.0
         self.classifier.temperature.fill_(temperature)
         self.log("val/ece", reliability(logits / temperature, labels).error)
-        figures = self.val_metrics.compute()
+        metrics = self.val_metrics.compute()
         self.val_metrics.reset()
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self.log(name, value, prog_bar=name == "val/accuracy")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -202,7 +202,7 @@ class SentimentModule(LightningModule):
         self._tested_reviews += own if shard is None else len(shard.labels)
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of the test and keep its outcome, the same in all processes."""
+        """Log the metrics of the test and keep its outcome, the same in all processes."""
         own = [torch.cat(parts) for parts in zip(*self._tested, strict=True)]
         positions, *kept = map(torch.cat, zip(*gather(own), strict=True))
         order = positions.argsort()  # that of one process

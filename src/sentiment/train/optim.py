@@ -161,11 +161,11 @@ class LazyRows:
 
     A vocabulary is far larger than a batch: reading and writing all of its rows, their gradients
     and their moments can cost as much as the network itself. Here the rows that a batch has read
-    are copied into a small parameter, stepped with their own share of the optimizer's state, and
+    are copied into a small parameter, stepped with their own rows of the optimizer's state, and
     put back. The other rows wait: their moments do not fade and weight decay does not shrink them
     (as in `torch.optim.SparseAdam`, which can do neither another rule nor weight decay). Plain SGD
     gives the same weights as without this. The state stays in the optimizer's own layout, which
-    must be zeros of the weight's shape at first (and single values that all rows share), as
+    must be zeros of the weight's shape at first (and single values for all rows), as
     those of SGD, RMSprop, Adam and AdamW are.
 
     Args:
@@ -181,7 +181,7 @@ class LazyRows:
         optimizer.register_step_post_hook(self._put_back)
 
     def take(self) -> None:
-        """Put the rows that have a gradient in the embedding's place, until the step is done.
+        """Let the optimizer step the rows that have a gradient instead of the embedding.
 
         Call it when the gradient is complete; the rows' own gradient may then still be clipped.
         """
@@ -224,7 +224,7 @@ class LazyRows:
 
 
 def _write_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
-    """Replace distinct rows. Their order cannot matter, and torch's deterministic way is slow."""
+    """Replace distinct rows, whose order cannot matter: torch's deterministic kernel is slow."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)

@@ -1,6 +1,6 @@
-"""Starting from a language model: what a classifier takes over, and what may not differ.
+"""Starting a classifier from a language model: its weights, words and sizes.
 
-Also from vectors, as far as their splits must not differ.
+Also warns where a language model or vectors were trained beside other splits.
 """
 
 import copy
@@ -38,14 +38,14 @@ _OF_ITS_OWN = {
 
 @dataclass(frozen=True)
 class PretrainedEncoder:
-    """What a classifier takes over from a language model.
+    """What a classifier takes from a language model.
 
     Attributes:
         source: the checkpoint that it comes from.
         settings: of the model, by the names of its constructor.
         data: the state of the data module: vocabulary, tokenizer settings, what was held out.
         weights: of embedding and encoder, by the names that they have in a classifier; None in a
-            training that goes on, which has its own.
+            resumed training, which has its own.
     """
 
     source: str
@@ -65,7 +65,7 @@ def load_language_model(path: str | Path) -> PretrainedEncoder:
     except InputError as error:
         raise InputError(f"pretrained.path: {error}") from error
     data = checkpoint[LANGUAGE_MODEL.data_key]
-    told = f"{path}: its parts do not fit together"
+    problem = f"{path}: its parts do not fit together"
     try:
         weights = {
             name.removeprefix("model."): value
@@ -80,12 +80,12 @@ def load_language_model(path: str | Path) -> PretrainedEncoder:
             and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
         )
-    except Exception as error:  # settings of any kind make torch fail in any way
+    except Exception as error:  # torch fails in many ways on odd settings
         raise InputError(
-            f"{told} ({first_words(error)}); was it written by another version?"
+            f"{problem} ({first_words(error)}); was it written by another version?"
         ) from error
     if not fits:
-        raise InputError(f"{told} (vocabulary, tokenizer); was it changed?")
+        raise InputError(f"{problem} (vocabulary, tokenizer); was it changed?")
     shared = {name: value for name, value in weights.items() if name.startswith(_SHARED)}
     return PretrainedEncoder(str(path), model.settings, data, shared)
 
@@ -93,8 +93,7 @@ def load_language_model(path: str | Path) -> PretrainedEncoder:
 def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder | None:
     """What ``pretrained.path`` names, or None where a classifier starts from nothing.
 
-    A training that goes on from ``ckpt_path`` finds all that it needs there: the language model may
-    be gone.
+    A resumed training finds all that it needs in ``ckpt_path``: the language model may be gone.
 
     Raises:
         InputError: the checkpoint cannot be used.
@@ -181,7 +180,7 @@ def log_pretrained(pretrained: PretrainedEncoder, fingerprints: Mapping[str, str
     held_out = pretrained.data.get("held_out")
     if held_out is None:
         log.warning(
-            "The language model is of an earlier version, which does not tell which texts were held"
+            "The language model is of an earlier version, which does not say which texts were held"
             " out: it may have read texts that validate or test here, unless it was given the same"
             " files and split settings."
         )

@@ -1,7 +1,7 @@
 """What a checkpoint keeps of each process: its random generators, and its sums of the epoch.
 
-A training on several processes goes on as if it had not been stopped when there are as many of
-them again. With another number it sees the same batches, and draws other masks of dropout.
+Resumed on as many processes, a training continues as if it had not been stopped. On another number
+of processes it sees the same batches, and draws other masks of dropout.
 """
 
 import logging
@@ -33,7 +33,7 @@ class ProcessState(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Gather the states of all processes, which all must take part in.
+        """Gather the states of all processes; every process must call this.
 
         The sums in the module's own state become those over all processes.
         """
@@ -75,7 +75,7 @@ class ProcessState(Callback):
         torch.manual_seed((torch.initial_seed() + _GOLDEN * rank() + trainer.global_step) % 2**32)
         if saved is not None:
             log.warning(
-                "The training was begun by %d processes and goes on with %d: on the same batches,"
+                "The training was begun by %d processes and is resumed by %d: on the same batches,"
                 " but dropout draws other masks than it would have.",
                 len(saved),
                 trainer.world_size,

@@ -1,4 +1,4 @@
-"""Going on with a training from its checkpoint: in which folder, and with which settings.
+"""Resuming a training from its checkpoint: in which folder, and with which settings.
 
 Knows plain settings and checkpoints, neither Hydra nor Lightning.
 """
@@ -46,7 +46,7 @@ _WHOLE_SCHEDULES = ("one_cycle", "cosine")
 
 @dataclass(frozen=True)
 class Resumed:
-    """What a checkpoint says of the training that it goes on with.
+    """What a checkpoint says of the training that is resumed.
 
     Attributes:
         data: the state of the data module.
@@ -58,32 +58,32 @@ class Resumed:
 
 
 def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
-    """Open a checkpoint that a training is to go on from.
+    """Open a checkpoint from which a training is to be resumed.
 
     Raises:
         InputError: as ``read_checkpoint``.
-        OtherCheckpoint: it is another one, or not of a training that can go on.
+        OtherCheckpoint: it is of another kind, or cannot be resumed.
     """
     checkpoint = read_checkpoint(path, kind)
     if NGRAMS_KEY in checkpoint["hyper_parameters"]:
         raise OtherCheckpoint(
-            path, "a baseline, which is fitted at once: there is no training to go on with"
+            path, "a baseline, which is fitted at once: there is no training to resume"
         )
     if not {"settings", "processes", "global_step"} <= checkpoint.keys():
-        raise OtherCheckpoint(path, "written by another version, which cannot be gone on with")
+        raise OtherCheckpoint(path, "written by another version, and cannot be resumed")
     kinds = {"settings": dict, "processes": list, "global_step": int}
     wrong = {name for name, each in kinds.items() if not isinstance(checkpoint[name], each)}
     wrong |= {"vocabulary", "labels", "fingerprints", "position"} - checkpoint[kind.data_key].keys()
     if wrong:
-        told = ", ".join(sorted(wrong))
-        raise InputError(f"{path}: damaged or changed ({told}); use another checkpoint of the run")
+        names = ", ".join(sorted(wrong))
+        raise InputError(f"{path}: damaged or changed ({names}); use another checkpoint of the run")
     return checkpoint
 
 
 def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
     """The checkpoint of a run folder that has got furthest, or None where there is none.
 
-    What cannot be opened is left aside and told.
+    Files that cannot be opened are skipped with a warning.
 
     Raises:
         InputError: the folder is another program's, which a training would overwrite.
@@ -98,7 +98,7 @@ def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
                 f"ckpt_path=auto: {path}: {error.what}; give another hydra.run.dir"
             ) from error
         except InputError as error:
-            log.warning("left aside: %s", error)
+            log.warning("skipped: %s", error)
     return max(found)[2] if found else None
 
 
@@ -123,14 +123,14 @@ def checkpoint_to_resume(
     if chosen != "auto":
         return chosen
     if not names_folder:
-        raise InputError("ckpt_path=auto: goes on in a run folder: give hydra.run.dir=FOLDER too")
+        raise InputError("ckpt_path=auto: resumes in a run folder: give hydra.run.dir=FOLDER too")
     newest = newest_checkpoint(folder, kind)
     if newest is None and holds_results(folder):
         raise InputError(
-            f"ckpt_path=auto: {folder} holds results, but no checkpoint to go on from; give another"
+            f"ckpt_path=auto: {folder} holds results, but no checkpoint to resume; give another"
             " hydra.run.dir"
         )
-    log.info("Going on from %s", newest) if newest else log.info("Nothing to go on from: starting")
+    log.info("Resuming from %s", newest) if newest else log.info("Nothing to resume: starting")
     return None if newest is None else str(newest)
 
 
@@ -155,7 +155,7 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a language model"
-    # Where a term is off, checkpoints from before there was one are gone on with.
+    # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)
     terms = ("loss.entropy", "loss.virtual_adversarial")
@@ -170,7 +170,7 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the name of a class in place of its import path, which may change.
+    """Settings with class names in place of import paths, which may change.
 
     Args:
         settings: values by full key; checkpoints and studies of version 0.1.0 hold import paths.
@@ -199,7 +199,7 @@ def _plain(value: Any) -> Any:
 def check_resumable(
     path: str | Path, folder: Path, settings: Mapping[str, Any], kind: Kind = CLASSIFIER
 ) -> Resumed:
-    """Refuse to go on in another folder than the checkpoint's, or with other settings.
+    """Refuse to resume in another folder than the checkpoint's, or with other settings.
 
     Args:
         path: the checkpoint.
@@ -218,13 +218,13 @@ def check_resumable(
     home = run_folder(path)
     if home is None:
         raise InputError(
-            f"ckpt_path={path}: a training goes on in its own run folder, where its best checkpoint"
-            " is too; give RUN/checkpoints/last.ckpt"
+            f"ckpt_path={path}: a training is resumed in its own run folder, where its best"
+            " checkpoint is too; give RUN/checkpoints/last.ckpt"
         )
     if home != folder.resolve():
         raise InputError(
-            f"ckpt_path={path}: a training goes on in its own run folder; leave hydra.run.dir out,"
-            f" or set it to {home}"
+            f"ckpt_path={path}: a training is resumed in its own run folder; leave hydra.run.dir"
+            f" out, or set it to {home}"
         )
     for key in sorted(before.keys() | settings.keys()):
         if before.get(key) != settings.get(key):
@@ -236,11 +236,11 @@ def check_resumable(
             name = key.removesuffix("._target_")
             if key in before:
                 now = as_typed(settings[key]) if key in settings else "without"
-                told = f"with {name}={as_typed(before[key])}, not {now}"
+                change = f"with {name}={as_typed(before[key])}, not {now}"
             else:
-                told = f"without {name}, not with {as_typed(settings[key])}"
+                change = f"without {name}, not with {as_typed(settings[key])}"
             raise InputError(
-                f"ckpt_path={path}: the training began {told}{hint}; go on with the same settings,"
-                " or start anew"
+                f"ckpt_path={path}: the training began {change}{hint}; resume it with the same"
+                " settings, or start anew"
             )
     return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))

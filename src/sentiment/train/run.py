@@ -23,7 +23,7 @@ from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.results import (
-    best_figures,
+    best_metrics,
     data_results,
     log_data,
     log_model,
@@ -117,7 +117,7 @@ def train(
         **data_results(datamodule.facts, limits(fit.trainer, datamodule, "train", "val", "test")),
         **run_facts,
         **({"pruned": True} if pruned else {}),
-        **best_figures(fit.table.rows, best["run"]["epochs"] if best else None),
+        **best_metrics(fit.table.rows, best["run"]["epochs"] if best else None),
         "epochs": len(fit.table.rows),
         **fit.stopwatch.results(),
         "temperature": float(module.classifier.temperature),

@@ -17,8 +17,8 @@ from sentiment.batch import NO_CLASS
 from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.dropout import generator_state, same_masks
 
-# Where the worst direction is looked for: this share of the perturbation's size away. Small enough
-# for a derivative, large enough to be seen in bfloat16.
+# How far away the worst direction is looked for, as a fraction of the perturbation's size: small
+# enough for a derivative, large enough to be seen in bfloat16.
 _PROBE = 0.1
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -129,7 +129,8 @@ def adversarial_perturbation(
     r = s g / |g|, where g is the gradient of KL(p(x) || p(x + xi d)) by x + xi d, and the norm is
     that of a whole review. They normalise vectors to unit variance; here s is ``size`` times the
     root mean square of the review's own vectors instead, whatever their scale: of those that
-    dropout has left and scaled up, so a share p dropped makes s larger by the root of 1 / (1 - p).
+    dropout has left and scaled up, so dropping a fraction p makes s larger by the root of
+    1 / (1 - p).
 
     The gradient of that divergence by the perturbed logits, q - p, is tiny. As only the direction
     of g counts, it is scaled to unit length first, lest half precision lose it.

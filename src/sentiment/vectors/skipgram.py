@@ -42,7 +42,7 @@ class SkipGramSettings:
         negatives: drawn words beside each predicted one.
         epochs: how often each text is gone through.
         min_count: words seen less often are left out of the texts.
-        sample: share of the running words above which a word is thinned out; 0 keeps all.
+        sample: fraction of the tokens above which a word is thinned out; 0 keeps all.
         workers: threads; with more than one the vectors differ from run to run.
         seed: of all draws.
     """
@@ -105,7 +105,8 @@ def write_lines(texts: Sequence[Split], words: Sequence[str], path: Path) -> int
     """Write each text as a line of the numbers of its words, in hexadecimal digits of one width.
 
     Numbers stand for any word, whatever characters it has; and gensim gives each thread an equal
-    share of the bytes, so equal widths make equal shares of the words. Other words are left out.
+    fraction of the bytes, so equal widths make equal fractions of the words. Other words are left
+    out.
 
     Returns:
         How many lines there are; texts without any of the words make none.
@@ -133,8 +134,8 @@ def _line_bytes(
 ) -> npt.NDArray[np.uint8]:
     """The text of some lines, (tokens, width + 1); ``ends`` are the last tokens of the lines."""
     text = np.full((len(tokens), width + 1), ord(" "), np.uint8)
-    for place in range(width):
-        text[:, place] = _HEX_DIGITS[tokens >> 4 * (width - 1 - place) & 15]
+    for column in range(width):
+        text[:, column] = _HEX_DIGITS[tokens >> 4 * (width - 1 - column) & 15]
     text[ends, width] = ord("\n")
     return text
 
@@ -163,8 +164,8 @@ def train_vectors(
         KeyboardInterrupt: ``stopping`` says so.
     """
     model = _untrained(counts, settings)
-    # A thread lowers its learning rate by the lines that it has seen of those of all: told of its
-    # own share alone, several threads lower it as far as one does.
+    # A thread lowers its learning rate by the lines that it has seen of those of all: given the
+    # number of its own lines, several threads lower it as far as one does.
     model.train(
         corpus_file=str(lines),
         total_examples=math.ceil(line_count / settings.workers),
@@ -236,9 +237,9 @@ def write_vectors(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floa
     return left_out
 
 
-def neighbours(vectors: npt.NDArray[np.float32], place: int, count: int) -> list[int]:
-    """The rows of the highest cosine with that of ``place``, itself left out; nearest first."""
+def neighbours(vectors: npt.NDArray[np.float32], word: int, count: int) -> list[int]:
+    """The rows of the highest cosine with that of ``word``, itself left out; nearest first."""
     lengths = np.linalg.norm(vectors, axis=1)
-    cosines = vectors @ vectors[place] / np.maximum(lengths * lengths[place], 1e-12)
-    cosines[place] = -np.inf
+    cosines = vectors @ vectors[word] / np.maximum(lengths * lengths[word], 1e-12)
+    cosines[word] = -np.inf
     return [int(row) for row in np.argsort(-cosines, kind="stable")[:count]]

@@ -1,4 +1,4 @@
-"""What a training tells the trial that it is: a figure after each epoch, until it is hopeless."""
+"""Reporting a training's metric to its trial after each epoch, until it is hopeless."""
 
 import logging
 import math
@@ -10,11 +10,11 @@ log = logging.getLogger(__name__)
 
 
 class PruneHopeless(Callback):
-    """Reports a figure after each epoch, and ends the training if the trial's pruner says so.
+    """Reports a metric after each epoch, and ends the training if the trial's pruner says so.
 
     Args:
         trial: of the study.
-        monitor: the figure, such as ``val/accuracy``.
+        monitor: the metric, such as ``val/accuracy``.
     """
 
     def __init__(self, trial: Trial, monitor: str) -> None:
@@ -31,11 +31,11 @@ class PruneHopeless(Callback):
             self._ask(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Know no figure of this epoch."""
+        """Begin an epoch."""
         self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this epoch's figures are not those of an earlier one."""
+        """Note that the metrics of a validation are those of this epoch."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -43,7 +43,7 @@ class PruneHopeless(Callback):
         value = trainer.callback_metrics.get(self._monitor)
         if value is None or not (self._validated or self._monitor.startswith("train/")):
             return
-        if not math.isfinite(value):  # AUROC of one class; the study is told that the trial failed
+        if not math.isfinite(value):  # AUROC of one class; the trial is reported as failed
             return
         if trainer.current_epoch not in self._reported:
             self._trial.report(float(value), trainer.current_epoch)

@@ -23,13 +23,13 @@ from optuna.distributions import (
 
 from sentiment.runtime.errors import InputError
 
-# Four digits tell more than a search can know, and can be read and typed again.
+# Four digits are more than a search can know, and can be read and typed again.
 _DIGITS = 4
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, and what all trials share.
+    """What is searched, and what is the same in all trials.
 
     Attributes:
         distributions: what each searched key is drawn from.

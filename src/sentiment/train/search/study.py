@@ -1,4 +1,4 @@
-"""An Optuna study on disk: begun or gone on with, asked for trials and told how they ended.
+"""An Optuna study on disk: started or resumed, asked for trials and informed how they ended.
 
 Knows nothing of Hydra or of trainings.
 """
@@ -41,7 +41,7 @@ _OWNER, _SAME_AS, _ERROR = "owner", "same_as", "error"
 
 
 def open_storage(url: str) -> BaseStorage:
-    """A storage that several processes and machines may share.
+    """A storage that several processes and machines may use together.
 
     Args:
         url: of a database, as SQLAlchemy writes it (``sqlite:///study.db``,
@@ -85,8 +85,8 @@ class Search:
         name: of the study.
         objectives: what is searched for, of ``OBJECTIVES``.
         distributions: what each key is drawn from.
-        facts: what else must be the same when the study is gone on with, by name.
-        folder: the sweep folder; a mark in it tells its trials from those of others.
+        facts: what else must be the same when the study is resumed, by name.
+        folder: the sweep folder; a file in it marks its trials as its own.
         alone: whether nobody else uses the storage.
         make_sampler: makes a sampler from a seed.
         pruner: ends hopeless trials.
@@ -156,7 +156,7 @@ class Search:
         return self.study.get_trials(deepcopy=False)
 
     def left_over(self) -> list[Trial]:
-        """Trials of this folder that were not told how they ended, because the search was."""
+        """Trials of this folder that are still running, because the search was killed."""
         running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         if self._alone:
             for trial in running:
