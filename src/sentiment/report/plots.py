@@ -29,9 +29,6 @@ _CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 INK, QUIET, FRAME, _GRID = "#1A1A1A", "#666666", "#B0B0B0", "#E3E3E3"
-
-TITLE: dict[str, Any] = {"loc": "left", "color": INK, "fontweight": "bold", "fontsize": 11}
-
 SMALL = 9  # points
 
 _MOST_COUNTED_CLASSES = 12
