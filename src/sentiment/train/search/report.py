@@ -126,20 +126,17 @@ def draw_search(study: optuna.Study, objectives: Sequence[str], folder: Path) ->
     """
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(completed) < 2:
-        log.info(
-            "No plots of the search: %d of its trials completed, two are needed", len(completed)
-        )
+        log.info("No plots of the search: %d completed trials, two are needed", len(completed))
         return []
     import optuna.visualization.matplotlib as plots
 
-    several = len(objectives) > 1
     first: dict[str, Any] = {"target_name": objectives[0]}
-    if several:
+    if len(objectives) > 1:
         first["target"] = lambda trial: trial.values[0]
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    fanova = optuna.importance.FanovaImportanceEvaluator
     drawings: dict[str, Callable[[], Any]] = {
         "history": lambda: plots.plot_optimization_history(study, **first),
-        "importance": lambda: plots.plot_param_importances(study, evaluator, **first),
+        "importance": lambda: plots.plot_param_importances(study, fanova(seed=0), **first),
         "parallel_coordinates": lambda: plots.plot_parallel_coordinate(
             study, target_name=objectives[0]
         ),
