@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from sentiment.report import plots as figures
+from sentiment.report import plots
 
 BLUE, VERMILION = to_rgb("#0072B2"), to_rgb("#D55E00")
 
@@ -54,7 +54,7 @@ def shows_color(pixels: np.ndarray, color: Sequence[float]) -> bool:
 
 def test_learning_curves_are_a_picture_with_two_filled_panels(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "curves.png"
-    figures.learning_curves(history(20), path, best_epoch=8)
+    plots.learning_curves(history(20), path, best_epoch=8)
 
     pixels = imread(path)
     assert pixels.shape == (608, 1440, 4)
@@ -66,7 +66,7 @@ def test_learning_curves_are_a_picture_with_two_filled_panels(tmp_path: Path) ->
 
 
 def test_curves_count_epochs_from_one_and_accuracy_in_percent(tmp_path: Path) -> None:
-    figure = figures.learning_curves(history(3), tmp_path / "c.png", best_epoch=1)
+    figure = plots.learning_curves(history(3), tmp_path / "c.png", best_epoch=1)
     loss, accuracy = figure.axes
 
     assert curves(loss)["Training"] == ([1, 2, 3], pytest.approx([0.7, 0.35, 0.7 / 3]))
@@ -79,7 +79,7 @@ def test_curves_count_epochs_from_one_and_accuracy_in_percent(tmp_path: Path) ->
 
 @pytest.mark.parametrize("epochs", [1, 2, 12, 60, 5000])
 def test_epoch_ticks_are_whole_and_few(tmp_path: Path, epochs: int) -> None:
-    figure = figures.learning_curves(history(epochs), tmp_path / "c.png")
+    figure = plots.learning_curves(history(epochs), tmp_path / "c.png")
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
     ticks = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
@@ -90,7 +90,7 @@ def test_epoch_ticks_are_whole_and_few(tmp_path: Path, epochs: int) -> None:
 def test_an_interrupted_training_keeps_what_it_has(tmp_path: Path) -> None:
     rows = history(4)
     rows[3] = {"epoch": 3, "train/loss": 0.1, "val/loss": float("nan")}
-    loss, accuracy = figures.learning_curves(rows, tmp_path / "c.png", best_epoch=3).axes
+    loss, accuracy = plots.learning_curves(rows, tmp_path / "c.png", best_epoch=3).axes
 
     assert curves(loss)["Training"][0] == [1, 2, 3, 4]
     assert curves(loss)["Validation"][0] == [1, 2, 3]
@@ -103,31 +103,31 @@ def test_validation_every_other_epoch_is_one_line(tmp_path: Path) -> None:
     rows = history(6)
     for row in rows[::2]:
         del row["val/loss"]
-    loss = figures.learning_curves(rows, tmp_path / "c.png").axes[0]
+    loss = plots.learning_curves(rows, tmp_path / "c.png").axes[0]
     assert curves(loss)["Validation"][0] == [2, 4, 6]
 
 
 def test_of_a_repeated_epoch_the_later_row_counts(tmp_path: Path) -> None:
     rows = [*history(2), {"epoch": 1, "train/loss": 0.25}]
-    loss = figures.learning_curves(rows, tmp_path / "c.png").axes[0]
+    loss = plots.learning_curves(rows, tmp_path / "c.png").axes[0]
     assert curves(loss)["Training"][1] == [0.7, 0.25]
 
 
 @pytest.mark.parametrize("rows", [[], [{"epoch": 0.0}]])
 def test_nothing_to_draw_is_said(rows: list[dict[str, float]], tmp_path: Path) -> None:
-    figure = figures.learning_curves(rows, tmp_path / "c.png", best_epoch=0)
+    figure = plots.learning_curves(rows, tmp_path / "c.png", best_epoch=0)
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["no values", "no values"]
     assert not figure.legends
 
 
 def test_accuracy_never_exceeds_its_scale(tmp_path: Path) -> None:
     rows = [{"epoch": epoch, "val/accuracy": 1.0} for epoch in range(3)]
-    assert figures.learning_curves(rows, tmp_path / "c.png").axes[1].get_ylim()[1] == 100
+    assert plots.learning_curves(rows, tmp_path / "c.png").axes[1].get_ylim()[1] == 100
 
 
 def test_confusion_matrix_has_fractions_and_counts_of_true_labels(tmp_path: Path) -> None:
     matrix = np.array([[11_413, 1_087], [953, 11_547]])
-    figure = figures.confusion_matrix(matrix, ["negative", "positive"], tmp_path / "confusion.png")
+    figure = plots.confusion_matrix(matrix, ["negative", "positive"], tmp_path / "confusion.png")
     axes = figure.axes[0]
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     assert texts == {
@@ -142,7 +142,7 @@ def test_confusion_matrix_has_fractions_and_counts_of_true_labels(tmp_path: Path
 @pytest.mark.parametrize("classes", [2, 5, 12])
 def test_numbers_fit_their_cells(tmp_path: Path, classes: int) -> None:
     names = [f"class {i}" for i in range(classes)]
-    figure = figures.confusion_matrix(confusions(classes), names, tmp_path / "confusion.png")
+    figure = plots.confusion_matrix(confusions(classes), names, tmp_path / "confusion.png")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     cell = axes.get_window_extent().width / classes
@@ -152,7 +152,7 @@ def test_numbers_fit_their_cells(tmp_path: Path, classes: int) -> None:
 
 def test_forty_classes_have_colours_alone_and_every_second_label(tmp_path: Path) -> None:
     names = [f"category {i:02d}" for i in range(40)]
-    figure = figures.confusion_matrix(confusions(40), names, tmp_path / "confusion.png")
+    figure = plots.confusion_matrix(confusions(40), names, tmp_path / "confusion.png")
     axes, bar = figure.axes
     assert not axes.texts
     assert [tick.get_text() for tick in axes.get_yticklabels()] == names[::2]
@@ -162,7 +162,7 @@ def test_forty_classes_have_colours_alone_and_every_second_label(tmp_path: Path)
 
 def test_long_labels_are_cut_in_the_middle_and_dollars_are_no_formula(tmp_path: Path) -> None:
     names = ["the service was slow, and then slower still", "from $5 to $6"]
-    figure = figures.confusion_matrix(confusions(2), names, tmp_path / "confusion.png")
+    figure = plots.confusion_matrix(confusions(2), names, tmp_path / "confusion.png")
     first, second = figure.axes[0].get_xticklabels()
     assert first.get_text() == "the service was…er still"
     assert second.get_text() == "from $5 to $6"
@@ -170,7 +170,7 @@ def test_long_labels_are_cut_in_the_middle_and_dollars_are_no_formula(tmp_path: 
 
 
 def test_without_reviews_there_is_no_accuracy(tmp_path: Path) -> None:
-    empty = figures.confusion_matrix(
+    empty = plots.confusion_matrix(
         np.zeros((2, 2), dtype=int), ["a", "b"], tmp_path / "confusion.png"
     )
     assert empty.axes[0].get_title() == "No reviews"
@@ -179,7 +179,7 @@ def test_without_reviews_there_is_no_accuracy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(2, 3), (3, 3), (4,)])
 def test_a_matrix_that_does_not_match_its_labels_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="2 x 2"):
-        figures.confusion_matrix(np.ones(shape), ["a", "b"], Path("no.png"))
+        plots.confusion_matrix(np.ones(shape), ["a", "b"], Path("no.png"))
 
 
 def test_a_failed_save_keeps_the_old_picture(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_failed_save_keeps_the_old_picture(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")
     with pytest.raises(OSError, match="disk full"):
-        figures.save_figure(BrokenFigure(), path)
+        plots.save_figure(BrokenFigure(), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -201,14 +201,14 @@ def test_a_failed_save_keeps_the_old_picture(tmp_path: Path) -> None:
 )
 def test_the_suffix_chooses_the_format(suffix: str, magic: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"curves{suffix}"
-    figures.learning_curves(history(2), path)
+    plots.learning_curves(history(2), path)
     assert path.read_bytes().startswith(magic)
 
 
 def test_drawing_works_in_threads(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.png" for i in range(6)]
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda path: figures.learning_curves(history(5), path), paths))
+        list(pool.map(lambda path: plots.learning_curves(history(5), path), paths))
     assert len({path.read_bytes() for path in paths}) == 1
 
 
