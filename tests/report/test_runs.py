@@ -131,9 +131,9 @@ def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "shown"),
     [
-        ("data.test_csv", "/x/r.csv", "r.csv"),  # fingerprints tell whether it is the same
+        ("data.test_csv", "/x/r.csv", "r.csv"),  # fingerprints show whether it is the same
         ("data.unlabeled_csv", "/w/x/u.csv", "x/u.csv"),
         ("data.unlabeled_csv", ["x/u.csv", "y/../v.csv"], "[x/u.csv,here/v.csv]"),
         ("embeddings.path", "runs/1/vectors.txt", "1/vectors.txt"),
@@ -142,13 +142,13 @@ def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
     ],
 )
 def test_files_are_known_by_their_names(
-    tmp_path: Path, key: str, value: str | list[str], told: str
+    tmp_path: Path, key: str, value: str | list[str], shown: str
 ) -> None:
     group, name = key.split(".")
     folder = write_run(tmp_path / "r", [], {}, {group: {name: value}})
     hydra = {"hydra": {"runtime": {"choices": {}, "cwd": "/w/here"}}}
     (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
-    assert read_run(folder).settings == {key: told}
+    assert read_run(folder).settings == {key: shown}
 
 
 def test_vectors_of_one_name_make_two_rows(tmp_path: Path) -> None:

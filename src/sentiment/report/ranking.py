@@ -268,7 +268,7 @@ def _grouped(runs: Sequence[Run], metric: str, *, by_run: bool) -> list[dict[str
 
 
 def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """The options and settings that tell each run from the others, beside its name.
+    """The options and settings that distinguish each run, beside its name.
 
     These are the ones that differ among runs of its name and, of those that its command line gave,
     the ones that differ at all. What an option such as ``data=imdb`` settles is not repeated.

@@ -28,9 +28,9 @@ _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothin
 _OF_ENCODER = (  # a language model settles them, whatever the config says
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
-# The fingerprints in the results tell whether these are the same, wherever they lie.
+# The fingerprints in the results show whether these are the same, wherever they lie.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
-_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else tells one from another
+_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else distinguishes them
 
 
 # What a comparison takes from results, where it is there: others were not written by us.
@@ -192,8 +192,8 @@ def run_folders(folder: Path) -> Iterator[Path]:
         if not isinstance(error, FileNotFoundError):  # it is gone by now
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
-    for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
-        here = Path(place)
+    for path, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
+        here = Path(path)
         if here.resolve() in seen:
             inside.clear()
             continue
@@ -225,7 +225,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def below(node: object, *keys: str) -> Mapping[str, Any]:
-    """The mapping at a place in a file's content; empty where there is none.
+    """The mapping below some keys of a file's content; empty where there is none.
 
     Raises:
         TypeError: something else stands there.

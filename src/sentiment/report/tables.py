@@ -99,7 +99,7 @@ def result_table(results: Mapping[str, Any]) -> Table:
 
 
 def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself.
+    """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
 
     What each ``weight`` is stands beside them where they are not all the same.
     """
@@ -111,8 +111,8 @@ def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for each in members:
         weight = [f"{each['weight']:g}"] if weighted else []
-        figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
-        table.add_row(Text(str(each["checkpoint"])), *weight, *figures)
+        metrics = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        table.add_row(Text(str(each["checkpoint"])), *weight, *metrics)
     return table
 
 
@@ -164,9 +164,9 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def format_percent(share: object) -> str:
+def format_percent(fraction: object) -> str:
     """Write 0.91837 as ``91.84 %``, and what is no number as ``-``."""
-    return f"{100 * share:.2f} %" if is_number(share) else MISSING
+    return f"{100 * fraction:.2f} %" if is_number(fraction) else MISSING
 
 
 def format_count(count: object) -> str:
