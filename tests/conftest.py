@@ -170,15 +170,15 @@ def predictor(checkpoint: Path) -> Predictor:
 
 
 def ended_run(folder: str, test: float | None = 0.9, **others: Any) -> Run:
-    """A run of ``bilstm`` with the seed 1 unless told otherwise."""
-    told: dict[str, Any] = {"seed": 1, "model": "bilstm", "status": "ok", "overrides": {}} | others
-    settings = {"model.cell": told["model"], **told["overrides"], **told.pop("settings", {})}
+    """A run of ``bilstm`` with the seed 1, unless something else is given."""
+    given: dict[str, Any] = {"seed": 1, "model": "bilstm", "status": "ok", "overrides": {}} | others
+    settings = {"model.cell": given["model"], **given["overrides"], **given.pop("settings", {})}
     results = {
         "test/accuracy": test, "test/f1": test, "val/accuracy": 0.8, "fit_seconds": 10,
         "parameters": 1_500_000, "device": "cpu: X, 1 thread", "labels": ["a", "b"],
-        "test_reviews": 100, "val_reviews": 10, "seed": told["seed"],
+        "test_reviews": 100, "val_reviews": 10, "seed": given["seed"],
         "fingerprints": {"test": TEST_FINGERPRINT, "val": VAL_FINGERPRINT},
-        **told.get("results", {}),
+        **given.get("results", {}),
     }  # fmt: skip
-    choices = {"model": told["model"], "data": "csv"}
-    return Run(Path(folder), told["status"], results, told["overrides"], choices, settings)
+    choices = {"model": given["model"], "data": "csv", **given.get("choices", {})}
+    return Run(Path(folder), given["status"], results, given["overrides"], choices, settings)

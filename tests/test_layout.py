@@ -31,7 +31,7 @@ USERS: dict[str, set[str]] = {
     "lightning": {"train", "pretrain", "data.datamodule"},
     "hydra": {"config", "train", "pretrain", "baseline", "vectors"},
     "omegaconf": {"config", "train", "pretrain", "baseline", "vectors"},
-    "optuna": {"train.search", "report"},
+    "optuna": {"train.search"},
     "gensim": {"vectors.skipgram"},
 }
 

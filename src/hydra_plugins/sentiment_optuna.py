@@ -106,7 +106,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the trials that the study still lacks."""
-        from sentiment.train.search.report import tell_end
+        from sentiment.train.search.report import report_end
         from sentiment.train.search.space import read_space
 
         self._check_counts()
@@ -122,7 +122,7 @@ class OptunaSweeper(Sweeper):
                     batch, self._launch(space, batch, resumed=resumed), strict=True
                 ):
                     self._tell(search, search.tell(trial, outcome))
-            tell_end(search, self._folder)
+            report_end(search, self._folder)
 
     def _batches(self, search: "Search") -> Iterator[tuple[list["Trial"], bool]]:
         """Trials to launch together, and whether they were begun before this process."""
@@ -170,9 +170,9 @@ class OptunaSweeper(Sweeper):
         return outcomes
 
     def _tell(self, search: "Search", trial: "FrozenTrial") -> None:
-        from sentiment.train.search.report import tell_trial
+        from sentiment.train.search.report import log_trial
 
-        tell_trial(search, trial, of=self._n_trials)
+        log_trial(search, trial, of=self._n_trials)
 
     def _open(self, space: "Space") -> "Search":
         from sentiment.train.resume import deciding_settings

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sentiment.report.comparison import compare_runs
+from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs, read_run
 from sentiment.runtime.errors import InputError
 
@@ -91,14 +91,24 @@ def test_settings_leave_out_what_decides_nothing(tmp_path: Path) -> None:
         "model.hidden_size": "8", "model.head_size": "null", "model.kinds": "[1,true]",
         "trainer.precision": "32-true",
     }  # fmt: skip
-    assert run.overrides == {"model.hidden_size": "8"}
+
+
+def test_a_class_is_known_by_its_name_wherever_it_is_imported_from(tmp_path: Path) -> None:
+    for name, module in (("old", "sentiment.data.datamodule"), ("new", "sentiment.train.data")):
+        data = {"_target_": f"{module}.SentimentDataModule", "csv": "r.csv"}
+        write_run(tmp_path / name, [], {"test/accuracy": 0.5, "seed": len(name + module)},
+                  {"data": data})  # fmt: skip
+    (row,) = compare_runs(find_runs([tmp_path])).rows
+    assert row["n"] == 2
 
 
 def test_refusals_say_what_and_where(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere: no such folder"):
+    with pytest.raises(InputError, match="nowhere: .*no such folder"):
         find_runs([tmp_path / "nowhere"])
     with pytest.raises(InputError, match=r"no run in it: no results\.json"):
         find_runs([tmp_path])
+    with pytest.raises(InputError, match="cannot be read"):
+        find_runs([tmp_path / ("x" * 300)])
     folder = write_run(tmp_path / "r", [], {})
     (folder / ".hydra" / "config.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:
@@ -121,9 +131,9 @@ def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "shown"),
     [
-        ("data.test_csv", "/x/r.csv", "r.csv"),  # fingerprints tell whether it is the same
+        ("data.test_csv", "/x/r.csv", "r.csv"),  # fingerprints show whether it is the same
         ("data.unlabeled_csv", "/w/x/u.csv", "x/u.csv"),
         ("data.unlabeled_csv", ["x/u.csv", "y/../v.csv"], "[x/u.csv,here/v.csv]"),
         ("embeddings.path", "runs/1/vectors.txt", "1/vectors.txt"),
@@ -132,13 +142,13 @@ def test_a_folder_of_word_vectors_is_no_run(tmp_path: Path) -> None:
     ],
 )
 def test_files_are_known_by_their_names(
-    tmp_path: Path, key: str, value: str | list[str], told: str
+    tmp_path: Path, key: str, value: str | list[str], shown: str
 ) -> None:
     group, name = key.split(".")
     folder = write_run(tmp_path / "r", [], {}, {group: {name: value}})
     hydra = {"hydra": {"runtime": {"choices": {}, "cwd": "/w/here"}}}
     (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
-    assert read_run(folder).settings == {key: told}
+    assert read_run(folder).settings == {key: shown}
 
 
 def test_vectors_of_one_name_make_two_rows(tmp_path: Path) -> None:

@@ -142,13 +142,6 @@ def test_lines_without_a_value_are_left_out() -> None:
     assert printed(tables.result_table({})).strip() == ""
 
 
-def test_few_facts_make_one_box() -> None:
-    few = {"test/accuracy": 0.5, "labels": ["a", "b"], "parameters": 3_000, "device": "cpu"}
-    assert words(tables.result_table(few))[3:] == [
-        [], ["labels", "a,", "b"], ["parameters", "3,000"], ["device", "cpu"],
-    ]  # fmt: skip
-
-
 def test_members_tell_their_weights_where_these_differ() -> None:
     members = [
         {"checkpoint": f"{name}.ckpt", "weight": weight, "test/accuracy": 0.5}

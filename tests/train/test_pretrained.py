@@ -172,7 +172,7 @@ def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
     start = load_language_model(model)
     data = {name: value for name, value in start.data.items() if name != "held_out"}
     log_pretrained(replace(start, data=data), {"val": "v", "test": "t"})
-    assert "does not tell which texts were held out" in caplog.text
+    assert "does not say which texts were held out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 
 from sentiment.report.tables import print_table
-from sentiment.train.search.report import tell_trial, trade_offs
+from sentiment.train.search.report import log_trial, trade_offs
 from sentiment.train.search.study import Search
 
 
@@ -40,7 +40,7 @@ def test_a_line_tells_how_a_trial_ended_and_how_far_the_search_is(
     failed = search.tell(search.ask(), {"status": "failed", "error": "no such file"})
     same = search.tell_same(search.ask(), first)
     for trial in (pruned, failed, same):
-        tell_trial(search, trial, of=5)
+        log_trial(search, trial, of=5)
     best = "best so far: val/accuracy 50.00 % in trial 0; about"
     assert (
         f"Trial 1: pruned after epoch 2. 4 of 5 trials (1 pruned, 1 failed); {best}"

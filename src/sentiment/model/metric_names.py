@@ -2,15 +2,20 @@
 
 from typing import Literal
 
-# Figures of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
+# Metrics of an epoch, by which checkpoints are chosen, rates lowered and trainings stopped.
 CLASSIFIER_METRICS = (
     "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
 )  # fmt: skip
 
 LANGUAGE_MODEL_METRICS = ("val/loss", "val/perplexity", "train/loss", "train/perplexity")
+_LOWER_IS_BETTER = {"loss", "perplexity", "ece", "fit_seconds", "parameters", "latency_ms"}
 
 
 def best_mode(monitor: str | None) -> Literal["min", "max"]:
     """Whether the best value is the ``min`` (of a loss or a perplexity) or the ``max``."""
-    falls = monitor is not None and monitor.endswith(("/loss", "/perplexity"))
-    return "min" if falls else "max"
+    return "min" if is_lower_better(monitor or "") else "max"
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less of a metric or of another number of ``results.json`` is better."""
+    return metric.rpartition("/")[2] in _LOWER_IS_BETTER

@@ -1,41 +1,33 @@
-"""The runs of a Hydra sweep, best first, and what is left of the differences over several seeds.
+"""Trainings and baselines in one ranked table: at the end of a sweep, and by sentiment.compare."""
 
-A row of these lists is a plain dictionary. Keys that are no fixed column and no metric
-(``val/…``, ``test/…``) are Hydra overrides: ``model``, ``optimizer.lr``, ``seed``.
-"""
-
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any
 
-from rich.table import Table
 from rich.text import Text
 
-from sentiment.report.runs import (
-    by_number_then_name,
-    parse_overrides,
-    read_overrides,
-    read_results,
-    run_folders,
-    set_apart,
-)
+from sentiment.model.metric_names import is_lower_better
+from sentiment.report.runs import Run, parse_overrides, read_run, run_folders, set_apart
 from sentiment.report.tables import (
     MISSING,
+    PLAIN_WIDTH,
+    format_count,
     format_duration,
-    format_percent,
     format_size,
     is_number,
+    listed,
     new_table,
+    print_table,
 )
-from sentiment.runtime.errors import InputError
 
-_RESULT_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
-_FIXED_COLUMNS = {"rank", "status", "n", "failed", "folder"} | {
-    f"{key}{what}" for key in ("fit_seconds", "parameters") for what in ("", " mean", " spread")
-}
-_METRIC_PREFIXES = ("train/", "val/", "test/")
-_LOWER_IS_BETTER = {"loss", "ece", "fit_seconds", "parameters", "latency_ms"}
+METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
+_HEADINGS = {"accuracy": "acc. %", "f1": "F1 %", "ece": "ECE %", "auroc": "AUROC"}
+_SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
+_OF_DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerprints")
+_ORDER = {"ok": 0, "limited": 1, "pruned": 2, "unreadable": 4, "failed": 5}  # others: 3
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,8 @@ class Job:
 
     Attributes:
         folder: the run's, which it may never have made, or found to be another's.
-        overrides: what it was told.
-        failed: whether it did.
+        overrides: its command line.
+        failed: whether it failed.
     """
 
     folder: Path
@@ -53,294 +45,315 @@ class Job:
     failed: bool
 
 
-def rank_runs(
-    sweep_dir: Path, *, metric: str = "val/accuracy", jobs: Sequence[Job] = ()
-) -> list[dict[str, object]]:
-    """Read the runs of a Hydra multirun folder, best first.
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        metric: what the rows are ranked by.
+        rows: best first; see ``compare_runs``.
+        left_out: folders of runs without a row, by the reason.
+        notes: what keeps metrics from being comparable, and which runs have no row.
+    """
+
+    metric: str
+    rows: list[dict[str, Any]]
+    left_out: dict[str, list[str]]
+    notes: list[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands below a table: the devices and the notes."""
+        devices: dict[str, list[str]] = {}
+        for row in self.rows:
+            devices.setdefault(row["device"] or "unknown device", []).append(f"#{row['rank']}")
+        several = len(devices) > 1
+        lines = [f"{name}: {listed(ranks)}" if several else name for name, ranks in devices.items()]
+        return lines + [f"Note: {note}" for note in self.notes]
+
+
+def sweep_runs(folder: Path, jobs: Sequence[Job]) -> list[Run]:
+    """Read the runs of a sweep, in the order of their folders, which are relative to the sweep's.
 
     Args:
-        sweep_dir: The folder that the runs lie in, at any depth. Each may have a ``results.json``
-            and a ``.hydra/overrides.yaml``.
-        metric: The key of ``results.json`` to rank by. Of a loss, of seconds and of parameters
-            less is better; of all else more.
-        jobs: Runs that are known to have ended; where one failed, its folder is not asked.
-
-    Returns:
-        A row a run: ``rank`` (from 1), ``status``, a column for each override key that any run
-        has (the value as it was written, None where a run lacks it), the metric, ``val/accuracy``,
-        ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters``, ``folder``. Runs of equal
-        metric stay in the order of their folders. What cannot be ranked comes last, its rank None,
-        its status not ``ok`` but ``limited`` (see ``set_apart``), ``pruned``, ``no <metric>``
-        (missing, or not finite), ``unreadable`` or, where there is no ``results.json``, ``failed``.
-
-    Raises:
-        InputError: The folder is none, has no runs, or no run has ever heard of the metric.
+        folder: The sweep's; runs may lie at any depth.
+        jobs: Runs that are known to have ended, wherever they lie; the folders of those that
+            failed are not read.
     """
-    failed = {job.folder.resolve(): job for job in jobs if job.failed}
-    results = {
-        folder: ({}, "failed") if folder.resolve() in failed else read_results(folder)
-        for folder in _all_folders(sweep_dir, jobs)
-    }
-    found = {key for values, _ in results.values() for key in values}
-    if found and metric not in found:
-        raise InputError(
-            f"no run in {sweep_dir} has the metric {metric!r}: choose one of "
-            + ", ".join(sorted(key for key in found if key.startswith(_METRIC_PREFIXES)))
-        )
-    overrides = {
-        folder: _task_overrides(failed[folder.resolve()])
-        if folder.resolve() in failed
-        else read_overrides(folder)
-        for folder in results
-    }
-    keys = list(dict.fromkeys(key for values in overrides.values() for key in values))
-    ended = [folder for folder, (_, status) in results.items() if status == "ok"]
-    apart = dict(zip(ended, set_apart([results[folder][0] for folder in ended]), strict=True))
-    rows = []
-    for folder, (values, status) in results.items():
-        if status == "ok" and not is_number(values.get(metric)):
-            status = f"no {metric}"  # noqa: PLW2901
-        elif apart.get(folder):
-            status = "limited"  # noqa: PLW2901
-        row: dict[str, object] = {"rank": None, "status": status}
-        row |= {key: overrides[folder].get(key) for key in keys}
-        row |= {key: values.get(key) for key in dict.fromkeys((metric, *_RESULT_COLUMNS))}
-        rows.append(row | {"folder": _name(folder, sweep_dir)})
-    return ranked(rows, metric, lower=is_lower_better(metric))
-
-
-def has_seeds(rows: Sequence[Mapping[str, object]]) -> bool:
-    """Tell whether any configuration was run with more than one seed."""
-    return any(len({row.get("seed") for row in group}) > 1 for group in _by_configuration(rows))
-
-
-def summarise_seeds(
-    rows: Sequence[Mapping[str, object]], *, metric: str = "val/accuracy"
-) -> list[dict[str, object]]:
-    """Gather runs that differ in nothing but their seed, best mean first.
-
-    Args:
-        rows: What :func:`rank_runs` gave, called with the same metric.
-        metric: What to rank by.
-
-    Returns:
-        A row a configuration: ``rank``, the overrides without ``seed``, ``n`` (runs that finished),
-        ``failed`` (runs that did not), and for the metric, test accuracy, test F1 and seconds
-        ``<key> mean`` and ``<key> spread``. The spread is the sample standard deviation
-        (n - 1 in the denominator), None of a single run. A mean is None unless all n runs have the
-        value. Configurations of which no run finished come last, with rank None; limited runs are
-        left out.
-    """
-    rows = [row for row in rows if row["status"] != "limited"]
-    summaries = []
-    for group in _by_configuration(rows):
-        finished = [row for row in group if row["status"] == "ok"]
-        summary: dict[str, object] = {"rank": None}
-        summary |= {key: group[0][key] for key in _override_keys(rows) if key != "seed"}
-        summary |= {"n": len(finished), "failed": len(group) - len(finished)}
-        for key in dict.fromkeys((metric, "test/accuracy", "test/f1", "fit_seconds")):
-            summary |= mean_and_spread(key, [row.get(key) for row in finished])
-        summaries.append(summary)
-    return ranked(summaries, f"{metric} mean", lower=is_lower_better(metric))
-
-
-def ranking_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Lay out what :func:`rank_runs` gave.
-
-    Overrides that all runs share are in the caption. A failed run says so in place of its metric.
-    """
-    table, varying = _started_table(rows)
-    metrics = [key for key in _keys(rows) if key.startswith(_METRIC_PREFIXES)]
-    known = [key for key in metrics if any(is_number(row.get(key)) for row in rows)]
-    metrics = known or metrics[:1]  # a search has no test figures
-    for heading in (*map(_heading, metrics), "fit\ntime", "param."):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("run", overflow="fold")
-    for row in rows:
-        cells = [_format_metric(key, row.get(key)) for key in metrics]
-        if row["status"] in {"failed", "unreadable"}:
-            cells[0] = str(row["status"])
-        table.add_row(
-            *_first_cells(row, varying),
-            *cells,
-            format_duration(row.get("fit_seconds")),
-            format_size(row.get("parameters")),
-            Text(
-                f"{row['folder']} ({row['status']})"
-                if row["status"] in {"limited", "pruned"}
-                else str(row["folder"])
-            ),
-            style=_row_style(row),
-        )
-    return table
-
-
-def seeds_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Lay out what :func:`summarise_seeds` gave: means, and their spread beside them.
-
-    Where runs have failed, ``n`` is written as finished/all.
-    """
-    table, varying = _started_table(rows)
-    measured = [key.removesuffix(" mean") for key in _keys(rows) if key.endswith(" mean")]
-    metrics = [key for key in measured if key.startswith(_METRIC_PREFIXES)]
-    table.add_column("n", justify="right", no_wrap=True)
-    for metric in metrics:
-        table.add_column(_heading(metric), justify="right", no_wrap=True)
-        table.add_column("\n+/-", justify="right", no_wrap=True, style="dim")
-    table.add_column("fit\ntime", justify="right", no_wrap=True)
-    for row in rows:
-        finished, failed = int(str(row["n"])), int(str(row["failed"]))
-        table.add_row(
-            *_first_cells(row, varying),
-            f"{finished}/{finished + failed}" if failed else str(finished),
-            *(
-                _format_metric(metric, row[f"{metric} {what}"])
-                for metric in metrics
-                for what in ("mean", "spread")
-            ),
-            format_duration(row["fit_seconds mean"]),
-            style=_row_style(row),
-        )
-    return table
-
-
-def _all_folders(sweep_dir: Path, jobs: Sequence[Job]) -> list[Path]:
-    """List the runs of a sweep, 2 before 10, and then jobs that are not among them.
-
-    Where no jobs are known, a folder without any run in it is one that was killed before it wrote
-    its config.
-    """
-    if not sweep_dir.is_dir():
-        raise InputError(f"{sweep_dir} is no folder: give the folder of a --multirun")
-    top = [path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    top.sort(key=lambda path: by_number_then_name(path.name))
-    alone = (sweep_dir / ".hydra").is_dir()  # whose folders hold something else
-    inside = [
-        run for path in top for run in [*run_folders(path)] or [path] * (not alone and not jobs)
-    ]
-    folders = {run.resolve(): run for run in [sweep_dir] * alone + inside}
-    folders = {job.folder.resolve(): job.folder for job in jobs} | folders
-    if not folders:
-        raise InputError(f"{sweep_dir} has no runs in it: give the folder of a --multirun")
-    return list(folders.values())
-
-
-def _name(folder: Path, sweep_dir: Path) -> str:
-    """A run's path below the sweep's folder, or its whole path where it lies elsewhere."""
-    for path, home in ((folder, sweep_dir), (folder.resolve(), sweep_dir.resolve())):
-        if path.is_relative_to(home):
-            return str(path.relative_to(home))
-    return str(folder)
-
-
-def _task_overrides(job: Job) -> dict[str, str]:
-    return parse_overrides(item for item in job.overrides if not item.startswith("hydra"))
-
-
-def ranked(rows: Iterable[dict[str, object]], key: str, *, lower: bool) -> list[dict[str, object]]:
-    """Sort by ``key`` and number the rows; then limited and pruned ones, others, failed ones.
-
-    Rows of equal value stay in the order given.
-    """
-    valued: list[tuple[float, dict[str, object]]] = []
-    rest: list[dict[str, object]] = []
-    for row in rows:
-        value = row[key]
-        if is_number(value):
-            valued.append((value if lower else -value, row))
+    home, failed = folder.resolve(), {job.folder.resolve(): job for job in jobs if job.failed}
+    paths = [path.resolve() for path in (*run_folders(folder), *(job.folder for job in jobs))]
+    runs = []
+    for path in dict.fromkeys(paths):
+        if path in failed:
+            task = [item for item in failed[path].overrides if not item.startswith("hydra")]
+            run = Run(path, "failed", {}, parse_overrides(task), {}, {})
         else:
-            rest.append(row)
-    valued.sort(key=lambda pair: pair[0])
-    rest.sort(key=lambda row: row.get("status") == "failed")
-    kept = [row for _, row in valued if row.get("status", "ok") == "ok"]
-    below = [row for _, row in valued if row.get("status", "ok") != "ok"]
-    below.sort(key=lambda row: str(row["status"]))  # limited, then pruned
-    return [row | {"rank": rank} for rank, row in enumerate(kept, start=1)] + below + rest
+            run = read_run(path)
+        shown = path.relative_to(home) if path.is_relative_to(home) else path
+        runs.append(replace(run, folder=shown))
+    keys = {key for run in runs for key in run.overrides} - {"seed"}
+    varied = {key for key in keys if len({run.overrides.get(key) for run in runs}) > 1}
+    for i, run in enumerate(runs):  # what was varied sets runs apart, also if it is only a path
+        given = {key: run.overrides[key] for key in varied & run.overrides.keys() - run.choices}
+        runs[i] = replace(run, settings={**given, **run.settings} if run.settings else {})
+    return runs
 
 
-def is_lower_better(metric: str) -> bool:
-    """Whether less of a figure of ``results.json`` is better: of errors, of time, of size."""
-    return metric.rpartition("/")[2] in _LOWER_IS_BETTER
+def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
+    """The rows of ``sweep.csv``: one a run, best first, those without a rank last.
 
-
-def _keys(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def _override_keys(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    return [
-        key
-        for key in _keys(rows)
-        if key not in _FIXED_COLUMNS and not key.startswith(_METRIC_PREFIXES)
-    ]
-
-
-def _by_configuration(
-    rows: Sequence[Mapping[str, object]],
-) -> list[list[Mapping[str, object]]]:
-    """Group the rows whose overrides differ in nothing but the seed, in order of appearance."""
-    keys = [key for key in _override_keys(rows) if key != "seed"]
-    groups: dict[tuple[object, ...], list[Mapping[str, object]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return list(groups.values())
-
-
-def mean_and_spread(key: str, values: Sequence[object]) -> dict[str, object]:
-    """``<key> mean`` and ``<key> spread``: the sample standard deviation, None of one value.
-
-    Both are None unless all values are numbers.
+    Returns:
+        ``rank`` (from 1, or None), ``status``, a column for each override, the metric,
+        ``val/accuracy``, ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters`` and
+        ``folder``. The status is ``ok``, ``limited`` (see ``set_apart``), ``pruned``,
+        ``no <metric>``, ``unreadable`` or, without ``results.json``, ``failed``.
     """
-    numbers = [value for value in values if is_number(value)]
-    complete = bool(numbers) and len(numbers) == len(values)
-    return {
-        f"{key} mean": statistics.fmean(numbers) if complete else None,
-        f"{key} spread": statistics.stdev(numbers) if complete and len(numbers) > 1 else None,
-    }
+    keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    rows: list[dict[str, object]] = [
+        {"rank": None, "status": status}
+        | {key: run.overrides.get(key) for key in keys}
+        | {key: run.results.get(key) for key in dict.fromkeys((metric, *_SWEEP_COLUMNS))}
+        | {"folder": str(run.folder)}
+        for run, status in zip(runs, _statuses(runs, metric), strict=True)
+    ]
+    sign = 1 if is_lower_better(metric) else -1
+    rows.sort(key=lambda row: sign * value if is_number(value := row[metric]) else math.inf)
+    rows.sort(key=lambda row: _ORDER.get(str(row["status"]), 3))
+    ok = [row | {"rank": rank} for rank, row in enumerate(rows, 1) if row["status"] == "ok"]
+    return ok + rows[len(ok) :]
 
 
-def _started_table(rows: Sequence[Mapping[str, object]]) -> tuple[Table, list[str]]:
-    """Begin a table with the rank and the overrides that vary; the others become its caption."""
-    keys = _override_keys(rows)
-    varying = [key for key in keys if len({row[key] for row in rows}) > 1]
-    shared = ", ".join(f"{key}={rows[0][key]}" for key in keys if key not in varying)
-    caption = Text(f"all runs: {shared}", style="dim") if shared else None
+def compare_runs(
+    runs: Sequence[Run], *, metric: str | None = None, by_run: bool = False
+) -> Comparison:
+    """Set runs side by side, the best mean of a metric first.
+
+    Args:
+        runs: What ``find_runs`` or ``sweep_runs`` returned.
+        metric: The key of ``results.json`` to rank by. None is test accuracy, or validation
+            accuracy where no run was tested, as in a search.
+        by_run: False makes one row of runs that differ in nothing but the seed.
+
+    Returns:
+        A row has ``rank``, ``name``, ``settings`` (those that differ, by full key), ``n`` (runs),
+        ``seeds``, ``<metric> mean`` and ``<metric> spread`` (sample standard deviation), which are
+        None unless all n runs have the metric, ``parameters``, ``device``, what ``results.json``
+        holds of the data, and ``folders``.
+    """
+    tested = any(run.status == "ok" and is_number(run.results.get(METRICS[0])) for run in runs)
+    is_search = metric is None and not tested
+    metric = metric or ("test/accuracy" if tested else "val/accuracy")
+    statuses = _statuses(runs, metric)
+    shown = "ok" if "ok" in statuses else "limited"
+    kept, left_out = [], dict[str, list[str]]()
+    for run, status in zip(runs, statuses, strict=True):
+        if status == shown:
+            kept.append(run)
+        else:
+            left_out.setdefault(_reason(run, status), []).append(str(run.folder))
+    rows = _grouped(kept, metric, by_run=by_run) if kept else []
+    notes = _other_reviews(rows, "test") + _other_reviews(rows, "val")
+    if rows and is_search:
+        notes.append("no run has test metrics, as in a search: ranked by validation accuracy")
+    if again := [f"#{row['rank']}" for row in rows if row["n"] > max(1, len(row["seeds"]))]:
+        notes.append(f"several runs of one seed in {listed(again)}: --by-run has a row for each")
+    if kept and all(run.results.get("limited") for run in kept):
+        notes.append(_limits(kept))
+    if left_out:
+        reasons = [f"{len(who)} {reason} ({listed(who)})" for reason, who in left_out.items()]
+        notes.append(f"left out: {'; '.join(reasons)}")
+    return Comparison(metric, rows, left_out, notes)
+
+
+def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
+    """Print a table: where no terminal has a width, in ``COLUMNS`` columns, or else in 120."""
+    caption = Text("\n".join(comparison.lines), style="dim")
     table = new_table(caption=caption, caption_justify="left")
-    table.add_column("#", justify="right", no_wrap=True)
-    for key, name in zip(varying, short_names(varying), strict=True):
-        longest = max(len(name), *(len(str(row[key])) for row in rows))
-        table.add_column(Text(name), overflow="fold", min_width=min(longest, 12))
-    return table, varying
+    columns = _columns(comparison, plain=True)
+    for head in columns:
+        words = head in {"run", "seeds"}
+        justify: Any = "left" if words else "right"
+        table.add_column(head, justify=justify, no_wrap=not words, overflow="fold")
+    for rank, row in enumerate(zip(*columns.values(), strict=True), start=1):
+        table.add_row(*map(Text, row), style="bold" if rank == 1 else "")
+    width = os.environ.get("COLUMNS", "")
+    print_table(table, file, width=int(width) if width.isdecimal() else PLAIN_WIDTH)
 
 
-def short_names(keys: Sequence[str]) -> list[str]:
-    """Shorten dotted keys to their last part where that tells enough: a path needs its group."""
-    last = [key.rpartition(".")[2] for key in keys]
+def comparison_markdown(comparison: Comparison) -> str:
+    """A comparison as a Markdown table, for a README, with its notes below."""
+    columns = _columns(comparison, plain=False)
+    table = [[head.replace("\n", " ") for head in columns], ["---"] * len(columns)]
+    table += [[c.replace("|", r"\|") for c in row] for row in zip(*columns.values(), strict=True)]
+    lines = [f"| {' | '.join(row)} |\n" for row in table]
+    return "".join(lines + [f"\n{line}\n" for line in comparison.lines])
+
+
+def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
+    """The rows with plain values alone, for a CSV file."""
     return [
-        name if last.count(name) == 1 and name != "path" else key
-        for key, name in zip(keys, last, strict=True)
+        {key: value for key, value in row.items() if key != "fingerprints"}
+        | {
+            "settings": " ".join(f"{key}={value}" for key, value in row["settings"].items()),
+            "seeds": " ".join(map(str, row["seeds"])),
+            "labels": " ".join(map(str, row["labels"] or ())),
+            "folders": os.pathsep.join(row["folders"]),
+        }
+        for row in comparison.rows
     ]
 
 
-def _first_cells(row: Mapping[str, object], varying: Sequence[str]) -> list[Text]:
-    values = (row["rank"], *(row[key] for key in varying))
-    return [Text(MISSING if value is None else str(value)) for value in values]
+def _statuses(runs: Sequence[Run], metric: str) -> list[str]:
+    known = {"ok": f"no {metric}"}
+    has = [run for run in runs if run.status == "ok" and is_number(run.results.get(metric))]
+    apart = set_apart([run.results for run in has])
+    ended = {id(run): "limited" if left else "ok" for run, left in zip(has, apart, strict=True)}
+    return [ended.get(id(run), known.get(run.status, run.status)) for run in runs]
 
 
-def _row_style(row: Mapping[str, object]) -> str:
-    if row["rank"] is None:
-        return "dim"
-    return "bold" if row["rank"] == 1 else ""
+def _reason(run: Run, status: str) -> str:
+    """Why a run has no row."""
+    if status == "limited":
+        return _limits([run])
+    if status.startswith("no ") and is_number(run.results.get("val/perplexity")):
+        return "with a language model, which has a perplexity and no accuracy"
+    return "failed or still under way" if status == "failed" else status.replace("no ", "without ")
 
 
-def _heading(metric: str) -> str:
-    """Write ``val/accuracy`` as ``val acc. %``, on two lines."""
-    split, _, name = metric.partition("/")
-    return f"{split}\n{ {'accuracy': 'acc. %', 'f1': 'F1 %', 'auroc': 'AUROC'}.get(name, name) }"
+def _limits(runs: Sequence[Run]) -> str:
+    limits = [run.results.get("limited") or {} for run in runs]
+    settings = dict.fromkeys(setting for each in limits for setting in each.values())
+    return f"limited by {listed(list(settings))}, which left reviews out"
 
 
-def _format_metric(metric: str, value: object) -> str:
-    """Write accuracy and F1 in per cent, whose sign is in the heading."""
-    if metric.endswith(("/accuracy", "/f1")):
-        return format_percent(value).removesuffix(" %")
-    return f"{value:.4f}" if is_number(value) else MISSING
+def _grouped(runs: Sequence[Run], metric: str, *, by_run: bool) -> list[dict[str, Any]]:
+    """A row for the runs of each configuration, ranked by the mean of the metric."""
+    import pandas as pd
+
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        data = [run.results.get(key) for key in ("labels", "fingerprints", "test_reviews")]
+        configuration = repr((run.name, sorted(run.settings.items()), data))
+        known = run.settings and not by_run
+        groups.setdefault(configuration if known else str(run.folder), []).append(run)
+    settings = dict(zip(groups, _differing([group[0] for group in groups.values()]), strict=True))
+    names = list(dict.fromkeys((metric, *METRICS, "fit_seconds")))
+    values = pd.DataFrame(
+        [[run.results.get(name) for name in names] for group in groups.values() for run in group],
+        index=[key for key, group in groups.items() for _ in group],
+        columns=names,
+    )
+    numbers = values.where(values.map(is_number)).astype(float).groupby(level=0, sort=False)
+    complete = numbers.count().eq(numbers.size(), axis=0)
+    means, spreads = numbers.mean().where(complete), numbers.std().where(complete)
+    table = means.add_suffix(" mean").join(spreads.add_suffix(" spread")).astype(object)
+    table = table.where(table.notna(), None)
+    order = means[metric].sort_values(ascending=is_lower_better(metric), kind="stable").index
+    rows = []
+    for rank, key in enumerate(order, start=1):
+        group, results = groups[key], groups[key][0].results
+        seeds = {run.results["seed"] for run in group if isinstance(run.results.get("seed"), int)}
+        devices = dict.fromkeys(str(run.results.get("device") or "") for run in group)
+        row = {"rank": rank, "name": group[0].name, "settings": settings[key], "n": len(group)}
+        row |= {"seeds": sorted(seeds), **table.loc[key], "parameters": results.get("parameters")}
+        row |= {"device": "; ".join(filter(None, devices)) or None}
+        row |= {name: results.get(name) for name in _OF_DATA}
+        rows.append(row | {"folders": [str(run.folder) for run in group]})
+    return rows
+
+
+def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """The options and settings that distinguish each run, beside its name.
+
+    These are the ones that differ among runs of its name and, of those that its command line gave,
+    the ones that differ at all. What an option such as ``data=imdb`` settles is not repeated.
+    """
+    import pandas as pd
+
+    heads = [pd.Series([run.name for run in runs])]
+    rows: list[dict[str, str]] = [{} for _ in runs]
+    for kind in ("choices", "settings"):
+        frame = pd.DataFrame([dict(getattr(run, kind)) for run in runs])
+        frame = frame.drop(columns=["model", "experiment"], errors="ignore")
+        given = pd.DataFrame([[key in run.overrides for key in frame] for run in runs])
+        given.columns = frame.columns
+        varied = frame.groupby(heads, dropna=False).transform("nunique", dropna=False) > 1
+        shown = frame.where(varied | (given & frame.nunique().gt(1)))
+        heads += [frame[key] for key in shown.dropna(axis="columns", how="all")]
+        rows = [
+            row | dict(own.dropna()) for row, (_, own) in zip(rows, shown.iterrows(), strict=True)
+        ]
+    whole = {key for row in rows for key in row}  # early_stopping=null stands for what is below it
+    return [
+        {k: v for k, v in row.items() if not any(k.startswith(f"{other}.") for other in whole)}
+        for row in rows
+    ]
+
+
+def _other_reviews(rows: Sequence[Mapping[str, Any]], split: str) -> list[str]:
+    """A note if rows with metrics of a split do not have the same reviews in it."""
+    ranks: dict[tuple[object, object], list[str]] = {}
+    for row in rows:
+        if is_number(row[f"{split}/accuracy mean"]):
+            reviews = (row["fingerprints"] or {}).get(split), row[f"{split}_reviews"]
+            ranks.setdefault(reviews, []).append(f"#{row['rank']}")
+    parts = [
+        f"{listed(who)} on {format_count(count)}{'' if known else ' (no record of which)'}"
+        for (known, count), who in ranks.items()
+    ]
+    name = "validation" if split == "val" else split
+    note = f"{name} metrics do not compare, as the {name} reviews differ: {'; '.join(parts)}"
+    return [note] if len(parts) > 1 else []
+
+
+def _columns(comparison: Comparison, *, plain: bool) -> dict[str, list[str]]:
+    """Cells by heading: narrow ASCII with folders if plain, else for Markdown with all metrics."""
+    rows, metrics = comparison.rows, dict.fromkeys((comparison.metric, *METRICS))
+    if plain:  # to save room
+        del metrics["test/ece"]
+    columns = {
+        "#": [str(row["rank"]) for row in rows],
+        "run": _descriptions(rows, plain=plain),
+        "n": [str(row["n"]) for row in rows],
+        "seeds": [listed([*map(str, row["seeds"])]) or MISSING for row in rows],
+    }
+    for key in metrics:
+        split, _, name = key.rpartition("/")
+        known = any(is_number(row[f"{key} mean"]) for row in rows)
+        if known and name not in {"fit_seconds", "parameters"}:
+            heading = f"{split}\n{_HEADINGS.get(name, name)}".strip()
+            columns[heading] = [_value(row, key, plain=plain) for row in rows]
+    columns["fit"] = [format_duration(row["fit_seconds mean"]) for row in rows]
+    return columns | {"param.": [format_size(row["parameters"]) for row in rows]}
+
+
+def _descriptions(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> list[str]:
+    """Name, settings and, if plain, folder of each row."""
+    keys = {key: key.rpartition(".")[2] for row in rows for key in row["settings"]}
+    last = list(keys.values())
+    cells = []
+    for row in rows:
+        parts = [row["name"]]
+        for key, value in row["settings"].items():
+            alone = last.count(keys[key]) == 1 and keys[key] != "path"  # a path needs its group
+            parts.append(f"{keys[key] if alone else key}={value}")
+        text, folders = " ".join(parts), row["folders"]
+        if len(folders) > 1:
+            above = [Path(folder).parent for folder in folders]
+            folders = [
+                str(p) if p.name else folder for p, folder in zip(above, folders, strict=True)
+            ]
+        cells.append(f"{text}\n{listed([*dict.fromkeys(folders)])}" if plain else f"`{text}`")
+    return cells
+
+
+def _value(row: Mapping[str, Any], key: str, *, plain: bool) -> str:
+    """A mean and its standard deviation, if plain on two lines."""
+    percent = key.rpartition("/")[2] in {"accuracy", "f1", "ece"}
+    mean, spread = (
+        "" if not is_number(value) else f"{100 * value:.2f}" if percent else f"{value:.4g}"
+        for value in (row[f"{key} mean"], row[f"{key} spread"])
+    )
+    if not spread or (plain and key == "test/f1"):  # to save room
+        return mean or MISSING
+    return f"{mean}\n+/- {spread}" if plain else f"{mean} ± {spread}"

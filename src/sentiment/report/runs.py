@@ -1,8 +1,10 @@
-"""Run folders: finding them, and reading what each was told and how it ended."""
+"""Run folders: finding them, and reading their settings and how they ended."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import yaml
 from sentiment.runtime.errors import InputError
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
-# Of no consequence for what a run reaches, or told elsewhere.
+# Of no consequence for what a run reaches, or shown elsewhere.
 _NO_SETTINGS = (
-    "seed", "ckpt_path", "weightings", "data.seed", "data.cache_dir", "data.num_workers",
-    "data.splits_dir", "embeddings.cache_dir", "embeddings.mirrors", "logger", "callbacks.last",
-    "callbacks.save_minutes", "trainer.enable_progress_bar", "trainer.enable_model_summary",
-    "trainer.default_root_dir", "trainer.log_every_n_steps", "trainer.profiler",
+    "seed", "sweep", "hydra", "ckpt_path", "weightings", "data.seed", "data.cache_dir",
+    "data.num_workers", "data.splits_dir", "embeddings.cache_dir", "embeddings.mirrors", "logger",
+    "callbacks.last", "callbacks.save_minutes", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
+    "trainer.profiler",
 )  # fmt: skip
 _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothing
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
@@ -25,42 +28,28 @@ _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothin
 _OF_ENCODER = (  # a language model settles them, whatever the config says
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
-# The fingerprints in the results tell whether these are the same, wherever they lie.
+# The fingerprints in the results show whether these are the same, wherever they lie.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
-_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else tells one from another
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int | float)
-
-
-def _holds_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else distinguishes them
 
 
 # What a comparison takes from results, where it is there: others were not written by us.
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "labels": lambda value: isinstance(value, list) and all(map(_is_scalar, value)),
-    "fingerprints": _holds_texts,
-    "limited": _holds_texts,
-    **dict.fromkeys(
-        ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews"), _is_scalar
-    ),
-}
+_SCALARS = ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training or a baseline, as its folder tells of it.
+    """A training or a baseline, as its folder holds it.
 
     Attributes:
         folder: where its ``results.json`` is.
-        status: ``ok``, ``pruned``, ``unreadable``, or ``failed`` where there are no results.
+        status: ``ok``, ``pruned``, ``unreadable``; without results ``failed``, or ``vectors`` of
+            ``sentiment.vectors``, which has no metrics.
         results: the content of ``results.json``.
-        overrides: what it was told on the command line, by full key, of what ``settings`` has.
+        overrides: its command line, values as they were written by full key.
         choices: the option of each config group, such as ``model``: ``bilstm``.
-        settings: the composed config by full key (``model.hidden_size``), without seed, places and
-            what else changes no figure; empty where the folder has no config.
+        settings: the composed config by full key (``model.hidden_size``), without seed, folders and
+            what else changes no metric, a class by its name alone; empty where there is no config.
     """
 
     folder: Path
@@ -75,10 +64,10 @@ class Run:
         """A baseline's weighting, a training's experiment or model; else the folder's name."""
         if isinstance(self.results.get("model"), str):
             return str(self.results["model"])
-        experiment, model = self.choices.get("experiment"), self.choices.get("model")
-        if experiment is not None and model is not None and "model" in self.overrides:
-            return f"{experiment} {model}"
-        return experiment or model or self.folder.resolve().name
+        experiment, model = (self.choices.get(group, "null") for group in ("experiment", "model"))
+        if experiment != "null":
+            return f"{experiment} {model}" if "model" in self.overrides else experiment
+        return self.folder.resolve().name if model == "null" else model
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
@@ -90,19 +79,11 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     found: dict[Path, Run] = {}
     for folder in folders:
         here = folder.parent if folder.name == "results.json" else folder
-        try:
-            there = here.is_dir()
-        except OSError as error:  # of a name too long
-            raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-        if not there:
-            raise InputError(f"{folder}: no such folder; give run folders, or folders above some")
-        runs = {
-            place.resolve(): read_run(place)
-            for place in run_folders(here)
-            if not _has_vectors_alone(place)
-        }
+        runs = {path.resolve(): read_run(path) for path in run_folders(here)}
+        runs = {path: run for path, run in runs.items() if run.status != "vectors"}
         if not runs:
-            raise InputError(f"{folder}: no run in it: no results.json, here or below")
+            reason = "no results.json, here or below" if here.exists() else "no such folder"
+            raise InputError(f"{folder}: no run in it: {reason}")
         found = runs | found
     return list(found.values())
 
@@ -113,13 +94,16 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: its config is no YAML.
     """
-    values, status = read_results(folder)
+    values, status = _read_results(folder)
     # The baselines of one command share a config, in the folder above theirs.
     home = folder if (folder / ".hydra").is_dir() else folder.parent
     try:
-        runtime = below(read_yaml(home / ".hydra" / "hydra.yaml"), "hydra", "runtime")
+        hydra = below(read_yaml(home / ".hydra" / "hydra.yaml"), "hydra")
+        runtime = below(hydra, "runtime")
         choices, cwd = below(runtime, "choices"), str(runtime.get("cwd") or "")
-        settings = dict(_flat(below(read_yaml(home / ".hydra" / "config.yaml"))))
+        if status == "failed" and below(hydra, "job").get("config_name") == "vectors":
+            status = "vectors"
+        settings = dict(flat(below(read_yaml(home / ".hydra" / "config.yaml"))))
     except (TypeError, RecursionError):
         return Run(folder, "unreadable", {}, {}, {}, {})
     if settings and "precision" in values:
@@ -127,20 +111,25 @@ def read_run(folder: Path) -> Run:
     without = () if "model" in choices else _OF_NETWORKS
     if settings.get("pretrained.path") is not None:
         without = (*without, *_OF_ENCODER)
-    for key in list(settings):
-        if not _decides(key) or key in without:
-            del settings[key]
     return Run(
         folder=folder,
         status=status,
         results=values,
-        overrides={key: value for key, value in read_overrides(home).items() if _decides(key)},
-        choices={str(key): str(value) for key, value in choices.items() if value is not None},
-        settings={key: _as_text(key, value, cwd) for key, value in settings.items()},
+        overrides=read_overrides(home),
+        choices={
+            str(key): _as_text(str(key), value, cwd)
+            for key, value in choices.items()
+            if _decides(str(key))
+        },
+        settings={
+            key: _as_text(key, value, cwd)
+            for key, value in settings.items()
+            if _decides(key) and key not in without
+        },
     )
 
 
-def read_results(folder: Path) -> tuple[dict[str, Any], str]:
+def _read_results(folder: Path) -> tuple[dict[str, Any], str]:
     """Read a run's results and say how it ended; see ``Run.status``."""
     try:
         values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -149,9 +138,17 @@ def read_results(folder: Path) -> tuple[dict[str, Any], str]:
         return {}, "failed"
     except (OSError, ValueError, RecursionError):
         return {}, "unreadable"
-    if not isinstance(values, dict) or not all(
-        values.get(key) is None or fits(values[key]) for key, fits in _TYPES.items()
-    ):
+    if not isinstance(values, dict):
+        return {}, "unreadable"
+    maps, labels = (
+        [values.get(key) or {} for key in ("fingerprints", "limited")],
+        values.get("labels"),
+    )
+    if not all(isinstance(each, dict) for each in maps) or not isinstance(labels or [], list):
+        return {}, "unreadable"
+    scalars = [values.get(key) for key in _SCALARS] + (labels or [])
+    scalars += [value for each in maps for value in each.values()]
+    if not all(isinstance(each, str | int | float | None) for each in scalars):
         return {}, "unreadable"
     return values, "pruned" if values.get("pruned") else "ok"
 
@@ -169,7 +166,7 @@ def set_apart(results: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def read_overrides(folder: Path) -> dict[str, str]:
-    """Read what a run was told on the command line: keys without Hydra's ``+``, values as text.
+    """Read a run's command line: keys without Hydra's ``+``, values as text.
 
     Raises:
         InputError: the file is no YAML, or no list.
@@ -187,11 +184,6 @@ def parse_overrides(lines: Iterable[str]) -> dict[str, str]:
     return {key.lstrip("+"): value for key, _, value in parts}
 
 
-def by_number_then_name(name: str) -> tuple[int, int, str]:
-    """Sorts 2 before 10, and numbers before names."""
-    return (0, int(name), "") if name.isdecimal() else (1, 0, name)
-
-
 def run_folders(folder: Path) -> Iterator[Path]:
     """The folders at or below one that hold a run; each folder is seen once, whatever links say."""
     seen: set[Path] = set()
@@ -200,8 +192,8 @@ def run_folders(folder: Path) -> Iterator[Path]:
         if not isinstance(error, FileNotFoundError):  # it is gone by now
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
-    for place, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
-        here = Path(place)
+    for path, inside, files in os.walk(folder, onerror=refuse, followlinks=True):
+        here = Path(path)
         if here.resolve() in seen:
             inside.clear()
             continue
@@ -209,24 +201,12 @@ def run_folders(folder: Path) -> Iterator[Path]:
         ended = [name for name in inside if (here / name / "results.json").is_file()]
         if "results.json" in files or (".hydra" in inside and not ended):
             yield here
-        inside[:] = sorted(
-            (name for name in inside if not name.startswith(".")), key=by_number_then_name
-        )
-
-
-def _has_vectors_alone(folder: Path) -> bool:
-    """Whether a folder is of ``sentiment.vectors``, which has no figures."""
-    if (folder / "results.json").is_file():
-        return False
-    try:
-        job = below(read_yaml(folder / ".hydra" / "hydra.yaml"), "hydra", "job")
-    except TypeError:
-        return False
-    return job.get("config_name") == "vectors"
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        inside.sort(key=lambda name: int(name) if name.isdecimal() else math.inf)  # 2 before 10
 
 
 def _decides(key: str) -> bool:
-    return not any(key == left or key.startswith(f"{left}.") for left in _NO_SETTINGS)
+    return not re.fullmatch(rf"({'|'.join(_NO_SETTINGS)})([./].*)?", key)
 
 
 def read_yaml(path: Path) -> Any:
@@ -245,7 +225,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def below(node: object, *keys: str) -> Mapping[str, Any]:
-    """The mapping at a place in a file's content; empty where there is none.
+    """The mapping below some keys of a file's content; empty where there is none.
 
     Raises:
         TypeError: something else stands there.
@@ -256,16 +236,19 @@ def below(node: object, *keys: str) -> Mapping[str, Any]:
     return below(node.get(keys[0]), *keys[1:]) if keys else node
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested config, each with its full key."""
     for name, value in node.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 def _as_text(key: str, value: object, cwd: str) -> str:
-    """As it would be written in an override; a file by its name, some with their folder's.
+    """As it would be written in an override; a class by its name, as import paths may change.
+
+    A file is known by its name, some by their folder's too.
 
     Args:
         key: of the setting.
@@ -277,6 +260,8 @@ def _as_text(key: str, value: object, cwd: str) -> str:
     if key in _FILES and isinstance(value, str):
         path = Path(os.path.normpath(Path(cwd, value)))
         return str(Path(path.parent.name, path.name))
+    if key.endswith("_target_"):
+        return str(value).rpartition(".")[2]
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):

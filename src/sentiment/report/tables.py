@@ -28,8 +28,8 @@ PLAIN_WIDTH = 120
 
 MISSING = "-"
 _MOST_LISTED = 9
-_FEW = 3  # facts that make no table of their own
 
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
     ("ECE", "ece"),
@@ -89,24 +89,17 @@ def result_table(results: Mapping[str, Any]) -> Table:
     splits = _split_table(results)
     if splits.row_count:
         outer.add_row(splits)
-    data, cost = _data_facts(results), _cost_facts(results)
-    if data and cost and min(len(data), len(cost)) < _FEW:
-        parts = [_fact_table("", [*data, *cost])]
-    else:
-        parts = [
-            _fact_table(name, facts) for name, facts in (("data", data), ("cost", cost)) if facts
-        ]
-    if parts:
-        facts = Table.grid(padding=(0, 4, 0, 0))
-        facts.add_row(*parts)
-        if splits.row_count:
-            outer.add_row("")
-        outer.add_row(facts)
+        outer.add_row("")
+    facts = {"data": _data_facts(results), "cost": _cost_facts(results)}
+    beside = Table.grid(padding=(0, 4, 0, 0))
+    beside.add_row(*(_fact_table(heading, known) for heading, known in facts.items() if known))
+    if any(facts.values()):
+        outer.add_row(beside)
     return outer
 
 
 def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay out the test figures that each ``checkpoint`` of an ensemble has by itself.
+    """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
 
     What each ``weight`` is stands beside them where they are not all the same.
     """
@@ -118,8 +111,8 @@ def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for each in members:
         weight = [f"{each['weight']:g}"] if weighted else []
-        figures = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
-        table.add_row(Text(str(each["checkpoint"])), *weight, *figures)
+        metrics = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        table.add_row(Text(str(each["checkpoint"])), *weight, *metrics)
     return table
 
 
@@ -171,9 +164,9 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def format_percent(share: object) -> str:
+def format_percent(fraction: object) -> str:
     """Write 0.91837 as ``91.84 %``, and what is no number as ``-``."""
-    return f"{100 * share:.2f} %" if is_number(share) else MISSING
+    return f"{100 * fraction:.2f} %" if is_number(fraction) else MISSING
 
 
 def format_count(count: object) -> str:
@@ -232,81 +225,72 @@ def _json_value(value: Any) -> Any:
 
 def _split_table(results: Mapping[str, Any]) -> Table:
     """Build the upper part: metrics and review counts, a column for each split."""
+    rows = {
+        name: [_format_metric(metric, results.get(f"{split}/{metric}")) for split in _SPLITS]
+        for name, metric in _METRIC_ROWS
+    }
+    rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]
+    shown = [i for i in range(len(_SPLITS)) if any(row[i] != MISSING for row in rows.values())]
     table = new_table()
     table.add_column("")
-    splits = {"train": "training", "val": "validation", "test": "test"}
-    figures = [metric for _, metric in _METRIC_ROWS]
-    for split in list(splits):
-        known = [results.get(f"{split}/{metric}") for metric in figures]
-        if not any(map(is_number, [*known, results.get(f"{split}_reviews")])):
-            del splits[split]
-    for split, heading in splits.items():
-        style = "bold" if split == "test" else ""
+    for i in shown:
+        heading = list(_SPLITS.values())[i]
+        style = "bold" if heading == "test" else ""
         table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
-    for name, metric in _METRIC_ROWS:
-        values = [results.get(f"{split}/{metric}") for split in splits]
-        if any(is_number(value) for value in values):
-            table.add_row(name, *(_format_metric(metric, value) for value in values))
-    counts = [results.get(f"{split}_reviews") for split in splits]
-    if any(is_number(count) for count in counts):
-        table.add_row("reviews", *map(format_count, counts))
+    for name, row in rows.items():
+        if any(cell != MISSING for cell in row):
+            table.add_row(name, *(row[i] for i in shown))
     return table
 
 
-def _fact_table(heading: str, facts: Sequence[tuple[str, str]]) -> Table:
-    """Build one half of the lower part, or all of it: names on the left, values on the right."""
-    table = new_table(show_header=bool(heading))
+def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:
+    """Build a part of the lower half: names on the left, values on the right."""
+    table = new_table()
     table.add_column(heading, no_wrap=True)
     table.add_column("", overflow="fold")
-    for name, value in facts:
-        table.add_row(name, Text(value))
+    for name, value in facts.items():
+        table.add_row(name.strip(), Text(value))
     return table
 
 
-def _data_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name the facts about the data that ``results`` knows."""
-    words, coverage = results.get("vocabulary_size"), results.get("vector_coverage")
+def _data_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """The facts about the data that ``results`` holds."""
+    labels, coverage = results.get("labels"), results.get("vector_coverage")
+    names = ", ".join(map(str, labels)) if isinstance(labels, list | tuple) else MISSING
     return _known(
-        ("labels", _format_labels(results.get("labels"))),
-        ("vocabulary", f"{format_count(words)} words" if is_number(words) else MISSING),
-        ("with vectors", format_percent(coverage) if coverage else MISSING),
-        ("duplicates", _with_unit(results.get("dropped_duplicates"), "dropped")),
-        ("seed", _as_text(results.get("seed"))),
+        labels=names if len(names) <= 24 else f"{len(labels or ())} classes",
+        vocabulary=_with_unit(results.get("vocabulary_size"), "words"),
+        **{"with vectors": format_percent(coverage or None)},
+        duplicates=_with_unit(results.get("dropped_duplicates"), "dropped"),
+        seed=_as_text(results.get("seed")),
     )
 
 
-def _cost_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name the facts about the cost that ``results`` knows."""
-    epochs, best = _as_text(results.get("epochs")), results.get("best_epoch")
-    best_text = f"best: {best + 1:.0f}" if is_number(best) else ""
-    place = [_as_text(results.get(key)) for key in ("device", "precision")]
+def _cost_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """The facts about the cost that ``results`` holds."""
+    best, device = results.get("best_epoch"), (results.get("device"), results.get("precision"))
+    epochs = _as_text(results.get("epochs"))
+    if is_number(best) and epochs != MISSING:
+        epochs += f" (best: {best + 1:.0f})"
     return _known(
-        ("time", format_duration(results.get("fit_seconds"))),
-        ("epochs", f"{epochs} ({best_text})" if best_text and epochs != MISSING else epochs),
-        ("speed", _with_unit(results.get("train_reviews_per_second"), "reviews/s")),
-        ("", _with_unit(results.get("train_tokens_per_second"), "tokens/s")),
-        ("parameters", format_count(results.get("parameters"))),
-        ("device", ", ".join(text for text in place if text != MISSING) or MISSING),
+        time=format_duration(results.get("fit_seconds")),
+        epochs=epochs,
+        speed=_with_unit(results.get("train_reviews_per_second"), "reviews/s"),
+        **{" ": _with_unit(results.get("train_tokens_per_second"), "tokens/s")},
+        parameters=format_count(results.get("parameters")),
+        device=", ".join(str(text) for text in device if text is not None) or MISSING,
     )
 
 
-def _known(*facts: tuple[str, str]) -> list[tuple[str, str]]:
+def _known(**facts: str) -> dict[str, str]:
     """Leave out the facts whose value is missing."""
-    return [fact for fact in facts if fact[1] != MISSING]
+    return {name: value for name, value in facts.items() if value != MISSING}
 
 
 def _format_metric(metric: str, value: Any) -> str:
     if metric in {"accuracy", "f1", "ece"}:
         return format_percent(value)
     return f"{value:.4f}" if is_number(value) else MISSING
-
-
-def _format_labels(labels: Any) -> str:
-    """Name up to four labels, and count more than that."""
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
-        return _as_text(labels)
-    joined = ", ".join(map(str, labels))
-    return joined if len(labels) <= 4 and len(joined) <= 24 else f"{len(labels)} classes"
 
 
 def _with_unit(count: Any, unit: str) -> str:

@@ -38,7 +38,7 @@ from sentiment.runtime.environment import prepare_process
 from sentiment.runtime.errors import InputError
 from sentiment.train.fit import Stopped, SweepError
 from sentiment.train.run import train
-from sentiment.train.sweep import told_when_cut_short
+from sentiment.train.sweep import ranked_when_cut_short
 
 if TYPE_CHECKING:
     from sentiment.train.search.pruning import PruneHopeless
@@ -123,7 +123,7 @@ def main() -> None:
         _run
     )
     try:
-        with translate_config_errors(), told_when_cut_short():
+        with translate_config_errors(), ranked_when_cut_short():
             run()
     except InputError as error:
         _refuse(error)

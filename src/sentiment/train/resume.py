@@ -4,7 +4,7 @@ Knows plain settings and checkpoints, neither Hydra nor Lightning.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sentiment.predict.checkpoint import (
     OtherCheckpoint,
     read_checkpoint,
 )
+from sentiment.report.runs import flat
 from sentiment.runtime.errors import InputError, as_typed
 from sentiment.runtime.run_folder import check_unused, holds_results, run_folder
 
@@ -33,7 +34,7 @@ _DECIDING_OF_TRAINER = (
     "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches", "min_epochs",
 )  # fmt: skip
 
-_PLACES = {
+_MAY_MOVE = {
     "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
     "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
     "data.separator", "data.quoting", "data.escape",
@@ -149,7 +150,13 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
         "early_stopping": cfg["callbacks"]["early_stopping"],
     }
-    settings = with_class_names({key: value for key, value in _flat(chosen) if key not in _PLACES})
+    settings = with_class_names(
+        {
+            key: value if isinstance(value, list) else _plain(value)
+            for key, value in flat(chosen)
+            if key not in _MAY_MOVE and not key.endswith("_partial_")
+        }
+    )
     if settings.get("pretrained.path") is None:
         settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
     else:
@@ -179,16 +186,6 @@ def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
         key: str(value).rpartition(".")[2] if key.endswith("._target_") else value
         for key, value in settings.items()
     }
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if name == "_partial_":
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, list) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What Hydra does at the end of a multirun: one ranked table of all runs, and the best of them."""
+"""The end of a multirun: one ranked table of all runs, and the best of them."""
 
 import logging
 import sys
@@ -12,16 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sentiment.config.overrides import CommandLine, override, sweep_again, train_command
-from sentiment.report.ranking import (
-    Job,
-    has_seeds,
-    rank_runs,
-    ranking_table,
-    seeds_table,
-    summarise_seeds,
-)
+from sentiment.report.ranking import Job, compare_runs, print_comparison, sweep_rows, sweep_runs
 from sentiment.report.runs import run_folders
-from sentiment.report.tables import is_number, listed, print_table, write_csv, write_json
+from sentiment.report.tables import is_number, listed, write_csv, write_json
 from sentiment.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -29,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Multirun:
-    """The one of this process: its folder, the figure that ranks, and what is known of its runs."""
+    """That of this process: its folder, the metric that ranks, and how its runs ended."""
 
     folder: Path
     metric: str
@@ -40,7 +33,7 @@ _under_way: _Multirun | None = None
 
 
 def ranked_by(sweeper: Any) -> str:
-    """The figure that ranks the runs of a sweep: what a search is after, or else accuracy."""
+    """The metric that ranks the runs of a sweep: a search's objective, or else accuracy."""
     return str(next(iter(sweeper.get("objectives") or ()), "val/accuracy"))
 
 
@@ -50,7 +43,7 @@ def note_jobs(jobs: Sequence[Job]) -> None:
         _under_way.jobs = [*_under_way.jobs, *jobs]
 
 
-def tell_ranking(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[dict[str, object]]:
+def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[dict[str, object]]:
     """Print the runs of a multirun, best first, and write ``sweep.csv`` and ``best.json``.
 
     Args:
@@ -62,20 +55,16 @@ def tell_ranking(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
         The rows of ``sweep.csv``.
 
     ``best.json`` has the ``folder`` of the best run, its ``checkpoint`` (null where it kept none),
-    the ``command`` that repeats it, and its figures.
+    the ``command`` that repeats it, and its metrics.
     """
-    if not jobs and not any(run_folders(folder)):
+    runs = sweep_runs(folder, jobs)
+    if not runs:
         log.info("No run was trained in %s", folder)
         return []
-    rows = rank_runs(folder, metric=metric, jobs=jobs)
+    rows = sweep_rows(runs, metric)
     write_csv(folder / "sweep.csv", rows)
-    print_table(ranking_table(rows))
-    if has_seeds(rows):
-        print_table(seeds_table(summarise_seeds(rows, metric=metric)))
+    print_comparison(compare_runs(runs, metric=metric))
     log.info("The table is in %s", folder / "sweep.csv")
-    if limited := [str(row["folder"]) for row in rows if row["status"] == "limited"]:
-        told = "Settings left reviews out of %s: no figures to compare with the others'."
-        log.info(told, listed(limited))
     best = best_run(folder, rows)
     if best is None:
         (folder / "best.json").unlink(missing_ok=True)
@@ -98,18 +87,18 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
         return None
     run = folder / str(rows[0]["folder"])
     checkpoint = run / "checkpoints" / "best.ckpt"
-    figures = {key: value for key, value in rows[0].items() if key.startswith(("val/", "test/"))}
+    metrics = {key: value for key, value in rows[0].items() if key.startswith(("val/", "test/"))}
     return {
         "folder": str(run),
         "checkpoint": str(checkpoint) if checkpoint.is_file() else None,
         "command": train_command(*CommandLine.of_folder(run).repeated()),
-        **figures,
+        **metrics,
     }
 
 
 @contextmanager
-def told_when_cut_short() -> Iterator[None]:
-    """Tell the ranking of the runs that there are when a multirun ends before its end."""
+def ranked_when_cut_short() -> Iterator[None]:
+    """Rank the runs that there are when a multirun ends before its end."""
     try:
         yield
     except InputError:  # nothing was begun
@@ -121,7 +110,7 @@ def told_when_cut_short() -> Iterator[None]:
     except BaseException:
         if _under_way is not None and any(run_folders(_under_way.folder)):
             log.info("The sweep ends here; its other runs were not begun.")
-            tell_ranking(_under_way.folder, _under_way.metric, _under_way.jobs)
+            report_sweep(_under_way.folder, _under_way.metric, _under_way.jobs)
             log.info("Go on with the sweep:\n  %s", sweep_again(_under_way.folder))
         raise
 
@@ -144,12 +133,11 @@ class RankRuns(Callback):
         if ended is None:
             return
         try:
-            rows = tell_ranking(ended.folder, ended.metric, ended.jobs)
+            rows = report_sweep(ended.folder, ended.metric, ended.jobs)
         except InputError as error:  # of which Hydra would make a warning
             log.error("error: %s", error)
             sys.exit(2)
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
         if failed:
-            told = ", ".join(failed[:9])
-            log.error("error: %d of %d runs failed (%s)", len(failed), len(rows), told)
+            log.error("error: %d of %d runs failed (%s)", len(failed), len(rows), listed(failed))
             sys.exit(2)

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from sentiment.report.ranking import is_lower_better
+from sentiment.model.metric_names import is_lower_better
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
 from sentiment.train.resume import with_class_names
