@@ -19,7 +19,7 @@ TOKENS = 400  # of each review
 # Trains while a thread watches the memory that is not backed by files, and prints its peak.
 CHILD = """
 import threading, time
-from sentiment.train import main
+from sentiment.train.command import main
 
 def anonymous():
     with open("/proc/self/status") as status:
