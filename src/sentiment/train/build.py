@@ -3,23 +3,19 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from sentiment.config.explain import constructor_error
 from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.ngrams import NgramStatistics
 from sentiment.data.pipeline import DataFacts
@@ -291,24 +287,3 @@ def _check_processes(trainer: Trainer) -> None:
             f"{given} that is {wanted} processes, but torchrun or srun has started {started}; make"
             " trainer.devices those of a machine, and trainer.num_nodes the machines"
         )
-
-
-@contextmanager
-def translate_lightning_errors(hint: str = "") -> Iterator[None]:
-    """Raise one line for settings that Lightning refuses, on this machine or with this data.
-
-    Args:
-        hint: the way out, at the end of the line.
-
-    Raises:
-        InputError: in place of Lightning's exception.
-    """
-    try:
-        yield
-    except InstantiationException as error:
-        refusal = constructor_error(error, hint)
-        if refusal is None:
-            raise
-        raise refusal from error
-    except MisconfigurationException as error:
-        raise InputError(f"config: trainer: {' '.join(str(error).split())}{hint}") from error

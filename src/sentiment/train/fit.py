@@ -2,22 +2,25 @@
 
 import logging
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
 import torch
+from hydra.errors import InstantiationException
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.config.explain import constructor_error
 from sentiment.config.overrides import CommandLine, command, override
 from sentiment.predict.checkpoint import Kind
 from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size
 from sentiment.runtime.errors import InputError, as_typed, first_words
-from sentiment.train.build import build_trainer, check_parts, translate_lightning_errors
+from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
     CheckpointFacts,
     EpochLine,
@@ -29,6 +32,27 @@ from sentiment.train.resume import Resumed, check_resumable, deciding_settings
 from sentiment.train.stopping import EndWhenDiverged, Interrupted, StopOnSignal
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def translate_lightning_errors(hint: str = "") -> Iterator[None]:
+    """Raise one line for settings that Lightning refuses, on this machine or with this data.
+
+    Args:
+        hint: the way out, at the end of the line.
+
+    Raises:
+        InputError: in place of Lightning's exception.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        refusal = constructor_error(error, hint)
+        if refusal is None:
+            raise
+        raise refusal from error
+    except MisconfigurationException as error:
+        raise InputError(f"config: trainer: {' '.join(str(error).split())}{hint}") from error
 
 
 class SweepError(InputError):
