@@ -24,7 +24,8 @@ from sentiment.config.resolvers import (
     register,
 )
 from sentiment.runtime.errors import InputError
-from sentiment.train.build import build_trainer, translate_lightning_errors
+from sentiment.train.build import build_trainer
+from sentiment.train.fit import translate_lightning_errors
 
 Compose = Callable[..., DictConfig]
 
