@@ -95,11 +95,11 @@ def _of_training(member: Member) -> dict[str, Any]:
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},
         "temperature": float(member.classifier.temperature),
-        "vocabulary_size": len(data["vocabulary"]),
+        "vocabulary_size": len(data.vocabulary),
         "vector_coverage": run.get("vector_coverage"),
-        "train_reviews": data["train_reviews"],
-        "val_reviews": data["val_reviews"],
-        "dropped_duplicates": data["dropped_duplicates"],
+        "train_reviews": data.train_reviews,
+        "val_reviews": data.val_reviews,
+        "dropped_duplicates": data.dropped_duplicates,
         "seed": run.get("seed"),
     }
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sentiment.data.dataset import pad_reviews
-from sentiment.data.tokenizer import EncodedTexts, TokenizerSettings
+from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.predict.checkpoint import SavedClassifier, load_classifier
+from sentiment.predict.checkpoint import load_classifier
+from sentiment.predict.saved import SavedClassifier
 
 _POSITIONS_PER_BATCH = 16_384
 
@@ -35,12 +36,12 @@ class Member:
         if isinstance(self.classifier, SentimentClassifier):
             self.classifier.eval().to(device)
         self.saved, self.path = saved, path
-        self.labels: list[str] = saved.data["labels"]
-        self.tokenizer_settings = TokenizerSettings.of_checkpoint(saved.data["tokenizer"])
-        self._ids = {word: index for index, word in enumerate(saved.data["vocabulary"])}
+        self.labels = saved.data.labels
+        self.tokenizer_settings = saved.data.tokenizer
+        self._ids = {word: index for index, word in enumerate(saved.data.vocabulary)}
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
-        self._max_length: int | None = saved.data["max_length"]
-        self._keep: str = saved.data["keep"]
+        self._max_length = saved.data.max_length
+        self._keep = saved.data.keep
         self._device = device
 
     @classmethod

@@ -74,10 +74,10 @@ class Predictor:
         self._shares = _shares(weights, len(members))
         self.labels = first.labels
         data = first.saved.data
-        self.raw_labels: list[str] = data["raw_labels"]
-        self.text_column: str = data["text_column"]
-        self.label_column: str = data["label_column"]
-        self.header: bool = data["header"]
+        self.raw_labels = data.raw_labels
+        self.text_column = data.text_column
+        self.label_column = data.label_column
+        self.header = data.header
         settings = dict.fromkeys(member.tokenizer_settings for member in members)
         self._tokenizers = {each: Tokenizer(each) for each in settings}
         self.tokenizer = self._tokenizers[first.tokenizer_settings]
