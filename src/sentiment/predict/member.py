@@ -42,7 +42,7 @@ class Member:
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
         self._max_length = saved.data.max_length
         self._keep = saved.data.keep
-        self._device = device
+        self.device = device
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Member":
@@ -89,7 +89,7 @@ class Member:
                     word_to_id=word_to_id,
                     empty=self._unknown,
                 )
-                token_ids = torch.from_numpy(ids).to(self._device)
+                token_ids = torch.from_numpy(ids).to(self.device)
                 logits[batch] = classifier(token_ids, torch.from_numpy(lengths)).cpu()
         return logits
 

@@ -71,7 +71,7 @@ class Predictor:
                     " together need the same"
                 )
         self.members = list(members)
-        self._shares = _shares(weights, len(members))
+        self.weights = _checked_weights(weights, len(members))
         self.labels = first.labels
         data = first.saved.data
         self.raw_labels = data.raw_labels
@@ -177,9 +177,9 @@ class Predictor:
         """One classifier's logits as they are; of several, the log of their mean probabilities."""
         if len(logits) == 1:
             return logits[0]
-        shares = torch.tensor(self._shares, dtype=torch.float64)[:, None, None]
+        weights = torch.tensor(self.weights, dtype=torch.float64)[:, None, None]
         each = torch.stack([values.double().log_softmax(1) for values in logits])
-        return (each + shares.log()).logsumexp(0).float()
+        return (each + weights.log().log_softmax(0)).logsumexp(0).float()
 
     def _encode(
         self, texts: Sequence[str], settings: TokenizerSettings, first: int
@@ -226,9 +226,8 @@ def _in_order(texts: Iterable[str]) -> Iterator[str]:
     raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}{instead}")
 
 
-def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
-    """What the weights of the members are of their sum."""
-    weights = [1.0] * members if weights is None else weights
+def _checked_weights(weights: Sequence[float] | None, members: int) -> list[float]:
+    weights = [1.0] * members if weights is None else list(weights)
     if len(weights) != members:
         raise InputError(
             f"{len(weights)} weights for {members} checkpoints; give one for each, in their order"
@@ -236,4 +235,4 @@ def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
         listed = " ".join(f"{weight:g}" for weight in weights)
         raise InputError(f"weights {listed}: all must be numbers above 0")
-    return [weight / math.fsum(weights) for weight in weights]
+    return weights
