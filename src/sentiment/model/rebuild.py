@@ -45,7 +45,8 @@ def rebuild(
     parameters = inspect.signature(kind).parameters
     for name, value in settings.items():
         if name in parameters and not has_type(value, parameters[name].annotation):
-            raise ValueError(f"{name} is of type {type(value).__name__}")
+            expected = inspect.formatannotation(parameters[name].annotation)
+            raise ValueError(f"{name} is not a valid {expected}")
         if isinstance(value, list) and len(value) > len(weights):
             raise ValueError(f"{name} has {len(value)} entries for {len(weights)} weights")
     if settings.get("num_layers", 1) > len(weights):  # building each layer would take time

@@ -1,4 +1,4 @@
-"""Predict with trained checkpoints: a sentence, a CSV file, or lines from standard input.
+"""Predict texts, a CSV file, or lines from standard input with trained checkpoints.
 
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
@@ -105,8 +105,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "text",
         nargs="*",
-        help="more checkpoints (all that come first and end in .ckpt), of which the probabilities"
-        " are averaged; then texts, each answered by a JSON line; - reads lines from stdin",
+        help="more checkpoints (all that come first and end in .ckpt), whose probabilities are"
+        " averaged; then texts, each answered by a JSON line; - reads lines from stdin",
     )
     add_checkpoint_options(parser)
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")

@@ -1,4 +1,4 @@
-"""One trained classifier, from tokens to logits: a network or a baseline."""
+"""One trained classifier (a network or a baseline), from tokens to logits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +18,16 @@ _POSITIONS_PER_BATCH = 16_384
 
 
 class Member:
-    """A checkpoint put to use, by itself or in an ensemble.
+    """A loaded checkpoint, alone or in an ensemble.
 
     Args:
-        saved: what the checkpoint holds.
-        path: where it lies, for messages.
-        device: where a network computes; a baseline always does on the CPU.
+        saved: the contents of the checkpoint.
+        path: its file, for messages.
+        device: where a network computes; a baseline always computes on the CPU.
 
     Attributes:
         classifier: in evaluation mode, on the device.
-        tokenizer_settings: how its texts fall into tokens.
+        tokenizer_settings: how texts are split into tokens.
         labels: names of the classes, in the order of the logits.
     """
 
@@ -55,7 +55,7 @@ class Member:
 
     @property
     def num_parameters(self) -> int:
-        """How many weights were learned."""
+        """The number of learned weights."""
         if isinstance(self.classifier, SentimentClassifier):
             return sum(weight.numel() for weight in self.classifier.parameters())
         return self.classifier.num_parameters
@@ -64,7 +64,7 @@ class Member:
         """The logits of texts, (texts, classes), float32 on the CPU.
 
         Args:
-            encoded: the texts, by a tokenizer of ``tokenizer_settings``.
+            encoded: the texts, tokenised with ``tokenizer_settings``.
         """
         unknown = self._unknown
         word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
@@ -94,7 +94,7 @@ class Member:
         return logits
 
     def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
-        """Indices of texts of like length, a bounded number of padded positions at a time."""
+        """Yield indices of texts of similar length, with a bounded number of padded positions."""
         cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
         order = np.argsort(cut, kind="stable")
         start = 0

@@ -117,7 +117,7 @@ class SavedClassifier:
             if len(entries) != (expected := self.classifier.settings[size]):
                 raise ValueError(f"{name!r} has {len(entries)} entries for {size}={expected}")
         if not is_temperature(temperature := float(self.classifier.temperature)):
-            raise ValueError(f"the temperature is {temperature}, which no calibration gives")
+            raise ValueError(f"the temperature is {temperature}, out of range")
 
 
 def build(kind: type[_Built], stored: Mapping[str, Any]) -> _Built:
