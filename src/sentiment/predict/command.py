@@ -134,11 +134,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def _predict_csv(predictor: Predictor, parsed: argparse.Namespace) -> None:
+def _predict_csv(parsed: argparse.Namespace) -> None:
     """Predict the CSV file of the command line, and report what was written."""
-    from sentiment.predict.csv_file import predict_csv
+    from sentiment.predict.csv_file import check_target, predict_csv  # not needed for one text
 
     source, target = parsed.csv, parsed.out
+    check_csv(parsed)
+    check_target(source, target, parsed.checkpoints)
+    predictor = load_predictor(parsed)
     keep_freed_memory()
     rows, without_text, added = predict_csv(
         predictor, source, target, csv_format_from(parsed, predictor)
@@ -156,18 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_utf8()
     limit_threads()
     with exit_on_input_error():
-        if parsed.csv is not None:  # loading the checkpoints takes longer
-            from sentiment.predict.csv_file import check_target
-
-            check_csv(parsed)
-            check_target(parsed.csv, parsed.out, parsed.checkpoints)
-        predictor = load_predictor(parsed)
         if parsed.csv is not None:
-            _predict_csv(predictor, parsed)
-        elif parsed.text == ["-"]:
+            _predict_csv(parsed)
+            return
+        predictor = load_predictor(parsed)
+        if parsed.text == ["-"]:
             predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
-        else:
-            texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
-            for text in texts:
-                hint_at_file(text)
-            predict_lines(predictor, [texts], sys.stdout)
+            return
+        texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
+        for text in texts:
+            hint_at_file(text)
+        predict_lines(predictor, [texts], sys.stdout)
