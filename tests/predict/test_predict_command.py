@@ -111,7 +111,7 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "fact"),
     [
         ([], "the following arguments are required: checkpoint"),
         (["a.ckpt"], "give either texts"),
@@ -121,13 +121,13 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
     ],
 )
 def test_wrong_arguments_are_one_line_and_code_2(
-    arguments: list[str], told: str, capsys: Any
+    arguments: list[str], fact: str, capsys: Any
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {told}")
+    assert error.startswith(f"error: {fact}")
     assert error.count("\n") == 1
 
 

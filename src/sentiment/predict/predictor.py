@@ -21,7 +21,7 @@ from sentiment.runtime.errors import InputError
 
 Prediction = dict[str, Any]
 
-_TEXTS_AT_A_TIME = 4096
+TEXTS_AT_A_TIME = 4096
 
 
 def _compute_alone() -> None:
@@ -134,8 +134,8 @@ class Predictor:
         """
         parts: list[Tensor] = []
         stream = _in_order(texts)
-        while some := list(islice(stream, _TEXTS_AT_A_TIME)):
-            logits = self.member_logits(some, first=len(parts) * _TEXTS_AT_A_TIME + 1)
+        while some := list(islice(stream, TEXTS_AT_A_TIME)):
+            logits = self.member_logits(some, first=len(parts) * TEXTS_AT_A_TIME + 1)
             parts.append(self.combine(logits))
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
