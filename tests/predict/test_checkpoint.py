@@ -99,14 +99,6 @@ def test_the_format_is_written_and_a_later_one_refused(
                 read_checkpoint(path, kind)
 
 
-def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> None:
-    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
-    checkpoint["hyper_parameters"]["classifier"]["hidden_size"] += 1
-    path = tmp_path / "x.ckpt"
-    torch.save(checkpoint, path)
-    assert "do not fit" in refusal(path)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "fact"),
     [
@@ -173,15 +165,10 @@ def test_the_sums_of_a_training_may_be_anything(trained: Path, tmp_path: Path) -
 
 
 def logits_of(path: Path) -> list[list[float]]:
-    """What a checkpoint makes of two texts, the second without a known word."""
-    member = Member.load(path)
-    ids, lengths, digests = (
-        np.arange(4, dtype=np.int32),
-        np.array([3, 1]),
-        np.zeros((2, 2), np.uint64),
-    )
-    words = ["film", "was", "lovely", "?"]
-    logits = member.logits(EncodedTexts(words, ids, lengths, digests, digests))
+    """The logits of two texts, the second without a known word."""
+    words, ids, digests = ["film", "was", "lovely", "?"], np.arange(4), np.zeros((2, 2), np.uint64)
+    encoded = EncodedTexts(words, ids.astype(np.int32), np.array([3, 1]), digests, digests)
+    logits = Member.load(path).logits(encoded)
     assert logits.isfinite().all()
     return logits.tolist()
 
@@ -317,8 +304,6 @@ def test_a_changed_baseline_is_refused(baselines: Path, tmp_path: Path) -> None:
         ("state_dict", {}, "do not fit"),
         ("hyper_parameters", {"ngrams": {}}, "do not fit"),
         ("hyper_parameters", {"ngrams": {**settings, "temperature": "hot"}}, "do not fit"),
-        ("hyper_parameters", {"ngrams": {**settings, "temperature": 0}}, "temperature is 0.0"),
-        (DATA_KEY, {**whole[DATA_KEY], "vocabulary": ["a"]}, "'vocabulary' has 1 entries"),
     ):
         torch.save(whole | {part: value}, path)
         assert fact in refusal(path)
