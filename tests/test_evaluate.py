@@ -8,33 +8,26 @@ import pytest
 from sentiment.evaluate import main
 
 
-def test_a_checkpoint_gives_the_figures_of_its_training(trained: Path, capsys: Any) -> None:
+def test_a_checkpoint_gives_the_metrics_of_its_training(trained: Path, capsys: Any) -> None:
     results = json.loads((trained / "results.json").read_text())
     checkpoint = trained / "checkpoints" / "best.ckpt"
     main([str(checkpoint), str(trained / "splits" / "test.csv"), "--json"])
     evaluated = json.loads(capsys.readouterr().out)
     assert evaluated.keys() - results.keys() == set()
-    for name in (
-        "test/accuracy",
-        "test/f1",
-        "test/auroc",
-        "test/loss",
-        "test/ece",
-        "val/accuracy",
-        "val/ece",
-    ):
+    for name in ("test/accuracy", "test/f1", "test/auroc", "test/loss", "test/ece",
+                 "val/accuracy", "val/ece"):  # fmt: skip
         assert evaluated[name] == pytest.approx(results[name], abs=1e-6), name
     for name in ("labels", "vocabulary_size", "train_reviews", "test_reviews", "seed", "versions",
                  "test/by_length", "temperature"):  # fmt: skip
         assert evaluated[name] == results[name], name
     assert evaluated["fingerprints"]["test"] == results["fingerprints"]["test"]
     main([str(checkpoint), str(trained / "splits" / "test.csv")])
-    told = capsys.readouterr().out
-    assert "100.00 %" in told
-    assert "validation" in told
+    printed = capsys.readouterr().out
+    assert "100.00 %" in printed
+    assert "validation" in printed
     for of_training in ("training", "duplicates", "with vectors"):  # and not of this file
-        assert of_training not in told
-    assert told.split("accuracy")[-1].split()[-4:] == ["12", "24", "100.00", "%"]  # by length
+        assert of_training not in printed
+    assert printed.split("accuracy")[-1].split()[-4:] == ["12", "24", "100.00", "%"]  # by length
 
 
 def test_a_file_may_call_the_labels_otherwise(trained: Path, tmp_path: Path, capsys: Any) -> None:
@@ -51,12 +44,14 @@ def test_a_file_may_call_the_labels_otherwise(trained: Path, tmp_path: Path, cap
     for labels in (["1"], ["1", "1"], ["1", "2", "3"]):
         with pytest.raises(SystemExit):
             main([checkpoint, str(tmp_path / "r.csv"), "--labels", *labels])
-        told = capsys.readouterr().err
-        assert f"--labels {' '.join(labels)}: give" in told
-        assert "in this order: awful, lovely" in told
+        error = capsys.readouterr().err
+        assert f"--labels {' '.join(labels)}: " in error
+        assert "awful, lovely" in error
     with pytest.raises(SystemExit):
         main([checkpoint, str(tmp_path / "r.csv"), "--labels", "awful", "lovely"])
-    assert "label '1' of column 'sentiment' is none of 'awful', 'lovely'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    for fact in ("r.csv, row 1", "'1'", "'sentiment'", "'awful', 'lovely'", "--labels"):
+        assert fact in error
 
 
 def test_equal_labels_of_a_file_are_noted(trained: Path, tmp_path: Path, capsys: Any) -> None:
@@ -68,27 +63,26 @@ def test_equal_labels_of_a_file_are_noted(trained: Path, tmp_path: Path, capsys:
         path = tmp_path / "r.csv"
         table.assign(sentiment=table["sentiment"].map(names)).to_csv(path, index=False)
         main([str(trained / "checkpoints" / "best.ckpt"), str(path), "--json", "--labels", *labels])
-        told = capsys.readouterr()
-        assert json.loads(told.out)["test/accuracy"] == 1
-        assert told.err.count(noted) == 1
-        assert f"{len(table)} rows read\n" in told.err
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["test/accuracy"] == 1
+        assert printed.err.count(noted) == 1
+        assert f"{len(table)} rows read\n" in printed.err
 
 
-def test_what_a_file_lacks_is_told(trained: Path, tmp_path: Path, capsys: Any) -> None:
+def test_what_a_file_lacks_is_noted(trained: Path, tmp_path: Path, capsys: Any) -> None:
     table = pd.read_csv(trained / "splits" / "test.csv")
     table = table[table["sentiment"] == "lovely"]
     table.loc[table.index[0], "sentiment"] = None
     table.to_csv(tmp_path / "r.csv", index=False)
     main([str(trained / "checkpoints" / "best.ckpt"), str(tmp_path / "r.csv"), "--json"])
-    told = capsys.readouterr()
-    evaluated = json.loads(told.out)
+    printed = capsys.readouterr()
+    evaluated = json.loads(printed.out)
     assert evaluated["test/auroc"] is None
     assert evaluated["dropped_missing"] == 1
     assert evaluated["test_reviews"] == len(table) - 1
-    assert told.err == (
-        "note: no row has the label awful; F1 and AUROC are of the others\n"
-        f"note: {len(table)} rows read, 1 of them left out for a missing text or label\n"
-    )
+    absent, left_out = printed.err.splitlines()
+    assert "awful" in absent
+    assert f"{len(table)} rows read, 1 of them left out" in left_out
 
 
 def test_a_label_of_another_kind_is_refused(trained: Path, tmp_path: Path, capsys: Any) -> None:
@@ -112,7 +106,7 @@ def test_a_device_that_is_not_there_is_refused(trained: Path, capsys: Any) -> No
 
 
 @pytest.mark.parametrize("weighting", ["tfidf", "naive_bayes"])
-def test_a_baseline_gives_its_figures_exactly(
+def test_a_baseline_gives_its_metrics_exactly(
     trained: Path, baselines: Path, weighting: str, capsys: Any
 ) -> None:
     results = json.loads((baselines / weighting / "results.json").read_text())
@@ -148,13 +142,13 @@ def test_several_checkpoints_are_measured_together_and_alone(
     assert [each["weight"] for each in alone] == [1, 1]
     assert [each["weight"] for each in together["first"]["members"]] == [1e6, 1]
     main([*paths, reviews])
-    told = capsys.readouterr().out
-    assert told.count("best.ckpt") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("best.ckpt") == 2
     for absent in ("training", "validation", "weight"):
-        assert absent not in told.split("alone")[0] + told.split("alone")[1].splitlines()[0]
+        assert absent not in printed.split("alone")[0] + printed.split("alone")[1].splitlines()[0]
     main([*paths, reviews, "--weights", "2", "1"])
-    assert "alone" in (told := capsys.readouterr().out)
-    assert told.split("alone")[1].split()[0] == "weight"
+    assert "alone" in (printed := capsys.readouterr().out)
+    assert printed.split("alone")[1].split()[0] == "weight"
 
 
 def test_a_checkpoint_that_is_given_twice_is_refused(
@@ -168,21 +162,22 @@ def test_a_checkpoint_that_is_given_twice_is_refused(
     assert capsys.readouterr().err.startswith(f"error: {checkpoint}: is given twice; --weights")
 
 
-def test_a_column_that_is_not_there_is_told_by_the_options(
+def test_a_column_that_is_not_there_names_the_options(
     trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
     path = tmp_path / "r.csv"
     path.write_text("text,sentiment\na,awful\n")
     command = [str(trained / "checkpoints" / "best.ckpt"), str(path)]
-    for options, told in (
-        ([], "--text-column, --label-column or --separator; --no-header if"),
-        (["--no-header"], "--text-column, --label-column or --separator; --header if"),
+    for options, way_out in (
+        ([], "--no-header"),
+        (["--no-header"], "--header"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main([*command, *options])
         assert stopped.value.code == 2
         error = capsys.readouterr().err
-        assert f"(give {told} its first row" in error
+        for option in ("--text-column", "--label-column", "--separator", way_out):
+            assert option in error
         assert "data." not in error
 
 
@@ -193,5 +188,5 @@ def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:
             main(arguments)
         assert stopped.value.code == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"error: {checkpoint} stands where the CSV file belongs")
+        assert error.startswith(f"error: {checkpoint} ")
         assert error.count("\n") == 1

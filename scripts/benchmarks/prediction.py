@@ -14,7 +14,7 @@ from sentiment.data.csv_format import CsvFormat
 from sentiment.data.dataset import pad_reviews
 from sentiment.data.workers import available_cores
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.predict.command import predict_csv
+from sentiment.predict.csv_file import predict_csv
 from sentiment.predict.predictor import Predictor
 
 SENTENCE = "This movie was fantastic! I really enjoyed it."

@@ -12,22 +12,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from sentiment.data.csv_format import CsvFormat
 from sentiment.data.labels import equal_labels
 from sentiment.data.reviews import read_reviews
 from sentiment.data.splits import reviews_fingerprint
 from sentiment.model.metrics import accuracy_by_length, summarise_predictions
 from sentiment.predict.member import Member
 from sentiment.predict.options import (
+    add_checkpoint_options,
     add_csv_options,
-    add_weights_option,
-    check_distinct,
+    check_csv,
     csv_format_from,
+    load_predictor,
 )
 from sentiment.predict.predictor import Predictor
 from sentiment.report.tables import (
@@ -42,111 +44,94 @@ from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import exit_on_input_error, write_utf8
 
-if TYPE_CHECKING:
-    from sentiment.data.csv_format import CsvFormat
-
 
 def evaluate(
-    checkpoints: Sequence[Path], path: Path, options: argparse.Namespace
+    predictor: Predictor,
+    path: Path,
+    csv_format: CsvFormat,
+    file_labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Test a checkpoint, or several together, on a file: keys as those of ``results.json``.
+    """Test one classifier, or several together, on a file: keys as in ``results.json``.
+
+    Args:
+        predictor: the classifiers.
+        path: the file.
+        csv_format: how to read it.
+        file_labels: the labels as the file has them, in the order of the classifier's; None is as
+            in the training or its results.
 
     Raises:
-        InputError: a checkpoint, the file or the device is no good, or the file has labels that
-            neither training nor the options know.
+        InputError: the file cannot be read, or has unknown labels.
     """
-    check_distinct(checkpoints)
-    predictor = Predictor.load(*checkpoints, device=options.device, weights=options.weights)
-    csv_format = csv_format_from(
-        options, predictor.text_column, predictor.label_column, header=predictor.header
-    )
-    reviews = predict_labelled(predictor, path, csv_format, options.labels)
+    reviews = predict_labelled(predictor, path, csv_format, file_labels)
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     combined = predictor.combine(logits)
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
-        _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC are of the others")
+        _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC leave it out")
     left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
     _note(f"{len(labels) + missing:,} rows read{left_out}")
     members = predictor.members
     return {
         **summarise_predictions(combined, labels, "test/"),
         "test/by_length": accuracy_by_length(combined, labels, reviews.lengths),
-        **(_of_training(members[0]) if len(members) == 1 else {}),
+        **(_facts_of_training(members[0]) if len(members) == 1 else {}),
         "labels": predictor.labels,
         "test_reviews": len(labels),
         "fingerprints": {"test": reviews.fingerprint},
         "dropped_missing": missing,
         "parameters": sum(member.num_parameters for member in members),
-        "device": device_name(torch.device(options.device)),
+        "device": device_name(torch.device(members[0].device)),
         "versions": versions(),
-        **(
-            {"members": _alone(members, options.weights, logits, labels)}
-            if len(members) > 1
-            else {}
-        ),
+        **({"members": _each_alone(predictor, logits, labels)} if len(members) > 1 else {}),
     }
 
 
-def _of_training(member: Member) -> dict[str, Any]:
-    """What a checkpoint tells of its training."""
+def _facts_of_training(member: Member) -> dict[str, Any]:
+    """What a checkpoint says about its training."""
     run, data = member.saved.run, member.saved.data
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},
         "temperature": float(member.classifier.temperature),
-        "vocabulary_size": len(data["vocabulary"]),
+        "vocabulary_size": len(data.vocabulary),
         "vector_coverage": run.get("vector_coverage"),
-        "train_reviews": data["train_reviews"],
-        "val_reviews": data["val_reviews"],
-        "dropped_duplicates": data["dropped_duplicates"],
+        "train_reviews": data.train_reviews,
+        "val_reviews": data.val_reviews,
+        "dropped_duplicates": data.dropped_duplicates,
         "seed": run.get("seed"),
     }
 
 
-def _alone(
-    members: Sequence[Member],
-    weights: Sequence[float] | None,
-    logits: Sequence[torch.Tensor],
-    labels: torch.Tensor,
+def _each_alone(
+    predictor: Predictor, logits: Sequence[torch.Tensor], labels: torch.Tensor
 ) -> list[dict[str, Any]]:
-    """The weight of each member of an ensemble, and its test figures by itself."""
-    weights = weights or [1.0] * len(members)
+    """The weight and the test metrics of each member of an ensemble by itself."""
+    members = zip(predictor.members, predictor.weights, logits, strict=True)
     return [
         {"checkpoint": str(member.path), "weight": weight}
         | summarise_predictions(own, labels, "test/")
-        for member, weight, own in zip(members, weights, logits, strict=True)
+        for member, weight, own in members
     ]
 
 
 class LabelledReviews(NamedTuple):
-    """What a labelled file holds, and what was predicted of it."""
+    """The labels of a file and the predictions for it."""
 
-    logits: list[torch.Tensor]  # of each member, (reviews, classes)
+    logits: list[torch.Tensor]  # for each member, (reviews, classes)
     labels: torch.Tensor  # (reviews,), the true classes
-    lengths: torch.Tensor  # (reviews,), tokens of the first member before they are cut
-    missing: int  # rows left out because they lack a text or a label
+    lengths: torch.Tensor  # (reviews,), tokens by the first member's tokenizer, before truncation
+    missing: int  # rows left out because they have no text or no label
     fingerprint: str  # see ``reviews_fingerprint``
 
 
 def predict_labelled(
     predictor: Predictor,
     path: Path,
-    csv_format: "CsvFormat",
+    csv_format: CsvFormat,
     file_labels: Sequence[str] | None = None,
 ) -> LabelledReviews:
-    """Predict a labelled file.
-
-    Args:
-        predictor: predicts.
-        path: the file.
-        csv_format: how to read it.
-        file_labels: what it calls the classes, in their order; None is as the training or its
-            results did.
-
-    Raises:
-        InputError: the file is no good, or has other labels.
-    """
+    """Predict the reviews of a labelled file; arguments and errors as in ``evaluate``."""
     classes = _classes_by_label(predictor, file_labels)
     logits: list[list[torch.Tensor]] = []
     labels: list[npt.NDArray[np.int64]] = []
@@ -186,7 +171,7 @@ def predict_labelled(
 
 
 def _classes_by_label(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, int]:
-    """The class that each label of a file stands for; see ``predict_labelled``."""
+    """The class of each label that a file may have."""
     if labels is None:
         classes = {name: index for index, name in enumerate(predictor.labels)}
         return classes | {name: index for index, name in enumerate(predictor.raw_labels)}
@@ -203,29 +188,29 @@ def _note(text: str) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = OneLineParser(
         prog="python -m sentiment.evaluate",
         description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )
     parser.add_argument(
-        "checkpoint",
+        "checkpoints",
         type=Path,
         nargs="+",
-        help="checkpoints/best.ckpt of a run folder; of several, the mean of their probabilities",
+        metavar="checkpoint",
+        help="checkpoints/best.ckpt of a run folder; the probabilities of several are averaged",
     )
     parser.add_argument("csv", type=Path, help="a CSV file with texts and labels, after them")
-    add_weights_option(parser)
+    add_checkpoint_options(parser)
     add_csv_options(parser, labels=True)
     parser.add_argument(
         "--labels",
         nargs="+",
         metavar="LABEL",
         help="what this file calls the labels, in the order of the classifier's; for example, 0 1"
-        " where they are negative and positive. Default: as in the training",
+        " for negative and positive. Default: as in the training",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.csv.suffix == ".ckpt":
         parser.error(f"{parsed.csv} stands where the CSV file belongs: checkpoints first, CSV last")
@@ -233,20 +218,22 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line: a table or JSON on standard output, one line for what is wrong."""
+    """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     write_utf8()
     limit_threads()
     with exit_on_input_error():
-        results = evaluate(parsed.checkpoint, parsed.csv, parsed)
+        check_csv(parsed)  # loading the checkpoints takes longer
+        predictor = load_predictor(parsed)
+        csv_format = csv_format_from(parsed, predictor)
+        results = evaluate(predictor, parsed.csv, csv_format, parsed.labels)
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")
-        else:
-            of_training = ("train_reviews", "vector_coverage", "dropped_duplicates")
-            told = {key: value for key, value in results.items() if key not in of_training}
-            print_table(result_table(told))
-            if "members" in results:
-                sys.stdout.write("\n")
-                print_table(members_table(results["members"]))
+            return
+        hidden = ("train_reviews", "vector_coverage", "dropped_duplicates")  # not about this file
+        print_table(result_table({k: v for k, v in results.items() if k not in hidden}))
+        if "members" in results:
             sys.stdout.write("\n")
-            print_table(length_table(results["test/by_length"]))
+            print_table(members_table(results["members"]))
+        sys.stdout.write("\n")
+        print_table(length_table(results["test/by_length"]))

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # (torch's Tensor.backward and Tensor.split are untyped)
-"""The classifier: the same logits alone and in a batch, its dropouts, its settings."""
+"""The classifier: equal logits alone and in a batch, dropout, settings."""
 
 import inspect
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from sentiment.model.pooling import POOLINGS
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Keep small tensors off the thread pool, which crawls on a busy machine."""
+    """Keep small tensors off the thread pool, which is very slow on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -101,7 +101,7 @@ def test_padding_ids_may_be_anything() -> None:
 
 
 def ids_embedded(classifier: SentimentClassifier, token_ids: Tensor, lengths: Tensor) -> Tensor:
-    """Run the classifier and give the ids that reached the embedding, (batch, time)."""
+    """Run the classifier and return the ids that reached the embedding, (batch, time)."""
     seen: list[Tensor] = []
     hook = classifier.embedding.register_forward_hook(
         lambda _module, inputs, _output: seen.append(inputs[0].t())
@@ -186,7 +186,7 @@ def test_load_embeddings() -> None:
     assert weights.requires_grad
     assert weights[3].count_nonzero() == 0
     torch.testing.assert_close(weights[4:], rows[4:].float())
-    with pytest.raises(ValueError, match=r"shape \(20, 5\); expected \(20, 6\)"):
+    with pytest.raises(ValueError, match=r"\(20, 5\).* \(20, 6\)"):
         classifier.load_embeddings(rows[:, :5])
 
 
@@ -227,28 +227,16 @@ def test_weights_in_bfloat16(pooling: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "value"),
     [
-        ({"cell": "transformer"}, "cell='transformer' is unknown; choose one of rnn, gru, lstm"),
-        ({"merge": "max"}, "merge='max' is unknown"),
-        ({"pooling": "sum"}, "pooling='sum' is unknown"),
-        ({"vocabulary_size": 0}, "vocabulary_size=0 is too small"),
-        ({"num_classes": 0}, "num_classes=0 is too small"),
-        ({"embedding_size": 0}, "embedding_size=0 is too small"),
-        ({"hidden_size": 0}, "hidden_size=0 is too small"),
-        ({"num_layers": 0}, "num_layers=0 is too small"),
-        ({"head_size": 0}, "head_size=0 is too small"),
-        ({"embedding_dropout": 1.0}, "embedding_dropout=1.0 is out of range"),
-        ({"word_dropout": -0.5}, "word_dropout=-0.5 is out of range"),
-        ({"layer_dropout": 2.0}, "layer_dropout=2.0 is out of range"),
-        ({"head_dropout": 1.5}, "head_dropout=1.5 is out of range"),
-        ({"padding_index": 20}, "padding_index=20 is outside the vocabulary; give 0 to 19"),
-        ({"unknown_index": -1}, "unknown_index=-1 is outside the vocabulary"),
+        ("vocabulary_size", 0), ("num_classes", 0), ("embedding_size", 0), ("head_size", 0),
+        ("embedding_dropout", 1.0), ("word_dropout", -0.5), ("layer_dropout", 2.0),
+        ("head_dropout", 1.5), ("padding_index", 20), ("unknown_index", -1), ("hidden_size", 0),
     ],
-)
-def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build(**arguments)
+)  # fmt: skip
+def test_bad_arguments(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}={value} "):
+        build(**{name: value})
 
 
 @pytest.mark.parametrize("lengths", [[0, 5], [6, 5], [5]])

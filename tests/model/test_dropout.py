@@ -53,7 +53,7 @@ def test_bits_are_spread_evenly_and_independent() -> None:
         assert abs(correlation.item()) < 0.007
 
 
-def test_is_told_like_torchs_own() -> None:
+def test_prints_like_torchs_own() -> None:
     assert repr(Dropout(0.3)) == repr(nn.Dropout(0.3))
 
 

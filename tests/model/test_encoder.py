@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # (torch's Tensor.backward and Tensor.split are untyped)
-"""The recurrent encoder: its numbers, its indifference to padding, its two ways of running."""
+"""The recurrent encoder: values and gradients, padding, both ways of running a layer."""
 
 import copy
 import itertools
@@ -40,7 +40,7 @@ no_deadline = settings(deadline=None, max_examples=60, derandomize=True)
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Keep small tensors off the thread pool, which crawls on a busy machine."""
+    """Keep small tensors off the thread pool, which is very slow on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -74,7 +74,7 @@ def sigmoid(values: Array) -> Array:
 def step(
     cell: str, x: Array, h: Array, c: Array, weights: tuple[Array, ...]
 ) -> tuple[Array, Array]:
-    """Do one step of a cell by the equations in torch's documentation."""
+    """One step of a cell by the equations in torch's documentation."""
     input_weight, recurrent_weight, input_bias, recurrent_bias = weights
     given_in = input_weight @ x + input_bias
     carried = recurrent_weight @ h + recurrent_bias
@@ -402,42 +402,40 @@ def test_half_precision_autocast_stays_close(cell: str, one_call: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fact"),
     [
-        ({"cell": "lsmt"}, "cell='lsmt' is unknown; choose one of rnn, gru, lstm"),
-        ({"merge": "max"}, "merge='max' is unknown; choose one of concat, sum, mean"),
-        ({"input_size": 0}, "input_size=0 is too small"),
-        ({"hidden_size": -1}, "hidden_size=-1 is too small"),
-        ({"num_layers": 0}, "num_layers=0 is too small"),
-        ({"dropout": 1.0}, "dropout=1.0 is out of range"),
-        ({"dropout": -0.1}, "dropout=-0.1 is out of range"),
+        ({"cell": "lsmt"}, "cell='lsmt' .*rnn, gru, lstm"),
+        ({"merge": "max"}, "merge='max' .*concat, sum, mean"),
+        ({"input_size": 0}, "input_size=0 "),
+        ({"hidden_size": -1}, "hidden_size=-1 "),
+        ({"num_layers": 0}, "num_layers=0 "),
+        ({"dropout": 1.0}, "dropout=1.0 "),
+        ({"dropout": -0.1}, "dropout=-0.1 "),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments(arguments: dict[str, Any], fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
         RecurrentEncoder(**({"input_size": 3, "hidden_size": 4} | arguments))
 
 
 @pytest.mark.parametrize("one_call", [False, True])
 @pytest.mark.parametrize(
-    ("shape", "lengths", "message"),
+    ("shape", "lengths", "fact"),
     [
-        ((2, 5, 3), [5, 0], "lengths run from 0 to 5; each must lie between 1 and the 5 steps"),
-        ((2, 5, 3), [6, 2], "lengths run from 2 to 6"),
-        ((2, 5, 3), [5], r"lengths have shape \(1,\); expected \(2,\)"),
-        ((2, 5, 3), [[5, 2]], r"lengths have shape \(1, 2\); expected \(2,\)"),
-        ((2, 5, 3), [5.0, 2.0], "lengths are torch.float32 on cpu; give torch.int64 on the CPU"),
-        ((2, 5, 4), [5, 2], r"inputs have shape \(2, 5, 4\); expected \(batch, time, 3\)"),
-        ((5, 3), [5, 2], r"inputs have shape \(5, 3\)"),
-        ((0, 5, 3), [], "with one sequence or more"),
+        ((2, 5, 3), [5, 0], "lengths .* 0 to 5"),
+        ((2, 5, 3), [6, 2], "lengths .* 2 to 6"),
+        ((2, 5, 3), [5], r"lengths .* \(1,\).* \(2,\)"),
+        ((2, 5, 3), [[5, 2]], r"lengths .* \(1, 2\).* \(2,\)"),
+        ((2, 5, 3), [5.0, 2.0], "lengths .*float32 .*int64"),
+        ((2, 5, 4), [5, 2], r"inputs .* \(2, 5, 4\).* \(batch, time, 3\)"),
+        ((5, 3), [5, 2], r"inputs .* \(5, 3\)"),
+        ((0, 5, 3), [], r"inputs .* \(0, 5, 3\)"),
     ],
 )
-def test_bad_batches(
-    shape: tuple[int, ...], lengths: list[Any], message: str, one_call: bool
-) -> None:
+def test_bad_batches(shape: tuple[int, ...], lengths: list[Any], fact: str, one_call: bool) -> None:
     encoder = build()
     encoder.together = one_call
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=fact):
         encoder(torch.zeros(shape, dtype=torch.float64), torch.tensor(lengths))
 
 

@@ -1,4 +1,4 @@
-"""Pooling: worked numbers, padding that cannot be seen, stable arithmetic."""
+"""Pooling: worked examples, padding without effect, stable arithmetic."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from sentiment.model.pooling import POOLINGS, Pooling, token_mask
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Keep small tensors off the thread pool, which crawls on a busy machine."""
+    """Keep small tensors off the thread pool, which is very slow on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -149,14 +149,14 @@ def test_attention_with_huge_scores_is_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fact"),
     [
-        ({"mode": "sum"}, r"pooling='sum' is unknown; choose one of last, mean, max, max\+mean"),
-        ({"input_size": 0}, "input_size=0 is too small"),
+        ({"mode": "sum"}, r"pooling='sum' .*last, mean, max, max\+mean"),
+        ({"input_size": 0}, "input_size=0 "),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments(arguments: dict[str, Any], fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
         Pooling(**{"mode": "mean", "input_size": 2, **arguments})
 
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.rebuild import all_finite, is_plain, rebuild
+from sentiment.model.rebuild import all_finite, has_type, is_plain, rebuild
 
 SETTINGS: dict[str, Any] = {
     "vocabulary_size": 9, "num_classes": 3, "embedding_size": 4, "hidden_size": 5, "ngrams": 1,
@@ -65,3 +66,18 @@ def test_what_is_finite(dtype: torch.dtype) -> None:
     for wrong in (math.nan, math.inf, -math.inf):
         values[2] = wrong
         assert not all_finite(values)
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "expected"),
+    [
+        (3, int, True), (3, float, True), (3, int | None, True), (None, int | None, True),
+        (-1, int, False), (2**63, int, False), (True, int, False), (1.0, int, False),
+        (["a", "b"], list[str], True), (["a", 1], list[str], False), ("ab", list[str], False),
+        ([2, 3], Sequence[int], True), ([2, -3], Sequence[int], False), ([], Sequence[int], True),
+        ({"a": 1.5, "b": None}, dict[str, float | None], True), ({"a": "x"}, dict[str, int], False),
+        ({1: 2}, dict[str, Any], False),
+    ],
+)  # fmt: skip
+def test_types_of_saved_values(value: Any, declared: Any, expected: bool) -> None:
+    assert has_type(value, declared) == expected

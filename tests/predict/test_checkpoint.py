@@ -13,13 +13,13 @@ import torch
 from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import (
+    CHECKPOINT_FORMAT,
     CLASSIFIER,
     DATA_KEY,
     LANGUAGE_MODEL,
     load_classifier,
     read_checkpoint,
 )
-from sentiment.predict.command import main
 from sentiment.predict.member import Member
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.runtime.errors import InputError
@@ -63,63 +63,59 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
 def test_damaged_and_foreign_files_are_refused(trained: Path, tmp_path: Path) -> None:
     whole = (trained / "checkpoints" / "best.ckpt").read_bytes()
     path = tmp_path / "x.ckpt"
-    damaged = "cut off or damaged; copy it again, or use another checkpoint of the run"
-    way_out = "sentiment.train; sentiment.train writes checkpoints/best.ckpt into its run folder"
-    for content, told in (
-        (whole[: len(whole) // 2], damaged),
-        (whole[:90], damaged),
-        (whole[:2000] + bytes(500) + whole[2500:], damaged),
-        (b"", f"an empty file, not a checkpoint of {way_out}"),
-        (b"just text\n", f"not a checkpoint of {way_out}"),
-        (b"review,sentiment\nq", f"not a checkpoint of {way_out}"),
+    for content, fact in (
+        (whole[: len(whole) // 2], "damaged"),
+        (whole[:90], "damaged"),
+        (whole[:2000] + bytes(500) + whole[2500:], "damaged"),
+        (b"", "empty"),
+        (b"just text\n", "not a checkpoint of sentiment.train"),
+        (b"review,sentiment\nq", "not a checkpoint of sentiment.train"),
     ):
         path.write_bytes(content)
-        assert refusal(path) == f"{path}: {told}"
+        assert fact in refusal(path)
     torch.save({"weight": torch.ones(1)}, path)
     assert "not a checkpoint of sentiment.train" in refusal(path)
     assert "no such checkpoint" in refusal(tmp_path / "nope.ckpt")
     assert "folder" in refusal(tmp_path)
 
 
-def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path) -> None:
-    checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
-    checkpoint["hyper_parameters"]["classifier"]["hidden_size"] += 1
+def test_the_format_is_written_and_a_later_one_refused(
+    trained: Path, baselines: Path, pretrained: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "x.ckpt"
-    torch.save(checkpoint, path)
-    assert "do not fit" in refusal(path)
-
-
-MISSING = object()
+    for folder, kind in (
+        (trained, CLASSIFIER),
+        (baselines / "tfidf", CLASSIFIER),
+        (pretrained, LANGUAGE_MODEL),
+    ):
+        checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt", kind)
+        assert checkpoint["format"] == CHECKPOINT_FORMAT
+        torch.save({**checkpoint, "format": CHECKPOINT_FORMAT + 1}, path)
+        with pytest.raises(InputError, match=r"x\.ckpt: .* later version .*newer"):
+            read_checkpoint(path, kind)
+        for value in ("3", None, True, 10**400):
+            torch.save({**checkpoint, "format": value}, path)
+            with pytest.raises(InputError, match=r"x\.ckpt: 'format'"):
+                read_checkpoint(path, kind)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "fact"),
     [
-        ("vocabulary", MISSING, "lacks 'vocabulary'"),
         ("vocabulary", ["a", "b"], "'vocabulary' has 2 entries for vocabulary_size="),
-        ("vocabulary", "words", "'vocabulary' is of type str, not list"),
-        ("labels", ["awful", 1], "'labels' holds something that is no string"),
         ("labels", ["awful"], "'labels' has 1 entries for num_classes=2"),
         ("raw_labels", ["a", "b", "c"], "'raw_labels' has 3 entries for num_classes=2"),
-        ("tokenizer", {"language": 1}, "setting 'language'"),
-        ("tokenizer", {"stemmer": "porter"}, "setting 'stemmer'"),
-        ("max_length", "long", "'max_length' is of type str"),
-        ("max_length", 0, "'max_length' is 0"),
-        ("keep", "middle", "'keep' is 'middle', none of head, tail, both"),
-        ("text_column", None, "'text_column' is of type NoneType, not str"),
+        ("keep", "middle", "'keep' is 'middle'"),  # more of these in test_saved.py
     ],
 )
 def test_a_data_state_that_does_not_fit_is_refused(
-    trained: Path, tmp_path: Path, name: str, value: Any, told: str
+    trained: Path, tmp_path: Path, name: str, value: Any, fact: str
 ) -> None:
     checkpoint = read_checkpoint(trained / "checkpoints" / "best.ckpt")
-    data = checkpoint["SentimentDataModule"]
-    data[name] = value
-    if value is MISSING:
-        del data[name]
+    checkpoint[DATA_KEY][name] = value
     path = tmp_path / "x.ckpt"
     torch.save(checkpoint, path)
-    assert told in refusal(path)
+    assert fact in refusal(path)
 
 
 def test_a_checkpoint_without_a_temperature_has_1(trained: Path, tmp_path: Path) -> None:
@@ -169,15 +165,10 @@ def test_the_sums_of_a_training_may_be_anything(trained: Path, tmp_path: Path) -
 
 
 def logits_of(path: Path) -> list[list[float]]:
-    """What a checkpoint makes of two texts, the second without a known word."""
-    member = Member.load(path)
-    ids, lengths, digests = (
-        np.arange(4, dtype=np.int32),
-        np.array([3, 1]),
-        np.zeros((2, 2), np.uint64),
-    )
-    words = ["film", "was", "lovely", "?"]
-    logits = member.logits(EncodedTexts(words, ids, lengths, digests, digests))
+    """The logits of two texts, the second without a known word."""
+    words, ids, digests = ["film", "was", "lovely", "?"], np.arange(4), np.zeros((2, 2), np.uint64)
+    encoded = EncodedTexts(words, ids.astype(np.int32), np.array([3, 1]), digests, digests)
+    logits = Member.load(path).logits(encoded)
     assert logits.isfinite().all()
     return logits.tolist()
 
@@ -223,7 +214,7 @@ def test_damage_anywhere_is_refused_or_changes_nothing(
             except InputError as error:
                 refusals.append(str(error))
     assert len(refusals) > 200
-    assert not any("\n" in told for told in refusals)
+    assert not any("\n" in message for message in refusals)
 
 
 def test_each_bit_of_the_weights_is_guarded(trained: Path, tmp_path: Path) -> None:
@@ -232,7 +223,7 @@ def test_each_bit_of_the_weights_is_guarded(trained: Path, tmp_path: Path) -> No
     whole = bytearray(source.read_bytes())
     whole[whole.index(weight.numpy().tobytes())] ^= 1  # the lowest bit of the first number
     path.write_bytes(whole)
-    assert refusal(path).endswith("damaged; copy it again, or use another checkpoint of the run")
+    assert "damaged" in refusal(path)
 
 
 ABSURD: tuple[Any, ...] = (
@@ -263,7 +254,7 @@ def test_absurd_settings_are_refused_at_once(
                 slowest = max(slowest, time.perf_counter() - begun)
             node[name] = before
     assert len(refusals) > 40
-    assert not any("\n" in told for told in refusals)
+    assert not any("\n" in message for message in refusals)
     assert slowest < 5
 
 
@@ -291,22 +282,13 @@ def test_a_part_of_another_type_is_refused(trained: Path, tmp_path: Path, part: 
         refusal(path)
 
 
-def test_the_command_line_says_so_in_one_line(tmp_path: Path, capsys: Any) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(tmp_path / "nope.ckpt"), "text"])
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-
-
 @pytest.mark.parametrize("weighting", ["tfidf", "naive_bayes"])
 def test_a_baseline_is_opened_like_a_training(baselines: Path, weighting: str) -> None:
     path = baselines / weighting / "checkpoints" / "best.ckpt"
     saved = load_classifier(path)
     assert isinstance(saved.classifier, NgramClassifier)
     assert saved.classifier.weighting == weighting
-    assert saved.data["max_length"] is None  # whatever the networks' is
+    assert saved.data.max_length is None  # whatever the networks' is
     results = json.loads((path.parents[1] / "results.json").read_text())
     assert saved.run["val/accuracy"] == results["val/accuracy"]
     assert saved.classifier.num_parameters == results["parameters"]
@@ -317,13 +299,11 @@ def test_a_changed_baseline_is_refused(baselines: Path, tmp_path: Path) -> None:
     whole = read_checkpoint(baselines / "tfidf" / "checkpoints" / "best.ckpt")
     settings = whole["hyper_parameters"]["ngrams"]
     path = tmp_path / "x.ckpt"
-    for part, value, told in (
-        ("state_dict", {**whole["state_dict"], "weights": torch.ones(3, 1)}, "weights do not fit"),
-        ("state_dict", {}, "weights do not fit"),
-        ("hyper_parameters", {"ngrams": {}}, "weights do not fit"),
+    for part, value, fact in (
+        ("state_dict", {**whole["state_dict"], "weights": torch.ones(3, 1)}, "weights"),
+        ("state_dict", {}, "do not fit"),
+        ("hyper_parameters", {"ngrams": {}}, "do not fit"),
         ("hyper_parameters", {"ngrams": {**settings, "temperature": "hot"}}, "do not fit"),
-        ("hyper_parameters", {"ngrams": {**settings, "temperature": 0}}, "temperature is 0.0"),
-        (DATA_KEY, {**whole[DATA_KEY], "vocabulary": ["a"]}, "'vocabulary' has 1 entries"),
     ):
         torch.save(whole | {part: value}, path)
-        assert told in refusal(path)
+        assert fact in refusal(path)

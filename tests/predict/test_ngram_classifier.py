@@ -49,7 +49,7 @@ def test_arrays_and_settings_are_all_of_it(weighting: str, classes: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("part", "change", "told"),
+    ("part", "change", "fact"),
     [
         ("weights", lambda array: array[1:], "weights is not of shape"),
         ("idf", lambda array: array[1:], "idf is not of shape"),
@@ -57,10 +57,10 @@ def test_arrays_and_settings_are_all_of_it(weighting: str, classes: int) -> None
         ("keys.1", lambda array: array[::-1], "not sorted"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(part: str, change: Any, told: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(part: str, change: Any, fact: str) -> None:
     classifier, _, _ = fitted("tfidf", 2)
     arrays = classifier.arrays()
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=fact):
         NgramClassifier.from_arrays(arrays | {part: change(arrays[part])}, classifier.settings)
 
 

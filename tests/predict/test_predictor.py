@@ -57,25 +57,24 @@ def test_texts_may_be_any_strings_in_an_order(
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "fact"),
     [
         (None, "not NoneType"), (5, "not int"), (np.array("a"), "not ndarray"),
-        ({"a": "b"}, r"dict; give its values, list\(d.values"),
-        (pd.DataFrame({"text": ["a"]}), r'DataFrame; give one of its columns, such as df\["text'),
-        ({"a", "b"}, "set, which has no order"), (b"a", "bytes; decode it first"),
-        ([GOOD, float("nan")], "text 2 must be a string, not float: nan"),
-        (pd.Series([GOOD, None]), "text 2 must be a string, not float: nan"),
-        ([b"a"], "text 1 must be a string, not bytes"), ([["a"]], "not list"),
+        ({"a": "b"}, r"dict; .*values"), (pd.DataFrame({"text": ["a"]}), r'DataFrame; .*df\["text'),
+        ({"a", "b"}, "not set.* order"), (b"a", "bytes; .*decode"),
+        ([GOOD, float("nan")], "text 2 .*not float: nan"),
+        (pd.Series([GOOD, None]), "text 2 .*not float: nan"),
+        ([b"a"], "text 1 .*not bytes"), ([["a"]], "not list"),
         ([pd.DataFrame({"a": ["b"]})], "not DataFrame"),
-        (np.array([["a"]]), "text 1 must be a string, not ndarray"),
-        ((text for text in [*[GOOD] * 4, 5]), "text 5 must be a string, not int: 5"),
+        (np.array([["a"]]), "text 1 .*not ndarray"),
+        ((text for text in [*[GOOD] * 4, 5]), "text 5 .*not int: 5"),
     ],
 )  # fmt: skip
 def test_only_strings_are_texts(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, texts: Any, told: str
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, texts: Any, fact: str
 ) -> None:
-    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
-    with pytest.raises(TypeError, match=told) as caught:
+    monkeypatch.setattr(predictor_module, "TEXTS_AT_A_TIME", 3)
+    with pytest.raises(TypeError, match=fact) as caught:
         predictor(texts)
     assert "\n" not in str(caught.value)
 
@@ -85,10 +84,10 @@ def test_many_texts_are_read_some_at_a_time(
 ) -> None:
     texts = [GOOD, BAD, "", GOOD * 9, BAD, GOOD, "so was act 3"]
     whole = predictor.logits(texts)
-    monkeypatch.setattr(predictor_module, "_TEXTS_AT_A_TIME", 3)
+    monkeypatch.setattr(predictor_module, "TEXTS_AT_A_TIME", 3)
     torch.testing.assert_close(predictor.logits(iter(texts)), whole, atol=1e-6, rtol=0)
     assert predictor.logits([]).shape == (0, 2)
-    with pytest.raises(InputError, match=r"text 5 holds '\\ud800', a lone surrogate"):
+    with pytest.raises(InputError, match=r"text 5 .*'\\ud800'"):
         predictor([*[GOOD] * 4, "a \ud800 b"])
 
 
@@ -128,7 +127,7 @@ def test_a_checkpoint_cleans_as_it_was_trained(checkpoint: Path, tmp_path: Path)
         other = changed(
             checkpoint, tmp_path / "x.ckpt", tokenizer=tokenizer | {"cleaning": cleaning}
         )
-        with pytest.raises(InputError, match=r"x\.ckpt: its 'tokenizer' has .*cleaning") as caught:
+        with pytest.raises(InputError, match=r"x\.ckpt: .*cleaning") as caught:
             Predictor.load(other)
         assert "\n" not in str(caught.value)
 
@@ -183,9 +182,7 @@ def test_labels_go_together_by_name(paths: list[Path], tmp_path: Path) -> None:
     assert lovely[2] == pytest.approx(0.5)
     assert Predictor.load(turned, paths[0]).labels == names
     other = changed(paths[1], tmp_path / "other.ckpt", labels=["a", "b"])
-    with pytest.raises(
-        InputError, match=r"other\.ckpt: its labels are a, b, and those of .*lovely"
-    ):
+    with pytest.raises(InputError, match=r"other\.ckpt: .* a, b.*lovely"):
         Predictor.load(paths[0], other)
 
 
@@ -205,18 +202,18 @@ def test_each_member_has_tokens_of_its_own(paths: list[Path], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
-    [([1.0], "1 weights for 2"), ([1.0, 0.0], "weights 1 0: all"), ([1.0, float("nan")], "nan")],
+    ("weights", "fact"),
+    [([1.0], "1 weights for 2"), ([1.0, 0.0], "weights 1 0"), ([1.0, float("nan")], "nan")],
 )
 def test_weights_that_cannot_be_are_refused(
-    paths: list[Path], weights: list[float], told: str
+    paths: list[Path], weights: list[float], fact: str
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=fact):
         Predictor.load(*paths[:2], weights=weights)
 
 
 @pytest.mark.parametrize(
-    ("kind", "weights", "told"),
+    ("kind", "weights", "fact"),
     [
         (0, {"classifier.head.1.bias": 3e38, "classifier.temperature": 0.5}, "text 1, 'qwertz'"),
         (1, {"weights": 3e38}, "text 2, 'the film"),
@@ -224,11 +221,11 @@ def test_weights_that_cannot_be_are_refused(
 )
 @pytest.mark.filterwarnings("error")
 def test_no_text_gets_a_score_that_is_no_number(
-    paths: list[Path], tmp_path: Path, kind: int, weights: dict[str, float], told: str
+    paths: list[Path], tmp_path: Path, kind: int, weights: dict[str, float], fact: str
 ) -> None:
     whole, path = torch.load(paths[kind], weights_only=True), tmp_path / "huge.ckpt"
     for name, value in weights.items():  # finite, but what they come to is not
         whole["state_dict"][name].fill_(value)
     torch.save(whole, path)
-    with pytest.raises(InputError, match=rf"huge\.ckpt: gives no finite score for {told}"):
+    with pytest.raises(InputError, match=rf"huge\.ckpt: .*finite .*{fact}"):
         Predictor.load(path)(["qwertz", GOOD])

@@ -56,8 +56,8 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert "pretrained.frozen_epochs=9: the encoder is never trained" in caplog.text
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     start, saved = load_language_model(model), load_classifier(best)
-    assert saved.data["vocabulary"] == start.data["vocabulary"]
-    assert "160" in saved.data["vocabulary"]  # of the unlabeled reviews alone
+    assert saved.data.vocabulary == start.data["vocabulary"]
+    assert "160" in saved.data.vocabulary  # of the unlabeled reviews alone
     assert isinstance(saved.classifier, SentimentClassifier)
     weights = saved.classifier.state_dict()
     assert start.weights is not None

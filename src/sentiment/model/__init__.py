@@ -1,1 +1,1 @@
-"""Recurrent encoder, pooling, classifier and its training module. Knows nothing of files."""
+"""Networks, their layers, their metrics and their calibration, independent of files."""

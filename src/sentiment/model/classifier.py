@@ -1,6 +1,6 @@
-"""The classifier: token ids and lengths in, logits out.
+"""The classifier: from token ids and lengths to logits.
 
-This file knows torch alone; `module.py` trains what it defines.
+Depends on torch alone; `sentiment.train` trains it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from sentiment.model.settings import plain
 
 
 class Inputs(NamedTuple):
-    """A batch as the encoder reads it.
+    """The input of the encoder for a batch.
 
     Attributes:
         words: (time, batch, embedding_size) vectors of the tokens, after dropout.
-        features: (time, batch, features) of the n-grams that end with them; None for none.
+        features: (time, batch, features) of the n-grams that end with them, or None.
         lengths: (batch,) int64 on the CPU.
-        mask: (batch, time) bool, true where a token stands.
+        mask: (batch, time) bool, true at tokens.
     """
 
     words: Tensor
@@ -35,8 +35,8 @@ class Inputs(NamedTuple):
 class SentimentClassifier(nn.Module):
     """Embeds the tokens of a text, encodes them, pools their states and classifies the result.
 
-    The logits of a text are the same alone, in any batch and under any padding. They are divided
-    by ``temperature``, a buffer, which is 1.0 until somebody sets it (see ``calibration.py``).
+    The logits of a text do not depend on the batch or the padding. They are divided by the buffer
+    ``temperature``, which is 1.0 until it is fitted (see ``calibration.py``).
 
     Args:
         vocabulary_size: Rows of the embedding, special tokens included.
@@ -48,20 +48,20 @@ class SentimentClassifier(nn.Module):
         bidirectional: Whether to read from both ends.
         merge: How the directions become one vector: `concat`, `sum` or `mean`.
         pooling: `last`, `mean`, `max`, `max+mean` or `attention`.
-        embedding_dropout: Share of the embeddings' values dropped in training, one by one.
-        word_dropout: Share of the tokens read as unknown words in training; the evidence of their
-            n-grams stays.
-        layer_dropout: Share of the values dropped between recurrent layers in training.
-        head_dropout: Share of the values dropped before each layer of the head in training.
+        embedding_dropout: Probability of dropping each value of the embeddings in training.
+        word_dropout: Probability of replacing each token by the unknown word in training; its
+            n-gram features stay.
+        layer_dropout: Probability of dropping each value between recurrent layers in training.
+        head_dropout: Probability of dropping each value before a layer of the head in training.
         head_size: Size of a hidden ReLU layer before the output layer; None for no such layer.
-        ngrams: Words in the longest n-grams whose evidence for each class is a feature of the token
-            that ends them, beside its vector; 0 for none.
-        ngram_sizes: Known n-grams of each length, from 1 to ``ngrams``.
+        ngrams: Length of the longest n-grams whose log-count ratios are features of their last
+            token, beside its vector; 0 for no such features.
+        ngram_sizes: Number of known n-grams of each length, from 1 to ``ngrams``.
         padding_index: Token id of padding.
         unknown_index: Token id of unknown words.
 
     Raises:
-        ValueError: An argument is out of its range, or names no known choice.
+        ValueError: An argument is out of range, or an unknown choice.
 
     Example:
         >>> classifier = SentimentClassifier(vocabulary_size=9, num_classes=3, hidden_size=8)
@@ -118,17 +118,17 @@ class SentimentClassifier(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments as plain Python values: enough to build this once more."""
+        """The constructor's arguments as plain Python values, enough to build the same model."""
         return dict(self._settings)
 
     def load_embeddings(self, weights: Tensor) -> None:
-        """Take over pre-trained vectors; the row of padding stays zero.
+        """Load pretrained vectors; the row of padding stays zero.
 
         Args:
             weights: (vocabulary_size, embedding_size), of any floating-point type.
 
         Raises:
-            ValueError: The shape is another.
+            ValueError: The shape is wrong.
         """
         rows = self.embedding.weight
         if weights.shape != rows.shape:
@@ -141,12 +141,12 @@ class SentimentClassifier(nn.Module):
             rows[self.embedding.padding_idx] = 0
 
     def load_pretrained(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the embedding and the encoder of a ``LanguageModel``.
+        """Load the embedding and the encoder of a ``LanguageModel``.
 
-        Where the encoder also reads n-grams, these begin without effect.
+        If the encoder also reads n-gram features, their weights start at zero.
 
         Args:
-            weights: by their names here, such as `encoder.rnn.weight_ih_l0`.
+            weights: by parameter name in this module, such as `encoder.rnn.weight_ih_l0`.
         """
         own = dict(self.named_parameters())
         with torch.no_grad():
@@ -156,22 +156,22 @@ class SentimentClassifier(nn.Module):
                 own[name][..., : weight.shape[-1]] = weight
 
     def forward(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
-        """Classify a padded batch, by scores that can be trusted once there is a temperature.
+        """Classify a padded batch, with calibrated scores if the temperature is fitted.
 
         Args and Raises as ``raw_logits``.
 
         Returns:
-            Logits over the temperature, (batch, num_classes), in float32 or wider.
+            Logits divided by the temperature, (batch, num_classes), in float32 or wider.
         """
         return self.raw_logits(token_ids, lengths, folds) / self.temperature
 
     def raw_logits(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Tensor:
-        """Classify a padded batch, the temperature left aside: what is trained.
+        """Classify a padded batch without the temperature, as training does.
 
         Args:
             token_ids: (batch, time) int64, padded at the end of each row.
-            lengths: (batch,) int64 on the CPU: the tokens of each row, 1 to time.
-            folds: (batch,) int64, in training with n-gram features the fold that each text is in.
+            lengths: (batch,) int64 on the CPU, the number of tokens in each row, 1 to time.
+            folds: (batch,) int64, in training with n-gram features the fold of each text.
 
         Returns:
             Logits, (batch, num_classes), in float32 or wider.
@@ -182,14 +182,14 @@ class SentimentClassifier(nn.Module):
         return self.classify(self.read(token_ids, lengths, folds))
 
     def read(self, token_ids: Tensor, lengths: Tensor, folds: Tensor | None = None) -> Inputs:
-        """Look up what the encoder reads of a padded batch.
+        """Look up the input of the encoder for a padded batch.
 
         Args as ``raw_logits``.
         """
         steps = lengths.to(token_ids.device, non_blocking=True)
         mask = token_mask(steps, token_ids.shape[1])  # (batch, time)
         words = self._drop_words(token_ids, mask)
-        # Time comes first in memory, as the encoder wants it.
+        # Time comes first in memory, as the encoder needs it.
         embedded = self.embedding_dropout(self.embedding(words.t().contiguous()))
         features = None
         if self.ngrams is not None:
@@ -197,7 +197,7 @@ class SentimentClassifier(nn.Module):
         return Inputs(embedded, features, lengths, mask)
 
     def classify(self, inputs: Inputs) -> Tensor:
-        """Classify what ``read`` gave, or the same with other vectors.
+        """Classify the result of ``read``, perhaps with changed vectors.
 
         Returns and Raises as ``raw_logits``.
         """
@@ -206,11 +206,11 @@ class SentimentClassifier(nn.Module):
             steps = torch.cat([steps, inputs.features.to(steps.dtype)], dim=-1)
         encoded = self.encoder(steps.transpose(0, 1), inputs.lengths)
         pooled = self.pooling(encoded, inputs.mask)
-        with torch.autocast(pooled.device.type, enabled=False):  # the head is cheap: full precision
+        with torch.autocast(pooled.device.type, enabled=False):  # cheap in full precision
             return widen(self.head(pooled.to(self.embedding.weight.dtype)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Take checkpoints too that were written before there was a temperature."""
+        """Also load checkpoints that have no temperature."""
         state_dict.setdefault(f"{prefix}temperature", torch.ones(()))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
@@ -221,7 +221,7 @@ class SentimentClassifier(nn.Module):
         return token_ids.masked_fill(dropped & mask, self.unknown_index)
 
     def _check(self) -> None:
-        """Refuse settings out of range that no part of the classifier refuses by this name."""
+        """Check the settings that no submodule checks under the same name."""
         settings = self._settings
         sizes = ("vocabulary_size", "num_classes", "embedding_size")
         require_positive(**{name: settings[name] for name in sizes})
@@ -244,7 +244,7 @@ class SentimentClassifier(nn.Module):
 def _ngram_features(
     sizes: Sequence[int], num_classes: int, vocabulary_size: int
 ) -> NgramFeatures | None:
-    """What is known of n-grams: two values for each class, or of two classes for one."""
+    """The lookup of n-gram features: two for each class, or only for one of two classes."""
     if not sizes:
         return None
     classes = 1 if num_classes == 2 else num_classes
@@ -252,7 +252,7 @@ def _ngram_features(
 
 
 def _head(input_size: int, hidden_size: int | None, num_classes: int, dropout: float) -> nn.Module:
-    """Build the layers from the pooled vector to the logits."""
+    """The layers from the pooled vector to the logits."""
     if hidden_size is None:
         return nn.Sequential(Dropout(dropout), nn.Linear(input_size, num_classes))
     return nn.Sequential(

@@ -1,11 +1,11 @@
-"""Recurrent layers as cuDNN runs them fastest, exact for padded sequences.
+"""Recurrent layers in the form that cuDNN runs fastest, exact for padded sequences.
 
-This file knows torch alone.
+Depends on torch alone.
 
-cuDNN's fast kernels keep the weights on the chip through all steps of a call; the others start
-several kernels for each step, which takes a processor longer than the card needs to compute them.
-torch chooses the fast ones by the rules below for padded input, and never for packed input. Under
-autocast, whatever its type, it runs these layers in float16: cuDNN has no such kernel for bfloat16.
+cuDNN's fast kernels keep the weights on the chip through all steps of a call; the others launch
+several kernels for each step, which takes the CPU longer than the GPU needs to compute them. torch
+chooses the fast ones by the rules below for padded input, and never for packed input. Under
+autocast to any dtype, layers run in float16, because cuDNN has no fast kernel for bfloat16.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,27 +16,27 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {  # what torch's modules call
+_FUNCTIONS: dict[str, Callable[..., Any]] = {  # the functions that torch's modules call
     "rnn": torch.rnn_tanh,
     "gru": torch.gru,
     "lstm": torch.lstm,
 }
-# Cells that one gate can keep at a state of zero: which gate, and what is added within it.
+# Cells whose state one gate can keep at zero: the gate, and what is added to its argument.
 _CLOSED = {"lstm": (0, -1e4), "gru": (1, 1e4)}
-# Units up to which a fast kernel runs both directions, and beyond which one runs a single one.
+# Up to so many units a fast kernel runs both directions; above, one runs a single direction.
 _SMALL = {"lstm": 128, "rnn": 256}
 
 
 def runs_apart(cell: str, hidden_size: int, batch: int, dtype: torch.dtype) -> bool:
-    """Whether the two directions of a layer are to be run one by one.
+    """Whether the two directions of a layer should run one by one.
 
-    Those of a tanh layer must be, which has no gate to close; others, where that is faster.
+    A tanh layer has no gate to close, so its directions have to; those of others, if it is faster.
     """
     return cell not in _CLOSED or _is_fast_alone(cell, hidden_size, batch, dtype)
 
 
 def _is_fast_alone(cell: str, hidden_size: int, batch: int, dtype: torch.dtype) -> bool:
-    """Whether a fast kernel runs a single direction and none runs both."""
+    """Whether there is a fast kernel for a single direction but none for both."""
     return (
         dtype == torch.float16
         and cell in _SMALL
@@ -47,18 +47,19 @@ def _is_fast_alone(cell: str, hidden_size: int, batch: int, dtype: torch.dtype) 
 
 
 def compute_dtype(states: Tensor) -> torch.dtype:
-    """The type in which a layer computes: float16 under autocast, else that of its input."""
+    """The dtype in which a layer computes: float16 under autocast, else that of its input."""
     return torch.float16 if torch.is_autocast_enabled(states.device.type) else states.dtype
 
 
 def call(cell: str, inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Run a layer by torch's own function, from a state of zeros.
+    """Run a layer by torch's own function, from a zero state.
 
     Args:
         cell: `rnn` (tanh), `gru` or `lstm`.
         inputs: (time, batch, input_size).
-        weights: The input and the recurrent weights and their biases, as `all_weights` of torch's
-            modules gives them; of both directions one after the other, or of one.
+        weights: The input and the recurrent weights and their biases, as in `all_weights` of
+            torch's modules; those of the forward, then those of the backward direction if there
+            are both.
 
     Returns:
         The states, (time, batch, directions * hidden_size).
@@ -72,7 +73,7 @@ def call(cell: str, inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
         has_biases=True,
         num_layers=1,
         dropout=0.0,
-        # It means no more than that a backward pass may follow, which cuDNN refuses without it.
+        # Only means that a backward pass may follow, which cuDNN refuses otherwise.
         train=torch.is_grad_enabled(),
         bidirectional=directions == 2,
         batch_first=False,
@@ -83,19 +84,20 @@ def call(cell: str, inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
 def run_layer(
     cell: str, states: Tensor, weights: Sequence[Tensor], padding: Tensor | None = None
 ) -> Tensor:
-    """Run one direction of a layer, or both in one call, from a state of zeros.
+    """Run one direction of a layer, or both in one call, from a zero state.
 
-    Both are exact although the backward one begins with the padding: there, a feature of its own
-    closes the input gate of an LSTM, or the update gate of a GRU, so that the state stays zero.
+    The backward direction is exact although it begins with the padding: an additional input feature
+    marks padding and closes the input gate of an LSTM, or the update gate of a GRU, so that the
+    state stays zero there.
 
-    In float16 the gradient is scaled on its way through the layer, lest small values vanish.
+    In float16 the gradient is scaled in the backward pass, because small values would underflow.
 
     Args:
-        cell: `rnn` (tanh), `gru` or `lstm`; both directions of `rnn` cannot be run in one call.
+        cell: `rnn` (tanh), `gru` or `lstm`; both directions of `rnn` cannot run in one call.
         states: (time, batch, input_size).
-        weights: As ``call`` takes them.
-        padding: (time, batch) bool, true where no step stands; None where there is no padding, and
-            for a single direction, after which it comes.
+        weights: As for ``call``.
+        padding: (time, batch) bool, true at padding; None if there is none, and for a single
+            direction, which padding follows.
 
     Returns:
         The states, (time, batch, directions * hidden_size), in float32 or wider under autocast.
@@ -108,7 +110,7 @@ def run_layer(
         rows=_next_multiple(batch, 8 if alone else 1),
         multiple=128 if alone else 8,
     )
-    scales: list[Tensor] = []  # what `_Leave` hands to `_Enter` on the way back
+    scales: list[Tensor] = []  # set by `_Leave` for `_Enter` in the backward pass
     inputs, *flat = _Enter.apply(scales, layout, padding, states, *weights)  # type: ignore[no-untyped-call]
     kind = states.device.type
     with torch.autocast(kind, enabled=False):
@@ -123,13 +125,13 @@ def run_layer(
 
 
 class _Layout(NamedTuple):
-    """How inputs and weights are laid out for a call.
+    """The layout of inputs and weights for a call.
 
     Attributes:
         dtype: Of both.
-        closed: The gate that padding closes, and what is added within it; None for none.
-        rows: Of the batch; those that it lacks are zeros.
-        multiple: Of the input's size; the values that it lacks are zeros.
+        closed: The gate that padding closes, and what is added to its argument; or None.
+        rows: Size of the batch, to which it is filled up with zeros.
+        multiple: The input's size is filled up with zeros to a multiple of this.
     """
 
     dtype: torch.dtype
@@ -139,7 +141,7 @@ class _Layout(NamedTuple):
 
 
 class _Enter(Function):
-    """Lay out inputs and weights, and undo on the way back what `_Leave` scales gradients by."""
+    """Lay out inputs and weights; in the backward pass, undo the scaling of `_Leave`."""
 
     @staticmethod
     def forward(
@@ -195,7 +197,7 @@ class _Enter(Function):
 
 
 class _Leave(Function):
-    """Give float16 outputs in a wider type, and scale their gradient to what float16 can hold."""
+    """Convert float16 outputs to a wider dtype, and scale their gradient to float16's range."""
 
     @staticmethod
     def forward(ctx: Any, scales: list[Tensor], outputs: Tensor, dtype: torch.dtype) -> Tensor:
@@ -205,7 +207,7 @@ class _Leave(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        # Far below float16's largest value, which sums over all steps must not exceed either.
+        # Far below float16's largest value, so that sums over all steps do not overflow either.
         largest = torch.linalg.vector_norm(grad, torch.inf, dtype=torch.float32)
         scale = (8 * largest).clamp_min(torch.finfo(torch.float32).tiny).view(1)
         ctx.scales[:] = [scale]
@@ -214,14 +216,14 @@ class _Leave(Function):
 
 
 def _product(values: Tensor, scales: Sequence[Tensor]) -> Tensor:
-    """Multiply by the scale, if there is one, in its type, float32."""
+    """Multiply by the scale, if there is one, in its dtype, float32."""
     return values * scales[0] if scales else values
 
 
 def _widened(
     states: Tensor, padding: Tensor | None, rows: int, size: int, dtype: torch.dtype
 ) -> Tensor:
-    """Copy (time, batch, values) states into (time, rows, size); the next value marks padding."""
+    """Copy (time, batch, values) states into (time, rows, size); the value after marks padding."""
     time, batch, values = states.shape
     inputs = states.new_zeros(time, rows, size, dtype=dtype)
     inputs[:, :batch, :values] = states
@@ -232,7 +234,7 @@ def _widened(
 
 
 def _in_one_piece(weights: Sequence[Tensor], size: int, layout: _Layout) -> list[Tensor]:
-    """Copy the weights into one piece of memory, as cuDNN wants them and would copy them itself.
+    """Copy the weights into contiguous memory, which cuDNN needs and would otherwise do itself.
 
     Input weights are widened to an input of ``size``.
     """

@@ -1,4 +1,4 @@
-"""Dropout whose masks are cheap to draw on a CPU. This file knows torch alone."""
+"""Dropout whose masks are cheap to draw on a CPU. Depends on torch alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,11 @@ from torch.nn import functional
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout`, on a CPU several times as fast.
+    """`nn.Dropout`, but several times as fast on a CPU.
 
-    torch draws a float for each value there; this draws 16 bits, so the share of values dropped is
-    a multiple of 1/65536. The values kept are scaled by the exact inverse of their share.
+    torch draws a float for each value there; this draws 16 bits, so the probability of dropping a
+    value is a multiple of 1/65536. Values that are kept are scaled by the exact inverse of the
+    probability of keeping them.
 
     >>> dropped = Dropout(0.25).train()(torch.ones(10_000))
     >>> 0.7 < (dropped > 0).float().mean() < 0.8
@@ -20,7 +21,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        """Drop values in training, and give all of them as they are otherwise."""
+        """Drop values in training; return them unchanged otherwise."""
         if not self.training or self.p == 0:
             return values
         if values.device.type != "cpu":
@@ -31,13 +32,13 @@ class Dropout(nn.Dropout):
 
 
 def random_bits(count: int) -> Tensor:
-    """Draw integers from torch's generator of the CPU, (count,) int16, each as likely as any."""
+    """Draw uniform integers from torch's CPU generator, (count,) int16."""
     quarter = torch.empty((count + 3) // 4, dtype=torch.int64)
     return quarter.random_(-(2**63), None).view(torch.int16)[:count]
 
 
 def generator_state(device: torch.device) -> Tensor:
-    """The state of the generator that masks on a device are drawn from."""
+    """The state of the random generator that draws masks on a device."""
     source = torch if device.type == "cpu" else torch.get_device_module(device)
     state: Tensor = source.get_rng_state()
     return state
@@ -45,7 +46,7 @@ def generator_state(device: torch.device) -> Tensor:
 
 @contextmanager
 def same_masks(state: Tensor, device: torch.device) -> Iterator[None]:
-    """Draw the masks that were drawn after ``state``; afterwards go on as if they had not been.
+    """Draw the same masks as after ``state``; the generator continues as if nothing was drawn.
 
     >>> dropout, cpu, values = Dropout(0.5), torch.device("cpu"), torch.ones(100)
     >>> state = generator_state(cpu)

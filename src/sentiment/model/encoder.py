@@ -1,6 +1,6 @@
-"""Recurrent encoders whose result for a sequence never depends on its padding or its neighbours.
+"""Recurrent encoders whose result for a sequence does not depend on padding or on the batch.
 
-This file knows torch alone. It takes vectors, so it encodes text, pixels or measurements alike.
+Depends on torch alone. The input is vectors, so they may be text, pixels or measurements.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ MERGES = ("concat", "sum", "mean")
 
 
 class Encoded(NamedTuple):
-    """What an encoder makes of a batch of sequences.
+    """The output of an encoder for a batch of sequences.
 
     Attributes:
-        outputs: The top layer's state at each step, (batch, time, output_size). Steps after the
-            end of a sequence hold finite values that mean nothing: mask them.
+        outputs: The top layer's state at each step, (batch, time, output_size). Steps of padding
+            hold arbitrary finite values: mask them.
         final: The last state of each direction of the top layer, merged, (batch, output_size).
-            The backward direction ends on a sequence's first step.
+            The last state of the backward direction is that of the first step.
     """
 
     outputs: Tensor
@@ -38,15 +38,15 @@ class RecurrentEncoder(nn.Module):
     """A stack of recurrent layers over sequences of unequal lengths.
 
     The weights are those of one ordinary `nn.RNN` (tanh), `nn.GRU` or `nn.LSTM`, in `self.rnn`.
-    Two ways of running a layer over a padded batch give equal results:
+    A layer runs over a padded batch in one of two ways, with equal results:
 
-    - Each direction by itself. The backward one reads its input reversed within each length, so
-      that padding always comes after the sequence and cannot reach it.
-    - On CUDA, both directions of an LSTM or a GRU in one call, in which a gate that padding closes
-      keeps the state at zero until the sequence begins; see `cudnn.py`.
+    - Each direction by itself. The input of the backward one is reversed within each length, so
+      that padding always follows the sequence and cannot affect it.
+    - On CUDA, both directions of an LSTM or a GRU in one call. Padding closes a gate, which keeps
+      the backward state at zero until the sequence begins; see `cudnn.py`.
 
-    Packed sequences are slow everywhere: a packed LSTM leaves oneDNN on a CPU, and on CUDA the
-    kernels of cuDNN that are fast.
+    Packed sequences are not used, because they are slow: torch does not run a packed LSTM by oneDNN
+    on a CPU, nor by the fast kernels of cuDNN on CUDA.
 
     Initial values: input weights Xavier-uniform and recurrent weights orthogonal, gate by gate;
     biases zero, but 1 for an LSTM's forget gate (Jozefowicz et al. 2015, "An Empirical
@@ -56,20 +56,20 @@ class RecurrentEncoder(nn.Module):
         cell: `rnn`, `gru` or `lstm`.
         input_size: Size of each step's input vector.
         hidden_size: Size of one direction's state.
-        num_layers: Layers, each reading the states of the one below.
+        num_layers: Number of layers; each reads the states of the one below.
         bidirectional: Whether to read from both ends.
-        dropout: Share of the values dropped between layers in training; never along time and
-            never after the last layer, so it does nothing to a single layer.
+        dropout: Probability of dropping each value between layers in training; there is none
+            between time steps or after the last layer, so it has no effect on a single layer.
         merge: How the top layer's directions become one vector: `concat`, `sum` or `mean`.
-            Lower layers always hand up both side by side.
+            Between layers they are always concatenated.
 
     Attributes:
-        output_size: Size of the vectors that `forward` gives.
-        together: Whether both directions of a layer run in one call, where that is possible; None
-            (the default) chooses what is fastest.
+        output_size: Size of the vectors that `forward` returns.
+        together: Whether both directions of a layer run in one call, if that is possible; None
+            (the default) chooses the faster way.
 
     Raises:
-        ValueError: An argument is out of its range, or names no known choice.
+        ValueError: An argument is out of range, or an unknown choice.
 
     Example:
         >>> encoder = RecurrentEncoder(input_size=3, hidden_size=4)
@@ -103,7 +103,7 @@ class RecurrentEncoder(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the initial weights anew."""
+        """Draw new initial weights."""
         size = self.rnn.hidden_size
         for input_weight, recurrent_weight, input_bias, recurrent_bias in self.rnn.all_weights:
             gates = len(input_bias) // size
@@ -114,20 +114,20 @@ class RecurrentEncoder(nn.Module):
             nn.init.zeros_(input_bias)
             nn.init.zeros_(recurrent_bias)
             if self.cell == "lstm":
-                nn.init.ones_(input_bias[size : 2 * size])  # the gates lie in the order i, f, g, o
+                nn.init.ones_(input_bias[size : 2 * size])  # the order of the gates is i, f, g, o
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Encoded:
         """Encode a padded batch.
 
         Args:
             inputs: (batch, time, input_size), padded at the end of each row with finite values.
-            lengths: (batch,) int64 on the CPU: the steps of each row that count, 1 to time.
+            lengths: (batch,) int64 on the CPU, the number of steps in each row, 1 to time.
 
         Raises:
             ValueError: The shapes disagree, or a length is 0 or above time.
         """
         _check_batch(inputs, lengths, self.rnn.input_size)
-        states = inputs.transpose(0, 1).contiguous()  # as the kernels like it
+        states = inputs.transpose(0, 1).contiguous()  # faster for the kernels
         ends = lengths.to(states.device, non_blocking=True)
         run = self._run_together if self._is_together(states) else self._run_apart
         full = int(lengths.min()) == len(states)
@@ -151,7 +151,7 @@ class RecurrentEncoder(nn.Module):
 
         Args:
             states: (time, batch, input_size).
-            ends: (batch,) lengths on the same device; None where all fill the batch.
+            ends: (batch,) lengths on the same device; None if no sequence is padded.
 
         Returns:
             (time, batch, directions * hidden_size).
@@ -187,13 +187,13 @@ class RecurrentEncoder(nn.Module):
         return states
 
     def _layers(self) -> list[list[list[nn.Parameter]]]:
-        """Give the weights of each direction of each layer."""
+        """The weights of each direction of each layer."""
         weights = self.rnn.all_weights
         step = 2 if self.rnn.bidirectional else 1
         return [weights[first : first + step] for first in range(0, len(weights), step)]
 
     def _merge(self, states: Tensor) -> Tensor:
-        """Merge the top layer's directions, which stand side by side in the last dimension."""
+        """Merge the top layer's directions, which are concatenated in the last dimension."""
         if self.merge == "concat" or not self.rnn.bidirectional:
             return states
         forward, backward = states.chunk(2, dim=-1)
@@ -202,7 +202,7 @@ class RecurrentEncoder(nn.Module):
 
 
 def _reversal(lengths: Tensor, time: int) -> Tensor:
-    """Index the flat (time * batch) steps reversed within each length, padding left in place.
+    """Indices that reverse the flat (time * batch) steps within each length; padding stays.
 
     >>> _reversal(torch.tensor([3, 1]), 3).view(3, 2).tolist()
     [[4, 1], [2, 3], [0, 5]]
@@ -214,7 +214,7 @@ def _reversal(lengths: Tensor, time: int) -> Tensor:
 
 
 def _reverse(states: Tensor, order: Tensor | None) -> Tensor:
-    """Reverse (time, batch, size) states within each length, or all of them for no order."""
+    """Reverse (time, batch, size) states within each length, or whole if there is no order."""
     if order is None:
         return states.flip(0)
     reversed_states: Tensor = _Reverse.apply(states, order)  # type: ignore[no-untyped-call]
@@ -222,7 +222,7 @@ def _reverse(states: Tensor, order: Tensor | None) -> Tensor:
 
 
 class _Reverse(Function):
-    """Take rows in an order that is its own inverse, so that the way back only takes them too."""
+    """Reorder rows by a permutation that is its own inverse, so the backward pass does the same."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, order: Tensor) -> Tensor:
@@ -236,10 +236,10 @@ class _Reverse(Function):
 
 
 def can_train(cell: str, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a device trains a kind of cell under autocast to `dtype`; a tiny one is tried.
+    """Whether a device can train a cell under autocast to `dtype`, found by trying a tiny one.
 
-    Tables of what the hardware has would not do: oneDNN has no LSTM in bfloat16 for a CPU without
-    AVX-512, or where an environment variable holds it to AVX2, but GRU and tanh layers run there.
+    The hardware alone does not decide: oneDNN has no LSTM in bfloat16 for a CPU without AVX-512, or
+    if an environment variable limits it to AVX2, but GRU and tanh layers run there.
     """
     with torch.random.fork_rng(devices=[]):
         encoder = RecurrentEncoder(cell=cell, input_size=8, hidden_size=8).to(device)
@@ -277,20 +277,20 @@ def _check_batch(inputs: Tensor, lengths: Tensor, input_size: int) -> None:
 
 
 def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices."""
+    """Raise a ValueError if a value is none of the choices."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
 
 
 def require_positive(**sizes: int) -> None:
-    """Refuse sizes below 1."""
+    """Raise a ValueError if a size is below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size} is too small; give 1 or more")
 
 
 def require_share(**shares: float) -> None:
-    """Refuse shares outside [0, 1)."""
+    """Raise a ValueError if a fraction is outside [0, 1)."""
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise ValueError(f"{name}={share} is out of range; give 0 or more, below 1")

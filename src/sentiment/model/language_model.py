@@ -1,6 +1,6 @@
-"""A language model with the classifier's embedding and encoder: each word from its neighbours.
+"""A language model with the embedding and the encoder of the classifier.
 
-This file knows torch alone; `pretraining.py` trains what it defines.
+Depends on torch alone; `sentiment.pretrain` trains it.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from sentiment.model.softmax import CandidateSampler, summed_cross_entropy
 
 
 class Predictions(NamedTuple):
-    """What one direction of a batch predicts.
+    """The predictions of one direction for a batch.
 
     Attributes:
-        contexts: (predictions, embedding_size), compared with the rows of the embedding.
-        targets: (predictions,) int64, the words that stand there.
+        contexts: (predictions, embedding_size), to be multiplied with the rows of the embedding.
+        targets: (predictions,) int64, the words to be predicted.
     """
 
     contexts: Tensor
@@ -27,31 +27,31 @@ class Predictions(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """Predicts each word of a text from all words before it, and likewise from all after it.
+    """Predicts each word of a text from all words before it, and again from all words after it.
 
-    The states of the two directions are projected to the size of the embedding, and a word's score
-    is the product with its row there (Press & Wolf 2017, "Using the Output Embedding to Improve
-    Language Models") plus a bias. Embedding and encoder are those of ``SentimentClassifier``, by
-    the same names: it can start from their weights (Dai & Le 2015, "Semi-supervised Sequence
-    Learning"; both directions as in Peters et al. 2018, "Deep Contextualized Word
-    Representations"). No direction predicts beyond an end: the first word is never predicted from
-    before, nor the last from behind.
+    The states of the two directions are projected to the size of the embedding, and the score of a
+    word is the product with its row there (Press & Wolf 2017, "Using the Output Embedding to
+    Improve Language Models") plus a bias. Embedding and encoder have the same names as in
+    ``SentimentClassifier``, which can start from their weights (Dai & Le 2015, "Semi-supervised
+    Sequence Learning"; both directions as in Peters et al. 2018, "Deep Contextualized Word
+    Representations"). The forward direction does not predict the first word, nor the backward one
+    the last.
 
     Args:
         vocabulary_size: Rows of the embedding, special tokens included.
         embedding_size: Size of a token's vector.
         cell: `rnn`, `gru` or `lstm`.
         hidden_size: Size of one direction's state.
-        num_layers: Recurrent layers; more than one only where the model reads in one direction.
+        num_layers: Recurrent layers; more than one only if the model reads in one direction.
         bidirectional: Whether to read from both ends.
-        embedding_dropout: Share of the embeddings' values dropped in training, one by one.
-        layer_dropout: Share of the values dropped between recurrent layers in training.
-        output_dropout: Share of the projected states' values dropped in training.
+        embedding_dropout: Probability of dropping each value of the embeddings in training.
+        layer_dropout: Probability of dropping each value between recurrent layers in training.
+        output_dropout: Probability of dropping each value of the projected states in training.
         padding_index: Token id of padding.
 
     Raises:
-        ValueError: An argument is out of its range, or a second layer would see the words that it
-            is to predict.
+        ValueError: An argument is out of range, or a second layer would see the words that it has
+            to predict.
 
     Example:
         >>> model = LanguageModel(vocabulary_size=9, embedding_size=4, hidden_size=8)
@@ -82,8 +82,8 @@ class LanguageModel(nn.Module):
         require_share(embedding_dropout=embedding_dropout, output_dropout=output_dropout)
         if bidirectional and num_layers > 1:
             raise ValueError(
-                f"num_layers={num_layers} of both directions: a second layer would see the words"
-                " that it is to predict; give num_layers=1 or bidirectional=false"
+                f"num_layers={num_layers} with both directions: a second layer would see the words"
+                " that it has to predict; give num_layers=1 or bidirectional=false"
             )
         self.embedding = nn.Embedding(vocabulary_size, embedding_size, padding_idx=padding_index)
         self.embedding_dropout = Dropout(embedding_dropout)
@@ -103,15 +103,15 @@ class LanguageModel(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments as plain Python values: enough to build this once more."""
+        """The constructor's arguments as plain Python values, enough to build the same model."""
         return dict(self._settings)
 
     def start(self, embeddings: Tensor, counts: Tensor) -> None:
-        """Begin with these vectors, and with the words' frequencies as the prediction.
+        """Start from given vectors, and from word frequencies as the prediction.
 
         Args:
             embeddings: (vocabulary_size, embedding_size); the row of padding becomes zero.
-            counts: (vocabulary_size,) how often each word is seen. Padding gets no probability.
+            counts: (vocabulary_size,), how often each word occurs. Padding gets no probability.
         """
         padding = self.embedding.padding_idx
         with torch.no_grad():
@@ -122,22 +122,22 @@ class LanguageModel(nn.Module):
             self.bias[padding] = -1e4
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> list[Predictions]:
-        """What each direction makes of a padded batch: the forward one, then the backward one.
+        """The predictions for a padded batch: the forward direction, then the backward one.
 
         Args:
             token_ids: (batch, time) int64, padded at the end of each row.
-            lengths: (batch,) int64 on the CPU: the tokens of each row, 1 to time.
+            lengths: (batch,) int64 on the CPU, the number of tokens in each row, 1 to time.
 
         Raises:
             ValueError: The shapes disagree, or a length is 0 or above time.
         """
-        words = token_ids.t().contiguous()  # time comes first in memory, as the encoder wants it
+        words = token_ids.t().contiguous()  # time comes first in memory, as the encoder needs it
         embedded = self.embedding_dropout(self.embedding(words).transpose(0, 1))
         states = self.encoder(embedded, lengths).outputs.transpose(0, 1)  # (time, batch, states)
         gaps = torch.arange(len(words) - 1)[:, None] < lengths - 1  # between a word and the next
         at = gaps.flatten().nonzero().squeeze(1).to(words.device, non_blocking=True)
         following = at + len(lengths)  # in the flat (time * batch) steps
-        given = [at, following], [following, at]  # where a state stands, and the word it predicts
+        given = [at, following], [following, at]  # indices of states, and of the words they predict
         halves = states.chunk(len(self.projections), dim=-1)
         return [
             Predictions(
@@ -153,8 +153,8 @@ class LanguageModel(nn.Module):
         """Sum of the predictions' cross-entropies in nats, a float32 scalar.
 
         Args:
-            predictions: (of both directions together, or of one).
-            sampler: draws the words that take part in the softmax; None takes all of them.
+            predictions: of one direction, or of both joined.
+            sampler: draws the words of the softmax; None uses the whole vocabulary.
         """
         contexts, targets = predictions
         if sampler is None:
@@ -165,5 +165,5 @@ class LanguageModel(nn.Module):
 
 
 def joined(predictions: list[Predictions]) -> Predictions:
-    """The predictions of all directions as one."""
+    """Concatenate the predictions of all directions."""
     return Predictions(*map(torch.cat, zip(*predictions, strict=True)))

@@ -1,4 +1,4 @@
-"""The figures by which classifiers are compared, the same in training, test and evaluation."""
+"""The metrics of classifiers and language models, the same in training, test and evaluation."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ from sentiment.model.calibration import Reliability, reliability
 
 
 class ReviewMean(Metric):
-    """Mean over reviews of what batches of unequal size give, without waiting for the device.
+    """Mean over reviews from the means of batches of unequal size, without waiting for the device.
 
     Its sums are part of a module's state, so that a checkpoint within an epoch holds them.
-    torchmetrics' own ``MeanMetric`` waits for the device, or else forgets the weights.
+    torchmetrics' own ``MeanMetric`` either waits for the device or drops the weights.
     """
 
     total: Tensor
@@ -29,9 +29,13 @@ class ReviewMean(Metric):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
 
     def update(self, mean: Tensor, reviews: int | Tensor, weight: float | None = None) -> None:
-        """Add the mean of a batch of so many reviews, which counts as much as ``weight`` of them.
+        """Add the mean of a batch.
 
-        The weights of a batch that several processes share add up to its reviews.
+        Args:
+            mean: over the batch.
+            reviews: size of the batch.
+            weight: how many reviews the mean counts as, instead of ``reviews``; the weights of the
+                processes that split a batch add up to its size.
         """
         self.total += mean * (reviews if weight is None else weight)
         self.count += reviews
@@ -42,7 +46,7 @@ class ReviewMean(Metric):
 
 
 class Perplexity(ReviewMean):
-    """The exponential of a mean over words of their cross-entropy in nats."""
+    """The exponential of the mean cross-entropy of words, in nats."""
 
     def compute(self) -> Tensor:
         """The perplexity so far."""
@@ -50,10 +54,9 @@ class Perplexity(ReviewMean):
 
 
 class MacroAUROC(MulticlassAUROC):
-    """Area under the ROC curve of each class against the rest; the mean over the classes there are.
+    """Area under the ROC curve of each class against the rest, averaged over the classes present.
 
-    torchmetrics' own mean counts a class that no review has as 0. NaN where all reviews have one
-    class.
+    torchmetrics' own mean counts an absent class as 0. NaN if all reviews have the same class.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
@@ -76,8 +79,8 @@ def classification_metrics(
 ) -> MetricCollection:
     """Accuracy over reviews, macro F1 and macro AUROC; ``update(probabilities, labels)``.
 
-    The macro figures leave out classes that no review has (F1: nor was taken for), and all of them
-    reviews whose label is ``ignore_index``.
+    Macro averages leave out absent classes (for F1, those neither present nor predicted). Reviews
+    with the label ``ignore_index`` are left out everywhere.
     """
     options: Any = {"ignore_index": ignore_index, "validate_args": False}
     return MetricCollection(
@@ -96,7 +99,7 @@ def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[s
     Args:
         logits: (reviews, classes).
         labels: (reviews,) int64.
-        prefix: stands before each name, such as ``test/``.
+        prefix: of each name, such as ``test/``.
     """
     metrics = classification_metrics(logits.shape[1], prefix)
     metrics.update(logits.softmax(1), labels)
@@ -107,7 +110,7 @@ def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[s
 
 
 def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
-    """How often each label (row) was taken for each (column); (classes, classes) int64."""
+    """The confusion matrix, true class by row and predicted class by column; int64."""
     classes = logits.shape[1]
     pairs = labels * classes + logits.argmax(1)
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
@@ -116,8 +119,8 @@ def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
 def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[dict[str, Any]]:
     """Accuracy in each fifth of the reviews by length, the shortest first.
 
-    Reviews of one length stay together, in the fifth that the middle one of them belongs to; so
-    few lengths make fewer rows.
+    Reviews of equal length stay together, in the fifth of the middle one, so there are fewer rows
+    if there are few lengths.
 
     Args:
         logits: (reviews, classes).
@@ -125,7 +128,7 @@ def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[
         lengths: (reviews,) int64, tokens of each.
 
     Returns:
-        ``tokens`` (the shortest and the longest), ``reviews`` and ``accuracy`` of each.
+        ``tokens`` (the shortest and the longest), ``reviews`` and ``accuracy`` for each fifth.
     """
     _, kinds, counts = np.unique(lengths.numpy(), return_inverse=True, return_counts=True)
     middles = 2 * counts.cumsum() - counts  # in half reviews
@@ -146,7 +149,7 @@ def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[
 
 
 class Outcome(NamedTuple):
-    """What a test tells beside single figures.
+    """The results of a test that are more than one number.
 
     Attributes:
         confusion: see ``confusion_counts``.

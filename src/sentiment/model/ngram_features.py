@@ -1,6 +1,6 @@
 """Features of each token from the n-grams that end with it.
 
-This file knows torch alone; `sentiment.data.ngrams` counts what it looks up.
+Depends on torch alone; `sentiment.data.ngrams` counts the n-grams.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 
 class NgramFeatures(nn.Module):
-    """Looks up what is known of the n-grams that end with each token.
+    """Looks up values, such as log-count ratios, of the n-grams that end with each token.
 
     Args:
-        sizes: Known n-grams of each length, from single words on.
-        features: Values known of each.
-        words: Token ids are below this in known n-grams.
+        sizes: Number of known n-grams of each length, from single words on.
+        features: Values of each n-gram.
+        words: Upper bound (exclusive) of the token ids in known n-grams.
 
     Attributes:
-        output_size: Features of a token: those of its n-grams of each length, zero if unknown.
+        output_size: Values of a token: those of its n-gram of each length, zero if unknown.
     """
 
     def __init__(self, *, sizes: Sequence[int], features: int, words: int) -> None:
@@ -34,25 +34,26 @@ class NgramFeatures(nn.Module):
         self.register_buffer("held_out", None, persistent=False)
 
     def load(self, keys: Sequence[Tensor], values: Tensor, held_out: Tensor) -> None:
-        """Take over what was counted.
+        """Load n-grams and their values.
 
         Args:
-            keys: For each length, the sorted int64 numbers of its n-grams: a word's id, or the
-                place of the n-gram without its last word, times ``words``, plus that word's id.
+            keys: For each length, the sorted int64 keys of its n-grams. The key of a word is its
+                id; that of a longer n-gram is the index of the n-gram without its last word, times
+                ``words``, plus the last word's id.
             values: (n-grams of all lengths, features).
-            held_out: (folds, n-grams of all lengths, features), for training; for texts that were
-                not counted, one fold more of all counts.
+            held_out: (folds, n-grams of all lengths, features), for training; an additional last
+                fold has the values from all texts, for texts that were not counted.
         """
         self.keys.copy_(torch.cat(list(keys)))
         self.values[:-1] = values
         self.held_out = nn.functional.pad(held_out, (0, 0, 0, 1)).to(self.values.dtype)
 
     def forward(self, token_ids: Tensor, folds: Tensor | None = None) -> Tensor:
-        """Features of each token.
+        """Look up the values of each token.
 
         Args:
             token_ids: (batch, time) int64.
-            folds: (batch,) int64, the fold whose counts leave each text out, in training.
+            folds: (batch,) int64, in training the fold whose values exclude each text.
 
         Returns:
             (batch, time, output_size) float16.
@@ -65,7 +66,7 @@ class NgramFeatures(nn.Module):
         return found.flatten(2)  # (batch, time, lengths * features)
 
     def _places(self, token_ids: Tensor) -> list[Tensor]:
-        """For each length, where the n-gram that ends with each token stands; (batch, time)."""
+        """For each length, the index of the n-gram that ends with each token; (batch, time)."""
         unknown = len(self.keys)
         places: list[Tensor] = []
         keys, known, first = token_ids, token_ids >= 0, 0
@@ -74,7 +75,7 @@ class NgramFeatures(nn.Module):
             known = known & (token_ids < self._words)
             known = known & (own[rank] == keys) if len(own) else torch.zeros_like(known)
             places.append(torch.where(known, rank + first, unknown))
-            # One word more: the n-gram that ended one token before, and this token.
+            # One word longer: the n-gram that ended one token earlier, and this token.
             keys = rank.roll(1, dims=1) * self._words + token_ids
             known = known.roll(1, dims=1)
             known[:, 0] = False

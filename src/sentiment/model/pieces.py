@@ -1,7 +1,7 @@
-"""A recurrent layer over sequences of any length on the CPU, one piece of time after another.
+"""A recurrent layer over sequences of any length on the CPU, in consecutive pieces of time.
 
-oneDNN refuses a million steps at once, and memory would hold all gates of all steps. This file
-knows torch alone.
+oneDNN refuses a million steps at once, and the gates of all steps would fill the memory. Depends
+on torch alone.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ POSITIONS = 1 << 14  # steps times sequences in a piece
 def layer_in_pieces(
     cell: str, inputs: Tensor, order: Tensor | None, weights: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Run one layer without gradients; equal to a run in one piece up to rounding.
+    """Run one layer without gradients, with the result of a single run up to rounding.
 
     Args:
         cell: `rnn`, `gru` or `lstm`.
         inputs: (time, batch, input_size).
-        order: The flat steps reversed within each length, (time * batch,); None where all lengths
-            fill the batch.
-        weights: For each direction, as `all_weights` of torch's modules gives them.
+        order: Indices that reverse the flat steps within each length, (time * batch,); None if no
+            sequence is padded.
+        weights: For each direction, as in `all_weights` of torch's modules.
 
     Returns:
         The states of all directions side by side, (time, batch, directions * hidden_size).
@@ -55,11 +55,11 @@ def layer_in_pieces(
 
 
 def long_lstm(inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Run one direction of an LSTM layer over many steps; gradients flow from piece to piece.
+    """Run one direction of an LSTM layer over many steps; gradients flow across pieces.
 
     Args:
         inputs: (time, batch, input_size).
-        weights: Of this direction, as `all_weights` of torch's modules gives them.
+        weights: Of this direction, as in `all_weights` of torch's modules.
 
     Returns:
         (time, batch, hidden_size).
@@ -75,7 +75,7 @@ def long_lstm(inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
 def _run_lstm(
     inputs: Tensor, weights: Sequence[Tensor], start: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Run one direction from a state on: its states, and the state for the piece after this one."""
+    """Run one direction from a start state; returns its states and the state after the last."""
     state = [value.to(inputs.dtype) for value in start]
     states, hidden, cell = torch.lstm(
         inputs, state, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False

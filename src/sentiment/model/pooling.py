@@ -1,6 +1,6 @@
-"""One vector for each sequence from the states of an encoder, blind to padding.
+"""Pool the states of an encoder into one vector for each sequence, ignoring padding.
 
-This file knows torch alone.
+Depends on torch alone.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ POOLINGS = ("last", "mean", "max", "max+mean", "attention")
 
 
 def token_mask(lengths: Tensor, time: int) -> Tensor:
-    """Mark the positions that hold tokens: (batch,) lengths to a (batch, time) bool mask.
+    """From (batch,) lengths, the (batch, time) bool mask that is true at tokens, false at padding.
 
     >>> token_mask(torch.tensor([3, 1]), 3).int().tolist()
     [[1, 1, 1], [1, 0, 0]]
@@ -29,10 +29,10 @@ class Pooling(nn.Module):
     - `last`: the last state of each direction, as the encoder merged them.
     - `mean`: the average over the tokens.
     - `max`: the largest value of each feature over the tokens.
-    - `max+mean`: both, side by side (twice `input_size`).
-    - `attention`: the average weighted by how well each token's state h answers one learned
-      query u, softmax(u^T tanh(W h + b)) (Yang et al. 2016, "Hierarchical Attention Networks for
-      Document Classification", equations 5 to 7).
+    - `max+mean`: both, concatenated (twice `input_size`).
+    - `attention`: the average of the states h, weighted by softmax(u^T tanh(W h + b)) with one
+      learned query u (Yang et al. 2016, "Hierarchical Attention Networks for Document
+      Classification", equations 5 to 7).
 
     Args:
         mode: One of the names above.
@@ -65,8 +65,8 @@ class Pooling(nn.Module):
         """Pool a batch.
 
         Args:
-            encoded: What the encoder made of the batch, (batch, time, input_size).
-            mask: (batch, time) bool, true where a token stands; at least one in each row.
+            encoded: The output of the encoder for the batch, (batch, time, input_size).
+            mask: (batch, time) bool, true at tokens; at least one in each row.
 
         Returns:
             (batch, output_size), in float32 or wider.
@@ -92,12 +92,12 @@ class Pooling(nn.Module):
 
 
 def widen(values: Tensor) -> Tensor:
-    """Give the values in float32, or in float64 if they are."""
+    """Convert to float32, unless the values are float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _max(states: Tensor, mask: Tensor) -> Tensor:
-    # max gives the gradient to one step; amax shares it out among ties, at twice the cost
+    # The gradient of max goes to one step; that of amax is split among ties, at twice the cost.
     largest = [
         torch.where(own, some, -torch.inf).max(dim=1).values for some, own in _pieces(states, mask)
     ]
@@ -110,15 +110,15 @@ def _mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
-    """Sum (batch, time, size) states over time by (batch, time, 1) weights of float32 or wider.
+    """Sum (batch, time, size) states over time, with (batch, time, 1) weights in float32 or wider.
 
-    A product and a sum rather than a matrix product, which autocast would do in half precision.
+    Not a matrix product, because autocast would compute that in half precision.
     """
     sums = [(some * own).sum(dim=1) for some, own in _pieces(states, weights)]
     return sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0)
 
 
 def _pieces(states: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both in pieces of time, as very long sequences leave no memory for copies; else whole."""
+    """Both tensors in pieces of time: copies of very long sequences would fill the memory."""
     pieces = [torch.split(each, _STEPS_AT_A_TIME, dim=1) for each in (states, others)]
     return zip(*pieces, strict=True)

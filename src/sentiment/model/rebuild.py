@@ -1,9 +1,10 @@
-"""Modules from the settings and weights that were saved, which may be damaged or made up.
+"""Rebuild a module from saved settings and weights, which may be damaged or made up.
 
-This file knows torch alone.
+Depends on torch alone.
 """
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -14,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class _Undrawn(TorchFunctionMode):
-    """Draws no random values: on the meta device they would only import torch's compiler."""
+class _NoInitialisation(TorchFunctionMode):
+    """Skips drawing random values: on the meta device that would only import torch's compiler."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -28,28 +29,29 @@ class _Undrawn(TorchFunctionMode):
 def rebuild(
     kind: type[_Module], settings: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> _Module:
-    """A module in evaluation mode with weights that were saved, which it takes over uncopied.
+    """Build a module in evaluation mode that holds the saved weights themselves, not copies.
 
-    Nothing is allocated beside them, and settings that ask for more than there is are refused
+    No other memory is allocated, and settings that ask for more than the weights hold are refused
     before they cost time.
 
     Args:
         kind: the class of the module.
-        settings: the arguments of its constructor.
-        weights: by their names in it.
+        settings: arguments of its constructor.
+        weights: its state, by parameter name.
 
     Raises:
-        ValueError: they do not fit together; torch raises other exceptions for the same reason.
+        ValueError: settings and weights do not fit together; torch raises other exceptions too.
     """
     parameters = inspect.signature(kind).parameters
     for name, value in settings.items():
-        if name in parameters and not _is_of(value, parameters[name].annotation):
-            raise ValueError(f"{name} is of type {type(value).__name__}")
+        if name in parameters and not has_type(value, parameters[name].annotation):
+            expected = inspect.formatannotation(parameters[name].annotation)
+            raise ValueError(f"{name} is not a valid {expected}")
         if isinstance(value, list) and len(value) > len(weights):
             raise ValueError(f"{name} has {len(value)} entries for {len(weights)} weights")
-    if settings.get("num_layers", 1) > len(weights):  # each layer would take its time
+    if settings.get("num_layers", 1) > len(weights):  # building each layer would take time
         raise ValueError(f"num_layers={settings['num_layers']} for {len(weights)} weights")
-    with torch.device("meta"), _Undrawn():  # no time is spent on first weights
+    with torch.device("meta"), _NoInitialisation():
         module = kind(**settings)
     for name, own in module.state_dict().items():
         given = weights.get(name, own)
@@ -60,7 +62,7 @@ def rebuild(
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a tensor has each of its values in the memory of the CPU."""
+    """Whether a value is a dense tensor with all of its elements in CPU memory."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
@@ -70,17 +72,30 @@ def is_plain(value: Any) -> bool:
 
 
 def all_finite(values: Tensor) -> bool:
-    """Whether no value of a tensor, if it has any, is NaN or infinite."""
+    """Whether a tensor holds neither NaN nor infinity; true for an empty one."""
     if not values.is_floating_point() or not values.numel():
         return True
-    return all(bool(bound.isfinite()) for bound in values.aminmax())  # fast, and NaN where one is
+    return all(bool(bound.isfinite()) for bound in values.aminmax())  # NaN if any value is NaN
 
 
-def _is_of(value: Any, declared: Any) -> bool:
-    """Whether a setting is of the type that a constructor declares."""
-    if get_origin(declared) is Sequence:
-        return isinstance(value, list) and all(
-            _is_of(each, get_args(declared)[0]) for each in value
+def has_type(value: Any, declared: Any) -> bool:
+    """Whether a saved value has the declared type: a class, a union, a list or a dictionary.
+
+    A dictionary has strings as keys. An int is a size, a count or an index, so it has to lie
+    between 0 and ``sys.maxsize``; it may stand for a float.
+    """
+    kind, inner = get_origin(declared), get_args(declared)
+    if kind in (Sequence, list):
+        return type(value) is list and (
+            set(map(type, value)) <= {inner[0]} - {int}  # fast for a long vocabulary
+            or all(has_type(item, inner[0]) for item in value)
         )
-    kinds = get_args(declared) or (declared,)
-    return type(value) in kinds or (float in kinds and type(value) is int)
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            type(key) is str and has_type(item, inner[1]) for key, item in value.items()
+        )
+    if inner:  # a union
+        return any(has_type(value, choice) for choice in inner)
+    if type(value) is int and declared is not Any:
+        return declared in (int, float) and 0 <= value <= sys.maxsize
+    return declared is Any or type(value) is declared

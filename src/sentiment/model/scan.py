@@ -1,11 +1,11 @@
 """GRU and tanh layers for the CPU, several times as fast as torch's own in training.
 
 torch has no fused CPU kernel for these cells: its autograd records a dozen nodes for each step of
-each direction. Here a layer is one node. Its two directions walk side by side, so that a step is
-one batched matrix product, and work in place in a few large buffers. The way back does step by
-step only what depends on the step after; the rest is a few large matrix products.
+each direction. Here a layer is one node. Its two directions run in parallel, so that a step is one
+batched matrix product, and work in place in a few large buffers. The backward pass computes step by
+step only what depends on the next step; the rest is a few large matrix products.
 
-Buffers are laid out (directions, time, batch, values). This file knows torch alone.
+Buffers have the shape (directions, time, batch, values). Depends on torch alone.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# Steps of a GRU whose derivatives are prepared at once: few enough to stay in the cache.
+# Steps of a GRU whose derivatives are computed at once: few enough to stay in the cache.
 _BLOCK = 16
 
 
@@ -26,17 +26,17 @@ def scan_layer(
     weights: Sequence[Sequence[Tensor]],
     start: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Run one layer, each of its directions over inputs of its own.
+    """Run one layer, each direction over its own inputs.
 
-    Matrix products take the type that autocast sets; the state of a GRU stays float32 or wider.
+    Matrix products have the dtype of autocast; the state of a GRU stays float32 or wider.
 
     Args:
         cell: `gru` or `rnn` (tanh), by the equations of `nn.GRU` and `nn.RNN`.
         inputs: For each direction, (time, batch, input_size).
-        weights: For each direction, the input and the recurrent weights and their biases, as
-            `all_weights` of torch's modules gives them.
-        start: The state before the first step, (directions, batch, hidden_size), to which no
-            gradient flows; None is zeros.
+        weights: For each direction, the input and the recurrent weights and their biases, as in
+            `all_weights` of torch's modules.
+        start: The state before the first step, (directions, batch, hidden_size), which gets no
+            gradient; None is zeros.
 
     Returns:
         For each direction the state after each step, (time, batch, hidden_size).
@@ -55,7 +55,7 @@ def scan_layer(
 
 
 class _GruScan(Function):
-    """A GRU layer (Cho et al. 2014) in the form of `nn.GRU`, the gates in the order r, z, n.
+    """A GRU layer (Cho et al. 2014) in the form of `nn.GRU`, with the gates in the order r, z, n.
 
     r = sigmoid(W_r x + b_r + U_r h + c_r),  z = sigmoid(W_z x + b_z + U_z h + c_z),
     m = U_n h + c_n,  n = tanh(W_n x + b_n + r m),  and the next state is (1 - z) n + z h.
@@ -67,10 +67,10 @@ class _GruScan(Function):
         size = recurrent_weights[0].shape[1]
         sums = [first + second for first, second in zip(biases, more_biases, strict=True)]
         for total, first in zip(sums, biases, strict=True):
-            total[2 * size :] = first[2 * size :]  # the second bias of n lies within r's reach
+            total[2 * size :] = first[2 * size :]  # the second bias of n is multiplied by r
         gates = _project(inputs, input_weights, sums)
         directions, time, batch, _ = gates.shape
-        # Where there is no way back, one step's place serves all.
+        # Without a backward pass, all steps use the memory of one.
         m = gates.new_empty(directions, time if keep else 1, batch, size)
         m = m.expand(directions, time, batch, size)
         states = gates.new_zeros(directions, time + 1, batch, size)
@@ -107,8 +107,8 @@ class _GruScan(Function):
         directions, time, batch, size = m.shape
         r, z, n = gates.chunk(3, dim=-1)
         wide = _wide(gates.dtype)
-        # The gradients of m, r, z and n side by side: what came by the recurrent product (m, r, z)
-        # and what came by the input (r, z, n) are then both in one piece.
+        # The gradients of m, r, z and n in this order, so that those of the recurrent product
+        # (m, r, z) and those of the input (r, z, n) are both contiguous.
         grads = gates.new_empty(directions, time, batch, 4, size)
         flat = grads.flatten(3)
         by_product = flat[..., : 3 * size].unbind(1)
@@ -132,7 +132,7 @@ class _GruScan(Function):
 
 
 def _gru_derivatives(r: Tensor, z: Tensor, n: Tensor, m: Tensor, h: Tensor, *, out: Tensor) -> None:
-    """Write the derivatives of the next state by m and by what is within r, z and n.
+    """Write the derivatives of the next state by m and by the arguments of r, z and n.
 
     All arguments are (..., size), `out` is (..., 4, size).
     """
@@ -182,7 +182,7 @@ class _TanhScan(Function):
 
 
 def _by_kind(arguments: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
-    """Sort the five arguments of each direction by what they are."""
+    """Group the five arguments of each direction by kind."""
     return tuple(arguments[first::5] for first in range(5))
 
 
@@ -193,7 +193,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def _project(
     inputs: Sequence[Tensor], weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Tensor:
-    """What the inputs of all steps add to the gates, (directions, time, batch, gates * size)."""
+    """The contribution of all inputs to the gates, (directions, time, batch, gates * size)."""
     time, batch, _ = inputs[0].shape
     gates = inputs[0].new_empty(len(inputs), time, batch, len(weights[0]))
     for own, sequence, weight, bias in zip(gates, inputs, weights, biases, strict=True):

@@ -1,6 +1,6 @@
-"""Learning-rate schedules, in the form in which Lightning takes them.
+"""Learning-rate schedules, as the dictionaries that Lightning expects.
 
-Each function takes the optimizer and the number of optimizer steps of the whole training.
+Each function takes the optimizer and the number of optimizer steps in the whole training.
 """
 
 import math
@@ -21,10 +21,10 @@ def one_cycle(
     start_factor: float = 0.04,
     final_factor: float = 4e-6,
 ) -> dict[str, Any]:
-    """Up to the optimizer's rate in the first ``warmup`` share of the steps, then down by a cosine.
+    """Raise the rate to the optimizer's in a ``warmup`` fraction of the steps, then a cosine down.
 
-    Smith & Topin 2018, "Super-Convergence". The factors are shares of the optimizer's rate at the
-    first and at the last step. Momentum is left as it is.
+    Smith & Topin 2018, "Super-Convergence". The factors are the rates of the first and of the last
+    step as fractions of the optimizer's rate. Momentum is constant.
     """
     scheduler = OneCycleLR(
         optimizer,
@@ -41,7 +41,7 @@ def one_cycle(
 def cosine(
     optimizer: Optimizer, total_steps: int, *, warmup: float = 0.05, final_factor: float = 0.0
 ) -> dict[str, Any]:
-    """Linear warm-up over a share of the steps, then a cosine down to ``final_factor``.
+    """Linear warm-up in a fraction of the steps, then a cosine down to ``final_factor``.
 
     Loshchilov & Hutter 2017, "SGDR", equation 5 without restarts.
     """
@@ -64,21 +64,21 @@ def plateau(
     patience: int = 1,
     monitor: str = "val/loss",
 ) -> dict[str, Any]:
-    """Multiply the rate by ``factor`` after more than ``patience`` epochs without a better figure.
+    """Multiply the rate by ``factor`` after more than ``patience`` epochs without improvement.
 
-    ``SentimentModule`` steps it, in epochs that have the figure.
+    ``SentimentModule`` steps it, in epochs that have the metric.
 
     Args:
-        optimizer: whose rates are lowered.
-        total_steps: not used; this schedule goes by epochs.
+        optimizer: the optimizer with the learning rates.
+        total_steps: not used; this schedule counts epochs.
         factor: between 0 and 1.
-        patience: epochs without a better figure that are let pass.
-        monitor: the figure; a loss or a perplexity is better when lower, any other when higher.
+        patience: epochs without improvement that are tolerated.
+        monitor: the metric; a loss or a perplexity improves when it falls, any other when it rises.
     """
     del total_steps
     scheduler = ReduceLROnPlateau(
         optimizer, mode=best_mode(monitor), factor=factor, patience=patience
     )
-    # Lightning would step it after an epoch's checkpoint, and not in a resumed epoch: the module
-    # does.
+    # Lightning would step it after the checkpoint of an epoch, and not at all in a resumed epoch,
+    # so the module steps it.
     return {"scheduler": scheduler, "frequency": sys.maxsize, "monitor": monitor}

@@ -1,11 +1,11 @@
-"""Settings of a model in the form in which a checkpoint keeps them. Knows nothing else."""
+"""Settings of a model in the form in which a checkpoint stores them."""
 
 from numbers import Integral, Real
 from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Give a setting as the plain Python type that it stands for, such as a StrEnum's string."""
+    """Convert a setting to a plain Python type, such as a StrEnum to a string."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, tuple | list):

@@ -1,6 +1,6 @@
-"""Cross-entropy over a large vocabulary, in pieces and over a part of it.
+"""Cross-entropy over a large vocabulary, computed in chunks or over a sample of it.
 
-This file knows torch alone.
+Depends on torch alone.
 """
 
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ from torch.autograd import Function
 
 from sentiment.model.encoder import require_positive
 
-# Scores held at a time: few enough for a processor's cache, more where a device wants large pieces.
+# Scores in memory at a time: few enough for a CPU's cache, more for a device that needs large ones.
 _SCORES_ON_CPU, _SCORES_ON_DEVICE = 1 << 20, 1 << 27
 
 
 class Candidates(NamedTuple):
-    """The words among which a step's targets are to be found.
+    """The words of a sampled softmax in one step.
 
     Attributes:
-        words: (candidates,) int64, distinct, in order; every target is one of them.
-        log_share: (candidates,) float32, log-probability that the word is a candidate.
-        targets: (predictions,) int64, the places of the targets in ``words``.
+        words: (candidates,) int64, distinct and sorted; every target is one of them.
+        log_share: (candidates,) float32, the log-probability with which each was drawn.
+        targets: (predictions,) int64, the indices of the targets in ``words``.
     """
 
     words: Tensor
@@ -30,19 +30,19 @@ class Candidates(NamedTuple):
 
 
 class CandidateSampler:
-    """Draws the candidates of a sampled softmax: all targets of a step, and some other words.
+    """Draws the candidates of a sampled softmax: all targets of a step and some other words.
 
-    The sum of the softmax over the whole vocabulary is estimated without bias: a word that is no
-    target takes part with a known probability, and counts with its inverse (Horvitz & Thompson
-    1952, "A Generalization of Sampling Without Replacement From a Finite Universe"); the targets
-    of the whole step, which are most of the words that get any probability, always take part.
-    As in Jean et al. 2015, "On Using Very Large Target Vocabulary", all predictions of a step share
-    the candidates, so scoring them is one matrix product.
+    The sum in the softmax over the whole vocabulary is estimated without bias: a word that is not a
+    target is drawn with a known probability and weighted by its inverse (Horvitz & Thompson 1952,
+    "A Generalization of Sampling Without Replacement From a Finite Universe"). The targets of the
+    step, which are most of the words with any probability, are always candidates. As in Jean et al.
+    2015, "On Using Very Large Target Vocabulary", all predictions of a step have the same
+    candidates, so scoring them is one matrix product.
 
     Args:
-        counts: (vocabulary,) how often each word is seen. A word is drawn in proportion to the
-            0.75th power of it (Mikolov et al. 2013), but never with a probability above 1.
-        negatives: how many words are drawn, in the mean, at most the vocabulary.
+        counts: (vocabulary,), how often each word occurs. A word is drawn with a probability
+            proportional to its 0.75th power (Mikolov et al. 2013), limited to 1.
+        negatives: expected number of drawn words, limited to the vocabulary.
     """
 
     def __init__(self, counts: Tensor, negatives: int) -> None:
@@ -50,7 +50,7 @@ class CandidateSampler:
         self.share = _shares(counts.double().clamp_min(0.5) ** 0.75, negatives).float()
 
     def __call__(self, targets: Tensor) -> Candidates:
-        """Draw the candidates for (predictions,) targets, from the generator of their device."""
+        """Draw the candidates for (predictions,) targets, by their device's random generator."""
         if self.share.device != targets.device:
             self.share = self.share.to(targets.device)
         share = self.share.clone()
@@ -62,7 +62,7 @@ class CandidateSampler:
 
 
 def _shares(weights: Tensor, total: int) -> Tensor:
-    """Probabilities in proportion to the weights, none above 1, with the sum given (if it can)."""
+    """Probabilities proportional to the weights, none above 1, with the given sum if possible."""
     share = torch.zeros_like(weights)
     for _ in range(len(weights)):
         free = share < 1
@@ -81,15 +81,15 @@ def summed_cross_entropy(
 ) -> Tensor:
     """Sum of ``-log softmax(contexts @ rows.T + bias)[target]`` over the predictions, in nats.
 
-    Scores are computed some predictions at a time, in the type that autocast asks for, and the rest
-    in float32; when gradients are wanted, they are computed at once, so no scores are kept.
+    Scores are computed for some predictions at a time, in the dtype of autocast, and the rest in
+    float32. Gradients, if needed, are computed in the same pass, so no scores are kept.
 
     Args:
         contexts: (predictions, size).
         rows: (candidates, size).
         bias: (candidates,).
-        targets: (predictions,) int64, indices of rows.
-        offset: (candidates,), added to the bias as a constant, if given.
+        targets: (predictions,) int64, indices into ``rows``.
+        offset: (candidates,), a constant added to the bias, or None.
 
     Returns:
         A float32 scalar.
@@ -104,7 +104,7 @@ def summed_cross_entropy(
 
 
 class _CrossEntropy(Function):
-    """The loss and its gradients in one pass over pieces of the predictions."""
+    """The loss and its gradients in one pass over chunks of the predictions."""
 
     @staticmethod
     def forward(
@@ -115,7 +115,7 @@ class _CrossEntropy(Function):
         targets: Tensor,
         offset: Tensor,
         dtype: torch.dtype,
-        grad_enabled: bool,  # without it, too, needs_input_grad tells of weights
+        grad_enabled: bool,  # needs_input_grad is true for weights even under no_grad
     ) -> Tensor:
         wanted = grad_enabled and any(ctx.needs_input_grad)
         with torch.autocast(contexts.device.type, enabled=False), torch.no_grad():

@@ -1,1 +1,1 @@
-"""From checkpoints and texts to labels."""
+"""Predict labels of texts with trained checkpoints."""

@@ -1,4 +1,4 @@
-"""One trained classifier, from tokens to logits: a network or a baseline."""
+"""One trained classifier (a network or a baseline), from tokens to logits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,24 +9,25 @@ import torch
 from torch import Tensor
 
 from sentiment.data.dataset import pad_reviews
-from sentiment.data.tokenizer import EncodedTexts, TokenizerSettings
+from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.predict.checkpoint import SavedClassifier, load_classifier
+from sentiment.predict.checkpoint import load_classifier
+from sentiment.predict.saved import SavedClassifier
 
 _POSITIONS_PER_BATCH = 16_384
 
 
 class Member:
-    """A checkpoint put to use, by itself or in an ensemble.
+    """A loaded checkpoint, alone or in an ensemble.
 
     Args:
-        saved: what the checkpoint holds.
-        path: where it lies, for messages.
-        device: where a network computes; a baseline always does on the CPU.
+        saved: the contents of the checkpoint.
+        path: its file, for messages.
+        device: where a network computes; a baseline always computes on the CPU.
 
     Attributes:
         classifier: in evaluation mode, on the device.
-        tokenizer_settings: how its texts fall into tokens.
+        tokenizer_settings: how texts are split into tokens.
         labels: names of the classes, in the order of the logits.
     """
 
@@ -35,13 +36,13 @@ class Member:
         if isinstance(self.classifier, SentimentClassifier):
             self.classifier.eval().to(device)
         self.saved, self.path = saved, path
-        self.labels: list[str] = saved.data["labels"]
-        self.tokenizer_settings = TokenizerSettings.of_checkpoint(saved.data["tokenizer"])
-        self._ids = {word: index for index, word in enumerate(saved.data["vocabulary"])}
+        self.labels = saved.data.labels
+        self.tokenizer_settings = saved.data.tokenizer
+        self._ids = {word: index for index, word in enumerate(saved.data.vocabulary)}
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
-        self._max_length: int | None = saved.data["max_length"]
-        self._keep: str = saved.data["keep"]
-        self._device = device
+        self._max_length = saved.data.max_length
+        self._keep = saved.data.keep
+        self.device = device
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Member":
@@ -54,7 +55,7 @@ class Member:
 
     @property
     def num_parameters(self) -> int:
-        """How many weights were learned."""
+        """The number of learned weights."""
         if isinstance(self.classifier, SentimentClassifier):
             return sum(weight.numel() for weight in self.classifier.parameters())
         return self.classifier.num_parameters
@@ -63,7 +64,7 @@ class Member:
         """The logits of texts, (texts, classes), float32 on the CPU.
 
         Args:
-            encoded: the texts, by a tokenizer of ``tokenizer_settings``.
+            encoded: the texts, tokenised with ``tokenizer_settings``.
         """
         unknown = self._unknown
         word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
@@ -88,12 +89,12 @@ class Member:
                     word_to_id=word_to_id,
                     empty=self._unknown,
                 )
-                token_ids = torch.from_numpy(ids).to(self._device)
+                token_ids = torch.from_numpy(ids).to(self.device)
                 logits[batch] = classifier(token_ids, torch.from_numpy(lengths)).cpu()
         return logits
 
     def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
-        """Indices of texts of like length, a bounded number of padded positions at a time."""
+        """Yield indices of texts of similar length, with a bounded number of padded positions."""
         cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
         order = np.argsort(cut, kind="stable")
         start = 0

@@ -1,6 +1,6 @@
-"""A fitted linear classifier of n-grams: what is left of a baseline when it has been fitted.
+"""A fitted linear classifier of n-grams, which is the model of a baseline.
 
-Knows numpy and scipy; ``linear.py`` fits it.
+Depends on numpy and scipy; ``sentiment.baseline.linear`` fits it.
 """
 
 from dataclasses import dataclass, replace
@@ -21,19 +21,19 @@ WEIGHTINGS = ("tfidf", "naive_bayes")
 
 _SIZES = ("words", "vocabulary_size", "num_classes", "unknown_index")
 
-_MOST_WORDS = 1 << 31  # so that a number of an n-gram times this fits an int64
+_MOST_WORDS = 1 << 31  # so that the index of an n-gram times this fits an int64
 
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """From counts of n-grams to logits.
+    """The weights that turn counts of n-grams into logits.
 
     Attributes:
-        weights: (features, decisions) float32; of two classes there is one decision, for the
+        weights: (features, decisions) float32; for two classes there is one decision, about the
             second class.
         bias: (decisions,) float32.
-        idf: (features,) float32, the inverse document frequencies of TF-IDF; None where it only
-            matters which n-grams there are.
+        idf: (features,) float32, the inverse document frequencies of TF-IDF; None if only the
+            presence of n-grams matters.
         against_rest: whether each of several decisions is one class against all others.
     """
 
@@ -43,24 +43,24 @@ class LinearWeights:
     against_rest: bool = False
 
     def logits(self, counts: sparse.csr_matrix) -> _Floats:
-        """The logits, (reviews, classes), of counts, (reviews, features)."""
+        """The logits, (reviews, classes), from counts, (reviews, features)."""
         inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
         decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
         if decisions.shape[1] == 1:
             return np.concatenate([np.zeros_like(decisions), decisions], 1)
-        # The softmax of these is each class's own probability, over the sum of all.
+        # Their softmax is the probability of each class, divided by the sum of all of them.
         return -np.logaddexp(0, -decisions) if self.against_rest else decisions
 
 
 @dataclass(frozen=True)
 class NgramClassifier:
-    """A baseline that can be saved and used.
+    """A baseline that can be saved and can predict.
 
     Attributes:
         weighting: one of ``WEIGHTINGS``.
-        ngrams: what is counted.
-        linear: what becomes of the counts.
-        settings: sizes, by the names that networks have for them, and the temperature.
+        ngrams: the n-grams that are counted.
+        linear: the weights of the counts.
+        settings: sizes, by the same names as those of a network, and the temperature.
     """
 
     weighting: str
@@ -69,20 +69,20 @@ class NgramClassifier:
     settings: dict[str, Any]
 
     def logits(self, token_ids: _Ints, lengths: _Ints) -> _Floats:
-        """The logits of reviews, (reviews, classes); each is what it would be alone.
+        """The logits of reviews, (reviews, classes), divided by the temperature.
 
-        They are divided by the temperature.
+        Those of a review do not depend on the others.
 
         Args:
-            token_ids: (tokens,) all reviews one after the other.
-            lengths: (reviews,) tokens of each.
+            token_ids: (tokens,), all reviews one after the other.
+            lengths: (reviews,), the number of tokens in each.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever asked looks at what comes out
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks logits
             return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by; see ``sentiment.model.calibration``."""
+        """The divisor of the logits; see ``sentiment.model.calibration``."""
         return float(self.settings.get("temperature", 1.0))
 
     def with_temperature(self, temperature: float) -> "NgramClassifier":
@@ -91,11 +91,11 @@ class NgramClassifier:
 
     @property
     def num_parameters(self) -> int:
-        """How many weights were learned."""
+        """The number of learned weights."""
         return int(self.linear.weights.size + self.linear.bias.size)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All that ``from_arrays`` needs besides the settings."""
+        """The arrays from which ``from_arrays`` rebuilds the classifier."""
         arrays: dict[str, npt.NDArray[Any]] = {
             f"keys.{length}": keys for length, keys in enumerate(self.ngrams.keys, start=1)
         }
@@ -106,7 +106,7 @@ class NgramClassifier:
     def from_arrays(
         cls, arrays: dict[str, npt.NDArray[Any]], settings: dict[str, Any]
     ) -> "NgramClassifier":
-        """The classifier whose ``arrays()`` and ``settings`` were saved.
+        """Rebuild a classifier from its saved ``arrays()`` and ``settings``.
 
         Raises:
             ValueError, LookupError: they do not fit together.
@@ -149,10 +149,9 @@ class NgramClassifier:
 def classifier_of(
     weighting: str, ngrams: NgramCounts, linear: LinearWeights, *, classes: int
 ) -> NgramClassifier:
-    """A classifier fitted on reviews of so many classes.
+    """Build a fitted classifier.
 
-    Of the vocabulary, which begins with the frequent words, it needs those up to the last that
-    is counted.
+    It needs the vocabulary, which begins with the frequent words, up to the last counted word.
     """
     settings = {
         "weighting": weighting,
@@ -165,12 +164,12 @@ def classifier_of(
 
 
 def presence(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Ones where there are counts."""
+    """Replace all counts by 1."""
     return _with_values(counts, np.ones_like(counts.data))
 
 
 def _tfidf(counts: sparse.csr_matrix, idf: _Floats) -> sparse.csr_matrix:
-    """Sublinear term frequency times inverse document frequency, each review of length one."""
+    """Sublinear term frequency times inverse document frequency, with rows of length 1."""
     values = (1 + np.log(counts.data)) * idf[counts.indices]
     reviews = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     squares = np.bincount(reviews, values.astype(np.float64) ** 2, minlength=counts.shape[0])

@@ -1,62 +1,22 @@
-"""Options that the command lines with checkpoints and CSV files share."""
+"""The options and first steps that the commands for prediction and evaluation share."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import takewhile
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sentiment.runtime.arguments import OneLineParser
+from sentiment.predict.predictor import Predictor
 from sentiment.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
 
 
-# What argparse takes for no option: also - alone, and numbers.
-_NO_OPTION = re.compile(r"[^-]|-?$|-\d+$|-\d*\.\d+$")
-
-_WEIGHTS_LAST = "give the weights last, with spaces between"
-
-
-def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
-    """Add the options that say how a CSV file is to be read."""
-    group = parser.add_argument_group("reading the CSV file")
-    group.add_argument("--text-column", metavar="NAME", help="default: the one of the training")
-    if labels:
-        group.add_argument(
-            "--label-column", metavar="NAME", help="default: the one of the training"
-        )
-    group.add_argument(
-        "--separator", metavar="CHAR", help="default: a tab for .tsv, a comma for others"
-    )
-    group.add_argument(
-        "--quoting",
-        default="auto",
-        help="minimal if quotation marks enclose cells, none if they are a part of the texts;"
-        " default: auto, which finds out",
-    )
-    group.add_argument(
-        "--escape",
-        metavar="CHAR",
-        help="what stands before quotation marks within quotes, such as backslash; default: they"
-        " are doubled",
-    )
-    group.add_argument(
-        "--header",
-        action=argparse.BooleanOptionalAction,
-        help="whether the first row names the columns, which are else called 0, 1, 2 ...; default:"
-        " as in the training",
-    )
-    group.add_argument("--encoding", default="utf-8", help="default: utf-8")
-    group.add_argument("--compression", default="infer", help="default: by the file's suffix")
-
-
-def add_weights_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says how much each of several checkpoints counts."""
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for how checkpoints are used: the weight of each, and the device."""
     parser.add_argument(
         "--weights",
         nargs="+",
@@ -64,74 +24,109 @@ def add_weights_option(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="how much each of several checkpoints counts; default: all the same",
     )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
 
 
 def _weight(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number; {_WEIGHTS_LAST}") from error
+        message = f"{text[:40]!r} is no number; give the weights last, with spaces between"
+        raise argparse.ArgumentTypeError(message) from error
 
 
-def check_options(parser: OneLineParser, arguments: Sequence[str]) -> None:
-    """Exit with code 2 where a text begins with a dash, which argparse would take for options.
+def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
+    """Add the options for reading a CSV file, named like the fields of ``CsvFormat``.
 
-    argparse itself takes a number for no option, nor what has a space in it, but for ``-h `` ….
+    Args:
+        parser: of the command.
+        labels: whether the file has a column with labels.
     """
-    known = list(takewhile(lambda argument: argument != "--", arguments))
-    for index, argument in enumerate(known):
-        is_text = _NO_OPTION.match(argument) or (" " in argument and argument[:2] != "-h")
-        if is_text or parser.takes(argument.partition("=")[0]):
-            continue
-        if "--weights" in known[:index] and re.match(r"-\.?\d", argument):
-            parser.error(f"argument --weights: {argument[:40]!r} is no number; {_WEIGHTS_LAST}")
-        parser.error(
-            f"{argument[:40]!r} is no option; a text that begins with a dash comes after --,"
-            f" as in {parser.prog} best.ckpt -- {argument[:40]}"
-        )
-
-
-def csv_format_from(
-    parsed: argparse.Namespace, text_column: str, label_column: str | None, *, header: bool
-) -> "CsvFormat":
-    """The format that the options describe; the columns and header are used where none is given."""
-    from sentiment.data.csv_format import FormatOfOptions
-
-    return FormatOfOptions(
-        text_column=parsed.text_column or text_column,
-        label_column=getattr(parsed, "label_column", None) or label_column,
-        separator=parsed.separator,
-        header=header if parsed.header is None else parsed.header,
-        encoding=parsed.encoding,
-        compression=parsed.compression,
-        quoting=parsed.quoting,
-        escape=parsed.escape,
+    group = parser.add_argument_group("reading the CSV file")
+    columns = ["--text-column", "--label-column"] if labels else ["--text-column"]
+    for name in columns:
+        group.add_argument(name, metavar="NAME", help="default: as in the training")
+    group.add_argument(
+        "--separator", metavar="CHAR", help="default: a tab for .tsv, a comma for others"
     )
+    group.add_argument(
+        "--quoting",
+        help="minimal if quotation marks enclose cells, none if they are a part of the texts;"
+        " default: auto, which finds out",
+    )
+    group.add_argument(
+        "--escape",
+        metavar="CHAR",
+        help="the character before a quotation mark within quotes, such as backslash; default:"
+        " quotation marks are doubled",
+    )
+    group.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row names the columns; without a header they are called 0, 1, 2"
+        " ...; default: as in the training",
+    )
+    group.add_argument("--encoding", help="default: utf-8")
+    group.add_argument("--compression", help="default: by the file's suffix")
 
 
-def check_distinct(checkpoints: Sequence[Path]) -> None:
-    """Refuse a checkpoint that stands twice among those that predict together.
+def csv_format_from(parsed: argparse.Namespace, predictor: Predictor | None = None) -> "CsvFormat":
+    """The format that the options describe; columns and header are by default as in the training.
 
     Raises:
-        InputError: it does, by any path.
+        InputError: an option has an unknown value.
     """
-    known = [path.resolve() for path in checkpoints]
-    for path in checkpoints:
-        if known.count(path.resolve()) > 1:
+    from sentiment.data.csv_format import FormatOfOptions
+
+    values: dict[str, Any] = {}
+    if predictor is not None:
+        values = {"text_column": predictor.text_column, "header": predictor.header}
+        values["label_column"] = predictor.label_column if "label_column" in parsed else None
+    for field in fields(FormatOfOptions):
+        if (option := getattr(parsed, field.name, None)) is not None:
+            values[field.name] = option
+    return FormatOfOptions(**values)
+
+
+def check_csv(parsed: argparse.Namespace) -> None:
+    """Check the beginning of the CSV file, before checkpoints are loaded, which takes longer.
+
+    Raises:
+        InputError: the file is missing, empty or of another kind, or an option has an unknown
+            value.
+    """
+    from sentiment.data.table_text import open_table
+
+    with open_table(parsed.csv, csv_format_from(parsed)) as table:
+        next(table.lines(), None)
+
+
+def load_predictor(parsed: argparse.Namespace) -> Predictor:
+    """Load the checkpoints of a command line.
+
+    Raises:
+        InputError: one is given twice, or as ``Predictor.load``.
+    """
+    paths: Sequence[Path] = parsed.checkpoints
+    resolved = [path.resolve() for path in paths]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
             raise InputError(f"{path}: is given twice; --weights lets one count more than others")
+    return Predictor.load(*paths, device=parsed.device, weights=parsed.weights)
 
 
 def hint_at_file(text: str) -> None:
     """Note on standard error that a text looks like a file."""
     exists = False
-    with suppress(OSError, ValueError):  # too long for a name, or of other characters
+    with suppress(OSError, ValueError):  # too long for a file name, or not allowed in one
         exists = Path(text).is_file()
-    like_one = text.endswith((".ckpt", ".csv", ".tsv")) and " " not in text
-    if not (exists or like_one):
+    if not exists and (" " in text or not text.endswith((".ckpt", ".csv", ".tsv"))):
         return
-    if text.endswith(".ckpt"):
-        meant = "more checkpoints come before all texts"
-    else:
-        meant = f"did you mean --csv {text} --out OUT?"
-    why = "a file of that name exists" if exists else "looks like a file"
-    sys.stderr.write(f"note: {text!r} is predicted as a text, but {why}; {meant}\n")
+    reason = "a file of that name exists" if exists else "looks like a file"
+    is_checkpoint = text.endswith(".ckpt")
+    way_out = (
+        "more checkpoints come before all texts"
+        if is_checkpoint
+        else (f"did you mean --csv {text} --out OUT?")
+    )
+    sys.stderr.write(f"note: {text!r} is predicted as a text, but {reason}; {way_out}\n")

@@ -1,4 +1,4 @@
-"""Label texts with one or several trained checkpoints: one text or many, from Python.
+"""Predict the labels of texts with one or several trained checkpoints, from Python.
 
 Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 """
@@ -21,13 +21,13 @@ from sentiment.runtime.errors import InputError
 
 Prediction = dict[str, Any]
 
-_TEXTS_AT_A_TIME = 4096
+TEXTS_AT_A_TIME = 4096
 
 
 def _compute_alone() -> None:
-    """Let a forked process compute in one thread: its parent's others are not there any more.
+    """Let a forked process compute in one thread.
 
-    A text would wait for them for ever.
+    It does not have the other threads of its parent, and would wait for them forever.
     """
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -38,27 +38,29 @@ if hasattr(os, "register_at_fork"):
 
 
 class Predictor:
-    """Labels texts with a trained classifier, or with the mean of several.
+    """Predicts the labels of texts with a trained classifier, or with the mean of several.
 
     >>> predictor = Predictor.load("runs/…/checkpoints/best.ckpt")  # doctest: +SKIP
     >>> predictor("A joy from start to finish.")  # doctest: +SKIP
     {'label': 'positive', 'score': 0.98, 'scores': {'negative': 0.02, 'positive': 0.98}}
 
     Args:
-        members: the classifiers; the first decides the order of the labels.
-        weights: how much each member's probabilities count; None counts all the same.
+        members: the classifiers; labels have the order of the first.
+        weights: of the members' probabilities; None is equal weights.
 
     Attributes:
         members: as given.
+        weights: as given.
         labels: names of the classes, in the order of the logits.
-        text_column: what the column with the texts was called in training.
-        label_column: what the column with the labels was called in training.
-        header: whether the files of the training named their columns.
-        raw_labels: the labels as they stood in the training files, in the order of ``labels``.
-        tokenizer: splits texts into tokens, as the first member wants them.
+        text_column: name of the column with the texts in the training files.
+        label_column: name of the column with the labels there.
+        header: whether the training files begin with a row of column names.
+        raw_labels: the labels as written in the training files, in the order of ``labels``.
+        tokenizer: the tokenizer of the first member.
 
     Raises:
-        InputError: the members have different labels, or the weights are no good.
+        InputError: the members have different labels, or the weights are not positive numbers, one
+            for each member.
     """
 
     def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
@@ -71,13 +73,13 @@ class Predictor:
                     " together need the same"
                 )
         self.members = list(members)
-        self._shares = _shares(weights, len(members))
+        self.weights = _checked_weights(weights, len(members))
         self.labels = first.labels
         data = first.saved.data
-        self.raw_labels: list[str] = data["raw_labels"]
-        self.text_column: str = data["text_column"]
-        self.label_column: str = data["label_column"]
-        self.header: bool = data["header"]
+        self.raw_labels = data.raw_labels
+        self.text_column = data.text_column
+        self.label_column = data.label_column
+        self.header = data.header
         settings = dict.fromkeys(member.tokenizer_settings for member in members)
         self._tokenizers = {each: Tokenizer(each) for each in settings}
         self.tokenizer = self._tokenizers[first.tokenizer_settings]
@@ -86,13 +88,13 @@ class Predictor:
     def load(
         cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
     ) -> "Predictor":
-        """Load one or several checkpoints; nothing else is needed.
+        """Load one or several checkpoints, which need no other files.
 
-        Several predict together: the mean of their probabilities, each with its own tokens.
+        The probabilities of several are averaged; each has its own tokenizer.
 
         Raises:
             InputError: a file is missing, damaged, no such checkpoint, or carries code; the device
-                cannot be used; or the checkpoints do not go together.
+                cannot be used; or the checkpoints do not fit together.
         """
         if not paths:
             raise TypeError("give the path of a checkpoint, or of several")
@@ -106,17 +108,17 @@ class Predictor:
     def __call__(self, texts: Iterable[str]) -> list[Prediction]: ...
 
     def __call__(self, texts: str | Iterable[str]) -> Prediction | list[Prediction]:
-        """Label one text, or each of several: ``label``, its ``score``, and all ``scores``.
+        """Predict one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
-        Scores are probabilities (the softmax of calibrated logits). Texts share a batch only with
-        texts of like length, and no text's result depends on the others.
+        Scores are probabilities (the softmax of calibrated logits). The result of a text does not
+        depend on the others.
 
         Args:
-            texts: a string, or strings in an order: a list, a generator, a file of lines, a column
-                of a table. Some thousands are read at a time.
+            texts: a string or an ordered iterable of strings: a list, a generator, a file of lines,
+                a column of a table. Some thousands are read at a time.
 
         Raises:
-            TypeError: something is no string, nor strings in an order.
+            TypeError: ``texts`` is neither.
             InputError: a text holds a lone surrogate.
         """
         if isinstance(texts, str):
@@ -132,23 +134,23 @@ class Predictor:
         """
         parts: list[Tensor] = []
         stream = _in_order(texts)
-        while some := list(islice(stream, _TEXTS_AT_A_TIME)):
-            logits = self.member_logits(some, first=len(parts) * _TEXTS_AT_A_TIME + 1)
+        while some := list(islice(stream, TEXTS_AT_A_TIME)):
+            logits = self.member_logits(some, first=len(parts) * TEXTS_AT_A_TIME + 1)
             parts.append(self.combine(logits))
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
     def member_logits(
         self, texts: Sequence[str], encoded: EncodedTexts | None = None, first: int = 1
     ) -> list[Tensor]:
-        """The logits that each member gives, (texts, classes), in the order of ``labels``.
+        """The logits of each member, (texts, classes), in the order of ``labels``.
 
         Args:
             texts: the texts.
-            encoded: the same texts, where ``tokenizer`` has tokenised them before.
+            encoded: the same texts tokenised by ``tokenizer``, if they already are.
             first: the number of the first text in messages.
 
         Raises:
-            TypeError: something is no string.
+            TypeError: a text is not a string.
             InputError: a text holds a lone surrogate, or a logit is not finite.
         """
         for number, text in enumerate(texts, first):
@@ -174,12 +176,12 @@ class Predictor:
         return found
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
-        """One classifier's logits as they are; of several, the log of their mean probabilities."""
+        """The logits of one classifier unchanged, or the log of several's mean probabilities."""
         if len(logits) == 1:
             return logits[0]
-        shares = torch.tensor(self._shares, dtype=torch.float64)[:, None, None]
+        weights = torch.tensor(self.weights, dtype=torch.float64)[:, None, None]
         each = torch.stack([values.double().log_softmax(1) for values in logits])
-        return (each + shares.log()).logsumexp(0).float()
+        return (each + weights.log().log_softmax(0)).logsumexp(0).float()
 
     def _encode(
         self, texts: Sequence[str], settings: TokenizerSettings, first: int
@@ -204,10 +206,10 @@ class Predictor:
 
 
 def _in_order(texts: Iterable[str]) -> Iterator[str]:
-    """Go through several texts.
+    """Iterate over texts.
 
     Raises:
-        TypeError: these are not texts in an order, and what to give instead.
+        TypeError: these are not ordered texts; the message says what to give instead.
     """
     instead = ""
     if hasattr(texts, "columns"):  # a table of pandas or another library
@@ -221,14 +223,13 @@ def _in_order(texts: Iterable[str]) -> Iterator[str]:
     if not instead:
         try:
             return iter(texts)
-        except TypeError:  # also of an array without dimensions
+        except TypeError:  # also for an array without dimensions
             pass
     raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}{instead}")
 
 
-def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
-    """What the weights of the members are of their sum."""
-    weights = [1.0] * members if weights is None else weights
+def _checked_weights(weights: Sequence[float] | None, members: int) -> list[float]:
+    weights = [1.0] * members if weights is None else list(weights)
     if len(weights) != members:
         raise InputError(
             f"{len(weights)} weights for {members} checkpoints; give one for each, in their order"
@@ -236,4 +237,4 @@ def _shares(weights: Sequence[float] | None, members: int) -> list[float]:
     if not all(math.isfinite(weight) and weight > 0 for weight in weights):
         listed = " ".join(f"{weight:g}" for weight in weights)
         raise InputError(f"weights {listed}: all must be numbers above 0")
-    return [weight / math.fsum(weights) for weight in weights]
+    return weights

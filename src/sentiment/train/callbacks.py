@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from sentiment.model.metric_names import best_mode
+from sentiment.predict.checkpoint import CHECKPOINT_FORMAT
 from sentiment.report.tables import write_csv
 from sentiment.runtime.distributed import all_reduce_max
 from sentiment.train.stopping import within_epoch
@@ -205,6 +206,7 @@ class CheckpointFacts(Callback):
         )
         checkpoint["run"] = {**self.run, **metrics, "epochs": len(rows)}
         checkpoint["settings"] = self._settings
+        checkpoint["format"] = CHECKPOINT_FORMAT
 
 
 def accuracy_line(metrics: Mapping[str, float]) -> str:

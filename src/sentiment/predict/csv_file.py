@@ -1,0 +1,168 @@
+"""Predict the rows of a CSV file."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import (
+    check_columns,
+    column_names,
+    is_blank,
+    output_separator,
+    read_table,
+)
+from sentiment.data.workers import available_cores, encode_chunks
+from sentiment.predict.predictor import Predictor
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import text_when_whole
+
+# Suffixes of formats that are not written.
+_NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
+
+# Names of the added columns; the second pair is for a file that has one of the first.
+_NEW_COLUMNS = (("label", "score"), ("predicted_label", "predicted_score"))
+
+
+class Written(NamedTuple):
+    """What ``predict_csv`` has written."""
+
+    rows: int
+    without_text: int  # rows that have no label, because they have no text
+    columns: tuple[str, str]  # names of the new columns, label and score
+
+
+def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: CsvFormat) -> Written:
+    """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
+
+    If the source already has one of these, the new ones are ``predicted_label`` and
+    ``predicted_score``. Every row of the source is written; one without a text (also a blank line
+    of a file with a single column) gets empty cells. The target is UTF-8 with the separator and
+    the compression of its suffix, or else the source's separator and no compression; it appears
+    only when it is complete. Other processes tokenise a long file ahead of the classifier.
+
+    Raises:
+        InputError: the source cannot be read, or has columns of all these names; or the target
+            cannot be written, or is the source or a checkpoint.
+    """
+    check_target(source, target, [member.path for member in predictor.members])
+    check_columns(source, csv_format, [csv_format.text_column])
+    names = column_names(source, csv_format)
+    columns = _new_columns(source, names)
+    text_at = names.index(csv_format.text_column)
+    separator = output_separator(source, target, csv_format)
+    read = rows = without_text = 0
+
+    def chunks() -> Iterator[_Rows]:
+        nonlocal read
+        for chunk in read_table(source, csv_format, 1_000, blank_lines=True):
+            read += len(chunk.cells)
+            texts = [cells[text_at] for cells in chunk.cells]
+            yield _Rows(chunk.cells, [None if is_blank(text) else text for text in texts])
+
+    cores = available_cores()
+    workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
+    with (
+        _one_thread_less(),  # leaves a core for those processes, reading and writing
+        _naming_target(target),
+        text_when_whole(target) as out,
+    ):
+        # All cells are quoted, because a bare carriage return would split a row.
+        writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        if csv_format.header:
+            writer.writerow([*names, *columns])
+        for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
+            logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
+            writer.writerows(chunk.with_predictions(logits.softmax(1), predictor.labels))
+            rows += len(chunk.cells)
+            without_text += len(chunk.cells) - len(chunk.texts)
+        if rows != read:  # before the target appears
+            raise RuntimeError(f"{source}: {read} rows were read, and {rows} predicted")
+    return Written(rows, without_text, columns)
+
+
+def _new_columns(source: Path, names: Sequence[str]) -> tuple[str, str]:
+    """Names for the two new columns that the source does not have."""
+    for columns in _NEW_COLUMNS:
+        if not set(columns) & set(names):
+            return columns
+    taken = [name for columns in _NEW_COLUMNS for name in columns if name in names]
+    rename = " and ".join(name for name in _NEW_COLUMNS[0] if name in taken)
+    raise InputError(f"{source}: has columns {', '.join(taken)} already; rename {rename}")
+
+
+def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> None:
+    """Check that predictions can be written to a file, before anything is predicted.
+
+    Raises:
+        InputError: it cannot be written, or is one of the files that are read.
+    """
+    folder = target.resolve().parent
+    with _naming_target(target):
+        exists = target.exists()
+        if target.is_dir():
+            problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
+        elif exists and target.samefile(source):
+            problem = "the file that is read; give another for the predictions"
+        elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
+            problem = "the checkpoint; give another file for the predictions"
+        elif exists and not target.is_file():
+            problem = "a device or a pipe; give a file, which may be new"
+        elif not folder.is_dir():
+            problem = f"there is no folder {folder}; make it first"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            problem = f"the folder {folder} may not be written; give another"
+        elif target.suffix.lower() in _NO_CSV:
+            problem = "this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz or .zip"
+        else:
+            return
+        raise InputError(f"{target}: {problem}")
+
+
+@contextmanager
+def _naming_target(target: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one line about the target."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror or error}); give another file, or make"
+            " room for it"
+        ) from error
+
+
+@contextmanager
+def _one_thread_less() -> Iterator[None]:
+    """Leave one core free: torch's threads are slow when they have to wait for a core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Rows:
+    """Some rows of a CSV file; None stands for a missing text."""
+
+    def __init__(self, cells: list[list[str]], texts: Sequence[str | None]) -> None:
+        self.cells = cells
+        self.texts = [text for text in texts if text is not None]
+        self._present = [text is not None for text in texts]
+
+    def with_predictions(self, probabilities: Tensor, labels: list[str]) -> Iterator[list[str]]:
+        """The rows with label and score added; ``probabilities`` is (texts, classes)."""
+        scores, classes = probabilities.max(1)
+        predicted = zip(classes.tolist(), scores.tolist(), strict=True)
+        for cells, present in zip(self.cells, self._present, strict=True):
+            if present:
+                best, score = next(predicted)
+                yield [*cells, labels[best], f"{score:.6f}"]
+            else:
+                yield [*cells, "", ""]
