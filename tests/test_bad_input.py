@@ -1,8 +1,5 @@
 """What a user gets for input that cannot be used: one line, and nothing half-written."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import pytest
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from programs import run_program
 from sentiment.config.explain import translate_config_errors
 from sentiment.runtime.errors import InputError
 from sentiment.train.run import train
@@ -139,11 +137,7 @@ def test_a_checkpoint_that_cannot_be_resumed(tmp_path: Path, composed: Compose) 
 
 @pytest.mark.parametrize("override", ["data.csv=nope.csv", "model.hiden_size=3"])
 def test_the_command_line_ends_with_code_2_and_one_line(tmp_path: Path, override: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sentiment.train", override],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = run_program("train", override, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

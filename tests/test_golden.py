@@ -5,8 +5,6 @@ See ``golden/README.md``.
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import optuna
 import pytest
 
 from conftest import compose_config
+from programs import run_program
 from sentiment import Predictor
 from sentiment.pretrain.run import pretrain
 from sentiment.report.runs import find_runs
@@ -82,8 +81,8 @@ def test_a_language_model_is_trained_on_and_started_from(golden: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_search_goes_on_as_it_would_have(golden: Path) -> None:
     given = [*SETTINGS, NO_STOP, "trainer.max_epochs=2", "hydra.sweeper.n_trials=4"]
-    command = [sys.executable, "-m", "sentiment.train", "-m", "sweep=optuna", *given]
-    subprocess.run([*command, "hydra.sweep.dir=search"], check=True, capture_output=True)
+    done = run_program("train", "-m", "sweep=optuna", *given, "hydra.sweep.dir=search")
+    assert done.returncode == 0, done.stderr
     study = optuna.load_study(study_name=None, storage="sqlite:///search/study.db")
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     for trial, expected in zip(study.trials, EXPECTED["trials"], strict=True):

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from conftest import write_reviews
+from programs import run_program
 from sentiment import (
     compare,
 )
@@ -120,10 +119,7 @@ def test_a_class_without_a_training_review_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, told: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sentiment.baseline", override], cwd=tmp_path,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_program("baseline", override, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert told in done.stderr

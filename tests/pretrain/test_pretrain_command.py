@@ -2,8 +2,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from programs import run_program
 from sentiment.pretrain.progress import Progress, perplexity_line
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
@@ -158,18 +157,10 @@ def test_a_long_epoch_tells_how_far_it_is(
     assert told in caplog.text
 
 
-def run_pretrain(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sentiment.pretrain", *overrides],
-        cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_the_command_line_pretrains_and_a_training_starts_from_it(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    done = run_pretrain(*TINY, f"data.csv={reviews}", "data.max_length=9", cwd=tmp_path)
+    done = run_program("pretrain", *TINY, f"data.csv={reviews}", "data.max_length=9", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "epoch 2 of 2: perplexity of training" in done.stdout
     command = done.stdout.splitlines()[-1].split()
@@ -177,15 +168,11 @@ def test_the_command_line_pretrains_and_a_training_starts_from_it(tmp_path: Path
     assert f"data.csv={reviews}" in command
     assert not any("max_length" in item for item in command)  # it would cut the classifier's
     small = ["trainer=cpu", "trainer.max_epochs=1"]
-    training = subprocess.run(
-        [sys.executable, *command[1:], *small],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    training = run_program("train", *command[3:], *small, cwd=tmp_path)
     assert training.returncode == 0, training.stderr
     assert "Starts from the language model of" in training.stdout
     assert "held out" not in training.stdout
-    refused = run_pretrain("model=lstm", cwd=tmp_path)
+    refused = run_program("pretrain", "model=lstm", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "set by model.cell" in refused.stderr

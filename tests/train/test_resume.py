@@ -4,7 +4,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from conftest import TINY, compose_config, write_reviews
+from programs import Program, run_program
 from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import choose_run_folder, config_folder
 from sentiment.predict.checkpoint import DATA_KEY, LANGUAGE_MODEL
@@ -275,24 +275,17 @@ def test_the_printed_command_goes_on_in_any_folder(tmp_path: Path) -> None:
         "trainer.max_epochs=9999", "callbacks.early_stopping=null", "scheduler=none",
         "hydra.run.dir='it\\'s lr=1 (a)/run'",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", *settings],
-        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        told = iter(process.stdout.readline, "")
-        assert any("epoch 2 of" in line for line in told)
-        process.terminate()
-        command = shlex.split("".join(told).rstrip().splitlines()[-1])
+    with Program("train", *settings, cwd=tmp_path) as process:
+        process.wait_for("epoch 2 of")
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        command = shlex.split(process.stdout.rstrip().splitlines()[-1])
+    assert command[1:3] == ["-m", "sentiment.train"]
     folder = tmp_path / "it's lr=1 (a)" / "run"
     before = (folder / ".hydra" / "overrides.yaml").read_text()
 
     def go_on(*more: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, *command[1:], *more],
-            cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
-        )  # fmt: skip
+        return run_program("train", *command[3:], *more, cwd=tmp_path)
 
     assert "with model.hidden_size=8, not 9" in go_on("model.hidden_size=9").stderr
     assert (folder / ".hydra" / "overrides.yaml").read_text() == before
@@ -426,10 +419,7 @@ def test_other_programs_leave_the_config_of_a_training_alone(tmp_path: Path, pro
     for file in ("checkpoints/last.ckpt", ".hydra/config.yaml"):
         (tmp_path / "run" / file).parent.mkdir(parents=True)
         (tmp_path / "run" / file).write_text("mine")
-    done = subprocess.run(
-        [sys.executable, "-m", f"sentiment.{program}", "hydra.run.dir=run"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_program(program, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 2
     assert "run: holds a run already, which would be overwritten" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -447,10 +437,7 @@ def test_a_refused_attempt_leaves_the_config_of_the_folder_alone(tmp_path: Path)
         ("ckpt_path=auto", "a torch file, but"),
         ("seed=1", "a training already"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "sentiment.train", "trainer=cpu", "hydra.run.dir=run", override],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = run_program("train", "trainer=cpu", "hydra.run.dir=run", override, cwd=tmp_path)
         assert done.returncode == 2
         assert told in done.stderr
         assert record.read_text() == "- data=mine"

@@ -2,8 +2,8 @@
 
 import csv
 import json
+import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from conftest import write_reviews
+from programs import Program, run_program
 
 TINY = (
     "embeddings.size=8", "trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=3",
@@ -20,13 +21,11 @@ TINY = (
 
 def command(folder: Path, reviews: Path, *overrides: str) -> list[str]:
     given = [f"data.csv={reviews}", f"hydra.sweep.dir={folder}", *TINY, *overrides]
-    return [sys.executable, "-m", "sentiment.train", "-m", "sweep=optuna", *given]
+    return ["train", "-m", "sweep=optuna", *given]
 
 
-def search(folder: Path, reviews: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, reviews, *overrides), capture_output=True, text=True, check=False
-    )
+def search(folder: Path, reviews: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return run_program(*command(folder, reviews, *overrides))
 
 
 def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -91,14 +90,9 @@ def test_a_search_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(
     folder = tmp_path / "killed"
     for _ in range(3):
         begun = len(list(folder.glob("*/metrics.csv")))
-        process = subprocess.Popen(
-            command(folder, reviews, *overrides),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        while len(list(folder.glob("*/metrics.csv"))) < begun + 2 and process.poll() is None:
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
+        with Program(*command(folder, reviews, *overrides)) as process:  # killed at the end
+            while len(list(folder.glob("*/metrics.csv"))) < begun + 2 and process.poll() is None:
+                time.sleep(0.01)
     assert 1 <= sum(t.state.is_finished() for t in trials_in(folder)) < 7, "killed on its way"
     done = search(folder, reviews, *overrides)
     assert done.returncode == 0, done.stderr
@@ -115,14 +109,12 @@ def test_what_a_sweeps_file_settles_is_in_the_commands_that_are_told(tmp_path: P
     (tmp_path / "my" / "sweep").mkdir(parents=True)
     (tmp_path / "my" / "sweep" / "own.yaml").write_text(SETTLED)
     given = [f"data.csv={reviews}", *TINY, f"hydra.searchpath=[file://{tmp_path}/my]", "sweep=own"]
-    done = subprocess.run(
-        [sys.executable, "-m", "sentiment.train", "-m", *given, f"hydra.sweep.dir={tmp_path}/s",
-         "hydra.sweeper.pruner._target_=optuna.pruners.HyperbandPruner"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    given += [f"hydra.sweep.dir={tmp_path}/s"]
+    pruner = "hydra.sweeper.pruner._target_=optuna.pruners.HyperbandPruner"
+    done = run_program("train", "-m", *given, pruner)
     assert done.returncode == 0, done.stderr
-    command = done.stdout.split("Test its best with:\n")[1].strip()
-    tested = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    command = shlex.split(done.stdout.split("Test its best with:\n")[1])
+    tested = run_program("train", *command[command.index("sentiment.train") + 1 :])
     assert tested.returncode == 0, tested.stderr
     assert "nothing was trained" in tested.stdout
     best = json.loads((tmp_path / "s" / "best.json").read_text())

@@ -1,8 +1,6 @@
 """Many trainings in one process: what is refused, what is ranked, and what each leaves behind."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from programs import run_program
 from sentiment.runtime.errors import InputError
 from sentiment.train import command as train
 from sentiment.train.sweep import best_run
@@ -159,14 +158,8 @@ def test_a_run_that_fails_where_another_had_ended_counts_as_failed(sweep: Sweep)
 
 def multirun(folder: Path, *overrides: str) -> None:
     write_reviews(folder / "reviews.csv", 60)
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "sentiment.train", "-m", *TINY, "data.csv=reviews.csv",
-            "hydra.sweep.dir=sweep", *overrides,
-        ],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    given = ["-m", *TINY, "data.csv=reviews.csv", "hydra.sweep.dir=sweep", *overrides]
+    done = run_program("train", *given, cwd=folder, path=folder, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -19,6 +19,7 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from programs import Program, run_program
 from sentiment import Predictor
 from sentiment.config.explain import translate_config_errors
 from sentiment.train.fit import Stopped
@@ -234,7 +235,11 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 @pytest.mark.slow
 def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    done = run_train(*TINY[:-1], f"data.csv={reviews}", cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiment.train", *TINY[:-1], f"data.csv={reviews}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert list(run.glob("tensorboard/events*"))
@@ -250,18 +255,12 @@ def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> No
 def test_a_terminated_process_says_how_to_go_on(tmp_path: Path) -> None:
     write_reviews(tmp_path / "reviews.csv", 60)
     settings = ["trainer.max_epochs=9999", "callbacks.early_stopping=null", "hydra.run.dir=run"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv", *settings],
-        cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        told = iter(process.stdout.readline, "")
-        assert any("epoch 2 of" in line for line in told)
-        process.terminate()
-        rest = "".join(told)
-    assert process.returncode == 128 + signal.SIGTERM
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    assert rest.rstrip().endswith(f"ckpt_path={last}")
+    with Program("train", *TINY, "data.csv=reviews.csv", *settings, cwd=tmp_path) as process:
+        process.wait_for("epoch 2 of")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+        last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+        assert process.stdout.rstrip().endswith(f"ckpt_path={last}")
     assert last.is_file()
 
 
@@ -291,10 +290,8 @@ def test_a_stop_passes_through_to_its_exit_code() -> None:
 @pytest.mark.slow
 def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
-    done = run_train(
-        "-m", "model=birnn,bigru", "seed=1,2", *TINY, "trainer.max_epochs=1", f"data.csv={reviews}",
-        cwd=tmp_path,
-    )  # fmt: skip
+    given = ["-m", "model=birnn,bigru", "seed=1,2", *TINY, "trainer.max_epochs=1"]
+    done = run_program("train", *given, f"data.csv={reviews}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps").iterdir()
     table = pd.read_csv(sweep / "sweep.csv")
@@ -309,42 +306,27 @@ def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_that_is_stopped_tells_of_the_runs_that_ended(tmp_path: Path) -> None:
     write_reviews(tmp_path / "reviews.csv", 60)
-    with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", "-m", *TINY, "data.csv=reviews.csv",
-         "trainer.max_epochs=1,9999", "callbacks.early_stopping=null", "hydra.sweep.dir=sweep"],
-        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    with Program(
+        "train", "-m", *TINY, "data.csv=reviews.csv", "trainer.max_epochs=1,9999",
+        "callbacks.early_stopping=null", "hydra.sweep.dir=sweep", cwd=tmp_path,
     ) as process:  # fmt: skip
-        assert process.stdout is not None
-        told = iter(process.stdout.readline, "")
-        assert any("epoch 2 of 9999" in line for line in told)
+        process.wait_for("epoch 2 of 9999")
         process.send_signal(signal.SIGINT)
-        rest = "".join(told)
-    assert process.returncode == 128 + signal.SIGINT
-    assert "The sweep ends here" in rest
+        assert process.wait() == 128 + signal.SIGINT
+        assert "The sweep ends here" in process.stdout
     assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "failed"]
 
 
 @pytest.mark.slow
 def test_ctrl_c_before_the_training_begins_gives_no_traceback(tmp_path: Path) -> None:
-    write_reviews(tmp_path / "reviews.csv", 120_000)
-    with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", *TINY, "data.csv=reviews.csv",
-         "data.num_workers=1"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "SENTIMENT_CACHE": str(tmp_path / "cache")},
+    write_reviews(tmp_path / "reviews.csv", 40_000)
+    with Program(
+        "train", *TINY, "data.csv=reviews.csv", "data.num_workers=1", cwd=tmp_path,
+        env={"SENTIMENT_CACHE": str(tmp_path / "cache")},
     ) as process:  # fmt: skip
         while not list(tmp_path.glob("cache/corpora/.*.tmp")) and process.poll() is None:
-            time.sleep(0.05)
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
-    assert process.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in told
+        assert process.wait() == 128 + signal.SIGINT
+        assert "Traceback" not in process.stderr
     assert not list(tmp_path.glob("cache/corpora/.*.tmp"))
-
-
-def run_train(*overrides: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sentiment.train", *overrides],
-        cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
