@@ -13,7 +13,7 @@ from conftest import write_reviews
 from sentiment import (
     compare,
 )
-from sentiment.baseline.command import compare_command, run_baselines
+from sentiment.baseline.run import compare_command, run_baselines
 from sentiment.config.resolvers import config_directory, register
 from sentiment.runtime.errors import InputError
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
 from sentiment.train.run import train
 from sentiment.vectors import command as vectors
-from sentiment.vectors.command import content_words, run_vectors
+from sentiment.vectors.run import content_words, run_vectors
 from sentiment.vectors.skipgram import WordList
 
 SMALL = ("size=8", "epochs=2", "workers=1", "min_count=1")
@@ -196,8 +197,11 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
     both = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in both]
     found: list[object] = []
+    monkeypatch.setattr(vectors, "run_program", lambda name, task: task(None))
+    monkeypatch.setattr(vectors, "HydraConfig", MagicMock())
     monkeypatch.setattr(
-        vectors, "run_program", lambda *_: found.extend(map(signal.getsignal, both))
+        "sentiment.vectors.run.run_vectors",
+        lambda *_, **__: found.extend(map(signal.getsignal, both)),
     )
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sentiment.data.download import GLOVE_MIRRORS
+from sentiment.data.glove_archives import GLOVE_MIRRORS
 
 
 class Cell(StrEnum):
