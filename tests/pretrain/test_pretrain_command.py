@@ -78,11 +78,11 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
     [
         (["model.num_layers=2"], "would see the words that it is to predict"),
         (["trainer=ddp"], "runs in one process; give trainer.devices=1"),
-        (["softmax.negatives=0"], "softmax.negatives=0: give a number 1 or more, or null"),
+        (["softmax.negatives=0"], "softmax.negatives=0: give a number at least 1, or null"),
         (["held_out_tokens=0"], "held_out_tokens=0"),
         (
             ["callbacks.checkpoint.monitor=val/accuracy"],
-            "no such figure; valid: val/loss, val/perp",
+            "valid: val/loss, val/perp",
         ),
         (["scheduler=plateau", "scheduler.monitor=val/accuracy"], "scheduler.monitor=val/accuracy"),
     ],

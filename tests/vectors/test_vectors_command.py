@@ -133,7 +133,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["negatives=0"], "negatives=0"),
         (["epochs=0"], "epochs=0"),
         (["min_count=0"], "min_count=0"),
-        (["sample=1"], "sample=1.0: give a number from 0 to below 1"),
+        (["sample=1"], "sample=1.0: give a number at least 0 and below 1"),
         (["workers=0"], "workers=0"),
         (["seed=-1"], "seed=-1"),
         (["min_count=1000000"], "min_count=1000000: no word stands so often"),
@@ -143,7 +143,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["output=/proc/v.txt"], "output=/proc/v.txt: cannot be written there"),
         (["data.csv=r.csv", "output=./r.csv"], "is a file of reviews, which would be replaced"),
         (["data.unlabeled_csv=[a.csv]", "output=a.csv"], "would be replaced"),
-        (["data=imdb"], "fetch it by python scripts/download_imdb.py"),
+        (["data=imdb"], "python scripts/download_imdb.py"),
     ],
 )
 def test_what_cannot_be_used_is_refused(

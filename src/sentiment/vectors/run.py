@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.text import Text
 
-from sentiment.config.checks import Ranges, check_config, check_ranges
+from sentiment.config.checks import check_config
 from sentiment.config.overrides import CommandLine, override, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import VectorsConfig
@@ -41,17 +41,6 @@ from sentiment.vectors.skipgram import (
 )
 
 log = logging.getLogger(__name__)
-
-_AT_LEAST_ONE = (lambda value: 1 <= value < 2**31, "from 1 to 2147483647")
-
-_OF_A_SENTENCE = (lambda value: 1 <= value <= 10_000, "from 1 to 10000")  # gensim's longest
-
-_RANGES: Ranges = {
-    "sample": (lambda value: 0 <= value < 1, "from 0 to below 1"),
-    **dict.fromkeys(("size", "epochs", "min_count"), _AT_LEAST_ONE),
-    **dict.fromkeys(("window", "negatives"), _OF_A_SENTENCE),
-    "workers": (lambda value: 1 <= value <= 1000, "from 1 to 1000"),
-}
 
 # Of the table at the end. A word with a larger fraction of all tokens stands beside all others, so
 # that its neighbours mean little; rare words are noise among neighbours.
@@ -86,7 +75,6 @@ def run_vectors(
     check_unused(folder)
     require_gensim()
     check_config(cfg, VectorsConfig)
-    check_ranges(cfg, _RANGES)
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     output = Path(cfg.output) if cfg.output is not None else folder / "vectors.txt"
     _check_output(output, cfg)
