@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from sentiment.config.schemas import SCHEMAS, JoblibLauncherConfig
+from sentiment.config.schemas import SCHEMAS
 from sentiment.model.metric_names import best_mode
 from sentiment.runtime.distributed import external_world_size, rank
 from sentiment.runtime.errors import InputError
@@ -119,6 +119,7 @@ def register() -> None:
 def _register_plugins(store: ConfigStore) -> None:
     Plugins.instance()  # what other packages store under these names is stored by now
     from hydra_plugins.sentiment_grid import GridSweeperConfig
+    from hydra_plugins.sentiment_launchers.joblib_launcher import JoblibLauncherConfig
 
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, provider="sentiment")
     module = "hydra_plugins.sentiment_launchers.submitit_launcher"

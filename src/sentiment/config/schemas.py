@@ -370,14 +370,6 @@ class CallbacksConfig:
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 
 
-@dataclass
-class JoblibLauncherConfig:
-    """Several runs at a time on this machine: see ``JoblibLauncher``."""
-
-    _target_: str = "hydra_plugins.sentiment_launchers.joblib_launcher.JoblibLauncher"
-    n_jobs: int = -1
-
-
 # Where Hydra finds each schema: group (None for the whole config), name, node.
 SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "train_schema", TrainConfig),
