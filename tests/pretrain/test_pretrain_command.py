@@ -15,6 +15,7 @@ from lightning import Callback
 from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
+from sentiment.config.explain import translate_config_errors
 from sentiment.pretrain.progress import Progress, perplexity_line
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
@@ -91,7 +92,7 @@ def test_bad_settings_are_refused_before_the_data_is_read(
     tmp_path: Path, composed: Compose, overrides: list[str], told: str
 ) -> None:
     cfg = composed("data=csv", "data.csv=nope.csv", *TINY, *overrides, program="pretrain")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as refused, translate_config_errors():
         pretrain(cfg, tmp_path / "run")
     assert told in str(refused.value)
 
