@@ -134,9 +134,9 @@ def _check_value(value: Any, key: str, *, known: bool) -> None:
     """Refuse numbers that 64 bits cannot hold or that are none, in nodes and lists too.
 
     Args:
-        value: what stands in the config.
+        value: of the config.
         key: its full key.
-        known: whether a schema has it; others may be infinite.
+        known: whether it is a schema's; others may be infinite.
     """
     if isinstance(value, DictConfig):
         schema = OmegaConf.get_type(value)

@@ -22,7 +22,7 @@ def config_directory() -> Path:
     """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
 
     Raises:
-        InputError: it is in neither place.
+        InputError: it is in neither folder.
     """
     package = Path(str(resources.files("sentiment")))
     for folder in (package / "conf", package.parents[1] / "conf"):
