@@ -42,13 +42,13 @@ log = logging.getLogger(__name__)
 
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
-    """Train once; what is returned tells a sweeper how the run ended."""
+    """Train once; returns the metrics and how the run ended, for a sweeper."""
     with ending_at_once():
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
     prepare_process()
     hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN  # other runs go on; the table tells of this
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # where the others go on
     folder = Path(hydra_config.runtime.output_dir)
     try:
         with translate_config_errors(), translate_lost_connection():
@@ -77,13 +77,13 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     finally:
         if multirun:
             gc.collect()  # trainer and weights refer to one another; the next run needs the memory
-    figures = {name: value for name, value in results.items() if isinstance(value, int | float)}
-    return {**figures, "status": "pruned" if results.get("pruned") else "ok"}
+    metrics = {name: value for name, value in results.items() if isinstance(value, int | float)}
+    return {**metrics, "status": "pruned" if results.get("pruned") else "ok"}
 
 
 def _check_sweep(hydra_config: HydraConf) -> None:
     chosen = hydra_config.runtime.choices.get("sweep")
-    # Hydra adds its mode to the overrides, so what was typed tells whether one run is meant.
+    # Hydra adds its mode to the overrides, so only what was typed says whether one run is meant.
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in sys.argv[1:]
     if chosen is not None and not in_sweep:
         raise InputError(f"sweep={chosen}: searches over many runs; add -m")

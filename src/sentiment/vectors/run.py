@@ -42,7 +42,7 @@ from sentiment.vectors.skipgram import (
 
 log = logging.getLogger(__name__)
 
-# Of the table at the end. A word with a larger fraction of all tokens stands beside all others, so
+# Of the table at the end. A word with a larger fraction of all tokens occurs beside all others, so
 # that its neighbours mean little; rare words are noise among neighbours.
 _EXAMPLES, _NEIGHBOURS = 3, 6
 
@@ -133,7 +133,7 @@ def _train(
     words = frequent_words(texts, settings.min_count)
     require_memory(f"size={settings.size}", 8 * settings.size * len(words.words))
     log.info(
-        "Vectors of %s for %s words that stand %s times or more in %s texts: %s tokens,"
+        "Vectors of size %s for %s words that occur %s times or more in %s texts: %s tokens,"
         " epochs: %s, workers: %s",
         settings.size,
         f"{len(words.words):,}",
