@@ -71,7 +71,7 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
 
 
 def csv_format_from(
-    parsed: argparse.Namespace, predictor: "Predictor" | None = None
+    parsed: argparse.Namespace, predictor: "Predictor | None" = None
 ) -> "CsvFormat":
     """The format that the options describe; columns and header are by default as in the training.
 
