@@ -26,6 +26,7 @@ from sentiment.runtime.environment import device_name, versions
 
 # Part: the module that measures it, and its function.
 PARTS = {
+    "start": ("start", "measure"),
     "encoder": ("encoder", "measure"),
     "gpu": ("gpu", "measure"),
     "corpus": ("corpus", "measure"),

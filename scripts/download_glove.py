@@ -4,7 +4,8 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from sentiment.data.download import GLOVE_ARCHIVES, GLOVE_MIRRORS, fetch_glove
+from sentiment.data.download import fetch_glove
+from sentiment.data.glove_archives import GLOVE_ARCHIVES, GLOVE_MIRRORS
 from sentiment.runtime.program import exit_on_input_error
 
 

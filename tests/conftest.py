@@ -122,7 +122,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def baselines(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of both baselines, on the reviews and splits of ``trained``."""
-    from sentiment.baseline.command import run_baselines
+    from sentiment.baseline.run import run_baselines
 
     folder = tmp_path_factory.mktemp("baselines")
     register()

@@ -1,7 +1,7 @@
 """A Hydra sweeper over all combinations of values, which checks each run before the first begins.
 
-It takes the place of Hydra's ``basic`` in our programs (see ``sentiment.config.register``). Hydra
-imports this file whenever it starts, so slow libraries wait until they are needed.
+It replaces Hydra's ``basic`` in our programs (see ``sentiment.config.resolvers.register``). Hydra
+imports this file whenever it starts, so slow libraries are imported only when they are needed.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from hydra_plugins.sentiment_launchers._launcher import SUBDIR, as_run, numbered
@@ -31,7 +31,7 @@ class GridSweeperConfig:
 
 
 class GridSweeper(BasicSweeper):
-    """Runs every combination; how each run ended is known to the table at the end.
+    """Runs every combination, and reports to the table at the end how each run ended.
 
     Args:
         max_batch_size: runs that are handed to the launcher together; None is all.
@@ -50,32 +50,35 @@ class GridSweeper(BasicSweeper):
 
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
-        planned = self._checked(arguments)
         returns = list(itertools.chain(*super().sweep(arguments)))
         jobs = []
-        for (folder, overrides), returned in zip(planned, returns, strict=True):
-            known = returned.hydra_cfg  # not of a run that was killed
-            place = folder if known is None else known.hydra.runtime.output_dir
+        for (folder, overrides), returned in zip(self._planned.items(), returns, strict=True):
+            config = returned.hydra_cfg  # None of a run that was killed
+            path = folder if config is None else config.hydra.runtime.output_dir
             outcome = returned.return_value
             failed = isinstance(outcome, dict) and outcome.get("status") == "failed"
-            jobs.append(Job(Path(place), overrides, failed=failed))
+            jobs.append(Job(Path(path), overrides, failed=failed))
         note_jobs(jobs)
         return returns
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave out what ``sweep`` has done for all batches."""
+    def split_arguments(  # type: ignore[override]  # which ``sweep`` calls, before any run
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """The overrides of each run of each batch, all of them checked."""
+        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
+        assert self.config is not None
+        _ = self.config.hydra.sweep.dir  # which is chosen once, for all runs
+        self._planned = self._checked([run for batch in batches for run in batch])
+        return batches
 
-    def _checked(self, arguments: Sequence[str]) -> list[tuple[Path, list[str]]]:
-        """The folder and the overrides of each run."""
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave out what ``split_arguments`` has done for all batches."""
+
+    def _checked(self, runs: Sequence[list[str]]) -> dict[Path, list[str]]:
+        """The overrides of each run, by its folder."""
         from sentiment.config.explain import translate_config_errors
         from sentiment.runtime.errors import InputError
 
-        assert self.hydra_context is not None  # after setup
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        assert self.config is not None
-        _ = self.config.hydra.sweep.dir  # which is chosen once, for all runs
-        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
-        (runs,) = self.split_arguments(parsed, None)
         planned: dict[Path, list[str]] = {}
         for number, overrides in enumerate(runs):
             try:
@@ -90,10 +93,10 @@ class GridSweeper(BasicSweeper):
                     f" '{SUBDIR}=${{hydra.job.num}}' does"
                 )
             planned[folder] = overrides
-        return list(planned.items())
+        return planned
 
     def _check_run(self, number: int, overrides: Sequence[str]) -> Path:
-        """Refuse a run that cannot be begun, and give its folder."""
+        """Refuse a run that cannot begin; returns its folder."""
         from sentiment.config.checks import check_config
         from sentiment.config.schemas import TrainConfig
         from sentiment.runtime.errors import InputError
@@ -113,9 +116,9 @@ class GridSweeper(BasicSweeper):
             with suppress(FileNotFoundError):
                 folder.stat()  # which may lead through a file
             if cfg.get("ckpt_path") is None and is_used(folder):
-                way_out = "add ckpt_path=auto to go on with it, or " * ("ckpt_path" in cfg)
+                hint = "add ckpt_path=auto to go on with it, or " * ("ckpt_path" in cfg)
                 raise InputError(
-                    f"{folder}: holds a run already; {way_out}give another hydra.sweep.dir"
+                    f"{folder}: holds a run already; {hint}give another hydra.sweep.dir"
                 )
         return folder.resolve()
 

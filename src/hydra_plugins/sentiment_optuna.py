@@ -1,8 +1,8 @@
 """A Hydra sweeper that searches with Optuna; ``-m sweep=optuna`` chooses it.
 
-Written to be deleted when a released sweeper works with today's Optuna, prunes, and goes on after
-it was killed. Hydra imports this file whenever it starts, so slow libraries wait until they are
-needed.
+To be deleted when a released sweeper works with today's Optuna, prunes, and resumes after it was
+killed. Hydra imports this file whenever it starts, so slow libraries are imported only when they
+are needed.
 """
 
 import copy
@@ -57,7 +57,7 @@ ConfigStore.instance().store(
 
 
 class OptunaSweeper(Sweeper):
-    """Asks an Optuna study for settings, launches trainings with them, and tells it their figures.
+    """Asks an Optuna study for settings, launches trainings with them, and reports their metrics.
 
     Args:
         params: what is searched, for each key; see ``sentiment.train.search.space``.
@@ -96,7 +96,7 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take what Hydra gives every sweeper."""
+        """Keep what Hydra gives every sweeper."""
         self._config = config
         self._loader = hydra_context.config_loader
         self._folder = Path(config.hydra.sweep.dir)

@@ -22,7 +22,7 @@ from sentiment.report.runs import find_runs
 from sentiment.report.tables import csv_text, json_text
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import exit_on_input_error, write_utf8
+from sentiment.runtime.program import exit_on_input_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     parser.set_defaults(form="table")
     parsed = parser.parse_args(arguments)
-    write_utf8()
     with exit_on_input_error():
         comparison = compare_runs(find_runs(parsed.folder), by_run=parsed.by_run)
         if not comparison.rows:

@@ -12,18 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from sentiment.data.csv_format import CsvFormat
-from sentiment.data.labels import equal_labels
-from sentiment.data.reviews import read_reviews
-from sentiment.data.splits import reviews_fingerprint
-from sentiment.model.metrics import accuracy_by_length, summarise_predictions
-from sentiment.predict.member import Member
 from sentiment.predict.options import (
     add_checkpoint_options,
     add_csv_options,
@@ -31,24 +21,24 @@ from sentiment.predict.options import (
     csv_format_from,
     load_predictor,
 )
-from sentiment.predict.predictor import Predictor
-from sentiment.report.tables import (
-    json_text,
-    length_table,
-    members_table,
-    print_table,
-    result_table,
-)
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import exit_on_input_error, write_utf8
+from sentiment.runtime.program import ending_at_once, exit_on_input_error
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    from sentiment.data.csv_format import CsvFormat
+    from sentiment.predict.member import Member
+    from sentiment.predict.predictor import Predictor
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: "Predictor",
     path: Path,
-    csv_format: CsvFormat,
+    csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Test one classifier, or several together, on a file: keys as in ``results.json``.
@@ -63,6 +53,10 @@ def evaluate(
     Raises:
         InputError: the file cannot be read, or has unknown labels.
     """
+    import torch
+
+    from sentiment.model.metrics import accuracy_by_length, summarise_predictions
+
     reviews = predict_labelled(predictor, path, csv_format, file_labels)
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     combined = predictor.combine(logits)
@@ -88,7 +82,7 @@ def evaluate(
     }
 
 
-def _facts_of_training(member: Member) -> dict[str, Any]:
+def _facts_of_training(member: "Member") -> dict[str, Any]:
     """What a checkpoint says about its training."""
     run, data = member.saved.run, member.saved.data
     return {
@@ -104,9 +98,11 @@ def _facts_of_training(member: Member) -> dict[str, Any]:
 
 
 def _each_alone(
-    predictor: Predictor, logits: Sequence[torch.Tensor], labels: torch.Tensor
+    predictor: "Predictor", logits: Sequence["torch.Tensor"], labels: "torch.Tensor"
 ) -> list[dict[str, Any]]:
     """The weight and the test metrics of each member of an ensemble by itself."""
+    from sentiment.model.metrics import summarise_predictions
+
     members = zip(predictor.members, predictor.weights, logits, strict=True)
     return [
         {"checkpoint": str(member.path), "weight": weight}
@@ -118,20 +114,27 @@ def _each_alone(
 class LabelledReviews(NamedTuple):
     """The labels of a file and the predictions for it."""
 
-    logits: list[torch.Tensor]  # for each member, (reviews, classes)
-    labels: torch.Tensor  # (reviews,), the true classes
-    lengths: torch.Tensor  # (reviews,), tokens by the first member's tokenizer, before truncation
+    logits: list["torch.Tensor"]  # for each member, (reviews, classes)
+    labels: "torch.Tensor"  # (reviews,), the true classes
+    lengths: "torch.Tensor"  # (reviews,), tokens by the first member's tokenizer, before truncation
     missing: int  # rows left out because they have no text or no label
     fingerprint: str  # see ``reviews_fingerprint``
 
 
 def predict_labelled(
-    predictor: Predictor,
+    predictor: "Predictor",
     path: Path,
-    csv_format: CsvFormat,
+    csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
 ) -> LabelledReviews:
     """Predict the reviews of a labelled file; arguments and errors as in ``evaluate``."""
+    import numpy as np
+    import torch
+
+    from sentiment.data.labels import equal_labels
+    from sentiment.data.reviews import read_reviews
+    from sentiment.data.splits import reviews_fingerprint
+
     classes = _classes_by_label(predictor, file_labels)
     logits: list[list[torch.Tensor]] = []
     labels: list[npt.NDArray[np.int64]] = []
@@ -170,7 +173,7 @@ def predict_labelled(
     )
 
 
-def _classes_by_label(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, int]:
+def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, int]:
     """The class of each label that a file may have."""
     if labels is None:
         classes = {name: index for index, name in enumerate(predictor.labels)}
@@ -220,7 +223,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
-    write_utf8()
+    with ending_at_once():
+        import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
+        from sentiment.report.tables import (
+            json_text,
+            length_table,
+            members_table,
+            print_table,
+            result_table,
+        )
     limit_threads()
     with exit_on_input_error():
         check_csv(parsed)  # loading the checkpoints takes longer

@@ -12,7 +12,7 @@ from programs import run_program
 from sentiment import (
     compare,
 )
-from sentiment.baseline.command import compare_command, run_baselines
+from sentiment.baseline.run import compare_command, run_baselines
 from sentiment.config.resolvers import config_directory, register
 from sentiment.runtime.errors import InputError
 
@@ -92,7 +92,7 @@ def test_a_used_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_imdb_that_was_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"fetch it by python scripts/download_imdb\.py"):
+    with pytest.raises(InputError, match=r"python scripts/download_imdb\.py"):
         run(tmp_path / "run", "data=imdb")
 
 

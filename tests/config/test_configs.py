@@ -1,14 +1,20 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 from hydra.utils import get_class, get_method
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sentiment.config import schemas
 from sentiment.config.resolvers import config_directory
+from sentiment.data.csv_format import COMPRESSIONS, QUOTINGS
+from sentiment.data.dataset import KEEP
+from sentiment.model.encoder import CELLS, MERGES
+from sentiment.model.pooling import POOLINGS
+from sentiment.predict.ngram_classifier import WEIGHTINGS
 
 Compose = Callable[..., DictConfig]
 
@@ -83,21 +89,46 @@ SCHEMAS = [
 ]
 
 
-@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
-def test_a_schema_has_the_fields_of_its_target(schema: type) -> None:
+def parameters(schema: type) -> dict[str, inspect.Parameter]:
     path = str(vars(schema).get("_target_"))
     target = get_class(path) if path.rsplit(".", 1)[1][0].isupper() else get_method(path)
-    accepted = {
-        name
-        for name, parameter in inspect.signature(target).parameters.items()
-        if name not in {"self", "params", "optimizer", "total_steps"}
-    }
+    given = {"self", "params", "optimizer", "total_steps"}
+    found = inspect.signature(target).parameters
+    return {name: found[name] for name in found.keys() - given}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
+def test_a_schema_has_the_settings_of_its_target(schema: type) -> None:
+    accepted = parameters(schema)
     offered = {field.name for field in fields(schema) if field.name[0] != "_"}
-    assert offered <= accepted
-    if path.startswith("sentiment."):
-        assert accepted - offered == GIVEN_LATER.get(path.rsplit(".", 1)[1], set())
+    assert offered <= accepted.keys()
+    target = str(vars(schema)["_target_"])
+    if not target.startswith("sentiment."):
+        return
+    assert accepted.keys() - offered == GIVEN_LATER.get(target.rsplit(".", 1)[1], set())
+    for name in offered:
+        made = getattr(schema(), name)
+        default = tuple(made) if isinstance(made, list) else made
+        assert accepted[name].default in (default, inspect.Parameter.empty) or default == MISSING, (
+            name
+        )
 
 
 def test_conf_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert (config_directory() / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("choices", "constants"),
+    [
+        (schemas.Cell, CELLS), (schemas.Merge, MERGES), (schemas.Pooling, POOLINGS),
+        (schemas.Keep, KEEP), (schemas.Quoting, QUOTINGS), (schemas.Compression, COMPRESSIONS),
+        (schemas.Weighting, WEIGHTINGS),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_a_setting_has_the_choices_of_what_takes_it(
+    choices: type[StrEnum], constants: tuple[str, ...]
+) -> None:
+    assert tuple(choices) == constants

@@ -11,13 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from conftest import TINY, compose_config, write_reviews
-from sentiment.baseline.command import run_baselines
+from sentiment.baseline.run import run_baselines
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import spell_null_choices
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
 from sentiment.train.run import train
-from sentiment.vectors.command import run_vectors
+from sentiment.vectors.run import run_vectors
 
 PROGRAMS: dict[str, Callable[..., Any]] = {
     "train": train,
@@ -61,8 +61,8 @@ def _untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sentiment.train.fit.Fit.run", refuse)
-    monkeypatch.setattr("sentiment.baseline.command.run_baseline", refuse)
-    monkeypatch.setattr("sentiment.vectors.command.train_vectors", refuse)
+    monkeypatch.setattr("sentiment.baseline.run.run_baseline", refuse)
+    monkeypatch.setattr("sentiment.vectors.run.train_vectors", refuse)
     monkeypatch.setattr("sentiment.train.run.start_processes", lambda trainer: None)
 
 

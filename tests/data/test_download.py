@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from sentiment.data import download
-from sentiment.data.download import GLOVE_ARCHIVES, check_glove, fetch, fetch_glove
+from sentiment.data.download import check_glove, fetch, fetch_glove
+from sentiment.data.glove_archives import GLOVE_ARCHIVES
 from sentiment.runtime.errors import InputError
 
 CONTENT = bytes(range(256)) * 1400

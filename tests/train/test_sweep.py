@@ -77,7 +77,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[int]) -
         return 0
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "train", pretend)
+    monkeypatch.setattr("sentiment.train.run.train", pretend)
     monkeypatch.setattr(train, "prepare_process", lambda: None)
     return run
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
 from sentiment.train.run import train
 from sentiment.vectors import command as vectors
-from sentiment.vectors.command import content_words, run_vectors
+from sentiment.vectors.run import content_words, run_vectors
 from sentiment.vectors.skipgram import WordList
 
 SMALL = ("size=8", "epochs=2", "workers=1", "min_count=1")
@@ -132,7 +133,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["negatives=0"], "negatives=0"),
         (["epochs=0"], "epochs=0"),
         (["min_count=0"], "min_count=0"),
-        (["sample=1"], "sample=1.0: give a number from 0 to below 1"),
+        (["sample=1"], "sample=1.0: give a number at least 0 and below 1"),
         (["workers=0"], "workers=0"),
         (["seed=-1"], "seed=-1"),
         (["min_count=1000000"], "min_count=1000000: no word stands so often"),
@@ -142,7 +143,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["output=/proc/v.txt"], "output=/proc/v.txt: cannot be written there"),
         (["data.csv=r.csv", "output=./r.csv"], "is a file of reviews, which would be replaced"),
         (["data.unlabeled_csv=[a.csv]", "output=a.csv"], "would be replaced"),
-        (["data=imdb"], "fetch it by python scripts/download_imdb.py"),
+        (["data=imdb"], "python scripts/download_imdb.py"),
     ],
 )
 def test_what_cannot_be_used_is_refused(
@@ -196,8 +197,11 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
     both = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in both]
     found: list[object] = []
+    monkeypatch.setattr(vectors, "run_program", lambda name, task: task(None))
+    monkeypatch.setattr(vectors, "HydraConfig", MagicMock())
     monkeypatch.setattr(
-        vectors, "run_program", lambda *_: found.extend(map(signal.getsignal, both))
+        "sentiment.vectors.run.run_vectors",
+        lambda *_, **__: found.extend(map(signal.getsignal, both)),
     )
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

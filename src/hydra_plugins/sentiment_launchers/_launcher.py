@@ -1,4 +1,4 @@
-"""What the launchers share: numbered runs, their share of the cores, and stopping them all."""
+"""What both launchers need: numbered runs, their fraction of the cores, and stopping them all."""
 
 import copy
 import logging
@@ -23,25 +23,25 @@ SUBDIR = "hydra.sweep.subdir"
 
 
 class RunsInProcesses(Launcher):
-    """What the launchers share: numbered runs, and stopping them all when asked to."""
+    """Base of the launchers: numbered runs, and stopping them all when asked to."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take what Hydra knows of the multirun."""
+        """Keep what Hydra gives every launcher."""
         self._context = hydra_context
         self._task = task_function
         self._config = config
         self._asked = 0  # the signal that ends the sweep
 
-    def _tell(self, runs: Sequence[tuple[int, Sequence[str]]], how: str) -> None:
+    def _log_runs(self, runs: Sequence[tuple[int, Sequence[str]]], how: str) -> None:
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         log.info("Launching %d runs %s", len(runs), how)
         for number, overrides in runs:
             log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
 
     def _lost(self, number: int, overrides: Sequence[str], why: str) -> JobReturn:
-        """Stand in for the result of a run that ended without one."""
+        """The result of a run that ended without one."""
         log.error("error: run %d %s", number, why)
         lost = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
         lost.return_value = {"status": "failed", "error": why}
@@ -79,7 +79,7 @@ def numbered(
 
 @contextmanager
 def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
-    """What a run gets: its config, which finds Hydra's while the block runs, and its folder."""
+    """The config of a run without Hydra's, which ``HydraConfig`` has within, and the run folder."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
@@ -96,7 +96,7 @@ def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
 
 
 def threads_of_each(count: int) -> str:
-    """OpenMP threads for each of several processes: as the user says, or its share of the cores."""
+    """OpenMP threads for each of ``count`` processes: as the user says, or cores by processes."""
     from sentiment.data.workers import available_cores
 
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, available_cores() // count))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,8 +26,16 @@ from hydra_plugins.sentiment_launchers._launcher import (
 from sentiment.runtime.errors import InputError
 
 
+@dataclass
+class JoblibLauncherConfig:
+    """See ``JoblibLauncher``."""
+
+    _target_: str = "hydra_plugins.sentiment_launchers.joblib_launcher.JoblibLauncher"
+    n_jobs: int = -1
+
+
 class JoblibLauncher(RunsInProcesses):
-    """Runs ``n_jobs`` trainings at a time in joblib's processes, sharing the cores among them.
+    """Runs ``n_jobs`` trainings at a time in joblib's processes, which divide the cores.
 
     Each process is a pool of one: where it is killed, the others do not notice. The processes stay
     for the next batch of a sweeper.
@@ -51,13 +60,13 @@ class JoblibLauncher(RunsInProcesses):
 
         runs = list(enumerate(job_overrides, initial_job_idx))
         count = min(effective_n_jobs(self._n_jobs), len(runs))
-        if self._pools < count:  # each gets a smaller share of the cores
+        if self._pools < count:  # each gets fewer of the cores
             while not self._idle.empty():
                 self._idle.get()[1].shutdown()
             for index in range(count):
                 self._idle.put((index, _pool_of_one(index, count)))
             self._pools = count
-        self._tell(runs, f"in {count} processes with OMP_NUM_THREADS={threads_of_each(count)}")
+        self._log_runs(runs, f"in {count} processes with OMP_NUM_THREADS={threads_of_each(count)}")
         state = Singleton.get_state()
         with (
             self._stoppable(self._stop),
@@ -134,9 +143,9 @@ class _NumberedLines(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write the lines that are whole, and keep the rest."""
         *lines, self._rest = (self._rest + text).split("\n")
-        told = "".join(f"[{self._number}] {line}".rstrip() + "\n" for line in lines)
+        marked = "".join(f"[{self._number}] {line}".rstrip() + "\n" for line in lines)
         with suppress(BrokenPipeError):
-            os.write(self._file_descriptor, told.encode(errors="replace"))
+            os.write(self._file_descriptor, marked.encode(errors="replace"))
         return len(text)
 
     def fileno(self) -> int:
@@ -144,12 +153,12 @@ class _NumberedLines(io.TextIOBase):
         return self._file_descriptor
 
     def isatty(self) -> bool:
-        """Tell that no progress bars are wanted: they would overwrite one another."""
+        """False, so that there are no progress bars: they would overwrite one another."""
         return False
 
 
 def _pool_of_one(index: int, count: int) -> Any:
-    """A pool of one process, which takes the share of one in ``count`` of cores and GPUs."""
+    """A pool of one process, one of ``count`` that divide cores and GPUs."""
     import torch
     from joblib.externals.loky import ProcessPoolExecutor
 

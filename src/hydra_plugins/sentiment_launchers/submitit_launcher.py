@@ -32,7 +32,7 @@ class _SubmititLauncher(RunsInProcesses):
         self._job = kinds[self.cluster](**parameters)  # what is pickled and run
 
     def setup(self, **given: Any) -> None:
-        """Take what Hydra knows of the multirun."""
+        """Keep what Hydra gives every launcher."""
         super().setup(**given)
         self._job.setup(**given)
 
@@ -42,8 +42,8 @@ class _SubmititLauncher(RunsInProcesses):
         """Submit a batch and wait for it; a run that was killed counts as one that failed."""
         runs = list(enumerate(job_overrides, initial_job_idx))
         threads = self._threads_of_a_run(len(runs))
-        told = f" with OMP_NUM_THREADS={threads}" if threads else ""
-        self._tell(runs, f"through submitit ({self.cluster}){told}")
+        setting = f" with OMP_NUM_THREADS={threads}" if threads else ""
+        self._log_runs(runs, f"through submitit ({self.cluster}){setting}")
         executor = self._executor()
         numbers, overrides = zip(*runs, strict=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # jobs inherit it
@@ -81,7 +81,7 @@ class _SubmititLauncher(RunsInProcesses):
         return executor
 
     def _threads_of_a_run(self, count: int) -> str | None:
-        """What each run is told; None leaves it to what the cluster gives a job."""
+        """``OMP_NUM_THREADS`` of each run; None leaves it to the cluster."""
         given = self._job.params.get("cpus_per_task")
         if given is not None:
             return os.environ.get("OMP_NUM_THREADS") or str(given)

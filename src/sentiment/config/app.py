@@ -1,11 +1,12 @@
-"""What the programs with a config share: one clear line for what is wrong, and exit code 2."""
+"""How a program with a config runs: Hydra composes it, and one line says what is wrong."""
 
 import functools
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,52 +16,70 @@ from omegaconf import DictConfig
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import spell_null_choices
 from sentiment.config.resolvers import config_directory, register
-from sentiment.runtime.distributed import rank
+from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.program import exit_stopped, write_error
 
 
-def run_program(name: str, task: Callable[[DictConfig], None]) -> None:
-    """Compose a config by the command line and hand it to a task.
+def run_program(
+    name: str,
+    task: Callable[[DictConfig], Any],
+    *,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    resumes: bool = False,
+) -> None:
+    """Compose a config from the command line and call a task with it, or with each of a multirun.
 
     Args:
         name: of the config, ``conf/<name>.yaml``.
         task: does the work; its module gives the log file its name.
+        around: a context in which Hydra runs.
+        resumes: whether the task handles Ctrl-C itself, once there is something to resume.
 
     Raises:
-        SystemExit: with code 2, what the user gave cannot be used, as a line on standard error.
+        SystemExit: with code 2, what the user gave cannot be used, as a line on standard error; or
+            with code 130, on Ctrl-C in a program that resumes.
     """
     register()
     sys.argv[1:] = spell_null_choices(sys.argv[1:])
+    compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
+    try:
+        with translate_config_errors(), around():
+            compose(_refusing(task))()
+    except InputError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        if not resumes:
+            raise
+        exit_stopped(" before the training had begun, or at once")
+
+
+def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Refuse within Hydra what the task refuses: outside, Hydra has added a line of its own."""
 
     @functools.wraps(task)
-    def run(cfg: DictConfig) -> None:
-        with _refusing():  # within Hydra, which would add a line of its own
-            try:
-                task(cfg)
-            except InputError:
-                remove_refused_folder()
-                raise
+    def run(cfg: DictConfig) -> Any:
+        try:
+            with translate_config_errors():
+                return task(cfg)
+        except InputError as error:
+            _remove_refused_folder()
+            _refuse(error)
 
-    compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
-    with _refusing():
-        compose(run)()
+    return run
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        with translate_config_errors():
-            yield
-    except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+def _refuse(error: InputError) -> NoReturn:
+    if is_reporting_rank():
+        write_error(error)
+    exit_together(2)
 
 
-def remove_refused_folder() -> None:
-    """Remove the folder that Hydra has made for a run that is refused: it holds no more than that.
+def _remove_refused_folder() -> None:
+    """Remove the folder that Hydra has made for a run that is refused, if it holds nothing else.
 
-    One that the command line names stays, one of a multirun, whose table tells of it, and one with
-    anything in it but config and log. Of several processes, the first does this.
+    A folder that the command line names stays, and so does one of a multirun, which its table
+    lists. Of several processes, the first removes it.
     """
     hydra_config = HydraConfig.get()
     if rank() or hydra_config.mode != RunMode.RUN:

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say of a wrong config, as one line with the way out."""
+"""The exceptions of a wrong config as one line: the key, the value and what to do."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ from sentiment.runtime.errors import InputError, first_words, valid_names
 # Options that need more than the package itself, and the extra that brings it.
 _EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}
 
-# What Hydra says of an override, and the way out.
+# Words in Hydra's message about an override, and a hint for each.
 _HINTS = {
     "Ambiguous value": " (to run each of several values add -m)",
     "override 'model'": " (a language model is set by model.cell, model.hidden_size, ...)",
@@ -39,10 +39,10 @@ _LONG = 300  # characters of a line that another library writes
 
 @contextmanager
 def translate_config_errors() -> Iterator[None]:
-    """Turn what is said of a wrong config into an InputError with the way out.
+    """Turn the exceptions of a wrong config into an InputError that says what to do.
 
-    It may be said by Hydra and OmegaConf, by what a node builds, by the system of a path, or by
-    whoever finds no memory. Other exceptions are faults of this program, and stay as they are.
+    They may come from Hydra and OmegaConf, from what a node builds, from the system for a path, or
+    from whatever finds no memory. Others are bugs of this program, and pass.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets the exception through to us
     try:
@@ -62,7 +62,7 @@ def _refusal(error: Exception) -> InputError | None:
         if isinstance(link, InputError):  # one of our resolvers or constructors has refused
             return link
         if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
-            return _place_refused(link)
+            return _path_refused(link)
         if hint := _of_the_system(link):
             return InputError(f"{first_words(link)}{hint}")
     if isinstance(error, InstantiationException):
@@ -73,23 +73,23 @@ def _refusal(error: Exception) -> InputError | None:
 
 
 def _of_the_system(error: BaseException) -> str | None:
-    """The way out where memory has run out, on a CPU or a GPU, or links lead in a circle."""
-    told = str(error) if isinstance(error, RuntimeError) else ""
+    """A hint where memory has run out, on a CPU or a GPU, or links form a circle."""
+    message = str(error) if isinstance(error, RuntimeError) else ""
     marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
-    if isinstance(error, MemoryError) or any(mark in told for mark in marks):
+    if isinstance(error, MemoryError) or any(mark in message for mark in marks):
         return ": no memory is left; lower the sizes of the model, of vectors and of batches"
-    return "; give another path" if told.startswith("Symlink loop") else None
+    return "; give another path" if message.startswith("Symlink loop") else None
 
 
 def constructor_error(error: InstantiationException, hint: str = "") -> InputError | None:
-    """What is said of a node's settings by what it builds; None where it is a fault of ours.
+    """What a node's constructor raises for its settings; None where it is a bug of ours.
 
-    Another library's constructor speaks of its arguments, however it fails (a logger's also of its
-    server); one of ours raises ValueError for them.
+    Whatever another library's constructor raises is about its arguments (or a logger's server); one
+    of ours raises ValueError for them.
 
     Args:
         error: as Hydra raises it.
-        hint: the way out of what a trainer refuses, at the end of the line.
+        hint: the end of the line where a trainer raises it.
     """
     cause = error.__cause__ or error
     if isinstance(cause, InputError):
@@ -104,13 +104,13 @@ def constructor_error(error: InstantiationException, hint: str = "") -> InputErr
 
 
 def _is_hydras(error: Exception) -> bool:
-    """Whether Hydra has raised an exception, or composed meanwhile, where no code of ours runs."""
+    """Whether Hydra has raised an exception, or was composing, where no code of ours runs."""
     modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
     return modules[-1].startswith("hydra.") or ConfigLoaderImpl.__module__ in modules
 
 
 def _explain_choice(error: Exception) -> str:
-    """Say what Hydra failed of: most likely an override that is no choice of its group."""
+    """Why Hydra failed: most likely an override is no option of its group."""
     for item in sys.argv[1:]:
         group, _, value = item.lstrip("+~").partition("=")
         options = group_options(group.partition("@")[0])
@@ -119,14 +119,14 @@ def _explain_choice(error: Exception) -> str:
     return f"command line or config file: {first_words(error)}"
 
 
-def _place_refused(error: OSError) -> InputError:
-    """A file or folder that the system refuses, by the override that names it or one above it."""
+def _path_refused(error: OSError) -> InputError:
+    """A path that the system refuses, with the override that names it or a folder above it."""
     if error.filename is None:
         return InputError(error.strerror)
-    place = Path(str(error.filename)).resolve()
+    path = Path(str(error.filename)).resolve()
     for item in sys.argv[1:]:
         key, _, value = item.partition("=")
-        if value and place.is_relative_to(Path(value.strip("'\"")).resolve()):
+        if value and path.is_relative_to(Path(value.strip("'\"")).resolve()):
             return InputError(f"{key}={value}: cannot be used ({error.strerror}); give another")
     return InputError(
         f"{error.filename}: cannot be used ({error.strerror}); if this run writes there, give"
@@ -151,28 +151,27 @@ def _explain(error: BaseException) -> str:
                 every = [field.name for field in dataclasses.fields(link.object_type)]
                 if str(link.key) not in every:
                     names = [name for name in every if not name.startswith("_")]
-                    place = link.full_key or str(link.key)
-                    return f"config: unknown key {place!r}; {valid_names(str(link.key), names)}"
+                    key = link.full_key or str(link.key)
+                    return f"config: unknown key {key!r}; {valid_names(str(link.key), names)}"
             if isinstance(link, MissingMandatoryValue):
                 return f"config: {link.full_key} has no value; give {link.full_key}=VALUE"
             if link.full_key:
-                needed = "is not Optional" in str(link)
-                told = "cannot be left out (null)" if needed else _first_line(link)
-                if "is not in struct" in told:
-                    told = f"no such key; if it is meant, add it by +{link.full_key}=VALUE"
-                return f"config: {link.full_key}: {told}"
+                reason = _first_line(link)
+                if "is not Optional" in str(link):
+                    reason = "cannot be left out (null)"
+                elif "is not in struct" in reason:
+                    reason = f"no such key; if it is meant, add it by +{link.full_key}=VALUE"
+                return f"config: {link.full_key}: {reason}"
     if isinstance(error, MissingConfigException) and error.options:
         return _explain_missing(error)
     if isinstance(error, OverrideParseException | ConfigCompositionException):
-        told = ""
-        if isinstance(error, OverrideParseException):
-            told = " (a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\")"
-        told += next((hint for mark, hint in _HINTS.items() if mark in str(chain[0])), "")
-        return f"command line: {_first_line(chain[0])}{told}"
-    told = ""
-    if "does not support sweep type" in str(error):
-        told = " (an interval has no end of values for a grid; add sweep=optuna)"
-    return f"config: {' '.join(str(error).split())}{told}"
+        quotes = " (a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\")"
+        hint = quotes * isinstance(error, OverrideParseException)
+        hint += next((hint for mark, hint in _HINTS.items() if mark in str(error)), "")
+        return f"command line: {_first_line(error)}{hint}"
+    interval = "does not support sweep type" in str(error)
+    hint = " (an interval has endlessly many values for a grid; add sweep=optuna)" * interval
+    return f"config: {' '.join(str(error).split())}{hint}"
 
 
 def _explain_missing(error: MissingConfigException) -> str:

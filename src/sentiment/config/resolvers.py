@@ -1,19 +1,17 @@
-"""Where ``conf/`` is, the resolvers that it uses, and what Hydra finds under which name."""
+"""Where ``conf/`` is, the resolvers that it uses, and the schemas that Hydra finds by name."""
 
 from contextlib import suppress
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from sentiment.config.schemas import SCHEMAS, JoblibLauncherConfig
-from sentiment.model.encoder import can_train
+from sentiment.config.schemas import SCHEMAS
 from sentiment.model.metric_names import best_mode
 from sentiment.runtime.distributed import external_world_size, rank
 from sentiment.runtime.errors import InputError
@@ -24,7 +22,7 @@ def config_directory() -> Path:
     """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
 
     Raises:
-        InputError: it is in neither place.
+        InputError: it is in neither folder.
     """
     package = Path(str(resources.files("sentiment")))
     for folder in (package / "conf", package.parents[1] / "conf"):
@@ -43,9 +41,13 @@ def sample_path() -> str:
 def fast_precision(accelerator: str) -> str:
     """A precision that is fast and right on this machine: bf16 where the hardware computes in it.
 
-    On a CPU that is AVX-512 BF16 or AMX, unless oneDNN is held to less (`ONEDNN_MAX_CPU_ISA`); on
-    CUDA, compute capability 8.0 and above. Elsewhere fp32.
+    On a CPU that is AVX-512 BF16 or AMX, unless oneDNN is limited to less (`ONEDNN_MAX_CPU_ISA`);
+    on CUDA, compute capability 8.0 and above. Elsewhere fp32.
     """
+    import torch
+
+    from sentiment.model.encoder import can_train
+
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
         return (
             "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
@@ -82,11 +84,10 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
 
 
 def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | None:
-    """Where Hydra writes the config within a run folder: that of its beginning stays.
+    """The folder within a run folder into which Hydra writes the config, or None for none.
 
-    It stays too where a folder that is used is going to be refused.
-
-    Of several processes that torchrun or srun has started, the first writes it.
+    The config with which a run began is never replaced, even where its folder is going to be
+    refused. Of several processes that torchrun or srun has started, the first writes.
     """
     if rank():
         return None
@@ -94,9 +95,17 @@ def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | Non
     return ".hydra/resumed" if begun or ckpt_path not in (None, "auto") else ".hydra"
 
 
+class _Shared(dict[str, Any]):
+    """Schemas that Hydra copies whenever it lists a group; what it loads of them it copies too."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
 def register() -> None:
     """Make the schemas and resolvers known to Hydra and OmegaConf (harmless when repeated)."""
     store = ConfigStore.instance()
+    store.repo = _Shared(store.repo)
     for group, name, node in SCHEMAS:
         store.store(group=group, name=name, node=node)
     _register_plugins(store)
@@ -110,17 +119,18 @@ def register() -> None:
 def _register_plugins(store: ConfigStore) -> None:
     Plugins.instance()  # what other packages store under these names is stored by now
     from hydra_plugins.sentiment_grid import GridSweeperConfig
+    from hydra_plugins.sentiment_launchers.joblib_launcher import JoblibLauncherConfig
 
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, provider="sentiment")
-    place = "hydra_plugins.sentiment_launchers.submitit_launcher"
+    module = "hydra_plugins.sentiment_launchers.submitit_launcher"
     nodes: dict[str, Any] = {"joblib": JoblibLauncherConfig}
     with suppress(ImportError):  # an extra
         from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
 
         week = 7 * 24 * 60
         nodes["submitit_local"] = LocalQueueConf(
-            _target_=f"{place}.SubmititLocalLauncher", timeout_min=week
+            _target_=f"{module}.SubmititLocalLauncher", timeout_min=week
         )
-        nodes["submitit_slurm"] = SlurmQueueConf(_target_=f"{place}.SubmititSlurmLauncher")
+        nodes["submitit_slurm"] = SlurmQueueConf(_target_=f"{module}.SubmititSlurmLauncher")
     for name, node in nodes.items():
         store.store(group="hydra/launcher", name=name, node=node, provider="sentiment")

@@ -1,4 +1,5 @@
-"""Schemas of the config nodes: names and types of every setting.
+# ruff: noqa: D101, RUF009 (``_target_`` names what documents the settings; ``ranged`` is a field)
+"""Schemas of the config nodes: name, type, default and limits of every setting.
 
 Each has exactly the fields of the constructor that its ``_target_`` names, so that a misspelt key
 or a wrong type, on the command line or in a YAML file, is refused when the config is composed.
@@ -10,60 +11,36 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sentiment.data.download import GLOVE_MIRRORS
+from sentiment.data.glove_archives import GLOVE_MIRRORS
 
-
-class Cell(StrEnum):
-    """Kinds of recurrent cell."""
-
-    rnn = "rnn"
-    gru = "gru"
-    lstm = "lstm"
-
-
-class Merge(StrEnum):
-    """Ways to make one vector of two directions."""
-
-    concat = "concat"
-    sum = "sum"
-    mean = "mean"
-
-
-# Its members' names stand on the command line, and max+mean can only be named this way.
+# Their members' names are what a user types. max+mean can only be named this way.
+Cell = StrEnum("Cell", ["rnn", "gru", "lstm"], module=__name__)
+Merge = StrEnum("Merge", ["concat", "sum", "mean"], module=__name__)
 Pooling = StrEnum("Pooling", ["last", "mean", "max", "max+mean", "attention"], module=__name__)
+Keep = StrEnum("Keep", ["head", "tail", "both"], module=__name__)
+Quoting = StrEnum("Quoting", ["auto", "minimal", "none"], module=__name__)
+Compression = StrEnum("Compression", ["infer", "none", "gzip", "bz2", "xz", "zip"], module=__name__)
+Weighting = StrEnum("Weighting", ["tfidf", "naive_bayes"], module=__name__)
+# Weights stay in float32: in bfloat16 their sums and small steps would be lost.
+Precision = StrEnum("Precision", ["32-true", "bf16-mixed", "16-mixed"], module=__name__)
+Strategy = StrEnum("Strategy", ["auto", "ddp"], module=__name__)
 
 
-class Keep(StrEnum):
-    """What stays of a review that is too long."""
+def ranged(default: Any, **limits: float) -> Any:
+    """A setting that is a number within limits: ``at_least``, ``above``, ``at_most``, ``below``.
 
-    head = "head"
-    tail = "tail"
-    both = "both"
-
-
-class Quoting(StrEnum):
-    """What quotation marks in a CSV file are."""
-
-    auto = "auto"
-    minimal = "minimal"
-    none = "none"
+    For what the constructor, which may be another library's, refuses late or not at all.
+    """
+    return field(default=default, metadata=limits)
 
 
-class Compression(StrEnum):
-    """Compressions of a CSV file."""
-
-    infer = "infer"
-    none = "none"
-    gzip = "gzip"
-    bz2 = "bz2"
-    xz = "xz"
-    zip = "zip"
+def ranged_seed(default: Any) -> Any:
+    """A seed that Python, NumPy and torch all take."""
+    return ranged(default, at_least=0, at_most=2**32 - 1)
 
 
 @dataclass
 class DataConfig:
-    """See ``sentiment.data.datamodule.SentimentDataModule``."""
-
     _target_: str = "sentiment.data.datamodule.SentimentDataModule"
     csv: str | None = None
     train_csv: str | None = None
@@ -82,7 +59,7 @@ class DataConfig:
     compression: Compression = Compression.infer
     test_size: float = 0.2
     val_size: float = 0.1
-    split_seed: int = 42
+    split_seed: int = ranged_seed(42)
     splits_dir: str | None = None
     language: str = "en"
     lowercase: bool = True
@@ -94,14 +71,12 @@ class DataConfig:
     batch_size: int | None = 32
     tokens_per_batch: int | None = None
     cache_dir: str | None = None
-    num_workers: int | None = None
-    seed: int = MISSING
+    num_workers: int | None = ranged(None, at_least=0, at_most=1000)
+    seed: int = ranged_seed(MISSING)
 
 
 @dataclass
 class LearnedEmbeddingsConfig:
-    """See ``sentiment.data.embeddings.LearnedEmbeddings``."""
-
     _target_: str = "sentiment.data.embeddings.LearnedEmbeddings"
     size: int = 100
     lr_scale: float = 1.0
@@ -110,8 +85,6 @@ class LearnedEmbeddingsConfig:
 
 @dataclass
 class FileEmbeddingsConfig:
-    """See ``sentiment.data.embeddings.FileEmbeddings``."""
-
     _target_: str = "sentiment.data.embeddings.FileEmbeddings"
     path: str = MISSING
     size: int | None = None
@@ -123,8 +96,6 @@ class FileEmbeddingsConfig:
 
 @dataclass
 class GloveEmbeddingsConfig:
-    """See ``sentiment.data.embeddings.GloveEmbeddings``."""
-
     _target_: str = "sentiment.data.embeddings.GloveEmbeddings"
     archive: str = "6B"
     size: int = 100
@@ -139,8 +110,6 @@ class GloveEmbeddingsConfig:
 
 @dataclass
 class ModelConfig:
-    """See ``sentiment.model.classifier.SentimentClassifier``."""
-
     _target_: str = "sentiment.model.classifier.SentimentClassifier"
     cell: Cell = Cell.lstm
     hidden_size: int = 128
@@ -153,21 +122,21 @@ class ModelConfig:
     layer_dropout: float = 0.0
     head_dropout: float = 0.0
     head_size: int | None = None
-    ngrams: int = 0
+    ngrams: int = ranged(0, at_least=0, at_most=5)
 
 
 @dataclass
 class PretrainedConfig:
     """A language model of ``sentiment.pretrain`` to start from, and how carefully it is changed.
 
-    The scales are shares of the head's learning rate; for ``frozen_epochs`` only the head is
+    The scales are fractions of the head's learning rate; for ``frozen_epochs`` only the head is
     trained.
     """
 
     path: str | None = None
-    lr_scale: float = 0.3
-    embedding_lr_scale: float = 0.1
-    frozen_epochs: int = 0
+    lr_scale: float = ranged(0.3, above=0)
+    embedding_lr_scale: float = ranged(0.1, above=0)
+    frozen_epochs: int = ranged(0, at_least=0)
 
 
 @dataclass
@@ -179,19 +148,17 @@ class LossConfig:
     reviews train too: ``unlabeled_ratio`` of them beside each labelled one.
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = ranged(0.0, at_least=0, below=1)
     balanced: bool = False
     class_weights: list[float] | None = None
-    entropy: float = 0.0
-    virtual_adversarial: float = 0.0
-    perturbation_size: float = 5.0
-    unlabeled_ratio: float = 1.0
+    entropy: float = ranged(0.0, at_least=0)
+    virtual_adversarial: float = ranged(0.0, at_least=0)
+    perturbation_size: float = ranged(5.0, above=0)
+    unlabeled_ratio: float = ranged(1.0, above=0)
 
 
 @dataclass
 class AdamConfig:
-    """See ``torch.optim.Adam``."""
-
     _target_: str = "torch.optim.Adam"
     _partial_: bool = True
     lr: float = 1e-3
@@ -204,8 +171,6 @@ class AdamConfig:
 
 @dataclass
 class AdamWConfig(AdamConfig):
-    """See ``torch.optim.AdamW``."""
-
     _target_: str = "torch.optim.AdamW"
     lr: float = 2e-3
     weight_decay: float = 0.01
@@ -213,8 +178,6 @@ class AdamWConfig(AdamConfig):
 
 @dataclass
 class RMSpropConfig:
-    """See ``torch.optim.RMSprop``."""
-
     _target_: str = "torch.optim.RMSprop"
     _partial_: bool = True
     lr: float = 1e-3
@@ -227,8 +190,6 @@ class RMSpropConfig:
 
 @dataclass
 class SGDConfig:
-    """See ``torch.optim.SGD``."""
-
     _target_: str = "torch.optim.SGD"
     _partial_: bool = True
     lr: float = 0.1
@@ -246,33 +207,27 @@ class NoScheduleConfig:
 
 @dataclass
 class OneCycleConfig:
-    """See ``sentiment.model.schedules.one_cycle``."""
-
     _target_: str = "sentiment.model.schedules.one_cycle"
     _partial_: bool = True
-    warmup: float = 0.3
-    start_factor: float = 0.04
-    final_factor: float = 4e-6
+    warmup: float = ranged(0.3, at_least=0, below=1)
+    start_factor: float = ranged(0.04, above=0, at_most=1)
+    final_factor: float = ranged(4e-6, at_least=0, at_most=1)
 
 
 @dataclass
 class CosineConfig:
-    """See ``sentiment.model.schedules.cosine``."""
-
     _target_: str = "sentiment.model.schedules.cosine"
     _partial_: bool = True
-    warmup: float = 0.05
-    final_factor: float = 0.0
+    warmup: float = ranged(0.05, at_least=0, below=1)
+    final_factor: float = ranged(0.0, at_least=0, at_most=1)
 
 
 @dataclass
 class PlateauConfig:
-    """See ``sentiment.model.schedules.plateau``."""
-
     _target_: str = "sentiment.model.schedules.plateau"
     _partial_: bool = True
-    factor: float = 0.5
-    patience: int = 1
+    factor: float = ranged(0.5, above=0, below=1)
+    patience: int = ranged(1, at_least=0)
     monitor: str = "val/loss"
 
 
@@ -284,18 +239,18 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: Any = 1
     num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    max_epochs: int = 10
+    strategy: Strategy = Strategy.auto
+    precision: Precision = Precision["32-true"]
+    max_epochs: int = ranged(10, at_least=1)
     min_epochs: int | None = None
     max_time: str | None = None
-    gradient_clip_val: float | None = None
+    gradient_clip_val: float | None = ranged(None, at_least=0)
     gradient_clip_algorithm: str = "norm"
-    accumulate_grad_batches: int = 1
-    check_val_every_n_epoch: int = 1
-    limit_train_batches: Any = 1.0
-    limit_val_batches: Any = 1.0
-    limit_test_batches: Any = 1.0
+    accumulate_grad_batches: int = ranged(1, at_least=1)
+    check_val_every_n_epoch: int = ranged(1, at_least=1)
+    limit_train_batches: Any = ranged(1.0, above=0)
+    limit_val_batches: Any = ranged(1.0, above=0)
+    limit_test_batches: Any = ranged(1.0, above=0)
     num_sanity_val_steps: int = 0
     fast_dev_run: Any = False
     log_every_n_steps: int = 50
@@ -311,7 +266,7 @@ class TrainerConfig:
 class TrainConfig:
     """The whole config of a training."""
 
-    seed: int = 42
+    seed: int = ranged_seed(42)
     ckpt_path: str | None = None
     calibrated: bool = True  # whether validation sets the temperature of scores
     data: DataConfig = MISSING
@@ -328,8 +283,6 @@ class TrainConfig:
 
 @dataclass
 class LanguageModelConfig:
-    """See ``sentiment.model.language_model.LanguageModel``."""
-
     _target_: str = "sentiment.model.language_model.LanguageModel"
     cell: Cell = Cell.lstm
     hidden_size: int = 512
@@ -344,16 +297,16 @@ class LanguageModelConfig:
 class SoftmaxConfig:
     """The softmax of a training step: over ``negatives`` words beside its targets, or over all."""
 
-    negatives: int | None = None
+    negatives: int | None = ranged(None, at_least=1)
 
 
 @dataclass
 class PretrainConfig:
     """The whole config of a pretraining."""
 
-    seed: int = 42
+    seed: int = ranged_seed(42)
     ckpt_path: str | None = None
-    held_out_tokens: int = 200_000
+    held_out_tokens: int = ranged(200_000, at_least=1)
     data: DataConfig = MISSING
     embeddings: Any = MISSING
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
@@ -365,18 +318,11 @@ class PretrainConfig:
     logger: Any = None
 
 
-class Weighting(StrEnum):
-    """Ways to weight n-grams for a linear classifier."""
-
-    tfidf = "tfidf"
-    naive_bayes = "naive_bayes"
-
-
 @dataclass
 class BaselineConfig:
     """The whole config of the baselines; see ``sentiment.baseline``."""
 
-    seed: int = 42
+    seed: int = ranged_seed(42)
     data: DataConfig = MISSING
     weightings: list[Weighting] = field(default_factory=lambda: list(Weighting))
 
@@ -385,26 +331,24 @@ class BaselineConfig:
 class VectorsConfig:
     """The whole config of ``sentiment.vectors``; see ``SkipGramSettings`` there."""
 
-    seed: int = 42
+    seed: int = ranged_seed(42)
     data: DataConfig = MISSING
     output: str | None = None
-    size: int = 100
-    window: int = 8
-    negatives: int = 8
-    epochs: int = 5
-    min_count: int = 5
-    sample: float = 1e-4
-    workers: int | None = None  # one for each core
+    size: int = ranged(100, at_least=1, below=2**31)
+    window: int = ranged(8, at_least=1, at_most=10_000)  # of words in a sentence of gensim's
+    negatives: int = ranged(8, at_least=1, at_most=10_000)
+    epochs: int = ranged(5, at_least=1, below=2**31)
+    min_count: int = ranged(5, at_least=1, below=2**31)
+    sample: float = ranged(1e-4, at_least=0, below=1)
+    workers: int | None = ranged(None, at_least=1, at_most=1000)  # null is one for each core
 
 
 @dataclass
 class EarlyStoppingConfig:
-    """See ``lightning.pytorch.callbacks.EarlyStopping``."""
-
     _target_: str = "lightning.pytorch.callbacks.EarlyStopping"
     monitor: str = "val/accuracy"
     mode: str = "${best_mode:${.monitor}}"
-    patience: int = 5
+    patience: int = ranged(5, at_least=0)
     min_delta: float = 0.0
     strict: bool = False  # an epoch may end without a validation
     verbose: bool = False
@@ -412,8 +356,6 @@ class EarlyStoppingConfig:
 
 @dataclass
 class OneCheckpointConfig:
-    """See ``sentiment.train.callbacks.OneCheckpoint``."""
-
     _target_: str = "sentiment.train.callbacks.OneCheckpoint"
     _partial_: bool = True
     monitor: str | None = "val/accuracy"
@@ -423,17 +365,9 @@ class OneCheckpointConfig:
 class CallbacksConfig:
     """What is saved, and early stopping; ``early_stopping: null`` trains all epochs."""
 
-    save_minutes: float | None = None  # also save last.ckpt within an epoch, so often
+    save_minutes: float | None = ranged(None, at_least=0)  # also save last.ckpt so often
     checkpoint: OneCheckpointConfig = field(default_factory=OneCheckpointConfig)
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
-
-
-@dataclass
-class JoblibLauncherConfig:
-    """Several runs at a time on this machine: see ``JoblibLauncher``."""
-
-    _target_: str = "hydra_plugins.sentiment_launchers.joblib_launcher.JoblibLauncher"
-    n_jobs: int = -1
 
 
 # Where Hydra finds each schema: group (None for the whole config), name, node.

@@ -9,7 +9,6 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
+from sentiment.data.glove_archives import GLOVE_ARCHIVES, GLOVE_MIRRORS, GloveArchive
 from sentiment.runtime.cache import cache_directory, content_digest
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import one_at_a_time, replaced_when_whole
@@ -195,34 +195,6 @@ class _ResumedDownload:
                 bar.update(file.write(chunk))
         if total is not None and self.size() != total:
             raise requests.exceptions.ChunkedEncodingError(f"{self.size()} of {total} bytes came")
-
-
-@dataclass(frozen=True)
-class GloveArchive:
-    """One of Stanford's GloVe archives: its digest, and its members by vector size."""
-
-    sha256: str
-    zip_name: str
-    members: dict[int, str]
-
-
-GLOVE_ARCHIVES = {
-    "6B": GloveArchive(
-        sha256="617afb2fe6cbd085c235baf7a465b96f4112bd7f7ccb2b2cbd649fed9cbcf2fb",
-        zip_name="glove.6B.zip",
-        members={size: f"glove.6B.{size}d.txt" for size in (50, 100, 200, 300)},
-    ),
-    "840B": GloveArchive(
-        sha256="c06db255e65095393609f19a4cfca20bf3a71e20cc53e892aafa490347e3849f",
-        zip_name="glove.840B.300d.zip",
-        members={300: "glove.840B.300d.txt"},
-    ),
-}
-GLOVE_MIRRORS = (
-    "https://downloads.cs.stanford.edu/nlp/data",
-    "https://nlp.stanford.edu/data",
-    "https://huggingface.co/stanfordnlp/glove/resolve/main",
-)
 
 
 def check_glove(archive: str, size: int) -> GloveArchive:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentiment.data.download import GLOVE_MIRRORS, check_glove, fetch_glove
+from sentiment.data.download import check_glove, fetch_glove
+from sentiment.data.glove_archives import GLOVE_MIRRORS
 from sentiment.data.vector_file import WordVectors, read_vectors
 from sentiment.runtime.errors import InputError
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
@@ -273,6 +272,8 @@ def _stratified(
             f" {classes} classes, {counts[rarest]} of them {labels[rarest]!r}, with {key}={size};"
             " every split needs each class: add rows, merge rare classes, or change the share"
         )
+    from sklearn.model_selection import train_test_split  # slow to import, and not for all data
+
     kept, taken = train_test_split(
         np.arange(len(split)), test_size=size, random_state=seed, stratify=split.classes
     )

@@ -1,6 +1,6 @@
 """Predict texts, a CSV file, or lines from standard input with trained checkpoints.
 
-Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
+Loads torch and spaCy once the arguments are checked, and neither Hydra nor Lightning.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from sentiment.predict.options import (
     add_checkpoint_options,
@@ -20,14 +20,16 @@ from sentiment.predict.options import (
     hint_at_file,
     load_predictor,
 )
-from sentiment.predict.predictor import Predictor
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import exit_on_input_error, write_utf8
+from sentiment.runtime.program import ending_at_once, exit_on_input_error
+
+if TYPE_CHECKING:
+    from sentiment.predict.predictor import Predictor
 
 
-def predict_lines(predictor: Predictor, groups: Iterable[list[str]], out: IO[str]) -> None:
+def predict_lines(predictor: "Predictor", groups: Iterable[list[str]], out: IO[str]) -> None:
     """Write a JSON line for each text; the texts of a group are predicted together."""
     for texts in groups:
         for text, prediction in zip(texts, predictor(texts), strict=True):
@@ -156,7 +158,8 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: predictions on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
-    write_utf8()
+    with ending_at_once():
+        import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
     limit_threads()
     with exit_on_input_error():
         if parsed.csv is not None:

@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment.predict.predictor import Predictor
 from sentiment.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
+    from sentiment.predict.predictor import Predictor
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,9 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
     group.add_argument("--compression", help="default: by the file's suffix")
 
 
-def csv_format_from(parsed: argparse.Namespace, predictor: Predictor | None = None) -> "CsvFormat":
+def csv_format_from(
+    parsed: argparse.Namespace, predictor: "Predictor | None" = None
+) -> "CsvFormat":
     """The format that the options describe; columns and header are by default as in the training.
 
     Raises:
@@ -101,12 +103,14 @@ def check_csv(parsed: argparse.Namespace) -> None:
         next(table.lines(), None)
 
 
-def load_predictor(parsed: argparse.Namespace) -> Predictor:
+def load_predictor(parsed: argparse.Namespace) -> "Predictor":
     """Load the checkpoints of a command line.
 
     Raises:
         InputError: one is given twice, or as ``Predictor.load``.
     """
+    from sentiment.predict.predictor import Predictor
+
     paths: Sequence[Path] = parsed.checkpoints
     resolved = [path.resolve() for path in paths]
     for path in paths:

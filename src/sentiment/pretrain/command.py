@@ -4,7 +4,6 @@
 train, and ``python -m sentiment.train pretrained.path=…/best.ckpt`` starts from what it writes.
 """
 
-import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,28 +11,24 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import run_program
 from sentiment.config.overrides import CommandLine
-from sentiment.pretrain.run import pretrain
-from sentiment.runtime.environment import prepare_process
-from sentiment.train.fit import Stopped
+from sentiment.runtime.distributed import exit_together
+from sentiment.runtime.environment import end_in_order, prepare_process
+from sentiment.runtime.program import ending_at_once
 
 
 def _run(cfg: DictConfig) -> None:
+    with ending_at_once():
+        from sentiment.pretrain.run import pretrain
+        from sentiment.train.fit import Stopped
     prepare_process()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        pretrain(
-            cfg,
-            Path(HydraConfig.get().runtime.output_dir),
-            command_line=CommandLine.of_hydra(),
-        )
+        pretrain(cfg, folder, command_line=CommandLine.of_hydra())
     except Stopped as stop:
-        sys.exit(stop.exit_code)
+        exit_together(stop.exit_code)
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    prepare_process()
-    try:
-        run_program("pretrain", _run)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped before the training had begun, or at once.\n")
-        sys.exit(130)
+    end_in_order()
+    run_program("pretrain", _run, resumes=True)

@@ -1,6 +1,7 @@
 """The processes of one training: which of them this is, and what all of them agree on.
 
-Knows torch, and the environment variables by which Lightning, torchrun and srun number processes.
+Knows torch, which it imports when processes have joined, and the environment variables by which
+Lightning, torchrun and srun number them.
 """
 
 import functools
@@ -12,12 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
-
-import torch
-from torch import distributed
+from typing import Any, NoReturn
 
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.program import write_error
 
 _PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightning
 
@@ -36,12 +35,18 @@ class ProcessLost(Exception):  # noqa: N818 (its name says what happened)
 
 def in_process_group() -> bool:
     """Whether this process has joined others (or will go on alone)."""
+    if "torch.distributed" not in sys.modules:  # a program that starts needs no torch for this
+        return False
+    from torch import distributed
+
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
     """The number of this process among all that train together, from 0."""
     if in_process_group():
+        from torch import distributed
+
         return distributed.get_rank()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _number("RANK")
@@ -66,10 +71,10 @@ def started_by_another_rank() -> bool:
 
 
 def is_reporting_rank() -> bool:
-    """Whether this process tells what is wrong: the first for all, until they have joined.
+    """Whether this process prints what is wrong: rank 0 for all, once they have joined.
 
-    Before, it is the first on each machine; and those that another one has started tell what only
-    they can have found.
+    Before, it is the first process on each machine; and one that another process has started prints
+    what it alone can have found.
     """
     if in_process_group() or rank() == 0:
         return rank() == 0
@@ -77,7 +82,7 @@ def is_reporting_rank() -> bool:
 
 
 def is_first_survivor() -> bool:
-    """Whether this process tells that another one is lost: the first that is still there."""
+    """Whether this process prints that another one is lost: the first that still runs."""
     if rank() == 0:
         return True
     if _PARENT in os.environ and external_world_size() is None:
@@ -102,8 +107,8 @@ def end_with_parent() -> None:
     def watch() -> None:
         while started_by_another_rank():
             time.sleep(1)
-        time.sleep(_GRACE)  # a lost connection is told before that
-        sys.stderr.write("error: the first process of this training has ended; so does this one\n")
+        time.sleep(_GRACE)  # a lost connection is reported before that
+        write_error("the first process of this training has ended; so does this one")
         os._exit(1)
 
     if started_by_another_rank():
@@ -114,6 +119,8 @@ def gather(value: Any) -> list[Any]:
     """The value that each process gives, in their order; all of them must take part."""
     if not in_process_group():
         return [value]
+    from torch import distributed
+
     values = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
@@ -126,6 +133,9 @@ def all_reduce_max(value: int) -> int:
     """
     if not in_process_group():
         return value
+    import torch
+    from torch import distributed
+
     number = torch.tensor(value)
     distributed.all_reduce(number, distributed.ReduceOp.MAX, group=_between_cpus())
     return int(number)
@@ -133,6 +143,8 @@ def all_reduce_max(value: int) -> int:
 
 @functools.cache
 def _between_cpus() -> Any:
+    from torch import distributed
+
     gloo = distributed.get_backend() == "gloo"
     return distributed.group.WORLD if gloo else distributed.new_group(backend="gloo")
 
@@ -144,19 +156,28 @@ def raise_together(problem: InputError | None) -> None:
         InputError: the problem of the first process that has one.
     """
     found = gather(problem and (socket.gethostname(), str(problem)))
-    for number, told in enumerate(found):
-        if told is not None:
-            place = f"process {number} on {told[0]}: " if number else ""
-            raise InputError(f"{place}{told[1]}")
+    for number, problem_there in enumerate(found):
+        if problem_there is not None:
+            host, message = problem_there
+            raise InputError(f"process {number} on {host}: {message}" if number else message)
 
 
 def leave_group() -> None:
     """Leave the others in order, at an end that all have agreed on."""
     if in_process_group():
+        from torch import distributed
+
         with suppress(RuntimeError):
             distributed.barrier(async_op=True).wait(timedelta(seconds=_GRACE))
             distributed.destroy_process_group()
         _between_cpus.cache_clear()
+
+
+def exit_together(code: int) -> NoReturn:
+    """Leave the others and exit; Lightning would kill all if one that it has started had failed."""
+    agreed = in_process_group()
+    leave_group()
+    sys.exit(0 if started_by_another_rank() and agreed else code)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The machine: on what a result was made, and how its memory is best kept."""
+"""The machine on which a result is made, and how a process is set up to make it.
+
+Imports torch only when it is used, because programs start without it.
+"""
 
 import ctypes
 import importlib.metadata
@@ -10,16 +13,19 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
-
-import torch
+from typing import TYPE_CHECKING, NoReturn
 
 import sentiment
 from sentiment.runtime.errors import InputError, first_words
 
+if TYPE_CHECKING:
+    import torch
 
-def device_name(device: torch.device) -> str:
-    """The kind of device and what it is called."""
+
+def device_name(device: "torch.device") -> str:
+    """The type of a device, its model, and on a CPU the threads that torch uses."""
+    import torch
+
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
@@ -33,13 +39,15 @@ def require_device(name: str) -> None:
     Raises:
         InputError: with the reason, and the devices that can be used.
     """
+    import torch
+
     try:
         torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device {name!r} is unknown; choose {_devices_here()}") from error
     try:
         torch.zeros(1, device=name).tolist()
-    except Exception as error:  # each kind of device that is not there fails in its own way
+    except Exception as error:  # each kind of device that is missing fails in its own way
         reason = first_words(error).split(". ")[0]
         raise InputError(
             f"device {name!r} cannot be used here ({reason}); choose {_devices_here()}"
@@ -47,6 +55,8 @@ def require_device(name: str) -> None:
 
 
 def _devices_here() -> str:
+    import torch
+
     kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
     return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
 
@@ -62,12 +72,12 @@ def require_memory(what: str, needed: int) -> None:
         InputError: with both sizes.
     """
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not on this system
         return
-    if needed > there:
+    if needed > memory:
         raise InputError(
-            f"config: {what}: needs {_size(needed)} of memory, this machine has {_size(there)};"
+            f"config: {what}: needs {_size(needed)} of memory, this machine has {_size(memory)};"
             " lower it"
         )
 
@@ -86,8 +96,12 @@ def prepare_process() -> None:
     """Set up a process that trains; a launcher's processes need it as the first one does."""
     keep_freed_memory()
     limit_threads()
+    end_in_order()
+
+
+def end_in_order() -> None:
+    """Let SIGTERM raise SystemExit, so that no file is left half-made."""
     logging.raiseExceptions = False  # a reader that closes its pipe does not fill stderr
-    # SIGTERM unwinds what goes on, as Ctrl-C does, instead of leaving half-made files.
     if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _leave)
 
@@ -101,7 +115,8 @@ def limit_threads() -> None:
 
     OpenMP starts one for each core of the machine, whatever the container's CPU quota.
     """
-    from joblib import cpu_count  # heeds quotas, as Python's own does not
+    import torch
+    from joblib import cpu_count  # respects quotas, as Python's own does not
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
@@ -122,7 +137,7 @@ def keep_freed_memory() -> None:
 
 
 def python_command() -> str:
-    """How this Python is called from here: ``python``, unless that would be another one."""
+    """The command that runs this Python: ``python``, unless that would run another one."""
     own = Path(sys.executable)
     found = shutil.which("python")
     if found is not None and Path(found).parent == own.parent:
@@ -131,7 +146,7 @@ def python_command() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the results."""
+    """The version of each package that results depend on."""
     packages = ("torch", "lightning", "torchmetrics", "torchtext", "spacy", "numpy", "pandas")
     return {
         "sentiment": sentiment.__version__,

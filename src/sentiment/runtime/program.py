@@ -1,6 +1,6 @@
-"""The programs, started so that Ctrl-C is answered by one line from the first moment.
+"""How the programs start and end: one line, and an exit code, for whatever stops them.
 
-Knows them by name: their own imports take seconds, and come when they are started.
+Knows them by name: their own imports take seconds, and come when they are needed.
 """
 
 import io
@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from sentiment.runtime.errors import InputError
 
+_STOPPED = 128 + signal.SIGINT
+
 
 def start(name: str) -> NoReturn:
     """Import a program and run its ``main``.
@@ -28,12 +30,11 @@ def start(name: str) -> NoReturn:
     """
     _spin_briefly()
     try:
-        with _ending_at_once():
+        with ending_at_once():
             main = import_module(name).main
         main()
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped.\n")
-        sys.exit(128 + signal.SIGINT)
+        exit_stopped()
     sys.exit()
 
 
@@ -49,36 +50,54 @@ def _spin_briefly() -> None:
 
 
 @contextmanager
-def _ending_at_once() -> Iterator[None]:
+def ending_at_once() -> Iterator[None]:
     """End on Ctrl-C without an exception, which a module that is half imported may swallow."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield  # ignored, as it is after `&` in a script
         return
-    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGINT, end_at_once)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end(*_: object) -> NoReturn:
-    os.write(2, b"\nStopped.\n")
-    os._exit(128 + signal.SIGINT)
+def exit_stopped(when: str = "") -> NoReturn:
+    """Say in one line that Ctrl-C has stopped the program, and exit with its code.
+
+    Args:
+        when: it did, if that matters to the user.
+    """
+    sys.stderr.write(f"\nStopped{when}.\n")
+    sys.exit(_STOPPED)
 
 
-def write_utf8() -> None:
-    """Let standard output be UTF-8 whatever the locale, so that any text can be written."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")
+def end_at_once(*_: object) -> NoReturn:
+    """As ``exit_stopped``, but without taking the interpreter apart; a signal handler, too."""
+    try:
+        exit_stopped()
+    finally:
+        os._exit(_STOPPED)
+
+
+def write_error(error: object) -> None:
+    """Write the line on standard error that says what is wrong."""
+    sys.stderr.write(f"error: {error}\n")
 
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Print an InputError as one line and exit with code 2; be quiet when a pipe is closed."""
+    """Run a plain command line: UTF-8 is printed, and an ``InputError`` is one line and code 2.
+
+    Standard output is UTF-8 whatever the locale, so that any text can be written; where its reader
+    has closed the pipe, the program ends with code 141 and says nothing.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     try:
         yield
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_error(error)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
