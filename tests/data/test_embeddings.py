@@ -95,7 +95,7 @@ def test_no_wanted_word_found_is_an_empty_table(tmp_path: Path) -> None:
 def test_takes_the_usual_variants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, block: int
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", block)
+    monkeypatch.setattr(vector_file, "BLOCK", block)
     vectors = WordVectors(written(tmp_path, content), WORDS)
     assert_holds(vectors, VECTORS)
     assert vectors.skipped == 0
@@ -194,7 +194,7 @@ def test_says_that_the_path_is_a_folder(tmp_path: Path) -> None:
 def test_says_which_row_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str, block: int
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", block)
+    monkeypatch.setattr(vector_file, "BLOCK", block)
     path = written(tmp_path, content)
     with pytest.raises(InputError, match=re.escape(str(path)) + r",? .*" + message) as raised:
         WordVectors(path, WORDS)
@@ -204,8 +204,8 @@ def test_says_which_row_is_wrong(
 def test_says_that_a_file_without_rows_is_no_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", 8)
-    monkeypatch.setattr(vector_file, "_LONGEST_ROW", 50)
+    monkeypatch.setattr(vector_file, "BLOCK", 8)
+    monkeypatch.setattr(vector_file, "LONGEST_ROW", 50)
     with pytest.raises(InputError, match=r"row 2 does not end; is this a text file"):
         WordVectors(written(tmp_path, b"3 300\n" + b"\x01" * 100), WORDS)
 
@@ -242,7 +242,7 @@ def test_is_what_a_reader_line_by_line_gives(
         if word in wanted
     }
     for block in (10, 100, 1000, 1 << 22):
-        monkeypatch.setattr(vector_file, "_BLOCK", block)
+        monkeypatch.setattr(vector_file, "BLOCK", block)
         assert as_dict(WordVectors(path, wanted, dimension=7)) == expected
 
 

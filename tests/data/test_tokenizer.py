@@ -84,8 +84,8 @@ def test_an_unknown_language_is_refused() -> None:
 
 @pytest.mark.parametrize("many", [1, 10**9])  # with pandas, and without
 def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-    monkeypatch.setattr(tokenizer_module, "_MANY_TOKENS", many)
-    monkeypatch.setattr(tokenizer_module, "_MAX_REMEMBERED_STRINGS", 600)  # forgets on the way
+    monkeypatch.setattr(tokenizer_module, "MANY_TOKENS", many)
+    monkeypatch.setattr(tokenizer_module, "MAX_REMEMBERED_STRINGS", 600)  # forgets on the way
     tokenizer = Tokenizer(TokenizerSettings())
     draw = random.Random(0)
     for _ in range(5):
@@ -101,7 +101,7 @@ def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch, m
 def test_spacy_forgets_past_a_number_of_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Tokenizer(TokenizerSettings(language="xx"))
     blank = len(tokenizer._spacy.vocab.strings)
-    monkeypatch.setattr(tokenizer_module, "_MAX_REMEMBERED_STRINGS", blank + 100)
+    monkeypatch.setattr(tokenizer_module, "MAX_REMEMBERED_STRINGS", blank + 100)
     sizes = []
     for first in range(0, 1000, 50):
         texts = [f"w{number}" for number in range(first, first + 50)]
@@ -111,7 +111,7 @@ def test_spacy_forgets_past_a_number_of_strings(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_spacy_forgets_long_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer_module, "_MAX_LONG_CHARACTERS", 10_000)
+    monkeypatch.setattr(tokenizer_module, "MAX_LONG_CHARACTERS", 10_000)
     tokenizer = Tokenizer(TokenizerSettings(language="xx"))
     for number in range(50):
         word = f"w{number}" + "o" * 1000
@@ -282,7 +282,7 @@ def test_any_text_has_tokens_of_its_own(lowercase: bool, strip_markup: bool) -> 
 
 def test_threads_may_reach_the_number_of_strings_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Tokenizer(TokenizerSettings(language="xx"))
-    monkeypatch.setattr(tokenizer_module, "_MAX_REMEMBERED_STRINGS", 3000)
+    monkeypatch.setattr(tokenizer_module, "MAX_REMEMBERED_STRINGS", 3000)
 
     def words_are_known(call: int) -> bool:
         words = [f"q{call}x{number}" for number in range(50)]
