@@ -2,11 +2,10 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from sentiment.data.cleaning import clean
-from sentiment.data.corpus import Corpus
 from sentiment.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -21,17 +20,21 @@ _WORDS = {
 
 
 def order_labels(
-    corpora: Sequence[Corpus], chosen: Sequence[str | None] | None = None
+    by_file: Mapping[str, Sequence[str]], chosen: Sequence[str | None] | None = None
 ) -> list[str]:
     """The labels in the order of the classes: as chosen, else by number, else by name.
 
     Labels that are likely the same, such as ``1`` and ``1.0``, are logged.
 
+    Args:
+        by_file: the labels in each file.
+        chosen: labels as a user types them.
+
     Raises:
         InputError: there are fewer than two labels or far too many, or one was not chosen.
     """
-    files = ", ".join(dict.fromkeys(str(corpus.path) for corpus in corpora))
-    found = dict.fromkeys(name for corpus in corpora for name in corpus.label_names)
+    files = ", ".join(by_file)
+    found = dict.fromkeys(label for labels in by_file.values() for label in labels)
     if chosen is None:
         labels = sorted(found, key=_by_number_then_name)
     else:
@@ -41,7 +44,7 @@ def order_labels(
             raise InputError(
                 f"data.labels={labels}: a label occurs twice; {quoted_labels(list(found)[:20])}"
             )
-        unknown = [name for name in found if name not in labels]
+        unknown = [label for label in found if label not in labels]
         if unknown:
             raise InputError(
                 f"{files}: label {unknown[0]!r} is not among data.labels={labels}; add it, or"

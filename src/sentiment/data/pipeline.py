@@ -219,7 +219,8 @@ def prepare(
 def _prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
-    labels = order_labels(list(corpora.values()), settings.labels)
+    by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
+    labels = order_labels(by_file, settings.labels)
     names = _display_names(labels, settings)
     splits = _split(corpora, labels, settings)
     without_labels = unlabeled_splits(unlabeled, splits)
