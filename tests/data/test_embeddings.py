@@ -20,9 +20,9 @@ from sentiment.data.embeddings import (
     FileEmbeddings,
     GloveEmbeddings,
     LearnedEmbeddings,
-    WordVectors,
     coverage,
 )
+from sentiment.data.vector_file import WordVectors
 from sentiment.runtime.errors import InputError
 
 TEXT = b"the 0.5 -1 2\nfilm 1e-2 .25 3.\nwas -0 7 8\n"
@@ -221,7 +221,7 @@ def test_the_dimension_must_be_the_files(tmp_path: Path, header: bytes, row: str
             WordVectors(path, WORDS, dimension=dimension)
 
 
-def test_the_dimension_tells_spaces_in_the_first_word(tmp_path: Path) -> None:
+def test_the_dimension_shows_spaces_in_the_first_word(tmp_path: Path) -> None:
     vectors = WordVectors(written(tmp_path, b"of the 1 2\nthe 3 4\n"), ["of the"], dimension=2)
     assert_holds(vectors, {"of the": [1, 2]})
 
@@ -294,8 +294,8 @@ def test_file_embeddings_hold_the_vectors_of_the_file(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = Mock(wraps=vector_file._read)
-    monkeypatch.setattr(vector_file, "_read", reads)
+    reads = Mock(wraps=vector_file.WordVectors)
+    monkeypatch.setattr(vector_file, "WordVectors", reads)
     path = written(tmp_path, TEXT)
     words = ["<pad>", "<unk>", *WORDS]
     source = FileEmbeddings(path=path)
@@ -367,24 +367,6 @@ def test_glove_embeddings_come_from_the_cache(tmp_path: Path) -> None:
     assert torch.equal(table.weights[5], torch.full((50,), 0.5))
 
 
-def test_sources_say_how_they_are_trained() -> None:
-    learned = LearnedEmbeddings(size=7)
-    assert (learned.size, learned.frozen, learned.frozen_epochs, learned.lr_scale) == (
-        7,
-        False,
-        0,
-        1,
-    )
-    for source in (
-        FileEmbeddings(path=__file__, size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
-        GloveEmbeddings(size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
-    ):
-        assert source.size == 200
-        assert source.frozen is True
-        assert source.frozen_epochs == 2
-        assert source.lr_scale == 0.1
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -408,7 +390,7 @@ def test_sources_check_their_settings(options: dict[str, float], message: str) -
         GloveEmbeddings(archive="840B")
 
 
-def test_coverage_counts_words_and_running_text() -> None:
+def test_coverage_counts_words_and_tokens() -> None:
     found = np.array([True, False, True, False])
     assert coverage(found, np.array([6, 1, 2, 1])) == (0.5, 0.8)
     assert coverage(found, np.zeros(4, np.int64)) == (0.5, 0.0)

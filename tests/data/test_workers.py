@@ -9,7 +9,7 @@ from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.workers import encode_chunks
 
 
-def test_encoded_chunks_come_in_order() -> None:
+def testencode_in_workerd_chunks_come_in_order() -> None:
     chunks = [ReviewChunk([f"w{n}"], [], [n], 0, 0.0) for n in range(9)]
     encoded = encode_chunks(chunks, TokenizerSettings(), 2)
     assert [(chunk.rows[0], words.words) for chunk, words in encoded] == [
@@ -29,9 +29,9 @@ def test_threads_in_place_of_processes_leave_ctrl_c_alone() -> None:
 
 def test_a_worker_process_needs_no_torch() -> None:
     code = (
-        "import sys; from sentiment.data.workers import _encode;"
+        "import sys; from sentiment.data.workers import encode_in_worker;"
         "from sentiment.data.tokenizer import TokenizerSettings;"
-        "assert sorted(_encode(['a b'], TokenizerSettings()).words) == ['a', 'b'];"
+        "assert sorted(encode_in_worker(['a b'], TokenizerSettings()).words) == ['a', 'b'];"
         "assert 'torch' not in sys.modules; import torch"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -16,15 +16,6 @@ from sentiment.data.download import GLOVE_MIRRORS, check_glove, fetch_glove
 from sentiment.data.vector_file import WordVectors, read_vectors
 from sentiment.runtime.errors import InputError
 
-__all__ = [
-    "EmbeddingTable",
-    "FileEmbeddings",
-    "GloveEmbeddings",
-    "LearnedEmbeddings",
-    "WordVectors",
-    "coverage",
-]
-
 
 @dataclass(frozen=True)
 class EmbeddingTable:
@@ -120,7 +111,7 @@ class FileEmbeddings:
 class GloveEmbeddings:
     """Embeddings whose initial weights are Stanford's GloVe vectors (Pennington et al., 2014).
 
-    Attributes as those of ``FileEmbeddings``; the other arguments as those of ``fetch_glove``.
+    Attributes as those of ``FileEmbeddings`` and the arguments of ``fetch_glove``.
     """
 
     archive: str = "6B"

@@ -52,7 +52,7 @@ def encode_chunks(
     def jobs() -> Iterator[Any]:
         for chunk in itertools.chain(head, stream):
             waiting.append(chunk)
-            yield delayed(_encode)(chunk.texts, settings)
+            yield delayed(encode_in_worker)(chunk.texts, settings)
 
     for encoded in parallel(jobs()):
         yield waiting.popleft(), encoded
@@ -74,7 +74,7 @@ def _ignore_interrupts() -> None:
 _tokenizers: dict[TokenizerSettings, Tokenizer] = {}
 
 
-def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
+def encode_in_worker(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
     if settings not in _tokenizers:
         with without_torch():
