@@ -15,8 +15,7 @@ from sentiment.data.reviews import read_table
 from sentiment.data.splits import (
     Split,
     Splits,
-    split_given_files,
-    split_one_file,
+    split_reviews,
     unlabeled_splits,
     whole_file,
     write_splits,
@@ -56,7 +55,7 @@ def test_the_test_split_is_that_of_scikit_learn(tmp_path: Path) -> None:
     labels = ["a" if number % 3 else "b" for number in range(200)]
     corpus = corpus_of(tmp_path, numbered("text", 200), labels)
     assert whole_file(corpus, ["b", "a"]).classes.tolist() == [int(each == "a") for each in labels]
-    splits = split_one_file(corpus, ["a", "b"], **SIZES)
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
     rest, test = train_test_split(np.arange(200), test_size=0.2, random_state=42, stratify=labels)
     assert splits.test.reviews.tolist() == test.tolist()
     everything = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
@@ -74,7 +73,7 @@ def test_repeated_texts_are_dropped_and_counted(
     labels = [*["a", "b"] * 30, "b", "b", "b"]
     corpus = corpus_of(tmp_path, texts, labels)
     with caplog.at_level("INFO"):
-        splits = split_one_file(corpus, ["a", "b"], **SIZES)
+        splits = split_reviews(corpus, ["a", "b"], **SIZES)
     assert splits.dropped_duplicates == 3
     kept = [splits.train.reviews, splits.val.reviews, splits.test.reviews]
     assert sorted(np.concatenate(kept)) == list(range(60))  # of equal texts, the first
@@ -85,7 +84,7 @@ def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, [*numbered("t", 40), "shared", "both"], ["a", "b"] * 21)
     val = corpus_of(tmp_path, [*numbered("v", 6), "shared", "both"], ["a", "b"] * 4, "v")
     test = corpus_of(tmp_path, ["both", "both", "x", "y"], ["b", "b", "a", "b"], "t")
-    splits = split_given_files(train, val, test, ["a", "b"], labels_chosen=False, **SIZES)
+    splits = split_reviews(train, ["a", "b"], val=val, test=test, **SIZES)
     assert texts_of(splits.test) == ["both", "both", "x", "y"]
     assert texts_of(splits.val) == [*numbered("v", 6), "shared"]
     assert texts_of(splits.train) == numbered("t", 40)
@@ -95,7 +94,7 @@ def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
 def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, numbered("t", 900), ["a", "b"] * 450)
     test = corpus_of(tmp_path, numbered("t", 1200)[600:], ["a", "b"] * 300, "test")
-    splits = split_given_files(train, None, test, ["a", "b"], labels_chosen=False, **SIZES)
+    splits = split_reviews(train, ["a", "b"], test=test, **SIZES)
     assert sorted([*texts_of(splits.train), *texts_of(splits.val)]) == sorted(numbered("t", 600))
     assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
 
@@ -108,8 +107,8 @@ def test_a_text_in_other_case_is_a_repeat_where_tokens_are_lower_cased(
     shouted = [text.upper() for text in texts[:10]]
     one = corpus_of(tmp_path, [*texts, *shouted], [*labels, *labels[:10]], lowercase=lowercase)
     test = corpus_of(tmp_path, shouted, labels[:10], "test", lowercase=lowercase)
-    dropped = split_one_file(one, ["a", "b"], **SIZES).dropped_duplicates
-    splits = split_given_files(one, None, test, ["a", "b"], labels_chosen=True, **SIZES)
+    dropped = split_reviews(one, ["a", "b"], **SIZES).dropped_duplicates
+    splits = split_reviews(one, ["a", "b"], test=test, labels_chosen=True, **SIZES)
     assert (dropped, splits.dropped_duplicates) == ((10, 20) if lowercase else (0, 10))
     training = {text.lower() for text in texts_of(splits.train) + texts_of(splits.val)}
     assert bool(training & {text.lower() for text in shouted}) is not lowercase
@@ -124,14 +123,14 @@ def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None
         return replace(corpus, folded=folded)
 
     one, other = sharing_halves("x"), sharing_halves("y")
-    splits = split_one_file(one, ["a", "b"], **SIZES)
+    splits = split_reviews(one, ["a", "b"], **SIZES)
     assert splits.dropped_duplicates == 2
     kept = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
     assert sorted(kept) == [n for n in range(100) if n not in (3, 60)]
     folded = np.array(other.folded)
     folded[10] = one.folded[20]
-    splits = split_given_files(
-        one, None, replace(other, folded=folded), ["a", "b"], labels_chosen=True, **SIZES
+    splits = split_reviews(
+        one, ["a", "b"], test=replace(other, folded=folded), labels_chosen=True, **SIZES
     )
     assert splits.dropped_duplicates == 3
     assert 20 not in np.concatenate([splits.train.reviews, splits.val.reviews])
@@ -140,12 +139,12 @@ def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None
 def test_what_has_no_file_comes_from_training(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, numbered("t", 100), ["a", "b"] * 50)
     val = corpus_of(tmp_path, numbered("v", 10), ["a", "b"] * 5, "v")
-    splits = split_given_files(train, val, None, ["a", "b"], labels_chosen=False, **SIZES)
+    splits = split_reviews(train, ["a", "b"], val=val, **SIZES)
     assert texts_of(splits.val) == numbered("v", 10)
     assert sorted([*texts_of(splits.train), *texts_of(splits.test)]) == sorted(numbered("t", 100))
     assert np.bincount(splits.test.classes).tolist() == [10, 10]
     with pytest.raises(InputError, match=r"r\.csv: .*training"):
-        split_given_files(train, val, train, ["a", "b"], labels_chosen=False, **SIZES)
+        split_reviews(train, ["a", "b"], val=val, test=train, **SIZES)
 
 
 def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
@@ -153,8 +152,7 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
     test = corpus_of(tmp_path, numbered("x", 10), ["a", "b"] * 5, "test")
 
     def split(*, labels_chosen: bool) -> Splits:
-        return split_given_files(
-            train, None, test, ["a", "b", "c"], labels_chosen=labels_chosen,
+        return split_reviews(train, ["a", "b", "c"], test=test, labels_chosen=labels_chosen,
             **SIZES,
         )  # fmt: skip
 
@@ -173,13 +171,13 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
 def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> None:
     corpus = corpus_of(tmp_path, numbered("t", len(labels)), labels)
     with pytest.raises(InputError, match=r"r\.csv: .*data\.(test|val)_size"):
-        split_one_file(corpus, ["a", "b"], **SIZES)
+        split_reviews(corpus, ["a", "b"], **SIZES)
 
 
 def test_written_splits_make_up_the_file(tmp_path: Path) -> None:
     texts = [f'say "{number}",\nplease' for number in range(50)]
     corpus = corpus_of(tmp_path, texts, ["a", "b"] * 25)
-    splits = split_one_file(corpus, ["a", "b"], **SIZES)
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
     write_splits(splits, CsvFormat(), tmp_path / "out")
     frames = [pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("train", "val", "test")]
     assert [len(frame) for frame in frames] == [36, 4, 10]
@@ -200,7 +198,7 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         return open_corpus(path, csv_format, TokenizerSettings(), cache=cache, num_workers=1)
 
-    splits = split_one_file(opened(path, old), ["a", "b", "c"], **SIZES)
+    splits = split_reviews(opened(path, old), ["a", "b", "c"], **SIZES)
     write_splits(splits, old, tmp_path / "out")
     for name in ("train", "val", "test"):
         split = getattr(splits, name)
@@ -215,7 +213,7 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
 def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, numbered("t", 60), ["a", "b"] * 30, "train")
     before = corpus.path.read_bytes()
-    splits = split_one_file(corpus, ["a", "b"], **SIZES)
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
     with pytest.raises(InputError, match=r"data\.splits_dir=.*train\.csv"):
         write_splits(splits, CsvFormat(), tmp_path)
     assert corpus.path.read_bytes() == before
@@ -227,7 +225,7 @@ def splits(tmp_path: Path) -> Splits:
         corpus_of(tmp_path, numbered(name, count), ["a", "b"] * (count // 2), name)
         for name, count in {"train": 20, "val": 6, "test": 6}.items()
     )
-    return split_given_files(train, val, test, ["a", "b"], labels_chosen=True, **SIZES)
+    return split_reviews(train, ["a", "b"], val=val, test=test, labels_chosen=True, **SIZES)
 
 
 def test_only_new_texts_are_kept_each_once(

@@ -18,8 +18,7 @@ from sentiment.data.splits import (
     Split,
     Splits,
     reviews_fingerprint,
-    split_given_files,
-    split_one_file,
+    split_reviews,
     unlabeled_splits,
 )
 from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
@@ -222,7 +221,16 @@ def _prepare(
     by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
     labels = order_labels(by_file, settings.labels)
     names = _display_names(labels, settings)
-    splits = _split(corpora, labels, settings)
+    splits = split_reviews(
+        corpora["csv" if "csv" in corpora else "train_csv"],
+        labels,
+        val=corpora.get("val_csv"),
+        test=corpora.get("test_csv"),
+        test_size=settings.test_size,
+        val_size=settings.val_size,
+        seed=settings.seed,
+        labels_chosen=settings.labels is not None,
+    )
     without_labels = unlabeled_splits(unlabeled, splits)
     if settings.vocabulary is not None:
         vocabulary = given_vocabulary(settings.vocabulary, [splits.train, *without_labels])
@@ -275,20 +283,3 @@ def _display_names(labels: list[str], settings: PreparationSettings) -> list[str
             f" ({', '.join(labels[:20])})"
         )
     return list(map(str, names))
-
-
-def _split(
-    corpora: Mapping[str, Corpus], labels: list[str], settings: PreparationSettings
-) -> Splits:
-    sizes = {"test_size": settings.test_size, "val_size": settings.val_size}
-    if "csv" in corpora:
-        return split_one_file(corpora["csv"], labels, seed=settings.seed, **sizes)
-    return split_given_files(
-        corpora["train_csv"],
-        corpora.get("val_csv"),
-        corpora.get("test_csv"),
-        labels,
-        labels_chosen=settings.labels is not None,
-        seed=settings.seed,
-        **sizes,
-    )

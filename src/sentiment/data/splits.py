@@ -85,69 +85,57 @@ def whole_file(corpus: Corpus, labels: Sequence[str]) -> Split:
     return Split(corpus, np.arange(len(corpus)), to_class[corpus.labels])
 
 
-def split_one_file(
-    corpus: Corpus, labels: Sequence[str], *, test_size: float, val_size: float, seed: int
-) -> Splits:
-    """Drop repeated texts, then split in proportion to the classes.
-
-    The test split is that of ``train_test_split(..., test_size, random_state=seed,
-    stratify=labels)`` of scikit-learn; the validation split is made of the rest in the same way.
-    """
-    everything = whole_file(corpus, labels)
-    unique = _unique(everything)
-    rest, test = _stratified(unique, test_size, seed, labels, "data.test_size")
-    train, val = _stratified(rest, val_size, seed, labels, "data.val_size")
-    return Splits(train, val, test, list(labels), len(everything) - len(unique))
-
-
-def split_given_files(
-    train_corpus: Corpus,
-    val_corpus: Corpus | None,
-    test_corpus: Corpus | None,
+def split_reviews(
+    train: Corpus,
     labels: Sequence[str],
     *,
+    val: Corpus | None = None,
+    test: Corpus | None = None,
     test_size: float,
     val_size: float,
     seed: int,
-    labels_chosen: bool,
+    labels_chosen: bool = False,
 ) -> Splits:
-    """Use the given files; a split without a file is taken from the training file.
+    """Drop repeated texts, then split the training file for what has no file of its own.
 
-    A test file is used as it is, so that its metrics compare with those of others. Texts of the
-    test file are dropped from the other splits, and texts of the validation file from training.
+    A file for testing is used as it is, so that its metrics compare with those of others. Its texts
+    are dropped from the other splits, and texts of the validation file from training. Otherwise the
+    test split is that of ``train_test_split(..., test_size, random_state=seed, stratify=labels)``
+    of scikit-learn, and the validation split is made of the rest in the same way.
+
+    Raises:
+        InputError: there are too few rows, or the files have different labels and ``labels_chosen``
+            is False.
     """
-    everything = whole_file(train_corpus, labels)
-    train = _unique(everything)
-    dropped = len(everything) - len(train)
-    given = {
-        name: whole_file(corpus, labels)
-        for name, corpus in (("validation", val_corpus), ("test", test_corpus))
-        if corpus is not None
-    }
-    if not labels_chosen:
-        for split in given.values():
-            _check_same_labels(train, split, labels)
-    test, val = given.get("test"), given.get("validation")
-    if test is not None:
-        train, repeated = without(train, test)
-        dropped += _logged(repeated, "training", "test")
-        if val is not None:
-            val, repeated = without(val, test)
-            dropped += _logged(repeated, "validation", "test")
-    if val is not None:
-        train, repeated = without(train, val)
-        dropped += _logged(repeated, "training", "validation")
-    if test is None:
-        train, test = _stratified(train, test_size, seed, labels, "data.test_size")
-    if val is None:
-        train, val = _stratified(train, val_size, seed, labels, "data.val_size")
-    for name, split in (("training", train), ("validation", val)):
-        if len(split) == 0:
-            raise InputError(
-                f"{split.corpus.path}: every text of this {name} file is also in another split, so"
-                " none is left; give different files"
+    everything = whole_file(train, labels)
+    splits = {"training": _unique(everything)}
+    dropped = len(everything) - len(splits["training"])
+    for name, corpus in (("validation", val), ("test", test)):
+        if corpus is not None:
+            splits[name] = whole_file(corpus, labels)
+            if not labels_chosen:
+                _check_same_labels(splits["training"], splits[name], labels)
+    for name, other in (("training", "test"), ("validation", "test"), ("training", "validation")):
+        if name in splits and other in splits:
+            splits[name], repeated = without(splits[name], splits[other])
+            dropped += repeated
+            if repeated:
+                log.info(
+                    "%s texts of the %s split are also in the %s split: dropped",
+                    repeated, name, other,
+                )  # fmt: skip
+    for name, key, size in (("test", "test_size", test_size), ("validation", "val_size", val_size)):
+        if name not in splits:
+            splits["training"], splits[name] = _stratified(
+                splits["training"], size, seed, labels, f"data.{key}"
             )
-    return Splits(train, val, test, list(labels), dropped)
+    for name in ("training", "validation"):
+        if len(splits[name]) == 0:
+            raise InputError(
+                f"{splits[name].corpus.path}: every text of this {name} file is also in another"
+                " split, so none is left; give different files"
+            )
+    return Splits(splits["training"], splits["validation"], splits["test"], list(labels), dropped)
 
 
 def _unique(split: Split) -> Split:
@@ -194,12 +182,6 @@ def without(split: Split, other: Split) -> tuple[Split, int]:
     kept = np.ones(len(split), bool)
     kept[repeated] = False
     return split.take(kept), len(repeated)
-
-
-def _logged(count: int, name: str, other: str) -> int:
-    if count:
-        log.info("%s texts of the %s split are also in the %s split: dropped", count, name, other)
-    return count
 
 
 def _stratified(
