@@ -53,19 +53,17 @@ class CsvFormat:
         for name, choices in (("compression", COMPRESSIONS), ("quoting", QUOTINGS)):
             if getattr(self, name) not in choices:
                 raise self._error(name, f"use one of {', '.join(choices)}")
-        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
-            raise self._error(
-                "separator",
-                "use a single character, such as ',' or ';', or 'tab', but no quotation mark or"
-                " line break",
-            )
-        taken = '"\r\n' + (self.separator or ",\t")
-        if self.escape is not None and (len(self.escape) != 1 or self.escape in taken):
-            raise self._error(
-                "escape",
-                "use a single character, or 'backslash', but not the separator, a quotation mark or"
-                " a line break",
-            )
+        for name, taken, word in (
+            ("separator", '"\r\n', "tab"),
+            ("escape", '"\r\n' + (self.separator or ",\t"), "backslash"),
+        ):
+            value = getattr(self, name)
+            if value is not None and (len(value) != 1 or value in taken):
+                raise self._error(
+                    name,
+                    f"use {word!r} or a single character that has no other meaning in the file"
+                    " (quotation marks and line breaks have one)",
+                )
         try:
             "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass
             known = codecs.lookup(self.encoding).name.replace("-", "_") not in _NO_TEXT
