@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -154,10 +155,7 @@ def test_says_that_the_file_is_missing(tmp_path: Path, name: str) -> None:
         WordVectors(tmp_path / name, WORDS)
     with pytest.raises(InputError, match="there is no such file"):  # before any text is read
         FileEmbeddings(path=tmp_path / name)
-
-
-def test_says_that_the_path_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read the word vectors"):
+    with pytest.raises(InputError, match=f"cannot read .*{tmp_path}"):  # a folder
         WordVectors(tmp_path, WORDS)
 
 
@@ -350,11 +348,6 @@ def test_says_that_the_numbers_are_too_large_to_add_up(tmp_path: Path) -> None:
         FileEmbeddings(path=path).table(["<pad>", "<unk>", "the", "film", "seen"], seed=1)
 
 
-def test_says_that_the_file_has_another_size(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 1: 3 numbers where 100 are expected"):
-        FileEmbeddings(path=written(tmp_path, TEXT), size=100).table(VOCABULARY, seed=0)
-
-
 def test_glove_embeddings_come_from_the_cache(tmp_path: Path) -> None:
     row = " ".join(["0.5"] * 50)
     archive = zipped(tmp_path, {"glove.6B.50d.txt": f"the {row}\n".encode()})
@@ -370,23 +363,21 @@ def test_glove_embeddings_come_from_the_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frozen_epochs": -1}, "frozen_epochs must be 0 or more, not -1"),
-        ({"lr_scale": 0.0}, r"lr_scale must be a number above 0, not 0\.0"),
-        ({"lr_scale": float("nan")}, "lr_scale must be a number above 0, not nan"),
-        ({"size": 0}, "size must be 1 or more, not 0"),
+        ({"frozen_epochs": -1}, "frozen_epochs .*-1"),
+        ({"lr_scale": 0.0}, r"lr_scale .*0\.0"),
+        ({"lr_scale": float("nan")}, "lr_scale .*nan"),
+        ({"size": 0}, "size .*0"),
     ],
 )
-def test_sources_check_their_settings(options: dict[str, float], message: str) -> None:
-    for make in (
-        lambda: FileEmbeddings(path="a", **options),  # type: ignore[arg-type]
-        lambda: GloveEmbeddings(**options),  # type: ignore[arg-type]
-    ):
+def test_sources_check_their_settings(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FileEmbeddings(path=__file__, **options)
+    with pytest.raises(InputError, match=message):
+        GloveEmbeddings(**options)
+    if "frozen_epochs" not in options:
         with pytest.raises(InputError, match=message):
-            make()
-    if "size" in options:
-        with pytest.raises(InputError, match=message):
-            LearnedEmbeddings(**options)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"no vectors of size 100; choose from 300"):
+            LearnedEmbeddings(**options)
+    with pytest.raises(InputError, match=r"size 100.* 300"):
         GloveEmbeddings(archive="840B")
 
 

@@ -114,7 +114,7 @@ def test_a_text_in_other_case_is_a_repeat_where_tokens_are_lower_cased(
     assert bool(training & {text.lower() for text in shouted}) is not lowercase
 
 
-def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None:
+def test_texts_whose_digests_have_an_equal_half_are_different(tmp_path: Path) -> None:
     def sharing_halves(name: str) -> Corpus:
         corpus = corpus_of(tmp_path, numbered(name, 100), 50 * ["a", "b"], name)
         folded = np.array(corpus.folded)
@@ -152,9 +152,8 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
     test = corpus_of(tmp_path, numbered("x", 10), ["a", "b"] * 5, "test")
 
     def split(*, labels_chosen: bool) -> Splits:
-        return split_reviews(train, ["a", "b", "c"], test=test, labels_chosen=labels_chosen,
-            **SIZES,
-        )  # fmt: skip
+        labels = ["a", "b", "c"]
+        return split_reviews(train, labels, test=test, labels_chosen=labels_chosen, **SIZES)
 
     with pytest.raises(InputError, match=r"test\.csv: .*'c'.*data\.labels"):
         split(labels_chosen=False)
@@ -164,10 +163,7 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
         split(labels_chosen=False)
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [["a", "b", "b", "b"], ["a", "a", "b", "b"]],
-)
+@pytest.mark.parametrize("labels", [["a", "b", "b", "b"], ["a", "a", "b", "b"]])
 def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> None:
     corpus = corpus_of(tmp_path, numbered("t", len(labels)), labels)
     with pytest.raises(InputError, match=r"r\.csv: .*data\.(test|val)_size"):

@@ -96,7 +96,7 @@ def split_reviews(
     seed: int,
     labels_chosen: bool = False,
 ) -> Splits:
-    """Drop repeated texts, then split the training file for what has no file of its own.
+    """Drop repeated texts; a split without a file is taken from the training file.
 
     A file for testing is used as it is, so that its metrics compare with those of others. Its texts
     are dropped from the other splits, and texts of the validation file from training. Otherwise the
