@@ -9,7 +9,7 @@ from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.workers import encode_chunks
 
 
-def testencode_in_workerd_chunks_come_in_order() -> None:
+def test_encoded_chunks_come_in_order() -> None:
     chunks = [ReviewChunk([f"w{n}"], [], [n], 0, 0.0) for n in range(9)]
     encoded = encode_chunks(chunks, TokenizerSettings(), 2)
     assert [(chunk.rows[0], words.words) for chunk, words in encoded] == [
