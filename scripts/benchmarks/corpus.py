@@ -22,7 +22,8 @@ from sentiment.data.reviews import ReviewChunk
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.tokenizer import Tokenizer, TokenizerSettings
 from sentiment.data.vector_file import WordVectors
-from sentiment.data.workers import available_cores, encode_chunks
+from sentiment.data.workers import encode_chunks
+from sentiment.runtime.environment import available_cores
 
 SETTINGS = TokenizerSettings()
 

@@ -12,10 +12,10 @@ from benchmarks.corpus import reviews
 from benchmarks.rows import Row, Scale, medians, process
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.dataset import pad_reviews
-from sentiment.data.workers import available_cores
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.csv_file import predict_csv
 from sentiment.predict.predictor import Predictor
+from sentiment.runtime.environment import available_cores
 
 SENTENCE = "This movie was fantastic! I really enjoyed it."
 

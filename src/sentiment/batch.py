@@ -1,4 +1,4 @@
-"""A batch of reviews: what the data side makes and the models read.
+"""A batch of reviews, which the data side makes and the models read.
 
 Knows nothing of files, words or models.
 """
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 PAD_INDEX, UNK_INDEX = 0, 1  # of padding and of unknown words, in every vocabulary
-NO_CLASS = -100  # the class of a review without a label; torch's cross-entropy leaves it out
+NO_CLASS = -100  # the class of a review without a label, which torch's cross-entropy ignores
 
 
 class Shard(NamedTuple):
-    """What a process knows of a batch of which it has only some reviews.
+    """The whole batch, for a process that has only a part of its reviews.
 
     Attributes:
         labels: (whole batch,) int64, class of each review.
@@ -32,8 +32,8 @@ class Batch(NamedTuple):
         token_ids: (batch, time) int64, ``PAD_INDEX`` after the end of each review.
         lengths: (batch,) int64, tokens of each review, at least 1.
         labels: (batch,) int64, class of each review, or ``NO_CLASS``.
-        shard: the whole batch, where several processes train together.
-        folds: (batch,) int64, in training with n-gram features the fold that each review is in.
+        shard: the whole batch, if several processes train together.
+        folds: (batch,) int64, the fold of each review, in training with n-gram features.
         full_lengths: (batch,) int64, tokens of each review before it was cut; None if unknown.
     """
 
@@ -46,5 +46,5 @@ class Batch(NamedTuple):
 
     @property
     def counted_reviews(self) -> int:
-        """How many reviews count in metrics: none where the only one fills an empty shard."""
+        """How many reviews count in metrics: none if the only one fills an empty shard."""
         return len(self.labels) if self.shard is None else len(self.shard.positions)

@@ -30,7 +30,7 @@ GIVEN_LATER = {
         "unknown_index",
     },
     "LanguageModel": {"vocabulary_size", "embedding_size", "padding_index"},
-    "SentimentDataModule": {"vocabulary", "cleaning", "unlabeled_ratio"},
+    "SentimentDataModule": {"vocabulary", "cleaning", "unlabeled_ratio", "ngrams"},
     "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip
 NEEDED = {

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def texts_of(corpus: Corpus) -> list[list[str]]:
 
 
 def kept(cache: Path) -> list[Path]:
-    """What a cache holds of corpora, half-written ones included."""
+    """The corpora in a cache, including half-written ones."""
     return [entry for entry in (cache / "corpora").iterdir() if entry.suffix != ".lock"]
 
 
@@ -55,7 +56,7 @@ def test_words_are_counted_some_tokens_at_a_time(
     path = tmp_path / "r.csv"
     path.write_text("review,sentiment\na b a c,x\n<br />,y\nb,x\n<br />,x\na a,y\nc d,x\n")
     corpus = opened(path, tmp_path / "cache")
-    monkeypatch.setattr(corpus_module, "_TOKENS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(corpus_module, "TOKENS_AT_A_TIME", at_a_time)
     for chosen, counts in (([0, 1, 2, 3, 4, 5], "aaaabbccd"), ([5, 0], "aabccd")):
         counted = corpus.word_counts(np.array(chosen))
         assert dict(zip(corpus.words, counted, strict=True)) == Counter(counts)
@@ -123,7 +124,7 @@ def test_a_file_that_is_refused_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_goes_wrong_late_is_told_and_leaves_nothing(tmp_path: Path, workers: int) -> None:
+def test_an_error_at_the_end_of_a_file_leaves_nothing(tmp_path: Path, workers: int) -> None:
     path = write_reviews(tmp_path / "r.csv", 5_000)
     with path.open("a") as file:
         file.write(",\n" * 700)
@@ -165,12 +166,12 @@ def test_the_same_content_is_tokenised_once_wherever_it_lies(
     assert second.path == tmp_path / "s.csv"
 
 
-def test_the_cache_and_the_file_are_told_apart(
+def test_an_error_names_the_cache_or_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_reviews(tmp_path / "r.csv", 9)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cache folder .*file cannot be used"):
+    with pytest.raises(InputError, match=re.escape(f"cache folder {tmp_path / 'file'} ")):
         opened(path, tmp_path / "file")
     with pytest.raises(InputError, match="no such file"):
         opened(tmp_path / "nope.csv", tmp_path / "cache")
@@ -185,18 +186,15 @@ def test_the_cache_and_the_file_are_told_apart(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reason"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "{cache}: no space left in the cache"),
-        (
-            OSError(errno.EIO, "Input/output error"),
-            "the cache folder {cache} cannot be used (Input",
-        ),
-        (OSError("6 requested and 2 written"), "the cache folder {cache} cannot be used (6 req"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left in the cache folder"),
+        (OSError(errno.EIO, "Input/output error"), "(Input/output error)"),
+        (OSError("6 requested and 2 written"), "(6 requested and 2 written)"),
     ],
 )
-def test_a_write_that_fails_is_told_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
+def test_a_write_that_fails_is_reported_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str
 ) -> None:
     path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
 
@@ -206,20 +204,20 @@ def test_a_write_that_fails_is_told_and_leaves_nothing(
     with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
         patch.setattr(Path, "write_text", refused)  # of the facts, after all arrays
         opened(path, cache)
-    assert str(caught.value).startswith(told.format(cache=cache))
-    assert "SENTIMENT_CACHE" in str(caught.value)
+    for fact in (str(cache), reason, "data.cache_dir", "SENTIMENT_CACHE"):
+        assert fact in str(caught.value)
     assert kept(cache) == []
     assert len(opened(path, cache)) == 30
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
     really_open = Path.open
 
     def on_full_disk(self: Path, *arguments: Any, **options: Any) -> Any:
-        place = Path("/dev/full") if self.name == "token_ids.bin" else self
-        return really_open(place, *arguments, **options)
+        path = Path("/dev/full") if self.name == "token_ids.bin" else self
+        return really_open(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", on_full_disk)
     with pytest.raises(InputError, match="no space left in the cache folder"):
@@ -248,7 +246,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
         patch.setattr(Tokenizer, "encode", slow)
         opened(path, cache)
-    assert str(caught.value) == f"{path}: the file changed while it was being read; start again"
+    assert f"{path}: the file changed" in str(caught.value)
     assert kept(cache) == []
     if change != "removed":
         assert len(opened(path, cache)) == (31 if change == "appended" else 30)
@@ -271,7 +269,7 @@ def test_tokenising_takes_the_cores_that_this_process_may_use(
     assert taken == [1, 7]
 
 
-# Opens a file's corpus on a sign from outside, slowly, and tells whether it tokenised and what.
+# Opens a file's corpus on a sign from outside, slowly, and prints whether it tokenised, and what.
 OPENING = """
 import json, logging, os, sys, time
 from pathlib import Path
@@ -282,21 +280,21 @@ from sentiment.data.tokenizer import TokenizerSettings
 
 path, cache, dies = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "dies"
 logging.basicConfig(level=logging.INFO)
-files._PATIENCE = 0.1
-write, written = corpus._write_corpus, []
+files.QUIET_WAIT = 0.1
+encode, encoded = corpus.encode_chunks, []
 
 def slowly(*arguments):
-    written.append(path)
-    write(*arguments)
+    encoded.append(path)
+    yield from encode(*arguments)
     if dies:
         os._exit(9)
     time.sleep(1)
 
-corpus._write_corpus = slowly
+corpus.encode_chunks = slowly
 print("ready", flush=True)
 sys.stdin.readline()
 opened = corpus.open_corpus(path, CsvFormat(), TokenizerSettings(), cache=cache, num_workers=1)
-print(json.dumps([len(written), opened.words, opened.token_ids.tolist(), opened.rows.tolist()]))
+print(json.dumps([len(encoded), opened.words, opened.token_ids.tolist(), opened.rows.tolist()]))
 """
 
 
@@ -322,12 +320,12 @@ def test_of_processes_that_open_at_once_one_tokenises(tmp_path: Path, damaged: b
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=60) for process in processes]
-    found = [json.loads(out) for out, _ in told]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    found = [json.loads(out) for out, _ in outputs]
     assert sorted(times for times, *_ in found) == [0, 0, 1]
     assert found[0][1:] == found[1][1:] == found[2][1:]
-    waits = f"another process tokenises {path}; waiting"
-    assert [error.count(waits) for _, error in told] == [1 - times for times, *_ in found]
+    waits = f"another process tokenises {path}"
+    assert [error.count(waits) for _, error in outputs] == [1 - times for times, *_ in found]
     assert len(kept(cache)) == 1
 
 
@@ -353,5 +351,5 @@ def test_a_cache_that_cannot_be_written_to_still_opens(
         monkeypatch.setattr(Path, function, refused)
     assert texts_of(opened(path, cache)) == texts_of(first)
     assert texts_of(opened(Path(copy), cache)) == texts_of(first)
-    with pytest.raises(InputError, match=r"cache folder .*\(Read-only file system\); set data"):
+    with pytest.raises(InputError, match=r"\(Read-only file system\).*data\.cache_dir"):
         opened(path, cache, lowercase=False)

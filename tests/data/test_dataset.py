@@ -1,12 +1,13 @@
 import pickle
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from sentiment.data.dataset import TokenisedReviews, pad_reviews
+from sentiment.data.dataset import ConcatReviews, TokenisedReviews, pad_reviews
 from sentiment.data.sampler import BucketBatchSampler
 
 sequences = st.lists(st.lists(st.integers(2, 9), max_size=12), min_size=1, max_size=6)
@@ -73,15 +74,67 @@ def test_pieces_of_texts_make_the_texts(texts: list[list[int]], longest: int | N
     )
     pieces = whole.in_pieces(longest)
     of: dict[int, list[list[int]]] = {}
-    for place in range(len(pieces)):
-        batch = pieces[[place]]
+    for position in range(len(pieces)):
+        batch = pieces[[position]]
         of.setdefault(int(batch.labels), []).append(batch.token_ids[0].tolist())
-    for place, review in enumerate(order):
+    for position, review in enumerate(order):
         text = texts[review]
-        assert [i for piece in of[place] for i in piece] == (text or [1])
-        sizes = [len(piece) for piece in of[place]]
+        assert [i for piece in of[position] for i in piece] == (text or [1])
+        sizes = [len(piece) for piece in of[position]]
         assert max(sizes) - min(sizes) <= 1
         assert longest is None or len(sizes) == max(1, -(-len(text) // longest))
     taken = pieces.take(np.array([len(pieces) - 1, 0]))
     assert taken.lengths.tolist() == pieces.lengths[[-1, 0]].tolist()
     assert taken.classes.tolist() == pieces.classes[[-1, 0]].tolist()
+
+
+def reviews_of(texts: list[list[int]], classes: int) -> TokenisedReviews:
+    return TokenisedReviews(
+        token_ids=np.array([token for text in texts for token in text], np.int32),
+        offsets=np.cumsum([0, *map(len, texts)]),
+        reviews=np.arange(len(texts)),
+        classes=np.full(len(texts), classes),
+        word_to_id=np.arange(100),
+    )
+
+
+TEXTS = [[[7, 8, 9], [5]], [[4, 3, 2, 6]], [[], [9, 9], [8]]]
+
+
+@pytest.fixture
+def joined() -> ConcatReviews:
+    return ConcatReviews([reviews_of(texts, number) for number, texts in enumerate(TEXTS)])
+
+
+def test_a_batch_holds_reviews_of_all_parts_in_the_order_asked(joined: ConcatReviews) -> None:
+    batch = joined[[4, 0, 2, 1, 3]]
+    assert batch.token_ids.tolist() == [
+        [9, 9, 0, 0], [7, 8, 9, 0], [4, 3, 2, 6], [5, 0, 0, 0], [1, 0, 0, 0],
+    ]  # fmt: skip
+    assert batch.lengths.tolist() == [2, 3, 4, 1, 1]
+    assert batch.labels.tolist() == [2, 0, 1, 0, 2]
+    alone = joined[[1]]
+    assert (alone.token_ids.tolist(), alone.labels.tolist()) == ([[5]], [0])
+
+
+def test_a_sampler_gives_each_review_once(joined: ConcatReviews) -> None:
+    assert joined.lengths.tolist() == [3, 1, 4, 1, 2, 1]
+    assert len(joined) == 6
+    batches = [joined[batch] for batch in BucketBatchSampler(joined.lengths, batch_size=2)]
+    lengths = torch.cat([batch.lengths for batch in batches])
+    assert sorted(lengths.tolist()) == [1, 1, 1, 2, 3, 4]
+    for batch in batches:
+        assert batch.token_ids.shape[1] == batch.lengths.max()
+
+
+def test_batches_have_folds_if_all_parts_have(joined: ConcatReviews) -> None:
+    parts = [
+        reviews_of(texts, number).with_folds(np.arange(len(texts)) + 10 * number)
+        for number, texts in enumerate(TEXTS)
+    ]
+    folds = ConcatReviews(parts)[[4, 0, 2, 1, 3]].folds
+    assert folds is not None
+    assert folds.tolist() == [21, 0, 10, 1, 20]
+    assert joined[[4, 0]].folds is None
+    assert ConcatReviews([*parts[:2], reviews_of(TEXTS[2], 2)])[[4, 0]].folds is None
+    assert parts[0].take(np.array([1])).folds is None

@@ -101,17 +101,13 @@ def test_fetches_into_a_new_folder_and_leaves_nothing_beside(server: Server, pat
     assert left_over(path) == []
 
 
-def test_a_fetched_file_is_not_fetched_again(server: Server, path: Path) -> None:
+def test_a_file_that_is_there_is_checked_and_not_fetched(server: Server, path: Path) -> None:
     for _ in range(3):
         fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
     assert len(server.asked) == 1
-
-
-def test_a_file_put_there_by_hand_is_checked_and_taken(server: Server, path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(CONTENT)
+    path.write_bytes(CONTENT)  # by hand
     fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
-    assert server.asked == []
+    assert len(server.asked) == 1
 
 
 def test_a_wrong_file_put_there_by_hand_is_replaced(
@@ -124,7 +120,7 @@ def test_a_wrong_file_put_there_by_hand_is_replaced(
     assert f"{path} is replaced" in caplog.text
 
 
-def test_goes_on_with_an_earlier_part(server: Server, path: Path) -> None:
+def test_resumes_with_an_earlier_part(server: Server, path: Path) -> None:
     part_of(path, CONTENT[:1000])
     fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
     assert path.read_bytes() == CONTENT
@@ -132,7 +128,7 @@ def test_goes_on_with_an_earlier_part(server: Server, path: Path) -> None:
     assert left_over(path) == []
 
 
-def test_starts_afresh_where_the_server_ignores_range(server: Server, path: Path) -> None:
+def test_starts_again_if_the_server_ignores_range(server: Server, path: Path) -> None:
     part_of(path, CONTENT[:1000])
     fetch([server.url("plain")], sha256=SHA256, path=path, progress=False)
     assert path.read_bytes() == CONTENT
@@ -140,29 +136,29 @@ def test_starts_afresh_where_the_server_ignores_range(server: Server, path: Path
 
 
 @pytest.mark.parametrize("part", [CONTENT, CONTENT + b"more"])
-def test_starts_afresh_where_the_part_is_too_long(server: Server, path: Path, part: bytes) -> None:
+def test_starts_again_if_the_part_is_too_long(server: Server, path: Path, part: bytes) -> None:
     part_of(path, part)
     fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
     assert path.read_bytes() == CONTENT
 
 
-def test_starts_afresh_where_the_part_is_of_another_file(server: Server, path: Path) -> None:
+def test_starts_again_if_the_part_is_of_another_file(server: Server, path: Path) -> None:
     part_of(path, b"x" * 1000)
     fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == ["bytes=1000-", None]
 
 
-def test_goes_on_where_the_connection_broke_off(
+def test_resumes_after_the_connection_broke_off(
     server: Server, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fetch([server.url("cut")], sha256=SHA256, path=path, progress=False)
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == [None, "bytes=131072-", "bytes=262144-"]
-    assert "going on from byte 131072" in caplog.text
+    assert "byte 131072" in caplog.text
 
 
-def test_keeps_the_part_where_the_connection_always_breaks_off(server: Server, path: Path) -> None:
+def test_keeps_the_part_if_the_connection_always_breaks_off(server: Server, path: Path) -> None:
     with pytest.raises(InputError, match="the connection broke off"):
         fetch([server.url("short")], sha256=SHA256, path=path, progress=False)
     assert not path.exists()
@@ -213,7 +209,7 @@ def test_says_what_to_do_without_a_network(server: Server, path: Path) -> None:
         (requests.exceptions.ProxyError("x"), "the proxy"),
         (requests.exceptions.ConnectTimeout("x"), "no answer within 30 s"),
         (requests.exceptions.ReadTimeout("x"), "no answer within 30 s"),
-        (requests.exceptions.TooManyRedirects("too\nmany"), "too many"),
+        (requests.exceptions.TooManyRedirects("too\nmany"), "too"),
         (ValueError("not what was meant"), "not what was meant"),
     ],
 )
@@ -234,19 +230,11 @@ def test_gives_the_reason_in_a_few_words(
 
 @pytest.mark.parametrize(
     "url",
-    [
-        "http://example.com/file",
-        "http://localhost.example.com/file",
-        "ftp://example.com/file",
-        "file:///etc/hosts",
-        "https://",
-        "https://[",
-        "/a/path",
-        "",
-    ],
-)
+    ["http://example.com/file", "http://localhost.example.com/file", "ftp://example.com/file",
+     "file:///etc/hosts", "https://", "https://[", "/a/path", ""],
+)  # fmt: skip
 def test_refuses_urls_that_are_not_https(path: Path, url: str) -> None:
-    with pytest.raises(InputError, match=re.escape(f"cannot fetch from {url!r}: only https")):
+    with pytest.raises(InputError, match=re.escape(repr(url))):
         fetch(["https://example.com/file", url], sha256=SHA256, path=path)
 
 
@@ -255,20 +243,17 @@ def test_refuses_a_redirect_away_from_https(
 ) -> None:
     fetch([server.url("elsewhere")], sha256=SHA256, path=path, progress=False)
     path.unlink()
-    monkeypatch.setattr(download, "_LOCAL_HOSTS", ("localhost",))
+    monkeypatch.setattr(download, "LOCAL_HOSTS", ("localhost",))
     url = server.url("elsewhere").replace("127.0.0.1", "localhost")
-    with pytest.raises(InputError, match=r"redirected to http://127\.0\.0\.1.*, not https"):
+    with pytest.raises(InputError, match=r"redirected to http://127\.0\.0\.1"):
         fetch([url], sha256=SHA256, path=path, progress=False)
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, SHA256 + "0"])
-def test_refuses_a_malformed_digest(path: Path, sha256: str) -> None:
+def test_refuses_a_malformed_digest_and_no_url(path: Path, sha256: str) -> None:
     with pytest.raises(InputError, match="64 hexadecimal digits"):
         fetch(["https://example.com/file"], sha256=sha256, path=path)
-
-
-def test_refuses_an_empty_list_of_urls(path: Path) -> None:
-    with pytest.raises(InputError, match=r"no URL given to fetch file\.bin"):
+    with pytest.raises(InputError, match=r"file\.bin"):
         fetch([], sha256=SHA256, path=path)
 
 
@@ -314,20 +299,16 @@ def test_glove_is_fetched_and_unpacked_once(server: Server, tmp_path: Path) -> N
     assert not list(cache.glob("*.tmp")) + list(cache.glob(".*.tmp"))
 
 
-def test_glove_needs_no_archive_once_unpacked(server: Server, tmp_path: Path) -> None:
-    sha256 = serve_glove(server, tmp_path, ["glove.840B.300d.txt"])
-    path = glove(server, tmp_path, sha256, archive="840B", size=300)
-    (tmp_path / "glove.840B.300d.zip").unlink()
-    assert glove(server, tmp_path, sha256, archive="840B", size=300) == path
-    assert [asked for asked, _ in server.asked] == ["/range/glove.840B.300d.zip"]
-
-
-def test_glove_goes_into_the_folder_of_the_environment(
+def test_glove_needs_no_archive_once_unpacked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path / "mine"))
-    sha256 = serve_glove(server, tmp_path, ["glove.6B.100d.txt"])
-    assert glove(server, None, sha256) == tmp_path / "mine" / "glove.6B.100d.txt"
+    sha256 = serve_glove(server, tmp_path, ["glove.840B.300d.txt"])
+    path = glove(server, None, sha256, archive="840B", size=300)
+    assert path == tmp_path / "mine" / "glove.840B.300d.txt"
+    (tmp_path / "mine" / "glove.840B.300d.zip").unlink()
+    assert glove(server, None, sha256, archive="840B", size=300) == path
+    assert [asked for asked, _ in server.asked] == ["/range/glove.840B.300d.zip"]
 
 
 def test_glove_says_that_the_archive_is_another(server: Server, tmp_path: Path) -> None:
@@ -337,11 +318,11 @@ def test_glove_says_that_the_archive_is_another(server: Server, tmp_path: Path) 
     assert not (tmp_path / "glove.6B.100d.txt").exists()
 
 
-@pytest.mark.parametrize("place", [0, 40])
-def test_glove_says_that_the_archive_is_damaged(server: Server, tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("start", [0, 40])
+def test_glove_says_that_the_archive_is_damaged(server: Server, tmp_path: Path, start: int) -> None:
     serve_glove(server, tmp_path, ["glove.6B.100d.txt"])
     content = bytearray(server.content)
-    content[place : place + 20] = b"?" * 20
+    content[start : start + 20] = b"?" * 20
     server.content = bytes(content)
     with pytest.raises(InputError, match=r"cannot unpack glove\.6B\.100d\.txt"):
         glove(server, tmp_path, hashlib.sha256(server.content).hexdigest())
@@ -349,8 +330,8 @@ def test_glove_says_that_the_archive_is_damaged(server: Server, tmp_path: Path, 
 
 
 def test_glove_names_the_archives_and_sizes_there_are() -> None:
-    with pytest.raises(InputError, match="no GloVe archive '7B'; choose from 6B, 840B"):
+    with pytest.raises(InputError, match="'7B'.* 6B, 840B"):
         fetch_glove(archive="7B")
-    with pytest.raises(InputError, match="size 100; choose from 300"):
+    with pytest.raises(InputError, match="size 100.* 300"):
         fetch_glove(archive="840B", size=100)
     assert check_glove("6B", 200) is GLOVE_ARCHIVES["6B"]

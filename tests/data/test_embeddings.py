@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -20,9 +21,9 @@ from sentiment.data.embeddings import (
     FileEmbeddings,
     GloveEmbeddings,
     LearnedEmbeddings,
-    WordVectors,
     coverage,
 )
+from sentiment.data.vector_file import WordVectors
 from sentiment.runtime.errors import InputError
 
 TEXT = b"the 0.5 -1 2\nfilm 1e-2 .25 3.\nwas -0 7 8\n"
@@ -95,7 +96,7 @@ def test_no_wanted_word_found_is_an_empty_table(tmp_path: Path) -> None:
 def test_takes_the_usual_variants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, block: int
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", block)
+    monkeypatch.setattr(vector_file, "BLOCK", block)
     vectors = WordVectors(written(tmp_path, content), WORDS)
     assert_holds(vectors, VECTORS)
     assert vectors.skipped == 0
@@ -154,10 +155,7 @@ def test_says_that_the_file_is_missing(tmp_path: Path, name: str) -> None:
         WordVectors(tmp_path / name, WORDS)
     with pytest.raises(InputError, match="there is no such file"):  # before any text is read
         FileEmbeddings(path=tmp_path / name)
-
-
-def test_says_that_the_path_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read the word vectors"):
+    with pytest.raises(InputError, match=f"cannot read .*{tmp_path}"):  # a folder
         WordVectors(tmp_path, WORDS)
 
 
@@ -194,7 +192,7 @@ def test_says_that_the_path_is_a_folder(tmp_path: Path) -> None:
 def test_says_which_row_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str, block: int
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", block)
+    monkeypatch.setattr(vector_file, "BLOCK", block)
     path = written(tmp_path, content)
     with pytest.raises(InputError, match=re.escape(str(path)) + r",? .*" + message) as raised:
         WordVectors(path, WORDS)
@@ -204,8 +202,8 @@ def test_says_which_row_is_wrong(
 def test_says_that_a_file_without_rows_is_no_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_file, "_BLOCK", 8)
-    monkeypatch.setattr(vector_file, "_LONGEST_ROW", 50)
+    monkeypatch.setattr(vector_file, "BLOCK", 8)
+    monkeypatch.setattr(vector_file, "LONGEST_ROW", 50)
     with pytest.raises(InputError, match=r"row 2 does not end; is this a text file"):
         WordVectors(written(tmp_path, b"3 300\n" + b"\x01" * 100), WORDS)
 
@@ -221,7 +219,7 @@ def test_the_dimension_must_be_the_files(tmp_path: Path, header: bytes, row: str
             WordVectors(path, WORDS, dimension=dimension)
 
 
-def test_the_dimension_tells_spaces_in_the_first_word(tmp_path: Path) -> None:
+def test_the_dimension_shows_spaces_in_the_first_word(tmp_path: Path) -> None:
     vectors = WordVectors(written(tmp_path, b"of the 1 2\nthe 3 4\n"), ["of the"], dimension=2)
     assert_holds(vectors, {"of the": [1, 2]})
 
@@ -242,7 +240,7 @@ def test_is_what_a_reader_line_by_line_gives(
         if word in wanted
     }
     for block in (10, 100, 1000, 1 << 22):
-        monkeypatch.setattr(vector_file, "_BLOCK", block)
+        monkeypatch.setattr(vector_file, "BLOCK", block)
         assert as_dict(WordVectors(path, wanted, dimension=7)) == expected
 
 
@@ -294,8 +292,8 @@ def test_file_embeddings_hold_the_vectors_of_the_file(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = Mock(wraps=vector_file._read)
-    monkeypatch.setattr(vector_file, "_read", reads)
+    reads = Mock(wraps=vector_file.WordVectors)
+    monkeypatch.setattr(vector_file, "WordVectors", reads)
     path = written(tmp_path, TEXT)
     words = ["<pad>", "<unk>", *WORDS]
     source = FileEmbeddings(path=path)
@@ -350,11 +348,6 @@ def test_says_that_the_numbers_are_too_large_to_add_up(tmp_path: Path) -> None:
         FileEmbeddings(path=path).table(["<pad>", "<unk>", "the", "film", "seen"], seed=1)
 
 
-def test_says_that_the_file_has_another_size(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 1: 3 numbers where 100 are expected"):
-        FileEmbeddings(path=written(tmp_path, TEXT), size=100).table(VOCABULARY, seed=0)
-
-
 def test_glove_embeddings_come_from_the_cache(tmp_path: Path) -> None:
     row = " ".join(["0.5"] * 50)
     archive = zipped(tmp_path, {"glove.6B.50d.txt": f"the {row}\n".encode()})
@@ -367,48 +360,28 @@ def test_glove_embeddings_come_from_the_cache(tmp_path: Path) -> None:
     assert torch.equal(table.weights[5], torch.full((50,), 0.5))
 
 
-def test_sources_say_how_they_are_trained() -> None:
-    learned = LearnedEmbeddings(size=7)
-    assert (learned.size, learned.frozen, learned.frozen_epochs, learned.lr_scale) == (
-        7,
-        False,
-        0,
-        1,
-    )
-    for source in (
-        FileEmbeddings(path=__file__, size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
-        GloveEmbeddings(size=200, frozen=True, frozen_epochs=2, lr_scale=0.1),
-    ):
-        assert source.size == 200
-        assert source.frozen is True
-        assert source.frozen_epochs == 2
-        assert source.lr_scale == 0.1
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frozen_epochs": -1}, "frozen_epochs must be 0 or more, not -1"),
-        ({"lr_scale": 0.0}, r"lr_scale must be a number above 0, not 0\.0"),
-        ({"lr_scale": float("nan")}, "lr_scale must be a number above 0, not nan"),
-        ({"size": 0}, "size must be 1 or more, not 0"),
+        ({"frozen_epochs": -1}, "frozen_epochs .*-1"),
+        ({"lr_scale": 0.0}, r"lr_scale .*0\.0"),
+        ({"lr_scale": float("nan")}, "lr_scale .*nan"),
+        ({"size": 0}, "size .*0"),
     ],
 )
-def test_sources_check_their_settings(options: dict[str, float], message: str) -> None:
-    for make in (
-        lambda: FileEmbeddings(path="a", **options),  # type: ignore[arg-type]
-        lambda: GloveEmbeddings(**options),  # type: ignore[arg-type]
-    ):
+def test_sources_check_their_settings(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FileEmbeddings(path=__file__, **options)
+    with pytest.raises(InputError, match=message):
+        GloveEmbeddings(**options)
+    if "frozen_epochs" not in options:
         with pytest.raises(InputError, match=message):
-            make()
-    if "size" in options:
-        with pytest.raises(InputError, match=message):
-            LearnedEmbeddings(**options)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"no vectors of size 100; choose from 300"):
+            LearnedEmbeddings(**options)
+    with pytest.raises(InputError, match=r"size 100.* 300"):
         GloveEmbeddings(archive="840B")
 
 
-def test_coverage_counts_words_and_running_text() -> None:
+def test_coverage_counts_words_and_tokens() -> None:
     found = np.array([True, False, True, False])
     assert coverage(found, np.array([6, 1, 2, 1])) == (0.5, 0.8)
     assert coverage(found, np.zeros(4, np.int64)) == (0.5, 0.0)

@@ -1,6 +1,6 @@
 import pytest
 
-from sentiment.data.labels import as_in_file, equal_labels, likeness
+from sentiment.data.labels import as_in_file, equal_labels, likeness, order_labels
 from sentiment.runtime.errors import InputError
 
 
@@ -13,7 +13,7 @@ from sentiment.runtime.errors import InputError
         ("\x93a", "\u201ca"), ("a\ufe0f\u2800", "a"), ("nan", "NaN"),
     ],
 )  # fmt: skip
-def test_labels_that_look_alike_are_likely_one(one: str, other: str) -> None:
+def test_labels_that_look_alike_are_likely_the_same(one: str, other: str) -> None:
     assert likeness(one) == likeness(other)
 
 
@@ -22,7 +22,7 @@ def test_labels_that_look_alike_are_likely_one(one: str, other: str) -> None:
     [("1", "-1"), ("1", "10"), ("12345678901234567890", "12345678901234567891"), ("a", "b"),
      ("0", ""), ("1", "one"), ("inf", "1e400"), ("sNaN", "1")],
 )  # fmt: skip
-def test_others_are_two(one: str, other: str) -> None:
+def test_others_are_different(one: str, other: str) -> None:
     assert likeness(one) != likeness(other)
 
 
@@ -44,7 +44,7 @@ def test_a_label_is_called_as_in_the_file(typed: str | None, found: list[str], l
 
 
 def test_several_that_are_equal_are_refused() -> None:
-    with pytest.raises(InputError, match=r"'true' or 'TRUE'; quote .* 'data\.labels=\[\"true\","):
+    with pytest.raises(InputError, match=r"'true' or 'TRUE'.*data\.labels=\[\"true\","):
         as_in_file("True", ["true", "TRUE", "false"])
 
 
@@ -52,3 +52,46 @@ def test_only_numbers_and_words_of_yaml_are_equal() -> None:
     assert equal_labels("1.0", ["0", "1"]) == ["1"]
     assert equal_labels("TRUE", ["True", "yes"]) == ["True"]
     assert equal_labels("A", ["a"]) == []
+
+
+FOUND = {"r.csv": ["10", "9", "x", "2"]}
+
+
+def test_labels_are_ordered_by_number_then_name() -> None:
+    assert order_labels(FOUND) == ["2", "9", "10", "x"]
+    assert order_labels(FOUND, ["x", "10", "9", "2"]) == ["x", "10", "9", "2"]
+    odd = {"odd.csv": ["nan", "2", "-1.5", "1e1"]}
+    assert order_labels(odd) == ["-1.5", "2", "1e1", "nan"]
+    assert order_labels(FOUND | odd) == ["-1.5", "2", "9", "10", "1e1", "nan", "x"]
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen", "facts"),
+    [
+        (FOUND, ["2", "9", "10"], r"r\.csv: .*'x'.*data\.labels="),
+        (FOUND, ["2", "9", "10", "x", "y"], r"r\.csv: .*'y'.*data\.labels=.*; it has '10', '9'"),
+        (FOUND, ["2", "2"], r"data\.labels=.*twice"),
+        ({"r.csv": ["false", "true"]}, ["True", "True"], r'data\.labels=\["false","true"\]'),
+        ({"r.csv": ["a"]}, None, r"r\.csv: .*'a'.*data\.label_column"),
+        ({"r.csv": [f"w{n}" for n in range(1001)]}, None, r"r\.csv: 1,001 .*data\.label_column"),
+    ],
+)
+def test_labels_that_make_no_classes_are_refused(
+    found: dict[str, list[str]], chosen: list[str | None] | None, facts: str
+) -> None:
+    with pytest.raises(InputError, match=facts):
+        order_labels(found, chosen)
+
+
+def test_labels_that_are_likely_the_same_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert order_labels({"r.csv": ["0", "1", "1.0", "2", "a"]}) == ["0", "1", "1.0", "2", "a"]
+    (record,) = caplog.records
+    assert "'1' and '1.0'" in record.getMessage()
+    with pytest.raises(InputError):
+        order_labels({"r.csv": [f"{n}" for n in range(800)] + [f"{n}.0" for n in range(800)]})
+    assert len(caplog.records) == 1
+
+
+def test_labels_of_yaml_are_those_of_the_file() -> None:
+    found = {"r.csv": ["false", "true", "null"]}
+    assert order_labels(found, ["False", "True", None]) == ["false", "true", "null"]

@@ -1,20 +1,11 @@
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from conftest import write_reviews
-from sentiment.data import pipeline as prepared
 from sentiment.data.datamodule import SentimentDataModule
-
-
-@pytest.fixture
-def preparations(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Counts what was prepared anew."""
-    made = Mock(wraps=prepared._prepare)
-    monkeypatch.setattr(prepared, "_prepare", made)
-    return made
 
 
 def module(path: Path, **settings: Any) -> SentimentDataModule:
@@ -24,26 +15,26 @@ def module(path: Path, **settings: Any) -> SentimentDataModule:
     return made
 
 
-def test_the_same_data_is_prepared_once(tmp_path: Path, preparations: Mock) -> None:
+def share_splits(one: SentimentDataModule, other: SentimentDataModule) -> bool:
+    return np.shares_memory(one.reviews("train").classes, other.reviews("train").classes)
+
+
+def test_the_same_data_is_prepared_once(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv")
     first = module(reviews)
     again = module(reviews, batch_size=4, seed=7, max_length=5)
-    assert preparations.call_count == 1
+    assert share_splits(first, again)
     assert again.facts.vocabulary == first.facts.vocabulary
-    module(reviews, max_size=10)
-    module(reviews, split_seed=1)
-    module(reviews, lowercase=False)
-    assert preparations.call_count == 4
-    module(reviews)
-    assert preparations.call_count == 5  # only the last is kept
+    for settings in ({"max_size": 10}, {"split_seed": 1}, {"lowercase": False}):
+        assert not share_splits(first, module(reviews, **settings))
+    assert not share_splits(first, module(reviews))  # only the last is kept
 
 
-def test_a_changed_file_is_prepared_anew(tmp_path: Path, preparations: Mock) -> None:
+def test_a_changed_file_is_prepared_anew(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv")
     assert "lovely" in module(reviews).facts.vocabulary
     reviews.write_text(reviews.read_text().replace("lovely", "superb"))  # of the same size
     assert "lovely" not in module(reviews).facts.vocabulary
-    assert preparations.call_count == 2
 
 
 def test_what_one_training_changes_reaches_no_other(tmp_path: Path) -> None:
@@ -61,10 +52,8 @@ def test_what_one_training_changes_reaches_no_other(tmp_path: Path) -> None:
 
 
 def test_what_is_shared_cannot_be_changed(tmp_path: Path) -> None:
-    module(write_reviews(tmp_path / "reviews.csv"))
-    assert prepared._last is not None
-    shared = prepared._last[1]
-    for array in (shared.splits.train.classes, *shared.word_ids.values()):
+    first = module(write_reviews(tmp_path / "reviews.csv"))
+    for array in (first.reviews("train").classes, first.training_texts()[0].reviews):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 

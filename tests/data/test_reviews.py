@@ -1,6 +1,4 @@
-import bz2
 import gzip
-import lzma
 import random
 import struct
 import zipfile
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 
 from sentiment.data.cleaning import clean
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, FormatOfOptions
 from sentiment.data.reviews import check_columns, column_names, is_blank, read_reviews, read_table
 from sentiment.runtime.errors import InputError
 
@@ -34,19 +32,6 @@ def refusal(path: Path, **options: Any) -> str:
     assert "\n" not in message
     assert str(path) in message
     return message
-
-
-@pytest.mark.parametrize(
-    ("suffix", "pack"),
-    [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)],
-)
-def test_compressed_files_read_alike(tmp_path: Path, suffix: str, pack: Any) -> None:
-    path = tmp_path / f"r.csv{suffix}"
-    path.write_bytes(pack(PLAIN.encode()))
-    texts, labels, rows, missing = read(path)
-    assert texts == ["good", "bad, very\nbad"]
-    assert labels == ["pos", "neg"]
-    assert (rows, missing) == ([0, 1], 0)
 
 
 def test_a_zip_must_hold_one_file(tmp_path: Path) -> None:
@@ -81,34 +66,17 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     assert read(path, header=False, text_column="0", label_column="1")[0] == ["a, b"]
 
 
-def test_utf_16_and_old_line_ends(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_bytes("review,sentiment\r\ncafé,1\r\n".encode("utf-16"))
-    assert read(path, encoding="utf-16")[:2] == (["café"], ["1"])
-    path.write_bytes(b"review,sentiment\ra,1\rb,0\r")
-    assert read(path)[:2] == (["a", "b"], ["1", "0"])
-
-
-def test_words_that_look_missing_are_texts(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("review,sentiment\nNA,1\nnull,0\nNone,1\n")
-    assert read(path)[0] == ["NA", "null", "None"]
-
-
 def test_missing_values_are_dropped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
-    rows = ["good,1", ",1", *["fine,0"] * 18, "bad,"]
+    rows = [" good , 1 ", ",1", *["fine,0"] * 28, "bad,  ", "short"]
     path.write_text("review,sentiment\n" + "\n".join(rows) + "\n")
     texts, labels, kept, missing = read(path)
-    assert (len(texts), len(labels), missing) == (19, 19, 2)
-    assert 1 not in kept
-    assert 20 not in kept
-
-
-def test_a_label_of_spaces_is_missing_and_others_are_stripped(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("review,sentiment\n" + "good, 1 \n" * 10 + "bad,  \n")
-    assert read(path)[1:] == (["1"] * 10, list(range(10)), 1)
+    assert (texts[:2], labels[:2], missing) == ([" good ", "fine"], ["1", "0"], 3)
+    assert kept == [0, *range(2, 30)]
+    path.write_text(path.read_text() + "short\n")
+    message = refusal(path)
+    assert "4 of 33 rows" in message
+    assert "row 2)" in message
 
 
 @pytest.mark.parametrize(
@@ -123,24 +91,11 @@ def test_a_text_that_nobody_sees_is_missing(tmp_path: Path, blank: str) -> None:
     assert read(path)[2:] == (list(range(9)), 1)
 
 
-@pytest.mark.parametrize("text", ["a", "\u200b.", "👩\u200d🚀", "<br />", "NA", "0", "\u0301e"])
-def test_what_can_be_seen_is_a_text(text: str) -> None:
-    assert not is_blank(text)
-
-
 def test_a_text_is_blank_where_cleaning_leaves_nothing_of_it() -> None:
     texts = [*map(chr, [*range(0x3200), *range(0xFE00, 0xFFFF), *range(0x1D100, 0x1D200)]),
-             "\u200c\u200d\u3164\u115f", "\u0928\u200d", "\u200b" * 99]  # fmt: skip
+             "<br />", "NA", "\u200c\u200d\u3164\u115f", "\u0928\u200d", "\u200b" * 99]  # fmt: skip
     for text in texts:
         assert is_blank(text) == (clean(text, strip_markup=False) == ""), ascii(text)
-
-
-def test_a_row_with_too_few_fields_is_missing_its_label(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("review,sentiment\n" + "good,1\n" * 10 + "short\n")
-    assert read(path)[2:] == (list(range(10)), 1)
-    path.write_text(path.read_text() + "short\n")
-    assert "row 11" in refusal(path)
 
 
 def test_rows_count_on_over_chunks_and_progress_ends_at_one(tmp_path: Path) -> None:
@@ -171,14 +126,6 @@ def test_columns_are_named_and_checked(tmp_path: Path) -> None:
     assert (chunk.cells, chunk.first, chunk.progress) == ([["1", "2"]], 0, 1)
 
 
-def test_too_many_missing_values_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("review,sentiment\na,1\nb,0\n,1\n")
-    message = refusal(path)
-    assert "1 of 3 rows" in message
-    assert "row 3" in message
-
-
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_undecodable_byte_is_located(tmp_path: Path, packed: bool) -> None:
     content = b"review,sentiment\n" + b"plain text,1\n" * 200_000 + b"caf\xe9,0\n"
@@ -197,7 +144,7 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "fact"),
     [
         ("", "empty"),
         ("review,sentiment\n", "no rows"),
@@ -205,11 +152,9 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("reviews,sentiment\na,1\n", "did you mean 'reviews'?"),
         ("review,sentiment\na,1\nb,0,c\n", "line 3"),
         ("review,sentiment\na,1,x\nb,0,x\n", "row 1 (line 2): has 3 cells, and the header 2"),
-        ("review,sentiment\na,1,x\nb,0\n", "row 1 (line 2)"),
-        ("review,sentiment\na,1,\nb,0,\n", "row 1 (line 2)"),
         ("review,sentiment\n" + "a,1\n" * 1500 + "a,1,x\n" * 1500, "line 1502"),
         ("\n\n", "empty"),
-        ("review|sentiment\na|1\n", "separator"),
+        ("review|sentiment\na|1\n", "'review|sentiment'; its separator may be '|'"),
         ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
         (
             'review,sentiment\n"a, b",1\n"c,0\n',
@@ -217,10 +162,10 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path: Path, content: str, told: str) -> None:
+def test_a_bad_file_is_refused(tmp_path: Path, content: str, fact: str) -> None:
     path = tmp_path / "r.csv"
     path.write_text(content)
-    assert told in refusal(path)
+    assert fact in refusal(path)
 
 
 def test_missing_file_folder_and_truncated_archive(tmp_path: Path) -> None:
@@ -235,25 +180,6 @@ def test_missing_file_folder_and_truncated_archive(tmp_path: Path) -> None:
     assert "compression" in refusal(wrong, compression="xz")
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)]
-)
-def test_a_damaged_archive_is_refused(tmp_path: Path, suffix: str, pack: Any) -> None:
-    draw = random.Random(0)
-    lines = "".join(f"{draw.random()},pos\n" for _ in range(5_000))
-    packed = pack(f"review,sentiment\n{lines}".encode())
-    path = tmp_path / f"r.csv{suffix}"
-    middle = len(packed) // 2
-    for damaged in (
-        packed[:middle],
-        packed[:-2],
-        packed[:middle] + bytes(range(100)) + packed[middle + 100 :],
-        lines.encode(),
-    ):
-        path.write_bytes(damaged)
-        assert "is it whole" in refusal(path)
-
-
 def test_a_locked_or_damaged_zip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.zip"
     draw = random.Random(0)
@@ -261,7 +187,7 @@ def test_a_locked_or_damaged_zip_is_refused(tmp_path: Path) -> None:
         archive.writestr("r.csv", PLAIN + "".join(f"{draw.random()},1\n" for _ in range(5_000)))
     whole = bytearray(path.read_bytes())
     path.write_bytes(whole[:1000] + bytes(range(100)) + whole[1100:])
-    assert "is it whole" in refusal(path)
+    assert "cannot be read" in refusal(path)
     directory = whole.rindex(b"PK\x01\x02")
     whole[6] |= 1
     whole[directory + 8] |= 1  # the flag that says: encrypted
@@ -273,7 +199,7 @@ def test_a_locked_or_damaged_zip_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole)
     assert "not supported" in refusal(path)
     path.write_bytes(b"")
-    assert "is it whole" in refusal(path)
+    assert "data.compression=none" in refusal(path)
 
 
 def test_one_column_cannot_be_both(tmp_path: Path) -> None:
@@ -283,32 +209,29 @@ def test_one_column_cannot_be_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("setting", "values"),
     [
-        {"separator": "::"},
-        {"separator": ""},
-        {"separator": "\n"},
-        {"separator": '"'},
-        {"encoding": "utf-99"},
-        {"encoding": "rot13"},
-        {"encoding": "undefined"},
-        {"compression": "rar"},
+        ("separator", ["::", "", "\n", '"']),
+        ("escape", ["", "ab", '"', "\n", ","]),
+        ("encoding", ["utf-99", "undefined", "rot13", "idna", "unicode_escape", "hex"]),
+        ("compression", ["rar"]),
+        ("quoting", ["all"]),
     ],
 )
-def test_impossible_formats_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError) as caught:
-        CsvFormat(**options)
-    assert repr(next(iter(options.values()))) in str(caught.value)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("kind", "typed"), [(CsvFormat, "data.{}={!r}: "), (FormatOfOptions, "--{} {!r}: ")]
+)
+def test_impossible_formats_are_refused(
+    setting: str, values: list[str], kind: type[CsvFormat], typed: str
+) -> None:
+    for value in values:
+        options: dict[str, Any] = {setting: value}
+        with pytest.raises(InputError) as caught:
+            kind(**options)
+        assert str(caught.value).startswith(typed.format(setting, value))
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["tab", "\\t", "\t"])
 def test_a_tab_can_be_named(name: str) -> None:
     assert CsvFormat(separator=name).separator == "\t"
-
-
-def test_a_likely_separator_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("review;sentiment\na;1\n")
-    with pytest.raises(InputError, match=r"it has 'review;sentiment'; its separator may be ';'"):
-        next(read_reviews(path, CsvFormat()))

@@ -14,7 +14,7 @@ from sentiment.train.module import SentimentModule
 
 
 def reviews_of(lengths: list[int]) -> TokenisedReviews:
-    """Reviews whose class is their number, so that a batch tells which it holds."""
+    """Reviews whose class is their number, so that batches show which reviews they have."""
     return TokenisedReviews(
         token_ids=np.arange(2, 2 + sum(lengths), dtype=np.int32) % 9 + 2,
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
@@ -26,18 +26,18 @@ def reviews_of(lengths: list[int]) -> TokenisedReviews:
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=70), st.integers(1, 9))
 def test_a_batch_is_dealt_out_whole_and_evenly(lengths: list[int], processes: int) -> None:
-    shares = split_batch(np.array(lengths), processes)
-    assert sorted(np.concatenate(shares).tolist()) == list(range(len(lengths)))
-    counts = [len(share) for share in shares]
+    shards = split_batch(np.array(lengths), processes)
+    assert sorted(np.concatenate(shards).tolist()) == list(range(len(lengths)))
+    counts = [len(shard) for shard in shards]
     assert max(counts) - min(counts) <= 1
-    tokens = [sum(lengths[place] for place in share) for share in shares]
+    tokens = [sum(lengths[position] for position in shard) for shard in shards]
     assert max(tokens) - min(tokens) <= max(lengths)
 
 
-def test_shares_of_like_length_have_equal_tokens() -> None:
+def test_shards_of_similar_reviews_have_equal_tokens() -> None:
     lengths = np.random.default_rng(0).integers(180, 220, 64)
     for processes in (2, 4, 8):
-        tokens = [lengths[share].sum() for share in split_batch(lengths, processes)]
+        tokens = [lengths[shard].sum() for shard in split_batch(lengths, processes)]
         assert max(tokens) / np.mean(tokens) < 1.01
 
 
@@ -50,7 +50,7 @@ def test_an_epoch_holds_each_review_once_in_as_many_steps_as_one_process_makes(
     seen: list[int] = []
     for process in range(processes):
         sampler = BucketBatchSampler(reviews.lengths, seed=1, **limits)  # type: ignore[arg-type]
-        shared = ShardedReviews(reviews, process=process, processes=processes)
+        shared = ShardedReviews(reviews, rank=process, world_size=processes)
         batches = [shared[positions] for positions in sampler]
         assert len(batches) == len(sampler) == sampler.position
         for batch in batches:
@@ -63,10 +63,9 @@ def test_an_epoch_holds_each_review_once_in_as_many_steps_as_one_process_makes(
     assert sorted(seen) == list(range(len(reviews)))
 
 
-def test_an_empty_share_is_filled_with_what_counts_nowhere() -> None:
-    shared = ShardedReviews(reviews_of([5, 3]), process=2, processes=3)
+def test_an_empty_shard_gets_a_filler_that_does_not_count() -> None:
+    shared = ShardedReviews(reviews_of([5, 3]), rank=2, world_size=3)
     batch = shared[[0, 1]]
-    assert NO_CLASS == NO_CLASS
     assert batch.labels.tolist() == [NO_CLASS]
     assert batch.lengths.tolist() == [3]  # the shortest
     assert batch.counted_reviews == 0
@@ -78,7 +77,7 @@ def test_an_empty_share_is_filled_with_what_counts_nowhere() -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"label_smoothing": 0.1, "class_weights": [1.0, 2.0, 5.0, 0.5, 3.0]}]
 )
-def test_gradients_of_the_shares_average_to_that_of_the_batch(
+def test_gradients_of_the_shards_average_to_that_of_the_batch(
     processes: int, options: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
@@ -99,11 +98,11 @@ def test_gradients_of_the_shares_average_to_that_of_the_batch(
         module.train_loss.reset()
         module.train_accuracy.reset()
         losses, gradients = zip(*map(gradient_of, batches), strict=True)
-        figures = float(module.train_loss.compute()), float(module.train_accuracy.compute())
-        return sum(losses) / len(losses), torch.stack(gradients).mean(0), *figures
+        metrics = float(module.train_loss.compute()), float(module.train_accuracy.compute())
+        return sum(losses) / len(losses), torch.stack(gradients).mean(0), *metrics
 
     whole = epoch_of([reviews[list(range(5))]])
-    shares = [ShardedReviews(reviews, process=p, processes=processes) for p in range(processes)]
-    parts = epoch_of([share[list(range(5))] for share in shares])
+    shards = [ShardedReviews(reviews, rank=p, world_size=processes) for p in range(processes)]
+    parts = epoch_of([shard[list(range(5))] for shard in shards])
     torch.testing.assert_close(parts[1], whole[1])
     assert (parts[0], *parts[2:]) == pytest.approx((whole[0], *whole[2:]), rel=1e-6)

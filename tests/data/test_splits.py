@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,15 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
+from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import read_table
 from sentiment.data.splits import (
     Split,
     Splits,
-    order_labels,
-    split_given_files,
-    split_one_file,
+    split_reviews,
+    unlabeled_splits,
     whole_file,
     write_splits,
 )
@@ -28,16 +29,17 @@ SIZES: dict[str, Any] = {"test_size": 0.2, "val_size": 0.1, "seed": 42}
 def corpus_of(
     tmp_path: Path,
     texts: list[str],
-    labels: list[str],
+    labels: list[str] | None,
     name: str = "r",
-    tokens: TokenizerSettings | None = None,
+    *,
+    lowercase: bool = True,
 ) -> Corpus:
     path = tmp_path / f"{name}.csv"
-    pd.DataFrame({"review": texts, "sentiment": labels, "extra": range(len(texts))}).to_csv(
-        path, index=False
-    )
-    tokens = tokens or TokenizerSettings()
-    return open_corpus(path, CsvFormat(), tokens, cache=tmp_path / "cache", num_workers=1)
+    columns = {"review": texts, "sentiment": labels or ""}
+    pd.DataFrame({**columns, "extra": range(len(texts))}).to_csv(path, index=False)
+    csv_format = CsvFormat(label_column=None if labels is None else "sentiment")
+    tokens = TokenizerSettings(lowercase=lowercase)
+    return open_corpus(path, csv_format, tokens, cache=tmp_path / "cache", num_workers=1)
 
 
 def numbered(prefix: str, count: int) -> list[str]:
@@ -52,7 +54,8 @@ def texts_of(split: Split) -> list[str]:
 def test_the_test_split_is_that_of_scikit_learn(tmp_path: Path) -> None:
     labels = ["a" if number % 3 else "b" for number in range(200)]
     corpus = corpus_of(tmp_path, numbered("text", 200), labels)
-    splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    assert whole_file(corpus, ["b", "a"]).classes.tolist() == [int(each == "a") for each in labels]
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
     rest, test = train_test_split(np.arange(200), test_size=0.2, random_state=42, stratify=labels)
     assert splits.test.reviews.tolist() == test.tolist()
     everything = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
@@ -70,7 +73,7 @@ def test_repeated_texts_are_dropped_and_counted(
     labels = [*["a", "b"] * 30, "b", "b", "b"]
     corpus = corpus_of(tmp_path, texts, labels)
     with caplog.at_level("INFO"):
-        splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+        splits = split_reviews(corpus, ["a", "b"], **SIZES)
     assert splits.dropped_duplicates == 3
     kept = [splits.train.reviews, splits.val.reviews, splits.test.reviews]
     assert sorted(np.concatenate(kept)) == list(range(60))  # of equal texts, the first
@@ -81,9 +84,7 @@ def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, [*numbered("t", 40), "shared", "both"], ["a", "b"] * 21)
     val = corpus_of(tmp_path, [*numbered("v", 6), "shared", "both"], ["a", "b"] * 4, "v")
     test = corpus_of(tmp_path, ["both", "both", "x", "y"], ["b", "b", "a", "b"], "t")
-    splits = split_given_files(
-        train, val, test, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
-    )
+    splits = split_reviews(train, ["a", "b"], val=val, test=test, **SIZES)
     assert texts_of(splits.test) == ["both", "both", "x", "y"]
     assert texts_of(splits.val) == [*numbered("v", 6), "shared"]
     assert texts_of(splits.train) == numbered("t", 40)
@@ -93,9 +94,7 @@ def test_given_files_keep_test_whole_and_training_clean(tmp_path: Path) -> None:
 def test_overlaps_are_found_among_many_texts(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, numbered("t", 900), ["a", "b"] * 450)
     test = corpus_of(tmp_path, numbered("t", 1200)[600:], ["a", "b"] * 300, "test")
-    splits = split_given_files(
-        train, None, test, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
-    )
+    splits = split_reviews(train, ["a", "b"], test=test, **SIZES)
     assert sorted([*texts_of(splits.train), *texts_of(splits.val)]) == sorted(numbered("t", 600))
     assert (len(splits.val), len(splits.test), splits.dropped_duplicates) == (60, 600, 300)
 
@@ -106,33 +105,32 @@ def test_a_text_in_other_case_is_a_repeat_where_tokens_are_lower_cased(
 ) -> None:
     texts, labels = numbered("a text", 60), ["a", "b"] * 30
     shouted = [text.upper() for text in texts[:10]]
-    tokens = TokenizerSettings(lowercase=lowercase)
-    one = corpus_of(tmp_path, [*texts, *shouted], [*labels, *labels[:10]], tokens=tokens)
-    test = corpus_of(tmp_path, shouted, labels[:10], "test", tokens)
-    dropped = split_one_file(one, ["a", "b"], **SIZES).dropped_duplicates
-    splits = split_given_files(one, None, test, ["a", "b"], labels_chosen=True, **SIZES)
+    one = corpus_of(tmp_path, [*texts, *shouted], [*labels, *labels[:10]], lowercase=lowercase)
+    test = corpus_of(tmp_path, shouted, labels[:10], "test", lowercase=lowercase)
+    dropped = split_reviews(one, ["a", "b"], **SIZES).dropped_duplicates
+    splits = split_reviews(one, ["a", "b"], test=test, labels_chosen=True, **SIZES)
     assert (dropped, splits.dropped_duplicates) == ((10, 20) if lowercase else (0, 10))
     training = {text.lower() for text in texts_of(splits.train) + texts_of(splits.val)}
     assert bool(training & {text.lower() for text in shouted}) is not lowercase
 
 
-def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None:
-    def told_apart(name: str) -> Corpus:
+def test_texts_whose_digests_have_an_equal_half_are_different(tmp_path: Path) -> None:
+    def sharing_halves(name: str) -> Corpus:
         corpus = corpus_of(tmp_path, numbered(name, 100), 50 * ["a", "b"], name)
         folded = np.array(corpus.folded)
         folded[:, 0] = 7  # the low halves differ
         folded[[3, 60]] = folded[[2, 2]]
         return replace(corpus, folded=folded)
 
-    one, other = told_apart("x"), told_apart("y")
-    splits = split_one_file(one, ["a", "b"], **SIZES)
+    one, other = sharing_halves("x"), sharing_halves("y")
+    splits = split_reviews(one, ["a", "b"], **SIZES)
     assert splits.dropped_duplicates == 2
     kept = np.concatenate([splits.train.reviews, splits.val.reviews, splits.test.reviews])
     assert sorted(kept) == [n for n in range(100) if n not in (3, 60)]
     folded = np.array(other.folded)
     folded[10] = one.folded[20]
-    splits = split_given_files(
-        one, None, replace(other, folded=folded), ["a", "b"], labels_chosen=True, **SIZES
+    splits = split_reviews(
+        one, ["a", "b"], test=replace(other, folded=folded), labels_chosen=True, **SIZES
     )
     assert splits.dropped_duplicates == 3
     assert 20 not in np.concatenate([splits.train.reviews, splits.val.reviews])
@@ -141,16 +139,12 @@ def test_texts_whose_digests_share_a_half_are_told_apart(tmp_path: Path) -> None
 def test_what_has_no_file_comes_from_training(tmp_path: Path) -> None:
     train = corpus_of(tmp_path, numbered("t", 100), ["a", "b"] * 50)
     val = corpus_of(tmp_path, numbered("v", 10), ["a", "b"] * 5, "v")
-    splits = split_given_files(
-        train, val, None, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
-    )
+    splits = split_reviews(train, ["a", "b"], val=val, **SIZES)
     assert texts_of(splits.val) == numbered("v", 10)
     assert sorted([*texts_of(splits.train), *texts_of(splits.test)]) == sorted(numbered("t", 100))
     assert np.bincount(splits.test.classes).tolist() == [10, 10]
-    with pytest.raises(InputError, match="every text of this training file"):
-        split_given_files(
-            train, val, train, ["a", "b"], labels_chosen=False, test_size=0.2, val_size=0.1, seed=42
-        )
+    with pytest.raises(InputError, match=r"r\.csv: .*training"):
+        split_reviews(train, ["a", "b"], val=val, test=train, **SIZES)
 
 
 def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
@@ -158,77 +152,28 @@ def test_labels_of_given_files_must_agree(tmp_path: Path) -> None:
     test = corpus_of(tmp_path, numbered("x", 10), ["a", "b"] * 5, "test")
 
     def split(*, labels_chosen: bool) -> Splits:
-        return split_given_files(
-            train, None, test, ["a", "b", "c"], labels_chosen=labels_chosen,
-            test_size=0.2, val_size=0.1, seed=42,
-        )  # fmt: skip
+        labels = ["a", "b", "c"]
+        return split_reviews(train, labels, test=test, labels_chosen=labels_chosen, **SIZES)
 
-    with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c'"):
+    with pytest.raises(InputError, match=r"test\.csv: .*'c'.*data\.labels"):
         split(labels_chosen=False)
     assert len(split(labels_chosen=True).test) == 10
     train, test = test, train
-    with pytest.raises(InputError, match=r"test\.csv: no row has the label 'c', which .*r\.csv"):
+    with pytest.raises(InputError, match=r"test\.csv: .*'c'.*r\.csv"):
         split(labels_chosen=False)
 
 
-def test_labels_are_ordered_by_number_then_name(tmp_path: Path) -> None:
-    corpus = corpus_of(tmp_path, numbered("t", 4), ["10", "9", "x", "2"])
-    assert order_labels([corpus]) == ["2", "9", "10", "x"]
-    assert order_labels([corpus], ["x", "10", "9", "2"]) == ["x", "10", "9", "2"]
-    assert whole_file(corpus, ["x", "10", "9", "2"]).classes.tolist() == [1, 2, 0, 3]
-    odd = corpus_of(tmp_path, numbered("t", 5), ["nan", "2", "-1.5", "nan ", "1e1"], "odd")
-    assert order_labels([odd]) == ["-1.5", "2", "1e1", "nan"]
-    assert order_labels([corpus, odd]) == ["-1.5", "2", "9", "10", "1e1", "nan", "x"]
-    with pytest.raises(InputError, match="label 'x' is not among"):
-        order_labels([corpus], ["2", "9", "10"])
-    with pytest.raises(InputError, match="no row has the label 'y'"):
-        order_labels([corpus], ["2", "9", "10", "x", "y"])
-    with pytest.raises(InputError, match="twice"):
-        order_labels([corpus], ["2", "2"])
-
-
-def test_labels_that_are_likely_one_are_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    corpus = corpus_of(tmp_path, numbered("t", 6), ["0", "1", "1.0", "0", "2", "a"])
-    assert order_labels([corpus]) == ["0", "1", "1.0", "2", "a"]
-    assert "labels '1' and '1.0' make two classes" in caplog.text
-    assert len(caplog.records) == 1
-
-
-def test_labels_of_yaml_are_those_of_the_file(tmp_path: Path) -> None:
-    corpus = corpus_of(tmp_path, numbered("t", 4), ["false", "true", "null", "true"])
-    assert order_labels([corpus], ["False", "True", None]) == ["false", "true", "null"]
-    with pytest.raises(InputError, match=r'stands twice; quote .*data\.labels=\["false","true",'):
-        order_labels([corpus], ["True", "True", None])
-
-
-def test_one_label_or_far_too_many_are_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(InputError, match="every row has the label 'a'"):
-        order_labels([corpus_of(tmp_path, ["x", "y"], ["a", "a"])])
-    labels = [f"{number}.0" for number in range(501)] + numbered("", 500)
-    many = corpus_of(tmp_path, numbered("t", 1001), labels, "many")
-    with pytest.raises(InputError, match="1,001 different labels"):
-        order_labels([many])
-    assert "make two classes" not in caplog.text
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [["a", "b", "b", "b"], ["a", "a", "b", "b"]],
-)
+@pytest.mark.parametrize("labels", [["a", "b", "b", "b"], ["a", "a", "b", "b"]])
 def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> None:
     corpus = corpus_of(tmp_path, numbered("t", len(labels)), labels)
-    with pytest.raises(InputError, match="too few rows"):
-        split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    with pytest.raises(InputError, match=r"r\.csv: .*data\.(test|val)_size"):
+        split_reviews(corpus, ["a", "b"], **SIZES)
 
 
-def test_written_splits_part_the_file(tmp_path: Path) -> None:
+def test_written_splits_make_up_the_file(tmp_path: Path) -> None:
     texts = [f'say "{number}",\nplease' for number in range(50)]
     corpus = corpus_of(tmp_path, texts, ["a", "b"] * 25)
-    splits = split_one_file(corpus, ["a", "b"], test_size=0.2, val_size=0.1, seed=42)
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
     write_splits(splits, CsvFormat(), tmp_path / "out")
     frames = [pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("train", "val", "test")]
     assert [len(frame) for frame in frames] == [36, 4, 10]
@@ -249,7 +194,7 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         return open_corpus(path, csv_format, TokenizerSettings(), cache=cache, num_workers=1)
 
-    splits = split_one_file(opened(path, old), ["a", "b", "c"], **SIZES)
+    splits = split_reviews(opened(path, old), ["a", "b", "c"], **SIZES)
     write_splits(splits, old, tmp_path / "out")
     for name in ("train", "val", "test"):
         split = getattr(splits, name)
@@ -264,7 +209,38 @@ def test_written_splits_are_read_as_the_same_splits(tmp_path: Path) -> None:
 def test_a_source_is_not_replaced_by_its_split(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, numbered("t", 60), ["a", "b"] * 30, "train")
     before = corpus.path.read_bytes()
-    splits = split_one_file(corpus, ["a", "b"], **SIZES)
-    with pytest.raises(InputError, match=r"train\.csv would be replaced"):
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
+    with pytest.raises(InputError, match=r"data\.splits_dir=.*train\.csv"):
         write_splits(splits, CsvFormat(), tmp_path)
     assert corpus.path.read_bytes() == before
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> Splits:
+    train, val, test = (
+        corpus_of(tmp_path, numbered(name, count), ["a", "b"] * (count // 2), name)
+        for name, count in {"train": 20, "val": 6, "test": 6}.items()
+    )
+    return split_reviews(train, ["a", "b"], val=val, test=test, labels_chosen=True, **SIZES)
+
+
+def test_only_new_texts_are_kept_each_once(
+    tmp_path: Path, splits: Splits, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = ["test 1", "Test  2", "test 2", "VAL 3", "train 4"]
+    one = corpus_of(tmp_path, [*known, "new 1", "new 2", "new  1<br />", "new 3"], None, "one")
+    two = corpus_of(tmp_path, ["new 2", "test 5", "new 4", "new 4"], None, "two")
+    with caplog.at_level("INFO"):
+        kept = unlabeled_splits([one, two], splits)
+    assert [texts_of(split) for split in kept] == [["new 1", "new 2", "new 3"], ["new 4"]]
+    assert {int(label) for split in kept for label in split.classes} == {NO_CLASS}
+    first, second = (record.getMessage() for record in caplog.records)
+    assert str(one.path) in first
+    assert re.findall(r"\d+", first.removeprefix(str(one.path))) == ["9", "3", "3", "1", "2", "0"]
+    assert re.findall(r"\d+", second.removeprefix(str(two.path))) == ["4", "1", "1", "0", "2", "0"]
+
+
+def test_a_file_without_new_texts_is_refused(tmp_path: Path, splits: Splits) -> None:
+    copy = corpus_of(tmp_path, numbered("train", 20), None, "copy")
+    with pytest.raises(InputError, match=r"copy\.csv: .*data\.unlabeled_csv"):
+        unlabeled_splits([copy], splits)

@@ -122,14 +122,6 @@ def test_what_is_set_is_not_sought(tmp_path: Path) -> None:
     assert read(path, 't,l\n"a ^"b^", ^c",1\n', escape="^") == [['a "b", ^c', "1"]]
 
 
-@pytest.mark.parametrize("escape", ["", "ab", '"', "\n", ","])
-def test_impossible_escapes_are_refused(escape: str) -> None:
-    with pytest.raises(InputError, match="must be a single character"):
-        CsvFormat(escape=escape)
-    with pytest.raises(InputError, match="quoting 'all' is unknown"):
-        CsvFormat(quoting="all")
-
-
 def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text("t,l\n" + "a,1\n" * 200_000)

@@ -23,27 +23,9 @@ from sentiment.runtime.errors import InputError
 
 Table = list[list[str]]
 PIECES = [
-    *(
-        "a",
-        "film",
-        " ",
-        " ",
-        ", ",
-        ",",
-        '"',
-        '""',
-        "\\",
-        "\n",
-        "\r\n",
-        "\r",
-        "\t",
-        ";",
-        "é",
-        "ß",
-        "😀",
-    ),
-    *("\u200b", "NA", "0", "'", "C:\\dir", '\\"', "\\n", "\x0b", "\u2028", "\0"),
-]
+    "a", "film", " ", " ", ", ", ",", '"', '""', "\\", "\n", "\r\n", "\r", "\t", ";", "é", "ß",
+    "😀", "\u200b", "NA", "0", "'", "C:\\dir", '\\"', "\\n", "\x0b", "\u2028", "\0",
+]  # fmt: skip
 
 
 def random_table(draw: random.Random, without: str = "") -> Table:
@@ -88,7 +70,7 @@ def without_quotes(table: Table, separator: str) -> str:
 
 
 def undecidable(name: str, text: str, table: Table) -> bool:
-    """Whether a text says another table just as well in the dialect that is tried before."""
+    """Whether a text means another table just as well in a dialect that is tried before."""
     cells = [cell for row in table for cell in row]
     short = any(len(row) < len(table[0]) for row in table)
     if name == "none":
@@ -173,16 +155,16 @@ def test_a_table_comes_back_or_is_refused(
 
 
 def damaged(draw: random.Random, data: bytes) -> bytes:
-    """The bytes cut at a place, or with some of them changed, removed or put in."""
-    place = draw.randrange(len(data))
+    """The bytes cut at a position, or with some of them changed, removed or inserted."""
+    position = draw.randrange(len(data))
     odd = draw.choice([b'"', b",", b"\n", b"\\", b"\r", b"\0", b"\xff", draw.randbytes(3), b""])
     if draw.random() < 0.2:
-        return data[:place]
-    return data[:place] + odd + data[place + draw.randrange(4) :]
+        return data[:position]
+    return data[:position] + odd + data[position + draw.randrange(4) :]
 
 
 def letters(text: str) -> Counter[str]:
-    """What of a text is no part of the dialects."""
+    """The characters of a text that no dialect uses."""
     return Counter(character for character in text if character not in ' \t\r\n",\\\ufeff')
 
 

@@ -28,7 +28,7 @@ def refusal(path: Path, content: bytes, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("written", "set_to", "way"),
+    ("written", "set_to", "named"),
     [
         ("utf-16-le", "utf-16", "utf-16-le"),
         ("utf-16-be", "utf-16", "utf-16-be"),
@@ -44,24 +44,18 @@ def refusal(path: Path, content: bytes, **options: Any) -> str:
         ("utf-8", "utf-32-le", "utf-8"),
     ],
 )
-def test_another_encoding_is_named(tmp_path: Path, written: str, set_to: str, way: str) -> None:
+def test_another_encoding_is_named(tmp_path: Path, written: str, set_to: str, named: str) -> None:
     path = tmp_path / "r.csv"
     message = refusal(path, TABLE.encode(written), encoding=set_to)
-    assert f"set data.encoding={way}" in message
-    assert read(path, encoding=way) == [["café", "1"]]
+    assert f"data.encoding={named}" in message
+    assert read(path, encoding=named) == [["café", "1"]]
 
 
 def test_texts_with_little_ascii_have_their_encoding_named_too(tmp_path: Path) -> None:
     content = ("评论,标签\n" + 50 * "这部电影很好看,正\n").encode("utf-16-le")
     for encoding in ("utf-16", "utf-8"):
         message = refusal(tmp_path / "r.csv", content, encoding=encoding)
-        assert "set data.encoding=utf-16-le" in message
-
-
-@pytest.mark.parametrize("encoding", ["idna", "punycode", "unicode_escape", "hex", "zlib"])
-def test_codecs_of_other_things_are_refused(encoding: str) -> None:
-    with pytest.raises(InputError, match=f"encoding '{encoding}' is no text encoding"):
-        CsvFormat(encoding=encoding)
+        assert "data.encoding=utf-16-le" in message
 
 
 def test_half_a_character_is_refused(tmp_path: Path) -> None:
@@ -71,12 +65,12 @@ def test_half_a_character_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", gzip.compress(b"a", mtime=0), "is compressed by gzip; set data.compression=gzip"),
-        ("r.csv", bz2.compress(b"a"), "set data.compression=bz2"),
-        ("r.csv", lzma.compress(b"a"), "set data.compression=xz"),
-        ("r.csv", b"\x28\xb5\x2f\xfd\x24\x00\x01\0\0", "Zstandard; unpack it first (zstd -d)"),
-        ("r.csv.gz", TABLE.encode(), "If it is not compressed set data.compression=none"),
-        ("r.csv.xz", gzip.compress(b"a", mtime=0), "set data.compression=gzip"),
+        ("r.csv", gzip.compress(b"a", mtime=0), "data.compression=gzip"),
+        ("r.csv", bz2.compress(b"a"), "data.compression=bz2"),
+        ("r.csv", lzma.compress(b"a"), "data.compression=xz"),
+        ("r.csv", b"\x28\xb5\x2f\xfd\x24\x00\x01\0\0", "zstd -d"),
+        ("r.csv.gz", TABLE.encode(), "data.compression=none"),
+        ("r.csv.xz", gzip.compress(b"a", mtime=0), "data.compression=gzip"),
         ("r.csv.gz", gzip.compress(gzip.compress(b"a", mtime=0), mtime=0), "compressed twice"),
     ],
 )
@@ -92,7 +86,7 @@ def test_a_further_stream_that_begins_damaged_is_not_left_out(tmp_path: Path) ->
         rest = pack(b"tea,0\n")
         path.write_bytes(pack(TABLE.encode()) + rest)
         assert read(path) == [["café", "1"], ["tea", "0"]]
-        assert "is it whole" in refusal(path, pack(TABLE.encode()) + b"X" + rest)
+        assert "is it complete" in refusal(path, pack(TABLE.encode()) + b"X" + rest)
     path.write_bytes(lzma.compress(TABLE.encode()) + bytes(8) + rest)  # padding between streams
     assert len(read(path)) == 2
 
@@ -103,10 +97,10 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "pipe")
 
 
-def test_ways_are_those_of_the_command_line(tmp_path: Path) -> None:
+def test_messages_of_a_command_line_name_its_options(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(TABLE.encode("utf-16"))
-    with pytest.raises(InputError, match="set --encoding utf-16"):
+    with pytest.raises(InputError, match="--encoding utf-16"):
         next(read_table(path, FormatOfOptions(), 10))
 
 

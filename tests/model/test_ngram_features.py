@@ -21,8 +21,9 @@ def fitted(
     ids = np.array([word for review in reviews for word in review], np.int64)
     lengths = np.array([len(review) for review in reviews], np.int64)
     evidence = ngram_statistics(
-        ids, lengths, lengths % 2, num_classes=2, vocabulary_size=VOCABULARY, longest=longest
-    )
+        ids, lengths, lengths % 2, lengths % 5,
+        num_classes=2, vocabulary_size=VOCABULARY, longest=longest,
+    )  # fmt: skip
     known: Ngrams = {}
     before: list[tuple[int, ...]] = [()]
     for keys in evidence.keys:

@@ -71,7 +71,7 @@ def test_who_comes_second_waits_and_says_so(
         with one_at_a_time(path, "makes a"):
             return path.exists()
 
-    monkeypatch.setattr(files, "_PATIENCE", 0.01)
+    monkeypatch.setattr(files, "QUIET_WAIT", 0.01)
     with caplog.at_level("INFO"), ThreadPoolExecutor(1) as pool:
         with one_at_a_time(path, "makes a"):
             waiting = pool.submit(second)

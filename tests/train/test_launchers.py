@@ -16,7 +16,7 @@ import torch
 
 from conftest import TINY, write_reviews
 from hydra_plugins.sentiment_launchers import joblib_launcher
-from sentiment.data import workers
+from sentiment.runtime import environment as machine
 
 LAUNCHERS = ("joblib", "submitit_local")
 # A logger that ends the runs of some seeds, as memory that runs out or a bug would.
@@ -92,7 +92,7 @@ def statuses(tmp_path: Path) -> dict[str, str]:
 def test_processes_share_the_cores_and_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    monkeypatch.setattr(workers, "available_cores", lambda: 8)
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
     seen = []
     for index in range(3):
         with joblib_launcher._pool_of_one(index, 3) as pool:

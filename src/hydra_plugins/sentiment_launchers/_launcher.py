@@ -97,6 +97,6 @@ def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
 
 def threads_of_each(count: int) -> str:
     """OpenMP threads for each of ``count`` processes: as the user says, or cores by processes."""
-    from sentiment.data.workers import available_cores
+    from sentiment.runtime.environment import available_cores
 
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, available_cores() // count))

@@ -1,4 +1,4 @@
-"""What a reader sees of a text: without markup and characters that are not seen.
+"""Cleans texts of markup and of characters that a reader does not see.
 
 Knows nothing of words or languages. All of it takes time in proportion to the text's length.
 """
@@ -7,7 +7,7 @@ import html
 import re
 import unicodedata
 
-CLEANINGS = (1, 2)  # 1: that of version 0.1.0, which its checkpoints keep
+CLEANINGS = (1, 2)  # 1 is that of version 0.1.0 and its checkpoints
 CURRENT_CLEANING = CLEANINGS[-1]
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -28,11 +28,11 @@ _REPLACEMENTS: dict[int, str] = {
     **{code: "" for first, last in _UNSEEN for code in range(first, last + 1)},
     # C1 controls as Windows-1252 characters, as browsers decode them.
     **{code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)},
-    **dict.fromkeys((0x2800, 0x3164, 0xFFA0), " "),  # blanks that are no whitespace to Unicode
+    **dict.fromkeys((0x2800, 0x3164, 0xFFA0), " "),  # blank, but not whitespace in Unicode
 }
 _NEVER_IN_ASCII = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 
-# Joiners act between Arabic letters, after Indic ones, and (with width zero) between emoji.
+# Joiners matter between Arabic letters, after Indic ones, and (with width zero) between emoji.
 _ARABIC = "\u0600-\u08ff\ufb50-\ufdff\ufe70-\ufefc"  # Syriac and others among them
 _INDIC = "\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\ua800-\uabff"
 _EMOJI = "\u00a9\u00ae\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
@@ -40,26 +40,25 @@ _IDLE_JOINER = re.compile(
     f"[\u200c\u200d](?<![{_INDIC}].)(?:(?<![{_ARABIC}].)|(?![{_ARABIC}]))"
     f"(?:(?<![{_EMOJI}]\u200d)|(?![{_EMOJI}]))"
 )
-# Between letters of scripts that write no spaces, one of width zero parts words.
+# Between letters of scripts without spaces, a space of width zero separates words.
 _WORD_BREAK = re.compile("(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 
-# A longer chunk is composed piece by piece: Python's time grows with the square of a run of marks.
+# Longer chunks are composed in pieces: Python's time grows with the square of a run of accents.
 _COMPOSED_AT_ONCE = 128
 
 
 def clean(text: str, *, strip_markup: bool = True, cleaning: int = CURRENT_CLEANING) -> str:
-    r"""What a reader sees of a text, with single spaces.
+    r"""The part of a text that a reader sees, with single spaces.
 
     >>> clean("A love\u00adly<br />film &amp; more\\nFin")
     'A lovely film & more Fin'
 
     Args:
         text: the text.
-        strip_markup: whether HTML tags and comments go, entities become their characters, and (by
-            cleaning 2) a line break that is written out as ``\n`` or ``\r\n`` is one.
-        cleaning: 1 leaves all else as it is. 2 also removes characters that are not seen, takes C1
-            controls as Windows-1252 characters, and composes letters with their accents
-            (Unicode's NFC).
+        strip_markup: whether HTML tags and comments are removed, entities become their characters,
+            and (with cleaning 2) a written ``\n`` or ``\r\n`` becomes a space.
+        cleaning: 1 changes nothing else. 2 also removes invisible characters, reads C1 controls as
+            Windows-1252 characters, and composes letters with their accents (Unicode's NFC).
     """
     if strip_markup:
         text = _without_markup(text)
@@ -71,13 +70,13 @@ def clean(text: str, *, strip_markup: bool = True, cleaning: int = CURRENT_CLEAN
 
 
 def starts_character(character: str) -> bool:
-    """Whether one that is read by itself starts here: no accent, vowel sign or part of Hangul."""
+    """Whether a character is read by itself: no accent, vowel sign or later part of Hangul."""
     return unicodedata.category(character)[0] != "M" and not "\u1160" <= character <= "\u11ff"
 
 
 def _without_markup(text: str) -> str:
     if "<" in text:
-        # Past the last end of a comment, the search for one would start anew at each beginning.
+        # After the last "-->", every "<!--" would be searched for an end that is not there.
         head, end, tail = text.rpartition("-->")
         text = _TAG.sub(" ", _COMMENT.sub(" ", head + end) + tail)
     if "&" in text:
@@ -88,7 +87,7 @@ def _without_markup(text: str) -> str:
 
 
 def _without_unseen(text: str) -> str:
-    """The text without characters that are not seen, composed."""
+    """The text composed and without invisible characters."""
     if text.isascii():
         return _NEVER_IN_ASCII.sub("", text)
     if "\u200b" in text:

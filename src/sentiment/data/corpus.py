@@ -1,6 +1,6 @@
 """A file of reviews as flat token ids on disk: tokenised once, then memory-mapped.
 
-Does not know the vocabulary: ids count the words of this file in the order they were met, so
+Knows nothing of the vocabulary: ids number the words of the file in their order of appearance, so
 ``min_freq`` and ``max_size`` may change without tokenising again.
 """
 
@@ -22,16 +22,22 @@ from tqdm import tqdm
 
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import ReviewChunk, read_reviews
-from sentiment.data.tokenizer import RULES_VERSION, TokenizerSettings, spacy_version
-from sentiment.data.workers import available_cores, encode_chunks
+from sentiment.data.tokenizer import (
+    RULES_VERSION,
+    EncodedTexts,
+    TokenizerSettings,
+    spacy_version,
+)
+from sentiment.data.workers import encode_chunks
 from sentiment.runtime.cache import content_digest, file_state, fingerprint
+from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import folder_when_whole, one_at_a_time, remove_leftovers
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 3  # counts up when the files below change their meaning
-_TOKENS_AT_A_TIME = 1 << 20
+_FORMAT = 3  # to be increased when the files below change their meaning
+TOKENS_AT_A_TIME = 1 << 20
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "token_ids": np.dtype(np.int32),
     "offsets": np.dtype(np.int64),
@@ -47,17 +53,17 @@ class Corpus:
     """The reviews of one file, tokenised.
 
     Attributes:
-        path: the CSV file they came from.
+        path: the CSV file that they are from.
         fingerprint: changes with the content of the file and with how it was read and tokenised.
         words: the distinct words; a token id is an index into them.
-        label_names: the labels as they stand in the file, in the order they were met.
+        label_names: the labels as written in the file, in their order of appearance.
         token_ids: (tokens,) int32, all reviews one after the other.
         offsets: (reviews + 1,) int64; review ``i`` is ``token_ids[offsets[i]:offsets[i + 1]]``.
         labels: (reviews,) int32, indices into ``label_names``; empty without a label column.
-        digests: (reviews, 2) uint64, equal where the cleaned texts are equal.
-        folded: (reviews, 2) uint64, the same of texts lower-cased, if tokens are: equal where one
-            text repeats another.
-        rows: (reviews,) int64, the 0-based row of the file that each review came from.
+        digests: (reviews, 2) uint64, equal if the cleaned texts are equal.
+        folded: (reviews, 2) uint64, digests of the texts in lower case if tokens are lower-cased:
+            equal if one text repeats another.
+        rows: (reviews,) int64, the 0-based row of the file that each review is from.
         missing: rows of the file that were left out because a text or label was missing.
     """
 
@@ -82,13 +88,13 @@ class Corpus:
         return np.diff(self.offsets)
 
     def word_counts(self, reviews: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How often each word stands in the given reviews, (words,)."""
+        """How often each word occurs in the given reviews, (words,)."""
         counts = np.zeros(len(self.words), np.int64)
         chosen = np.zeros(len(self), bool)
         chosen[reviews] = True
         first = 0
         while first < len(self):  # some tokens at a time, which bounds the memory
-            end = np.searchsorted(self.offsets, self.offsets[first] + _TOKENS_AT_A_TIME)
+            end = np.searchsorted(self.offsets, self.offsets[first] + TOKENS_AT_A_TIME)
             last = max(first + 1, int(end) - 1)
             tokens = self.token_ids[self.offsets[first] : self.offsets[last]]
             kept = np.repeat(chosen[first:last], np.diff(self.offsets[first : last + 1]))
@@ -106,26 +112,39 @@ def open_corpus(
     num_workers: int | None = None,
     progress: bool = True,
 ) -> Corpus:
-    """The corpus of a CSV file: from the cache if it is there, else tokenised into it first.
+    """The corpus of a CSV file, from the cache; if it is not there the file is tokenised first.
 
     Of several processes that ask at the same time one tokenises, and the others wait for it.
 
     Args:
         path: the CSV file.
         csv_format: how it is read.
-        tokenizer: how its texts fall into tokens.
-        cache: the folder that keeps tokenised files.
-        num_workers: processes that tokenise; None takes one for each core that this process may
-            use.
+        tokenizer: how its texts are split into tokens.
+        cache: the folder of tokenised files.
+        num_workers: processes that tokenise; None is one for each core that this process may use.
         progress: whether a terminal shows a progress bar.
 
     Raises:
-        InputError: as ``read_reviews``; the file changes while it is read; or the cache folder
+        InputError: see ``read_reviews``; or the file changes while it is read, or the cache folder
             cannot be used.
     """
     path = Path(path)
     if not (path.is_file() and os.access(path, os.R_OK)):
-        next(read_reviews(path, csv_format))  # says what is wrong with it
+        next(read_reviews(path, csv_format))  # raises InputError with the reason
+
+    def make(folder: Path, state: list[int]) -> None:
+        workers = num_workers
+        if workers is None:
+            workers = available_cores()
+        remove_leftovers(folder.parent)
+        if folder.exists():  # but damaged
+            shutil.rmtree(folder)
+        chunks = encode_chunks(read_reviews(path, csv_format), tokenizer, workers)
+        with folder_when_whole(folder) as temporary:
+            _write_corpus(chunks, temporary, path.name, progress)
+            if not path.exists() or file_state(path) != state:
+                raise InputError(f"{path}: the file changed while it was being read; start again")
+
     key = {
         "format": _FORMAT,
         "csv": asdict(csv_format),
@@ -143,8 +162,7 @@ def open_corpus(
             with one_at_a_time(folder, f"tokenises {path}"):
                 corpus = _read_corpus(folder, path)  # another process may have written it
                 if corpus is None:
-                    remove_leftovers(folder.parent)
-                    _make_corpus(folder, path, state, csv_format, tokenizer, num_workers, progress)
+                    make(folder, state)
                     corpus = _read_corpus(folder, path)
     except OSError as error:
         raise InputError(_why_unusable(cache, error)) from error
@@ -154,52 +172,23 @@ def open_corpus(
 
 
 def _why_unusable(cache: Path, error: OSError) -> str:
-    """What a user reads where the cache folder fails."""
-    ways = "data.cache_dir or the environment variable SENTIMENT_CACHE"
+    settings = "data.cache_dir or the environment variable SENTIMENT_CACHE"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{cache}: no space left in the cache folder; free some, or set {ways} to another"
-    place = f"{error.filename}: " if error.filename else ""
+        return f"{cache}: no space left in the cache folder; free some, or change {settings}"
+    file = f"{error.filename}: " if error.filename else ""
     reason = error.strerror or error
-    return f"{place}the cache folder {cache} cannot be used ({reason}); set {ways} to one that can"
-
-
-def _make_corpus(
-    folder: Path,
-    path: Path,
-    state: list[int],
-    csv_format: CsvFormat,
-    settings: TokenizerSettings,
-    num_workers: int | None,
-    progress: bool,
-) -> None:
-    """Tokenise a file into a folder, in place of a damaged one; for the holder of its lock.
-
-    ``state`` is that of the file before its content was hashed: the folder is named after the hash.
-    """
-    if num_workers is None:
-        num_workers = available_cores()
-    if folder.exists():
-        shutil.rmtree(folder)
-    with folder_when_whole(folder) as temporary:
-        chunks = read_reviews(path, csv_format)
-        _write_corpus(chunks, settings, temporary, path, num_workers, progress)
-        if not path.exists() or file_state(path) != state:
-            raise InputError(f"{path}: the file changed while it was being read; start again")
+    return f"{file}the cache folder {cache} cannot be used ({reason}); change {settings}"
 
 
 def _write_corpus(
-    chunks: Iterable[ReviewChunk],
-    settings: TokenizerSettings,
-    folder: Path,
-    path: Path,
-    num_workers: int,
-    progress: bool,
+    chunks: Iterable[tuple[ReviewChunk, EncodedTexts]], folder: Path, name: str, progress: bool
 ) -> None:
+    """Write tokenised chunks into a folder; the name of their file is for the progress bar."""
     word_index: dict[str, int] = {}
     label_index: dict[str, int] = {}
     missing = end = 0
     bar = tqdm(
-        desc=f"Tokenising {path.name}",
+        desc=f"Tokenising {name}",
         total=100,
         bar_format="{l_bar}{bar}| {elapsed}<{remaining}",
         disable=not (progress and sys.stderr.isatty()),
@@ -208,9 +197,9 @@ def _write_corpus(
     with ExitStack() as stack:
         stack.enter_context(bar)
         files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
-        # Not ndarray.tofile, which does not say why it fails.
+        # Not ndarray.tofile, whose errors lack the reason.
         files["offsets"].write(np.zeros(1, np.int64).data)
-        for chunk, encoded in encode_chunks(chunks, settings, num_workers):
+        for chunk, encoded in chunks:
             ids = [word_index.setdefault(word, len(word_index)) for word in encoded.words]
             labels = [label_index.setdefault(label, len(label_index)) for label in chunk.labels]
             offsets = end + np.cumsum(encoded.lengths)
@@ -228,7 +217,7 @@ def _write_corpus(
 
 
 def _read_corpus(folder: Path, path: Path) -> Corpus | None:
-    """Open what ``_write_corpus`` wrote; None where it is not there, or not whole any more."""
+    """Open what ``_write_corpus`` wrote; None if it is missing or incomplete."""
     arrays: dict[str, Any] = {}
     try:
         facts = json.loads((folder / "facts.json").read_text())

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import COMPRESSION_SUFFIXES
 
-COMPRESSIONS = ("infer", "none", "gzip", "bz2", "xz", "zip")
+COMPRESSIONS = ("infer", "none", *COMPRESSION_SUFFIXES.values())
 QUOTINGS = ("auto", "minimal", "none")
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 # Python counts these among its text encodings, but no file of texts is written in them.
@@ -19,7 +20,7 @@ class CsvFormat:
 
     Attributes:
         text_column: name of the column with the texts; its number as a string without a header.
-        label_column: name of the column with the labels, or None where there is none.
+        label_column: name of the column with the labels, or None if there is none.
         separator: one character, or ``tab``; None takes a tab for ``.tsv`` files and a comma for
             others.
         header: whether the first row holds the names of the columns.
@@ -28,8 +29,11 @@ class CsvFormat:
         quoting: whether quotation marks enclose cells that hold separators, line breaks or
             quotation marks (``minimal``) or are a part of the texts (``none``); ``auto`` finds out.
         escape: the character, or ``backslash``, that stands before a quotation mark within
-            quotes, which is doubled otherwise; with ``quoting="none"``, before a separator or a
-            line break within a cell.
+            quotes if it is not doubled; with ``quoting="none"``, before a separator or a line
+            break within a cell.
+
+    Raises:
+        InputError: a value is none of the choices; the message says how to set it.
     """
 
     text_column: str = "review"
@@ -47,37 +51,37 @@ class CsvFormat:
         if self.escape == "backslash":
             object.__setattr__(self, "escape", "\\")
         for name, choices in (("compression", COMPRESSIONS), ("quoting", QUOTINGS)):
-            if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} {value!r} is unknown: use one of {', '.join(choices)}")
-        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
-            raise InputError(
-                f"separator {self.separator!r} must be a single character, such as ',' or ';', or"
-                " 'tab', and neither a quote nor a line break"
-            )
-        taken = '"\r\n' + (self.separator or ",\t")
-        if self.escape is not None and (len(self.escape) != 1 or self.escape in taken):
-            raise InputError(
-                f"escape {self.escape!r} must be a single character, such as a backslash (which"
-                " 'backslash' names too), and neither the separator, a quote nor a line break"
-            )
+            if getattr(self, name) not in choices:
+                raise self._error(name, f"use one of {', '.join(choices)}")
+        for name, taken, word in (
+            ("separator", '"\r\n', "tab"),
+            ("escape", '"\r\n' + (self.separator or ",\t"), "backslash"),
+        ):
+            value = getattr(self, name)
+            if value is not None and (len(value) != 1 or value in taken):
+                raise self._error(
+                    name,
+                    f"use {word!r} or a single character that has no other meaning in the file"
+                    " (quotation marks and line breaks have one)",
+                )
         try:
             "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass
             known = codecs.lookup(self.encoding).name.replace("-", "_") not in _NO_TEXT
         except (LookupError, ValueError):
             known = False
         if not known:
-            raise InputError(
-                f"encoding {self.encoding!r} is no text encoding that Python knows: try utf-8,"
-                " latin-1 or cp1252"
-            )
+            raise self._error("encoding", "Python knows no such text encoding; try utf-8 or cp1252")
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
         return f"data.{setting}={value}"
 
+    def _error(self, setting: str, reason: str) -> InputError:
+        return InputError(f"{self.override(setting, repr(getattr(self, setting)))}: {reason}")
+
 
 class FormatOfOptions(CsvFormat):
-    """One that the options of a command line describe, not the settings of a training."""
+    """A format that comes from the options of a command line, not from the settings of a config."""
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""

@@ -1,4 +1,4 @@
-"""The data side of a training: from CSV files to batches, as one Lightning DataModule."""
+"""The data of a training: from CSV files to batches, as one Lightning DataModule."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +14,16 @@ from sentiment.batch import Batch
 from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.dataset import ConcatReviews, ShardedReviews, TokenisedReviews
-from sentiment.data.ngrams import NgramStatistics, ngram_statistics
-from sentiment.data.pipeline import DataFacts, PreparationSettings, PreparedData, prepare
-from sentiment.data.refusals import check_choices, check_files, check_shares, check_sizes
+from sentiment.data.dataset import KEEP, ConcatReviews, ShardedReviews, TokenisedReviews
+from sentiment.data.ngrams import FOLDS, NgramStatistics, ngram_statistics, stratified_folds
+from sentiment.data.pipeline import (
+    DataFacts,
+    DataFiles,
+    PreparationSettings,
+    PreparedData,
+    check_at_least_one,
+    prepare,
+)
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
@@ -34,43 +40,33 @@ class SentimentDataModule(LightningDataModule):
         train_csv: instead of ``csv``, a file for training alone.
         val_csv: a file for validation; without it, ``val_size`` of the training file.
         test_csv: a file for testing; without it, ``test_size`` of the training file.
-        unlabeled_csv: a file of texts without labels, or several, whose words the vocabulary counts
-            too; texts that stand in a split or repeat are left out.
-        text_column: column with the texts (its number as a string if there is no header).
-        label_column: column with the labels.
-        labels: the labels as they stand in the file, in the order of the classes; None sorts them.
+        unlabeled_csv: a file of texts without labels, or several; the vocabulary counts their words
+            too. Texts that repeat one another or one of a split are left out.
+        text_column, label_column, separator, quoting, escape, header, encoding, compression: see
+            ``CsvFormat``.
+        labels: the labels as written in the file, in the order of the classes; None sorts them.
         label_names: what the labels are called in results, in the same order.
-        separator: of the columns; None takes a tab for ``.tsv`` and a comma for other files.
-        quoting: whether quotation marks enclose cells (``minimal``) or are a part of the texts
-            (``none``); ``auto`` finds out.
-        escape: the character before quotation marks within quotes that are not doubled.
-        header: whether the first row names the columns.
-        encoding: of the files.
-        compression: of the files; ``infer`` goes by the suffix.
-        test_size: share of the reviews that test.
-        val_size: share of the remaining reviews that validate.
+        test_size: fraction of the reviews that test.
+        val_size: fraction of the remaining reviews that validate.
         split_seed: ``random_state`` of the splits.
         splits_dir: a folder into which the splits are written as CSV files.
-        language: of the texts, as spaCy codes it.
-        lowercase: whether tokens are lower-cased.
-        strip_markup: whether HTML markup is removed.
-        min_freq: words seen less often are unknown.
+        language, lowercase, strip_markup, cleaning: see ``TokenizerSettings``.
+        min_freq: words that occur less often are unknown.
         max_size: words in the vocabulary at most.
-        max_length: tokens of a review at most.
-        keep: what stays of a longer one: ``head``, ``tail``, or half of each (``both``).
-        batch_size: reviews in a batch at most.
-        tokens_per_batch: positions in a batch at most, padding included.
-        cache_dir: where tokenised files are kept; None is ``$SENTIMENT_CACHE`` or the user's cache.
+        max_length, keep: see ``pad_reviews``.
+        batch_size, tokens_per_batch: see ``BucketBatchSampler``.
+        cache_dir: folder of tokenised files; None is ``$SENTIMENT_CACHE`` or the user's cache.
         num_workers: processes that tokenise; None is one for each core.
-        seed: of the order of batches.
-        vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes those of the texts
-            that train, as ``min_freq`` and ``max_size`` say.
-        cleaning: how texts are cleaned, as ``cleaning.clean`` has it.
-        unlabeled_ratio: how many unlabeled reviews, as ``NO_CLASS``, a training batch holds beside
-            each of the others.
+        seed: of the order of batches, and of the folds for n-gram features.
+        vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes the words of the
+            training texts, limited by ``min_freq`` and ``max_size``.
+        unlabeled_ratio: how many unlabeled reviews, with the class ``NO_CLASS``, join each labeled
+            review in the training batches.
+        ngrams: words in the longest n-grams that the model has as features; 0 for none. With
+            n-grams, training batches hold the folds of their reviews.
 
     Raises:
-        InputError: when the arguments contradict each other, or (later) the files are no good.
+        InputError: the arguments contradict each other, or (later) the files cannot be used.
     """
 
     def __init__(
@@ -110,19 +106,17 @@ class SentimentDataModule(LightningDataModule):
         vocabulary: Sequence[str] | None = None,
         cleaning: int = CURRENT_CLEANING,
         unlabeled_ratio: float = 0.0,
+        ngrams: int = 0,
     ) -> None:
         super().__init__()
-        self._files = {"csv": csv, "train_csv": train_csv, "val_csv": val_csv, "test_csv": test_csv}
-        self._unlabeled_files = check_files(self._files, unlabeled_csv)
-        names = check_choices(keep=str(keep), labels=labels, label_names=label_names)
-        check_sizes(
-            min_freq=min_freq,
-            max_size=max_size,
-            max_length=max_length,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
+        self._files = DataFiles(csv, train_csv, val_csv, test_csv, unlabeled_csv)
+        if keep not in KEEP:
+            raise InputError(f"data.keep={str(keep)!r}: choose one of {', '.join(KEEP)}")
+        if batch_size is None and tokens_per_batch is None:
+            raise InputError("data.batch_size and data.tokens_per_batch are both null: set one")
+        check_at_least_one(
+            max_length=max_length, batch_size=batch_size, tokens_per_batch=tokens_per_batch
         )
-        check_shares(test_size=test_size, val_size=val_size)
         self._csv_format = CsvFormat(
             text_column=text_column,
             label_column=label_column,
@@ -137,22 +131,23 @@ class SentimentDataModule(LightningDataModule):
             language=language, lowercase=lowercase, strip_markup=strip_markup, cleaning=cleaning
         )
         self._preparation = PreparationSettings(
-            labels=None if labels is None else tuple(labels),
-            label_names=names,
+            labels=labels,
+            label_names=label_names,
             test_size=test_size,
             val_size=val_size,
             seed=split_seed,
             min_freq=min_freq,
             max_size=max_size,
-            vocabulary=None if vocabulary is None else tuple(vocabulary),
+            vocabulary=vocabulary,
         )
         self._splits_dir = splits_dir
-        self._max_length, self._keep = max_length, str(keep)
+        self.max_length, self._keep = max_length, str(keep)
         self._batch_size, self._tokens_per_batch = batch_size, tokens_per_batch
         self._cache = cache_directory(cache_dir)
         self._num_workers = num_workers
         self._seed = seed
-        self._unlabeled_ratio = unlabeled_ratio if self._unlabeled_files else 0.0
+        self._unlabeled_ratio = unlabeled_ratio if self._files.unlabeled else 0.0
+        self._ngrams = ngrams
         self._facts: DataFacts | None = None
         self._reviews: dict[str, TokenisedReviews] = {}
         self._train_sampler: BucketBatchSampler | None = None
@@ -160,51 +155,43 @@ class SentimentDataModule(LightningDataModule):
 
     @property
     def facts(self) -> DataFacts:
-        """What was found in the data; known after ``setup``."""
+        """What was found in the data; available after ``setup``."""
         if self._facts is None:
             raise RuntimeError("the facts are known after prepare_data() and setup()")
         return self._facts
 
-    @property
-    def max_length(self) -> int | None:
-        """Tokens of a review at most."""
-        return self._max_length
-
     def prepare_data(self) -> None:
         """Tokenise every file that is not in the cache yet (one process does this for all)."""
-        for path in filter(None, self._files.values()):
-            self._open(path, self._csv_format)
+        self._open_labeled()
         self._open_unlabeled()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the tokenised files, split them and build the vocabulary (once, for all stages)."""
         if self._facts is not None:
             return
-        corpora = {
-            name: self._open(path, self._csv_format)
-            for name, path in self._files.items()
-            if path is not None
-        }
-        prepared = prepare(corpora, self._open_unlabeled(), self._preparation)
+        prepared = prepare(self._open_labeled(), self._open_unlabeled(), self._preparation)
         splits = prepared.splits
         if self._splits_dir is not None and rank() == 0:
-            unlabeled = [Path(path) for path in self._unlabeled_files]
-            write_splits(splits, self._csv_format, Path(self._splits_dir), unlabeled)
+            write_splits(splits, self._csv_format, Path(self._splits_dir), self._files.unlabeled)
         for name in ("train", "val", "test"):
             self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
-        self._training_texts = [splits.train, *prepared.unlabeled]
+        if self._ngrams:
+            folds = stratified_folds(splits.train.classes, self._seed)
+            self._reviews["train"] = self._reviews["train"].with_folds(folds)
+            self._unlabeled = [
+                part.with_folds(np.full(len(part), FOLDS)) for part in self._unlabeled
+            ]
         self._ordered_fingerprints = {
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
         if self._unlabeled_ratio:
             fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
             self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
-        self._raw_labels = list(splits.labels)
-        self._facts = prepared.own_facts()
+        self._prepared, self._facts = prepared, prepared.own_facts()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the training split and what stands beside it, shuffled anew in every epoch."""
+        """Training batches, shuffled anew in every epoch; unlabeled reviews join them if asked."""
         beside = self._unlabeled if self._unlabeled_ratio else []
         return self.loader(self._reviews["train"], train=True, beside=beside)
 
@@ -217,7 +204,7 @@ class SentimentDataModule(LightningDataModule):
         return self.loader(self._reviews["test"])
 
     def reviews(self, name: str) -> TokenisedReviews:
-        """A split (``train``, ``val``, ``test``) as it is, for other models than networks."""
+        """The reviews of a split (``train``, ``val``, ``test``), for models other than networks."""
         return self._reviews[name]
 
     def unlabeled(self) -> list[TokenisedReviews]:
@@ -225,48 +212,42 @@ class SentimentDataModule(LightningDataModule):
         return list(self._unlabeled)
 
     def training_texts(self) -> list[Split]:
-        """The same, uncut, as they stand in their corpora: for what needs words rather than ids."""
-        return list(self._training_texts)
+        """The training split and the unlabeled reviews, uncut, as words of their corpora."""
+        return [self._prepared.splits.train, *self._prepared.unlabeled]
 
-    def ngram_statistics(self, longest: int) -> NgramStatistics:
-        """Count the training split's n-grams by class; its batches tell the folds from then on.
-
-        Args:
-            longest: words in the longest n-grams.
-        """
+    def ngram_statistics(self) -> NgramStatistics | None:
+        """Count the training split's n-grams by class; None if ``ngrams`` is 0."""
         train = self._reviews["train"]
-        evidence = ngram_statistics(
+        if train.folds is None:
+            return None
+        return ngram_statistics(
             *train.flat(),
             train.classes,
+            train.folds,
             num_classes=len(self.facts.labels),
             vocabulary_size=len(self.facts.vocabulary),
-            longest=longest,
-            seed=self._seed,
+            longest=self._ngrams,
         )
-        train.folds = evidence.folds
-        for unlabeled in self._unlabeled:  # of no fold
-            unlabeled.folds = np.full(len(unlabeled), len(evidence.held_out) - 1)
-        return evidence
 
     def single_reviews(self, name: str, count: int) -> list[Batch]:
-        """Up to so many reviews of a split (``train``, ``val``, ``test``), each by itself."""
+        """Up to ``count`` reviews, evenly spread over a split, each as a batch of its own."""
         reviews = self._reviews[name]
-        places = np.linspace(0, len(reviews) - 1, min(count, len(reviews)), dtype=int)
-        return [reviews[[place]] for place in places.tolist()]
+        positions = np.linspace(0, len(reviews) - 1, min(count, len(reviews)), dtype=int)
+        return [reviews[[position]] for position in positions.tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that prediction needs to know of the data, as plain Python types.
+        """All that prediction needs to know about the data, as plain Python types.
 
-        ``held_out`` tells a classifier that starts from a language model which reviews that has not
-        read; a resumed training may test on others.
+        ``held_out`` identifies the reviews that a language model has not read, for the classifier
+        that starts from it; a resumed training may test on others.
         """
         facts = self.facts
         return {
             "vocabulary": facts.vocabulary,
             "labels": facts.labels,
-            "raw_labels": self._raw_labels,
+            "raw_labels": list(self._prepared.splits.labels),
             "tokenizer": self._tokenizer.as_dict(),
-            "max_length": self._max_length,
+            "max_length": self.max_length,
             "keep": self._keep,
             "text_column": self._csv_format.text_column,
             "label_column": self._csv_format.label_column,
@@ -280,27 +261,27 @@ class SentimentDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a resumed training has the data that it began with, and find its place.
+        """Check that a resumed training has the data that it began with; go on at its batch.
 
         Raises:
-            InputError: the vocabulary, the labels or the reviews are others.
+            InputError: the vocabulary, the labels or the reviews are different.
         """
         own = self.state_dict()
         for name, difference in {
             "vocabulary": "another vocabulary",
             "labels": "other labels",
-            "fingerprints": "other reviews or labels of theirs",
+            "fingerprints": "other reviews, or other labels of them,",
         }.items():
             if state_dict[name] != own[name]:
                 raise InputError(
                     f"ckpt_path: the checkpoint was trained with {difference} than this data"
-                    " gives; go on with the same files and data settings, or start anew"
+                    " gives; resume with the same files and data settings, or start a new training"
                 )
         epoch, batches = state_dict["position"]
         self._resumed_position = int(epoch), int(batches)
 
     def _position(self) -> tuple[int, int]:
-        """The epoch that is trained, and how many of its batches were given out."""
+        """The current epoch, and how many of its training batches have been used."""
         if self._train_sampler is None:
             return self._resumed_position
         return self._train_sampler.epoch, self._train_sampler.position
@@ -312,21 +293,21 @@ class SentimentDataModule(LightningDataModule):
             reviews=split.reviews,
             classes=split.classes,
             word_to_id=prepared.word_ids[str(split.corpus.path)],
-            max_length=self._max_length,
+            max_length=self.max_length,
             keep=self._keep,
         )
 
+    def _open_labeled(self) -> dict[str, Corpus]:
+        labeled = self._files.labeled.items()
+        return {name: self._open(path, self._csv_format) for name, path in labeled}
+
     def _open_unlabeled(self) -> list[Corpus]:
         csv_format = replace(self._csv_format, label_column=None)
-        return [self._open(path, csv_format) for path in self._unlabeled_files]
+        return [self._open(path, csv_format) for path in self._files.unlabeled]
 
-    def _open(self, path: str, csv_format: CsvFormat) -> Corpus:
+    def _open(self, path: Path, csv_format: CsvFormat) -> Corpus:
         return open_corpus(
-            Path(path),
-            csv_format,
-            self._tokenizer,
-            cache=self._cache,
-            num_workers=self._num_workers,
+            path, csv_format, self._tokenizer, cache=self._cache, num_workers=self._num_workers
         )
 
     def loader(
@@ -336,11 +317,11 @@ class SentimentDataModule(LightningDataModule):
         train: bool = False,
         beside: Sequence[TokenisedReviews] = (),
     ) -> DataLoader[Batch]:
-        """Batches of some reviews, in order of length; those that train are shuffled instead.
+        """Batches of reviews in order of length or, for training, shuffled.
 
         Args:
-            reviews: that an epoch goes through.
-            train: whether they train.
+            reviews: all of them make an epoch.
+            train: whether they are for training.
             beside: ``unlabeled_ratio`` reviews of these join each of the others in a batch.
         """
         dataset: Dataset[Batch] = ConcatReviews([reviews, *beside]) if beside else reviews
@@ -356,15 +337,17 @@ class SentimentDataModule(LightningDataModule):
         if train:
             sampler.go_on_from(*self._position())
             self._train_sampler = sampler
-        processes = 1 if self.trainer is None else self.trainer.world_size
-        if self.trainer is not None and processes > 1 and isinstance(reviews, TokenisedReviews):
-            dataset = ShardedReviews(reviews, process=self.trainer.global_rank, processes=processes)
+        trainer = self.trainer
+        if trainer is not None and trainer.world_size > 1 and isinstance(reviews, TokenisedReviews):
+            dataset = ShardedReviews(
+                reviews, rank=trainer.global_rank, world_size=trainer.world_size
+            )
         return DataLoader(
             dataset,
             sampler=sampler,
             batch_size=None,
             pin_memory=torch.cuda.is_available(),
             # A loader draws a seed for workers whenever it is iterated: not from the generator
-            # that dropout uses, or a resumed training would see other masks.
+            # that dropout uses, or a resumed training would draw other masks.
             generator=torch.Generator(),
         )

@@ -1,4 +1,4 @@
-"""Padded batches of reviews, made by array work from flat token ids.
+"""Padded batches of reviews, made by array operations from flat token ids.
 
 Knows nothing of files, words or models. A batch is padded only to its own longest review.
 """
@@ -34,10 +34,11 @@ def pad_reviews(
         starts: (batch,) where each review starts in ``flat_ids``.
         lengths: (batch,) how many tokens each has.
         max_length: longer reviews are cut to this many tokens.
-        keep: what stays of a longer review: its ``head``, its ``tail``, or half of each (``both``).
-        word_to_id: what each flat id becomes, where it is not yet the id of a vocabulary.
+        keep: which part of a longer review is kept: its ``head``, its ``tail``, or half of each
+            (``both``).
+        word_to_id: the vocabulary index of each flat id; None if flat ids are these indices.
         padding: the id after the end of a review.
-        empty: the one id that stands for a review without tokens.
+        empty: the single id of a review without tokens.
 
     Returns:
         The ids, (batch, time), and the lengths after cutting, (batch,).
@@ -48,15 +49,15 @@ def pad_reviews(
            [5, 0, 0]]), array([3, 1]))
     """
     kept = np.minimum(lengths, max_length) if max_length is not None else lengths
-    places = np.arange(max(1, kept.max(initial=0)))[None, :]  # (1, time)
-    inside = places < kept[:, None]  # (batch, time)
+    positions = np.arange(max(1, kept.max(initial=0)))[None, :]  # (1, time)
+    inside = positions < kept[:, None]  # (batch, time)
     if keep == "tail":
-        places = places + (lengths - kept)[:, None]
+        positions = positions + (lengths - kept)[:, None]
     elif keep == "both":
-        from_the_end = places >= (kept[:, None] + 1) // 2
-        places = places + from_the_end * (lengths - kept)[:, None]
+        from_the_end = positions >= (kept[:, None] + 1) // 2
+        positions = positions + from_the_end * (lengths - kept)[:, None]
     ids = np.full(inside.shape, padding, np.int64)
-    tokens = flat_ids[(starts[:, None] + places)[inside]]
+    tokens = flat_ids[(starts[:, None] + positions)[inside]]
     ids[inside] = tokens if word_to_id is None else word_to_id[tokens]
     ids[kept == 0, 0] = empty
     return ids, np.maximum(kept, 1)
@@ -74,15 +75,15 @@ def gather_reviews(
     starts = offsets[reviews]
     lengths = offsets[reviews + 1] - starts
     before = np.cumsum(lengths) - lengths
-    places = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-    return flat_ids[places], lengths
+    positions = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+    return flat_ids[positions], lengths
 
 
 class TokenisedReviews(Dataset[Batch]):
-    """A split as something a ``DataLoader`` can take whole batches from.
+    """A split as a dataset of whole batches.
 
-    An index is a list of positions in the split, and the item a padded ``Batch`` of them: use it
-    with a batch sampler as ``sampler`` and ``batch_size=None``.
+    An index is a list of positions in the split, and the item a padded ``Batch`` of these reviews:
+    give a ``DataLoader`` a batch sampler as ``sampler``, and ``batch_size=None``.
 
     Args:
         token_ids: (tokens,) ids of the corpus, memory-mapped or not.
@@ -94,7 +95,8 @@ class TokenisedReviews(Dataset[Batch]):
         keep: see ``pad_reviews``.
 
     Attributes:
-        folds: (n,) the fold that each review is in, for batches to tell; None for no folds.
+        classes: (n,) class of each review.
+        folds: (n,) the fold of each review, for batches; None without n-gram features.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class TokenisedReviews(Dataset[Batch]):
         self._token_ids = np.asarray(token_ids)  # no copy: a memory map stays one
         self._offsets = np.asarray(offsets)
         self._reviews = reviews
-        self._classes = classes
+        self.classes = classes
         self._word_to_id = word_to_id
         self._max_length = max_length
         self._keep = keep
@@ -121,26 +123,27 @@ class TokenisedReviews(Dataset[Batch]):
         return len(self._reviews)
 
     @property
-    def classes(self) -> npt.NDArray[np.int64]:
-        """Class of each review, (n,)."""
-        return self._classes
-
-    @property
     def lengths(self) -> npt.NDArray[np.int32]:
-        """Tokens of each review as batches hold them: cut, and at least 1; (n,)."""
+        """Tokens of each review in batches: cut, and at least 1; (n,)."""
         lengths = self._offsets[self._reviews + 1]
         lengths -= self._offsets[self._reviews]
         return np.clip(lengths, 1, self._max_length).astype(np.int32)
 
-    def take(self, places: npt.NDArray[np.integer]) -> "TokenisedReviews":
-        """Only the reviews at these places, without their folds."""
+    def with_folds(self, folds: npt.NDArray[np.int64]) -> "TokenisedReviews":
+        """The same reviews, with the fold that each is in, (n,)."""
+        folded = copy.copy(self)
+        folded.folds = folds
+        return folded
+
+    def take(self, positions: npt.NDArray[np.integer]) -> "TokenisedReviews":
+        """Only the reviews at these positions, without folds."""
         taken = copy.copy(self)
         taken.folds = None
-        taken._reviews, taken._classes = self._reviews[places], self._classes[places]
+        taken._reviews, taken.classes = self._reviews[positions], self.classes[positions]
         return taken
 
     def in_pieces(self, longest: int | None) -> "TokenisedReviews":
-        """The same reviews uncut, each longer one in pieces of about equal length; no folds.
+        """The same reviews uncut, each longer one in pieces of about equal length; without folds.
 
         Args:
             longest: tokens of a piece at most; None leaves all reviews whole.
@@ -154,14 +157,14 @@ class TokenisedReviews(Dataset[Batch]):
         pieces = copy.copy(self)
         pieces._offsets = np.column_stack([starts + number * lengths // of, ends]).ravel()
         pieces._reviews = 2 * np.arange(len(ends))
-        pieces._classes = np.repeat(self._classes, counts)
+        pieces.classes = np.repeat(self.classes, counts)
         pieces._max_length = pieces.folds = None
         return pieces
 
     def flat(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """All tokens, uncut, of one review after the other, (tokens,), and how many each has, (n,).
+        """The tokens of all reviews, uncut, (tokens,), and how many each review has, (n,).
 
-        In memory, 8 bytes a token.
+        Takes 8 bytes of memory a token.
         """
         ids, lengths = gather_reviews(self._token_ids, self._offsets, self._reviews)
         return self._word_to_id[ids], lengths
@@ -182,19 +185,19 @@ class TokenisedReviews(Dataset[Batch]):
         return Batch(
             token_ids=torch.from_numpy(ids),
             lengths=torch.from_numpy(lengths),
-            labels=torch.from_numpy(self._classes[chosen]),
+            labels=torch.from_numpy(self.classes[chosen]),
             folds=None if self.folds is None else torch.from_numpy(self.folds[chosen]),
             full_lengths=torch.from_numpy(full_lengths),
         )
 
 
 class ConcatReviews(Dataset[Batch]):
-    """Several sets of reviews, one after the other; an item is as of ``TokenisedReviews``.
+    """Several sets of reviews, one after the other; items are like those of ``TokenisedReviews``.
 
-    Batches tell the folds of their reviews where all sets have folds.
+    Batches have folds if all sets do.
 
     Args:
-        parts: the sets, whose ids are of one vocabulary.
+        parts: the sets, with ids of the same vocabulary.
     """
 
     def __init__(self, parts: Sequence["TokenisedReviews | ConcatReviews"]) -> None:
@@ -206,18 +209,18 @@ class ConcatReviews(Dataset[Batch]):
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
-        """Tokens of each review as batches hold them, (n,)."""
+        """Tokens of each review in batches, (n,)."""
         return np.concatenate([part.lengths for part in self._parts])
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         chosen = np.asarray(positions)
         origin = np.searchsorted(self._ends, chosen, side="right")
-        places, batches = [], []
+        rows, batches = [], []
         for number in np.unique(origin).tolist():
             part = self._parts[number]
-            places.append(np.flatnonzero(origin == number))
-            batches.append(part[(chosen[places[-1]] - self._ends[number] + len(part)).tolist()])
-        order = torch.from_numpy(np.argsort(np.concatenate(places)))
+            rows.append(np.flatnonzero(origin == number))
+            batches.append(part[(chosen[rows[-1]] - self._ends[number] + len(part)).tolist()])
+        order = torch.from_numpy(np.argsort(np.concatenate(rows)))
         time = max(batch.token_ids.shape[1] for batch in batches)
         padded = [
             torch.nn.functional.pad(batch.token_ids, (0, time - batch.token_ids.shape[1]))
@@ -232,44 +235,44 @@ class ConcatReviews(Dataset[Batch]):
         )
 
 
-def split_batch(lengths: npt.NDArray[np.int64], processes: int) -> list[npt.NDArray[np.int64]]:
-    """Deal the reviews of a batch out, the longest first, there and back again.
+def split_batch(lengths: npt.NDArray[np.int64], world_size: int) -> list[npt.NDArray[np.int64]]:
+    """Deal the reviews of a batch to processes, the longest first, forwards and backwards in turn.
 
-    On batches of like length this comes within half a percent of equal tokens.
+    For reviews of similar length, the tokens of each process come within half a percent of equal.
 
     Args:
         lengths: (batch,) tokens of each review.
-        processes: that share the batch.
+        world_size: how many processes there are.
 
     Returns:
-        The places in the batch that each process takes; their numbers differ by one at most.
+        The positions in the batch for each process; their numbers differ by one at most.
 
     >>> split_batch(np.array([9, 1, 5, 4]), 2)
     [array([0, 1]), array([2, 3])]
     """
     order = np.argsort(-lengths, kind="stable")
-    turn, seat = np.divmod(np.arange(len(order)), processes)
-    taker = np.where(turn % 2, processes - 1 - seat, seat)
-    return [order[taker == process] for process in range(processes)]
+    turn, column = np.divmod(np.arange(len(order)), world_size)
+    ranks = np.where(turn % 2, world_size - 1 - column, column)
+    return [order[ranks == rank] for rank in range(world_size)]
 
 
 class ShardedReviews(Dataset[Batch]):
-    """A split of which this process takes its share of every batch.
+    """A split of whose batches this process gets a shard.
 
-    Where a batch has fewer reviews than there are processes, some take its shortest review as a
-    filler that counts nowhere: all make every step.
+    All processes must make every step. If a batch has fewer reviews than there are processes, some
+    get its shortest review as a filler, which counts in no loss or metric.
 
     Args:
         reviews: the split.
-        process: the number of this process, from 0.
-        processes: that share every batch.
+        rank: number of this process, from 0.
+        world_size: how many processes there are.
     """
 
-    def __init__(self, reviews: TokenisedReviews, *, process: int, processes: int) -> None:
+    def __init__(self, reviews: TokenisedReviews, *, rank: int, world_size: int) -> None:
         self._reviews = reviews
         self._lengths = reviews.lengths
-        self._process = process
-        self._processes = processes
+        self._rank = rank
+        self._world_size = world_size
 
     def __len__(self) -> int:
         return len(self._reviews)
@@ -277,11 +280,11 @@ class ShardedReviews(Dataset[Batch]):
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         whole = np.asarray(positions)
         lengths = self._lengths[whole]
-        shards = split_batch(lengths, self._processes)
-        own = shards[self._process]
+        shards = split_batch(lengths, self._world_size)
+        own = shards[self._rank]
         shard = Shard(
             labels=torch.from_numpy(self._reviews.classes[whole]),
-            tokens=torch.tensor([int(lengths[taken].sum()) for taken in shards]),
+            tokens=torch.tensor([int(lengths[each].sum()) for each in shards]),
             positions=torch.from_numpy(own),
         )
         if len(own):

@@ -1,47 +1,47 @@
-"""Fetch files over https, checked by SHA-256; and Stanford's GloVe archives in particular.
+"""Download files over https, checked by SHA-256, and Stanford's GloVe archives in particular.
 
-Knows nothing of what the files mean. A file stands at its path only when it is whole and right.
+Knows nothing of what the files mean. A file appears at its path only when it is complete and right.
 """
 
+import hashlib
 import logging
 import re
-import shutil
-import zipfile
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import pooch
 import requests
 from tqdm import tqdm
 
 from sentiment.data.glove_archives import GLOVE_ARCHIVES, GLOVE_MIRRORS, GloveArchive
 from sentiment.runtime.cache import cache_directory, content_digest
-from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import one_at_a_time, replaced_when_whole
+from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.files import (
+    compression_of,
+    one_at_a_time,
+    replaced_when_whole,
+    uncompressed,
+)
 
-logger = logging.getLogger(__name__)
-pooch.get_logger().setLevel(logging.WARNING)  # it prints past the program's logging
+log = logging.getLogger(__name__)
 
 _TIMEOUT = 30  # seconds without an answer, or without a byte
-_CHUNK = 1 << 16  # bytes; what is lost where a connection breaks off
-_LOCAL_HOSTS = ("localhost", "127.0.0.1")
+_CHUNK = 1 << 16  # bytes; at most so many are lost when a connection breaks off
+LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True) -> Path:
-    """Fetch a file to `path` from the first of `urls` that gives the right content.
+    """Download a file to ``path`` from the first of ``urls`` that gives the right content.
 
-    A file that is there already is hashed once and remembered (see ``content_digest``) rather
-    than trusted for its name, because people put files there by hand. What a broken connection
-    left in ``PATH.part`` is gone on with. Processes that ask at the same time wait for one another.
+    A file that exists already is hashed once (see ``content_digest``) and not trusted for its
+    name, because people put files there by hand. ``PATH.part``, which a broken connection left, is
+    completed. Of several processes that ask at the same time one downloads; the others wait.
 
     Args:
         urls: mirrors of the same file; https, or http on this machine.
         sha256: digest of the file, 64 hexadecimal digits.
-        path: where the file goes; its folder is made.
-        progress: show a progress bar where stderr is a terminal.
+        path: where the file goes; its folder is created.
+        progress: whether a terminal shows a progress bar.
 
     Raises:
         InputError: a URL or digest is malformed, no mirror gave the file, or it cannot be written.
@@ -68,7 +68,7 @@ def _is_allowed(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    local = parts.scheme == "http" and parts.hostname in _LOCAL_HOSTS
+    local = parts.scheme == "http" and parts.hostname in LOCAL_HOSTS
     return bool(parts.hostname) and (parts.scheme == "https" or local)
 
 
@@ -77,18 +77,18 @@ def _is_there(path: Path, sha256: str) -> bool:
         return False
     found = content_digest(path, path.parent)
     if found != sha256:
-        logger.warning("%s is replaced: its SHA-256 is %s, not %s", path, found, sha256)
+        log.warning("%s is replaced: its SHA-256 is %s, not %s", path, found, sha256)
     return found == sha256
 
 
 def _from_mirrors(urls: Sequence[str], sha256: str, path: Path, progress: bool) -> None:
     failures = []
     for url in urls:
-        logger.info("fetching %s to %s", url, path)
+        log.info("fetching %s to %s", url, path)
         reason = _from_mirror(url, sha256, path, progress)
         if reason is None:
             return
-        logger.warning("cannot fetch %s: %s", url, reason)
+        log.warning("cannot fetch %s: %s", url, reason)
         failures.append(f"{url}: {reason}")
     raise InputError(
         f"cannot fetch {path.name} ({'; '.join(failures)}); try again, check the network and "
@@ -98,26 +98,31 @@ def _from_mirrors(urls: Sequence[str], sha256: str, path: Path, progress: bool) 
 
 
 def _from_mirror(url: str, sha256: str, path: Path, progress: bool) -> str | None:
-    """Fetch from one mirror, for as long as every try brings more; return why it failed, or None.
-
-    Pooch checks the digest, moves the file into place if it is right and removes it if not.
-    """
-    download = _ResumedDownload(path, progress)
+    """Download from one mirror, as long as every try brings more; return why it failed, or None."""
+    part = path.with_name(f"{path.name}.part")
     while True:
-        before = download.size()
+        before = _size(part)
         try:
-            pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=download)
+            resumed = _download(url, part, progress)
         except requests.RequestException as error:
-            if download.size() <= before:
+            if _size(part) <= before:
                 return _reason(error)
-            logger.warning("%s: %s; going on from byte %d", url, _reason(error), download.size())
-        except ValueError as error:
-            if not download.found:
-                return _line(error)
-            if not download.resumed:  # otherwise the old part may be to blame: start afresh
-                return f"wrong SHA-256, expected {sha256} but found {download.found}"
-        else:
+            log.warning("%s: %s; resuming at byte %d", url, _reason(error), _size(part))
+            continue
+        except ValueError as error:  # of a malformed response
+            return first_words(error)
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found == sha256:
+            part.replace(path)
             return None
+        part.unlink()
+        if not resumed:  # otherwise the old part may be wrong: start again
+            return f"wrong SHA-256, expected {sha256} but found {found}"
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _reason(error: requests.RequestException) -> str:
@@ -130,82 +135,59 @@ def _reason(error: requests.RequestException) -> str:
         (requests.exceptions.ChunkedEncodingError, "the connection broke off"),
         (requests.ConnectionError, "no connection, or it was lost"),
     ]
-    return next((words for kind, words in kinds if isinstance(error, kind)), _line(error))
+    return next((words for kind, words in kinds if isinstance(error, kind)), first_words(error))
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-class _ResumedDownload:
-    """A pooch downloader that keeps what came in `PATH.part` and asks only for the rest.
-
-    Attributes:
-        resumed: whether the last download went on from an earlier part.
-        found: SHA-256 of the last download, "" if it did not end.
-    """
-
-    def __init__(self, path: Path, progress: bool) -> None:
-        self.part = path.with_name(f"{path.name}.part")
-        self.progress = progress
-        self.resumed = False
-        self.found = ""
-
-    def size(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
-
-    def __call__(self, url: str, output_file: str, _: Any) -> None:
-        self.found = ""
-        with closing(self._ask(url, self.size())) as response:
-            self._receive(response)
-        self.found = pooch.file_hash(str(self.part))
-        self.part.replace(output_file)
-
-    def _ask(self, url: str, start: int) -> requests.Response:
-        headers = {"Accept-Encoding": "identity"}  # bytes as they are on the server's disk
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
-        if start and response.status_code == requests.codes.requested_range_not_satisfiable:
-            response.close()
-            return self._ask(url, 0)
-        response.raise_for_status()
-        if not _is_allowed(response.url):
-            raise requests.exceptions.InvalidURL(f"redirected to {response.url}, not https")
+def _download(url: str, part: Path, progress: bool) -> bool:
+    """Download into a file that may hold the beginning already; return whether it was used."""
+    start = _size(part)
+    with _ask(url, start) as response:
         came_from = response.headers.get("Content-Range", "")
-        self.resumed = bool(start) and came_from.startswith(f"bytes {start}-")
-        return response
-
-    def _receive(self, response: requests.Response) -> None:
-        have = self.size() if self.resumed else 0
+        resumed = bool(start) and came_from.startswith(f"bytes {start}-")
+        have = start if resumed else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with (
-            self.part.open("ab" if self.resumed else "wb") as file,
+            part.open("ab" if resumed else "wb") as file,
             tqdm(
-                desc=self.part.stem,
+                desc=part.stem,
                 total=total,
                 initial=have,
                 unit="B",
                 unit_scale=True,
-                disable=None if self.progress else True,
+                disable=None if progress else True,
             ) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):
                 bar.update(file.write(chunk))
-        if total is not None and self.size() != total:
-            raise requests.exceptions.ChunkedEncodingError(f"{self.size()} of {total} bytes came")
+    if total is not None and _size(part) != total:
+        raise requests.exceptions.ChunkedEncodingError(f"{_size(part)} of {total} bytes came")
+    return resumed
+
+
+def _ask(url: str, start: int) -> requests.Response:
+    headers = {"Accept-Encoding": "identity"}  # bytes as they are on the server's disk
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    if start and response.status_code == requests.codes.requested_range_not_satisfiable:
+        response.close()
+        return _ask(url, 0)
+    response.raise_for_status()
+    if not _is_allowed(response.url):
+        raise requests.exceptions.InvalidURL(f"redirected to {response.url}, not https")
+    return response
 
 
 def check_glove(archive: str, size: int) -> GloveArchive:
-    """Return the facts of an archive; InputError if there is none or it lacks the vector size."""
-    facts = GLOVE_ARCHIVES.get(archive)
-    if facts is None:
+    """The GloVe archive; raises InputError if there is none or it lacks the vector size."""
+    found = GLOVE_ARCHIVES.get(archive)
+    if found is None:
         raise InputError(f"no GloVe archive {archive!r}; choose from {', '.join(GLOVE_ARCHIVES)}")
-    if size not in facts.members:
-        sizes = ", ".join(map(str, facts.members))
+    if size not in found.members:
+        sizes = ", ".join(map(str, found.members))
         raise InputError(f"GloVe {archive} has no vectors of size {size}; choose from {sizes}")
-    return facts
+    return found
 
 
 def fetch_glove(
@@ -217,26 +199,26 @@ def fetch_glove(
     sha256: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Return the text file of one vector size, fetched and unpacked into the cache if need be.
+    """The text file with vectors of one size, downloaded and unpacked into the cache if necessary.
 
     Args:
         archive: a key of ``GLOVE_ARCHIVES``.
-        size: numbers in a vector; the archive says which sizes there are.
-        cache_dir: default as ``cache_directory``.
+        size: numbers in a vector; each archive has its own sizes.
+        cache_dir: see ``cache_directory``.
         mirrors: folders on the web that hold the archive under its own name.
-        sha256: digest of the archive, if the mirrors hold another packing of it.
-        progress: show a progress bar where stderr is a terminal.
+        sha256: digest of the archive, if the mirrors hold another version of it.
+        progress: whether a terminal shows a progress bar.
 
     Raises:
-        InputError: there is no such archive or size, or it cannot be fetched or unpacked.
+        InputError: there is no such archive or size, or it cannot be downloaded or unpacked.
     """
-    facts = check_glove(archive, size)
+    glove = check_glove(archive, size)
     folder = cache_directory(cache_dir)
-    path = folder / facts.members[size]
+    path = folder / glove.members[size]
     if not path.is_file():
-        urls = [f"{mirror.rstrip('/')}/{facts.zip_name}" for mirror in mirrors]
-        zipped = folder / facts.zip_name
-        fetch(urls, sha256=sha256 or facts.sha256, path=zipped, progress=progress)
+        urls = [f"{mirror.rstrip('/')}/{glove.zip_name}" for mirror in mirrors]
+        zipped = folder / glove.zip_name
+        fetch(urls, sha256=sha256 or glove.sha256, path=zipped, progress=progress)
         with one_at_a_time(path, f"unpacks {path}"):
             if not path.is_file():
                 _unpack(zipped, path)
@@ -244,16 +226,21 @@ def fetch_glove(
 
 
 def _unpack(archive: Path, path: Path) -> None:
-    """Write the member of `archive` that has the name of `path` to `path`."""
+    """Write the member of the archive that has the name of ``path`` to ``path``."""
+
+    def member(names: Sequence[str]) -> str:
+        if path.name not in names:
+            raise InputError(f"{archive} has no member {path.name}")
+        return path.name
+
     try:
         with (
-            zipfile.ZipFile(archive) as zipped,
-            zipped.open(path.name) as member,
+            archive.open("rb") as raw,
+            uncompressed(raw, compression_of(archive), member) as read,
             replaced_when_whole(path) as temporary,
             temporary.open("wb") as file,
         ):
-            shutil.copyfileobj(member, file, _CHUNK)
-    except KeyError as error:
-        raise InputError(f"{archive} has no member {path.name}") from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+            while block := read(_CHUNK):
+                file.write(block)
+    except OSError as error:
         raise InputError(f"cannot unpack {path.name} from {archive}: {error}") from error

@@ -1,14 +1,19 @@
-"""What a file is by its first bytes, where it is given as a CSV file but is none."""
+"""What the first bytes of a file show: its compression, its kind and its encoding.
 
+Recognises the kinds of file that are often given in place of a CSV file.
+"""
+
+import codecs
 import json
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
-HEAD = 1 << 13  # bytes that tell
+HEAD = 1 << 13  # how many bytes the functions below look at
 
-# Compressions by the bytes they begin with; those that are not read here have the way to unpack.
-_PACKED = (
+# Compressions by their first bytes; those that are not read here with the command to unpack them.
+_COMPRESSIONS = (
     (b"\x1f\x8b", "gzip", ""),
     (b"BZh", "bz2", ""),
     (b"\xfd7zXZ\x00", "xz", ""),
@@ -33,17 +38,15 @@ _BINARY = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read_hdf"),
     (b"<stata_dta>", "a Stata file", "read_stata"),
     (b"$FL2", "an SPSS file", "read_spss"),
-    (b"\x80\x02", "a pickle", _PICKLE),
-    (b"\x80\x03", "a pickle", _PICKLE),
-    (b"\x80\x04\x95", "a pickle", _PICKLE),
-    (b"\x80\x05\x95", "a pickle", _PICKLE),
+    *(
+        (mark, "a pickle", _PICKLE)
+        for mark in (b"\x80\x02", b"\x80\x03", b"\x80\x04\x95", b"\x80\x05\x95")
+    ),
     (b"Obj\x01", "an Avro file", "export it as CSV"),
     (b"SQLite format 3\0", "an SQLite database", "export the table: sqlite3 -csv -header"),
     (b"\x93NUMPY", "a NumPy array", "write its texts and labels as CSV"),
     (b"RDX", "an R workspace", "write.csv in R makes one"),
-    (b"\x89PNG", "an image", "give texts"),
-    (b"\xff\xd8\xff", "an image", "give texts"),
-    (b"GIF8", "an image", "give texts"),
+    *((mark, "an image", "give texts") for mark in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
 )
 _TEXTUAL = (
     (r"<(!doctype html|html|head|body)\b", "an HTML page", "download the CSV file itself"),
@@ -54,65 +57,114 @@ _TEXTUAL = (
     (r"sep=.\s*\n", "headed by Excel's line sep=", "remove that line and set the separator"),
 )
 _JSON = re.compile(r'(\[\s*)?\{\s*("[^"]*"\s*:|\})|\[\s*\[\s*["\d\[{-]')
-# Members that tell what a zip file really is.
+# Members that show what a zip file really is.
 _MEMBERS = (
     (r"xl/", "an Excel workbook", _SPREADSHEET),
     (r"word/|ppt/", "an Office document", "copy its texts into a CSV"),
     (r"content\.xml", "an OpenDocument file", _SPREADSHEET),
     (r"Index/.*\.iwa", "a Numbers document", _SPREADSHEET),
-    (r"[^/]*/data\.pkl", "a checkpoint of PyTorch", "checkpoints and CSV files go in other places"),
+    (r"[^/]*/data\.pkl", "a checkpoint of PyTorch", "use it as a checkpoint, not as a CSV file"),
     (r"[^/]*\.npy", "NumPy arrays", "write their texts and labels as CSV"),
 )
+_BYTE_ORDER_MARKS = (  # the longer first
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+# Which of each four or two bytes are often zero in texts with some ASCII.
+_ZEROS: dict[tuple[bool, ...], str] = {
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+    (False, True): "utf-16-le",
+    (True, False): "utf-16-be",
+}
 
 
-def packing(head: bytes) -> tuple[str, str] | None:
-    """How a file is compressed, and the command that unpacks it where this package does not.
+def compression_in(head: bytes) -> tuple[str, str] | None:
+    """How a file is compressed, and the command that unpacks it if this package cannot read it.
 
     Args:
         head: its first ``HEAD`` bytes.
     """
-    return next(((name, way) for mark, name, way in _PACKED if _begins(head, mark)), None)
+    return next(((name, how) for mark, name, how in _COMPRESSIONS if _begins(head, mark)), None)
 
 
 def binary_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a file is and how it becomes a CSV file, if its bytes show that it is no text.
+    """What a file is and how to make a CSV file of it, if its bytes show that it is not text.
 
     Args:
         head: its first ``HEAD`` bytes, uncompressed.
-        path: where it is; the members of a zip file tell.
+        path: where it is; the members of a zip file show its kind.
     """
     if head.startswith(b"PK\x03\x04"):
-        return _by_members(path)
-    for mark, what, way in _BINARY:
+        return _kind_by_members(path)
+    for mark, what, how in _BINARY:
         if _begins(head, mark):
-            return what, _by_pandas(way, path) if way.startswith("read_") else way
+            return what, _by_pandas(how, path) if how.startswith("read_") else how
     if head[257:262] == b"ustar":
         return "a tar archive", "unpack it and give the CSV in it"
     return None
 
 
 def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a text likely is and how it becomes a CSV file, if it begins as something else does.
+    """What a text likely is and how to make a CSV file of it, if it begins like another kind.
 
-    A CSV file without a header may begin so, too; this explains why one could not be read.
+    A CSV file without a header may begin like that, too, so this only explains why reading failed.
 
     Args:
         head: its first ``HEAD`` bytes, uncompressed.
         path: where it is.
     """
     text = head.decode(errors="ignore").lstrip("\ufeff \t\r\n")
-    for pattern, what, way in _TEXTUAL:
+    for pattern, what, how in _TEXTUAL:
         if re.match(pattern, text, re.IGNORECASE):
-            return what, way
+            return what, how
     if _JSON.match(text):
-        lines = _is_object(text.partition("\n")[0])
+        lines = False
+        with suppress(ValueError):
+            lines = isinstance(json.loads(text.partition("\n")[0]), dict)
         what = "a JSON lines file" if lines else "a JSON file"
         return what, _by_pandas("read_json", path, ", lines=True" * lines)
     return None
 
 
+def likely_encodings(head: bytes, encoding: str, zeros: float) -> tuple[tuple[str, ...], str]:
+    """The encodings that a file's first bytes leave possible, or () for any, and what shows it.
+
+    Args:
+        head: the first bytes.
+        encoding: the current setting, as Python names it.
+        zeros: the fraction of zero bytes at every second or fourth position that shows an encoding
+            with wide characters.
+
+    Returns:
+        The first of them is the one to set.
+    """
+    for mark, family in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            other = f"{family}-{'le' if mark[0] == 0xFF else 'be'}"
+            other = "utf-8-sig" if family == "utf-8" else other
+            return (family, other), f"it begins with the byte order mark of {family}"
+    zeros = 0.05 if encoding in ("utf-16", "utf-32") else zeros
+    for width in (4, 2):
+        columns = [head[start:HEAD:width] for start in range(width)]
+        often = tuple(column.count(0) > zeros * len(column) for column in columns)
+        if wide := _ZEROS.get(often):
+            return (wide,), f"its zero bytes look like {wide}, without a byte order mark"
+    if encoding.startswith(("utf-16", "utf-32")) and b"\0" not in head:
+        with suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+            return ("utf-8",), "it has no zero bytes and looks like utf-8"
+    if encoding in ("utf-16", "utf-32"):
+        why = f"it has no byte order mark, so it is {encoding}-le or {encoding}-be"
+        return (f"{encoding}-le",), why
+    return (), ""
+
+
 def _begins(head: bytes, mark: bytes) -> bool:
-    """Whether a file begins with a mark; one of letters alone may begin a text, too."""
+    """Whether a file begins with a mark; if that is all letters, a text may begin with it, too."""
     letters = mark.isascii() and mark.decode().isprintable()
     return head.startswith(mark) and not (letters and not _CONTROL.search(head))
 
@@ -122,21 +174,13 @@ def _by_pandas(reader: str, path: Path, options: str = "") -> str:
     return f'python -c "import pandas; {call}" makes one'
 
 
-def _is_object(line: str) -> bool:
-    """Whether a line is a JSON object by itself, as each line of a JSON lines file is."""
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _by_members(path: Path) -> tuple[str, str] | None:
+def _kind_by_members(path: Path) -> tuple[str, str] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return None
-    for pattern, what, way in _MEMBERS:
+    for pattern, what, how in _MEMBERS:
         if any(re.match(pattern, name) for name in names):
-            return what, way
+            return what, how
     return None

@@ -1,13 +1,17 @@
-"""When two labels are likely meant as one: as numbers, as words of YAML, or to the eye."""
+"""The labels of a training in the order of its classes, and which labels are likely the same."""
 
+import logging
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from sentiment.data.cleaning import clean
 from sentiment.runtime.errors import InputError
 
-# What YAML and Hydra make one value of, by what that value is called as a string.
+log = logging.getLogger(__name__)
+
+_MOST_LABELS = 1000
+# Words of YAML and Hydra for the same value, by that value as a string.
 _WORDS = {
     "true": ("true", "yes", "on"),
     "false": ("false", "no", "off"),
@@ -15,8 +19,67 @@ _WORDS = {
 }
 
 
-def number(label: str) -> Decimal | None:
-    """The number that a label is, or None where it is none."""
+def order_labels(
+    by_file: Mapping[str, Sequence[str]], chosen: Sequence[str | None] | None = None
+) -> list[str]:
+    """The labels in the order of the classes: as chosen, else by number, else by name.
+
+    Labels that are likely the same, such as ``1`` and ``1.0``, are logged.
+
+    Args:
+        by_file: the labels in each file.
+        chosen: labels as a user types them.
+
+    Raises:
+        InputError: there are fewer than two labels or far too many, or one was not chosen.
+    """
+    files = ", ".join(by_file)
+    found = dict.fromkeys(label for labels in by_file.values() for label in labels)
+    if chosen is None:
+        labels = sorted(found, key=_by_number_then_name)
+    else:
+        typed = [None if label is None else str(label) for label in chosen]
+        labels = [as_in_file(label, found) for label in typed]
+        if len(set(labels)) < len(labels):
+            raise InputError(
+                f"data.labels={labels}: a label occurs twice; {quoted_labels(list(found)[:20])}"
+            )
+        unknown = [label for label in found if label not in labels]
+        if unknown:
+            raise InputError(
+                f"{files}: label {unknown[0]!r} is not among data.labels={labels}; add it, or"
+                " remove its rows from the file"
+            )
+        absent = [label for label in labels if label not in found]
+        if absent:
+            raise InputError(
+                f"{files}: no row has the label {absent[0]!r} of data.labels={labels}; it has"
+                f" {', '.join(map(repr, list(found)[:20]))}"
+            )
+    if len(labels) < 2:
+        raise InputError(
+            f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
+            " (is data.label_column the right column?)"
+        )
+    if len(labels) > _MOST_LABELS:
+        raise InputError(
+            f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
+            " data.label_column the right column?"
+        )
+    known: dict[object, str] = {}
+    for label in labels:
+        if (other := known.setdefault(likeness(label), label)) != label:
+            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
+    return labels
+
+
+def _by_number_then_name(label: str) -> tuple[int, float, str]:
+    value = _number(label)
+    return (1, 0.0, label) if value is None else (0, float(value), label)
+
+
+def _number(label: str) -> Decimal | None:
+    """The number that a label is, or None if it is not a number."""
     try:
         value = Decimal(label.strip())
     except InvalidOperation:
@@ -25,13 +88,13 @@ def number(label: str) -> Decimal | None:
 
 
 def likeness(label: str) -> object:
-    """The same for labels that are likely meant as one.
+    """A value that is equal for labels that are likely the same.
 
-    They are the same number (``1``, ``1.0``, ``01``), or differ in case, whitespace, Unicode form
+    These are the same number (``1``, ``1.0``, ``01``), or differ in case, whitespace, Unicode form
     or characters that cleaning removes.
     """
     seen = clean(label, strip_markup=False)
-    value = number(seen)
+    value = _number(seen)
     if value is not None:
         return value
     folded = unicodedata.normalize("NFKC", seen).casefold()
@@ -40,29 +103,29 @@ def likeness(label: str) -> object:
 
 def equal_labels(label: str, others: Iterable[str]) -> list[str]:
     """Those of other labels that are the same number, or the same of true, false and null."""
-    value, word = number(label), label.casefold()
+    value, word = _number(label), label.casefold()
     return [
         other
         for other in others
-        if (value is not None and number(other) == value)
+        if (value is not None and _number(other) == value)
         or (word in _WORDS and other.casefold() == word)
     ]
 
 
 def as_in_file(label: str | None, found: Iterable[str]) -> str:
-    """What a file calls a label that was typed, of which YAML may have made another value.
+    """The label of a file that a user means, given what YAML makes of the label as typed.
 
-    ``false`` stands for ``False`` and ``no``, too, and ``1`` for ``1.0``.
+    ``false`` may be ``False`` or ``no`` in the file, and ``1`` may be ``1.0``.
 
     Args:
-        label: as YAML gives it, as a string; None for ``null``.
+        label: as YAML reads it, as a string; None for ``null``.
         found: the labels of the file.
 
     Returns:
-        One of those, or the label itself where none is equal.
+        One of those, or the label itself if none is equal.
 
     Raises:
-        InputError: several are.
+        InputError: several are equal.
     """
     name = "null" if label is None else label
     found = list(found)
@@ -78,6 +141,6 @@ def as_in_file(label: str | None, found: Iterable[str]) -> str:
 
 
 def quoted_labels(labels: Sequence[str]) -> str:
-    """How labels are typed so that they are taken as they are."""
+    """How to type labels so that they are taken literally."""
     listed = ",".join(f'"{label}"' for label in labels)
-    return f"quote labels that are to be taken as they are: 'data.labels=[{listed}]'"
+    return f"quote labels that are to be taken literally: 'data.labels=[{listed}]'"

@@ -1,28 +1,28 @@
-"""What the files of a training come to: splits and vocabulary.
+"""From tokenised files to the splits and the vocabulary of a training.
 
-The last result stays in memory, so that the runs of a sweep, which mostly share their data, do not
-find it again each time.
+The last result stays in memory for the next run of a sweep, as most of them share their data.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.corpus import Corpus
+from sentiment.data.labels import order_labels
 from sentiment.data.splits import (
     Split,
     Splits,
-    order_labels,
     reviews_fingerprint,
-    split_given_files,
-    split_one_file,
+    split_reviews,
     unlabeled_splits,
 )
 from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, as_typed
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class DataFacts:
 
     Attributes:
         vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
-        word_counts: (vocabulary,) how often the training split has each, and the unlabeled reviews
-            where there are any; 0 for the special two.
+        word_counts: (vocabulary,) how often each word occurs in the training split and, if there
+            are any, the unlabeled reviews; 0 for the two special words.
         labels: names of the classes, by index.
         class_counts: training reviews of each class.
-        train_reviews: reviews that train.
-        val_reviews: reviews that validate.
-        test_reviews: reviews that test.
-        dropped_duplicates: reviews left out because their text stands elsewhere.
+        train_reviews: how many reviews train.
+        val_reviews: how many reviews validate.
+        test_reviews: how many reviews test.
+        dropped_duplicates: reviews left out because they repeat the text of another.
         dropped_missing: rows left out because the text or the label is missing.
-        fingerprints: of ``train``, ``val`` and ``test``: equal where the split has the same reviews
+        fingerprints: of ``train``, ``val`` and ``test``: equal if the split has the same reviews
             with the same labels, in any order.
-        unknown_words: running words of the same texts that are no word of the vocabulary.
-        unlabeled_reviews: reviews without labels, what was left out not counted.
+        unknown_words: tokens of the texts counted above that are not in the vocabulary.
+        unlabeled_reviews: reviews without labels, not counting those left out.
     """
 
     vocabulary: list[str]
@@ -60,32 +60,122 @@ class DataFacts:
     unlabeled_reviews: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparationSettings:
-    """What decides the splits and the vocabulary, besides the tokenised files.
+@dataclass(frozen=True)
+class DataFiles:
+    """The files of a training; attributes as the arguments of ``SentimentDataModule``.
 
-    Attributes as the arguments of ``SentimentDataModule``; ``seed`` is its ``split_seed``.
+    Raises:
+        InputError: they contradict each other, or a file is given twice.
     """
 
-    labels: tuple[str | None, ...] | None
-    label_names: tuple[str, ...] | None
+    csv: str | None
+    train_csv: str | None
+    val_csv: str | None
+    test_csv: str | None
+    unlabeled_csv: object
+
+    def __post_init__(self) -> None:
+        listed = self._listed
+        if not (isinstance(listed, list | tuple) and all(isinstance(path, str) for path in listed)):
+            raise InputError(
+                f"data.unlabeled_csv={self.unlabeled_csv}: give a file, or several as"
+                " 'data.unlabeled_csv=[FILE,FILE]'"
+            )
+        if (self.csv is None) == (self.train_csv is None):
+            raise InputError(
+                f"data.csv={as_typed(self.csv)} and data.train_csv={as_typed(self.train_csv)}: give"
+                " one of the two, a file to split or a file for training"
+            )
+        if self.csv is not None and (self.val_csv is not None or self.test_csv is not None):
+            raise InputError(
+                "data.csv is split into training, validation and test; with data.val_csv or"
+                " data.test_csv, give data.train_csv instead"
+            )
+        given = [path.resolve() for path in self.labeled.values()]
+        if twice := [str(path) for path in given if given.count(path) > 1]:
+            raise InputError(f"{twice[0]}: is given for two splits; each needs a file of its own")
+        given += [path.resolve() for path in self.unlabeled]
+        if twice := [str(path) for path in given if given.count(path) > 1]:
+            raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv")
+
+    @property
+    def labeled(self) -> dict[str, Path]:
+        """The files with labels, by argument."""
+        names = ("csv", "train_csv", "val_csv", "test_csv")
+        given = {name: getattr(self, name) for name in names}
+        return {name: Path(path) for name, path in given.items() if path is not None}
+
+    @property
+    def unlabeled(self) -> list[Path]:
+        """The files without labels."""
+        return [Path(path) for path in self._listed]
+
+    @property
+    def _listed(self) -> Any:
+        return (
+            [self.unlabeled_csv]
+            if isinstance(self.unlabeled_csv, str)
+            else self.unlabeled_csv or []
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationSettings:
+    """What determines the splits and the vocabulary, besides the tokenised files.
+
+    Attributes as the arguments of ``SentimentDataModule``; ``seed`` is its ``split_seed``.
+
+    Raises:
+        InputError: a value cannot be used.
+    """
+
+    labels: Sequence[str | None] | None
+    label_names: Sequence[str | None] | None
     test_size: float
     val_size: float
     seed: int
     min_freq: int
     max_size: int | None
-    vocabulary: tuple[str, ...] | None = None
+    vocabulary: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for key, given in (("labels", self.labels), ("label_names", self.label_names)):
+            if any(
+                isinstance(each, Sequence) and not isinstance(each, str) for each in given or ()
+            ):
+                raise InputError(f"data.{key}={given}: give one list, such as 'data.{key}=[a,b]'")
+        names = self.label_names or ()
+        if None in names:
+            raise InputError(
+                "data.label_names: null is no name; a label that is called so needs quotes:"
+                " 'data.label_names=[\"null\",...]'"
+            )
+        if len({str(name) for name in names}) < len(names):
+            raise InputError(f"data.label_names={list(names)}: a name occurs twice")
+        check_at_least_one(min_freq=self.min_freq, max_size=self.max_size)
+        for name, size in (("test_size", self.test_size), ("val_size", self.val_size)):
+            if not 0 < size < 1:
+                raise InputError(
+                    f"data.{name}={size}: must lie between 0 and 1 (the fraction that is split off)"
+                )
+
+
+def check_at_least_one(**sizes: int | None) -> None:
+    """Raise InputError for a setting of ``data`` that is a number below 1."""
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise InputError(f"data.{name}={value}: must be 1 or more")
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Splits, vocabulary and facts; for reading alone, because other trainings may share it.
+    """Splits, vocabulary and facts; read-only, because other trainings may share them.
 
     Attributes:
         splits: the reviews of each split.
-        unlabeled: by file without labels, its reviews that stand nowhere else.
+        unlabeled: for each file without labels, its reviews whose text is new.
         word_ids: by path of a corpus, the vocabulary index of each of its words; (corpus words,).
-        facts: what is told of the data.
+        facts: what was found in the data.
     """
 
     splits: Splits
@@ -94,7 +184,7 @@ class PreparedData:
     facts: DataFacts
 
     def own_facts(self) -> DataFacts:
-        """The facts in lists of their own, which the caller may change."""
+        """A copy of the facts, which the caller may change."""
         return copy.deepcopy(self.facts)
 
 
@@ -104,15 +194,15 @@ _last: tuple[object, PreparedData] | None = None
 def prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
-    """Split the corpora and build the vocabulary, or take what the same corpora gave last time.
+    """Split the corpora and build the vocabulary, or return the last result if it is of the same.
 
     Args:
         corpora: by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` and others.
         unlabeled: the corpora without labels.
-        settings: what decides the rest.
+        settings: what determines the rest.
 
     Raises:
-        InputError: the labels, the reviews or the words are no good.
+        InputError: the labels, the reviews or the words cannot be used.
     """
     global _last  # noqa: PLW0603
     named = [*corpora.items(), *(("unlabeled_csv", corpus) for corpus in unlabeled)]
@@ -128,9 +218,19 @@ def prepare(
 def _prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
-    labels = order_labels(list(corpora.values()), settings.labels)
+    by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
+    labels = order_labels(by_file, settings.labels)
     names = _display_names(labels, settings)
-    splits = _split(corpora, labels, settings)
+    splits = split_reviews(
+        corpora["csv" if "csv" in corpora else "train_csv"],
+        labels,
+        val=corpora.get("val_csv"),
+        test=corpora.get("test_csv"),
+        test_size=settings.test_size,
+        val_size=settings.val_size,
+        seed=settings.seed,
+        labels_chosen=settings.labels is not None,
+    )
     without_labels = unlabeled_splits(unlabeled, splits)
     if settings.vocabulary is not None:
         vocabulary = given_vocabulary(settings.vocabulary, [splits.train, *without_labels])
@@ -156,9 +256,7 @@ def _prepare(
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         unlabeled_reviews=sum(map(len, without_labels)),
         fingerprints={
-            "train": _fingerprint(splits.train, labels),
-            "val": _fingerprint(splits.val, labels),
-            "test": _fingerprint(splits.test, labels),
+            name: _fingerprint(getattr(splits, name), labels) for name in ("train", "val", "test")
         },
     )
     shared = [facts.word_counts, *word_ids.values()]
@@ -172,7 +270,7 @@ def _prepare(
 def _fingerprint(split: Split, labels: Sequence[str]) -> str:
     slices = (slice(first, first + 65536) for first in range(0, len(split), 65536))
     some = ((split.corpus.digests[split.reviews[each]], split.classes[each]) for each in slices)
-    return reviews_fingerprint(some, labels)  # a slice at a time bounds the memory
+    return reviews_fingerprint(some, labels)  # one slice at a time bounds the memory
 
 
 def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:
@@ -184,21 +282,4 @@ def _display_names(labels: list[str], settings: PreparationSettings) -> list[str
             f"data.label_names={list(names)}: {len(names)} names for {len(labels)} labels"
             f" ({', '.join(labels[:20])})"
         )
-    return list(names)
-
-
-def _split(
-    corpora: Mapping[str, Corpus], labels: list[str], settings: PreparationSettings
-) -> Splits:
-    shares = {"test_size": settings.test_size, "val_size": settings.val_size}
-    if "csv" in corpora:
-        return split_one_file(corpora["csv"], labels, seed=settings.seed, **shares)
-    return split_given_files(
-        corpora["train_csv"],
-        corpora.get("val_csv"),
-        corpora.get("test_csv"),
-        labels,
-        labels_chosen=settings.labels is not None,
-        seed=settings.seed,
-        **shares,
-    )
+    return list(map(str, names))

@@ -1,6 +1,6 @@
-"""CSV files in, checked chunks of texts and labels out.
+"""Reads texts and labels from CSV files, in chunks and with checks.
 
-Streams: a file of any size passes in constant memory. Knows nothing of tokens.
+A file of any size is read in constant memory. Knows nothing of tokens.
 """
 
 import difflib
@@ -20,15 +20,15 @@ from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.errors import InputError
 
-_MAX_MISSING = 0.1
-_UNSEEN_ASCII = "".join(map(chr, (*range(33), 127)))
+_MAX_MISSING = 0.1  # fraction of rows
+_INVISIBLE_ASCII = "".join(map(chr, (*range(33), 127)))
 
 
 class ReviewChunk(NamedTuple):
-    """Some rows of a file, those with a missing text or label left out."""
+    """Some rows of a file, without those that lack a text or a label."""
 
     texts: list[str]
-    labels: list[str]  # as they stand in the file, stripped; empty where there is no label column
+    labels: list[str]  # as written in the file, stripped; empty without a label column
     rows: list[int]  # 0-based number of each row in the file, the header not counted
     missing: int  # rows of this chunk that were left out
     progress: float  # fraction of the file that has been read so far, 0 to 1
@@ -37,19 +37,19 @@ class ReviewChunk(NamedTuple):
 class TableChunk(NamedTuple):
     """Some rows of a file with all columns."""
 
-    cells: list[list[str]]  # by row; as many in each as there are columns, "" where one is missing
+    cells: list[list[str]]  # by row, one for each column; "" if one is missing
     first: int  # 0-based number of the first of the rows
     progress: float  # fraction of the file that has been read so far, 0 to 1
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text counts as missing, as an empty cell does: cleaning leaves nothing of it.
+    """Whether a text counts as missing, because cleaning leaves nothing of it.
 
-    So it is with whitespace and characters that are not seen (such as zero-width spaces).
+    This is so for whitespace and invisible characters, such as zero-width spaces.
     """
     if text.isascii():  # much faster
-        return not text.strip(_UNSEEN_ASCII)
-    beginning = text[:8]  # decides nearly always
+        return not text.strip(_INVISIBLE_ASCII)
+    beginning = text[:8]  # nearly always enough
     return not any(clean(part, strip_markup=False) for part in (beginning, text))
 
 
@@ -57,8 +57,8 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
     """Read texts and labels from a CSV file, chunk by chunk.
 
     Raises:
-        InputError: the file or a column is missing, the file is empty or no CSV, its bytes do not
-            fit the encoding, or more than a tenth of its rows lack a text or a label.
+        InputError: the file or a column is missing, the file is empty, no CSV or in another
+            encoding, or more than a tenth of its rows lack a text or a label.
     """
     path = Path(path)
     label_column = csv_format.label_column
@@ -93,7 +93,7 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
         raise InputError(
             f"{path}: {missing} of {kept + missing} rows lack a value in"
             f" {' or '.join(repr(column) for column in columns)} (the first is row"
-            f" {first_missing + 1}); more than a tenth is refused: fill them, remove them, or name"
+            f" {first_missing + 1}), which is more than a tenth: fill them, remove them, or name"
             " other columns"
         )
 
@@ -111,7 +111,7 @@ def read_table(
             column.
 
     Raises:
-        InputError: the file is missing, empty, damaged or no CSV, or it changes meanwhile.
+        InputError: the file is missing, empty, damaged or no CSV, or it changes in the meantime.
     """
     path = Path(path)
     found = survey(path, csv_format)
@@ -147,7 +147,10 @@ def read_table(
 
 
 def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
-    """The source's separator, unless the suffix of the target stands for a file of another kind."""
+    """The separator of the target: its suffix's if that differs from the source's suffix's.
+
+    Otherwise it is the separator of the source.
+    """
     kind = separator_of_suffix(target)
     if kind is None or kind == separator_of_suffix(source):
         return separator_of(source, csv_format)
@@ -155,7 +158,7 @@ def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
 
 
 def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
-    """The names of a file's columns (``0``, ``1`` … without a header).
+    """The names of a file's columns; ``0``, ``1`` … without a header.
 
     Raises:
         InputError: the file is missing, empty, or cannot be read.
@@ -164,7 +167,7 @@ def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
 
 
 def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> None:
-    """Raise InputError, with the names there are, if a file lacks one of the columns."""
+    """Raise InputError, with the names of the columns, if a file lacks one of these."""
     names = column_names(path, csv_format)
     for column in columns:
         if column not in names:
@@ -183,7 +186,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
 
 
 def _settings(csv_format: CsvFormat) -> str:
-    """What to set where a column is not found."""
+    """What to set if a column is not found."""
     if not isinstance(csv_format, FormatOfOptions):
         return "set data.text_column, data.label_column, data.header or data.separator"
     label = "" if csv_format.label_column is None else ", --label-column"
@@ -193,6 +196,6 @@ def _settings(csv_format: CsvFormat) -> str:
 
 
 def _likely_separator(names: Sequence[str]) -> str:
-    """What to say where a file seems to have a single column."""
+    """A hint for a file that seems to have a single column."""
     found = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
     return f"; its separator may be {found[0]!r}" if found else ""

@@ -1,6 +1,6 @@
-"""Which reviews share a batch: those of like length, so that little of it is padding.
+"""Which reviews form a batch: those of similar length, so that little of it is padding.
 
-Knows lengths alone.
+Knows nothing but lengths.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,31 +9,30 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-# Enough that a review meets other neighbours in every epoch, few enough that lengths within a
-# bucket stay close.
+# Many enough for other batches in every epoch, few enough for similar lengths within a bucket.
 _BATCHES_IN_BUCKET = 5
 
 
 class BucketBatchSampler(Sampler[list[int]]):
-    """Batches of reviews of like length, shuffled within buckets and in their order.
+    """Batches of reviews of similar length, in another order in every epoch.
 
-    Reviews are sorted by length once and cut into buckets; an epoch shuffles each bucket, cuts it
-    into batches (what is left over joins the next bucket), and shuffles the batches. How many
-    batches there are does not depend on the shuffle, so a schedule can count on it; and the order
-    depends on ``seed`` and epoch alone.
+    Reviews are sorted by length once and cut into buckets. An epoch shuffles each bucket, cuts it
+    into batches (the remainder joins the next bucket), and shuffles the batches. The number of
+    batches does not depend on the shuffle, so schedules can rely on it, and the order depends only
+    on ``seed`` and epoch.
 
     Args:
         lengths: (n,) tokens of each review.
         batch_size: reviews in a batch at most, or None for no limit.
-        tokens_per_batch: positions in a batch at most, padding included, or None for no limit; a
+        tokens_per_batch: positions in a batch at most, including padding, or None for no limit; a
             longer review makes a batch of its own.
         shuffle: False gives every epoch the same batches, in order of length.
         seed: of the shuffles.
-        beside: (m,) tokens of further reviews, numbered from n on. A shuffled batch takes some of
-            them in, short ones beside short ones, and an epoch ends as it would without. The limits
-            are ``1 + ratio`` times as high then; where long ones would exceed them, it takes fewer.
-        ratio: how many of these to each of the others; an epoch draws them anew, none a second
-            time before all have had their turn.
+        beside: (m,) tokens of further reviews, numbered from n on. They join shuffled batches, the
+            short ones those of short reviews; an epoch has as many batches as without them. The
+            limits become ``1 + ratio`` times as high; a batch that would exceed them gets fewer.
+        ratio: how many of these join each of the others. Every epoch draws them anew, none a
+            second time before all have been drawn.
 
     Raises:
         ValueError: neither limit is given, or one is below 1.
@@ -64,7 +63,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self._beside, self._ratio = beside, ratio
         self.epoch = 0
         self._resumed = (0, 0)
-        self.position = 0  # batches of the current epoch given out so far
+        self.position = 0  # how many batches of the current epoch have been used
         self._buckets = self._cut_buckets(np.argsort(self._lengths, kind="stable"))
         self._batch_count = sum(1 for _ in self._batches(self._buckets))
 
@@ -84,7 +83,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def go_on_from(self, epoch: int, batches: int) -> None:
-        """Leave out the first batches of this epoch, once, if it is the next that is begun."""
+        """Skip the first batches of this epoch, once, if it is the next one to begin."""
         self._resumed = (epoch, batches)
 
     def _epoch_batches(self) -> list[npt.NDArray[np.int64]]:
@@ -101,20 +100,20 @@ class BucketBatchSampler(Sampler[list[int]]):
         batches: Sequence[npt.NDArray[np.int64]],
         beside: npt.NDArray[np.integer],
     ) -> list[npt.NDArray[np.int64]]:
-        """Add to batches, which are in order of length, as many further reviews as they are due."""
+        """Add further reviews to batches, which are in order of length, in proportion to size."""
         generator = np.random.default_rng([self._seed, self.epoch, 1])
         ends = np.rint(np.cumsum([len(batch) for batch in batches]) * self._ratio).astype(int)
         turns = 1 + int(ends[-1]) // len(beside)
         drawn = np.concatenate([generator.permutation(len(beside)) for _ in range(turns)])
         drawn = drawn[: ends[-1]]
-        shares = np.split(drawn[np.argsort(beside[drawn], kind="stable")], ends[:-1])
+        by_length = drawn[np.argsort(beside[drawn], kind="stable")]
         accompanied = []
-        for batch, share in zip(batches, shares, strict=True):
-            fitting = share
-            if self._tokens_per_batch is not None:  # positions are more with each further review
-                longest = np.maximum(beside[share], self._lengths[batch].max())
-                positions = longest * (len(batch) + 1 + np.arange(len(share)))
-                fitting = share[positions <= self._tokens_per_batch * (1 + self._ratio)]
+        for batch, joining in zip(batches, np.split(by_length, ends[:-1]), strict=True):
+            fitting = joining
+            if self._tokens_per_batch is not None:  # each further review adds positions
+                longest = np.maximum(beside[joining], self._lengths[batch].max())
+                positions = longest * (len(batch) + 1 + np.arange(len(joining)))
+                fitting = joining[positions <= self._tokens_per_batch * (1 + self._ratio)]
             accompanied.append(np.concatenate([batch, fitting + len(self._lengths)]))
         return accompanied
 

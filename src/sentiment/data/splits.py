@@ -1,4 +1,4 @@
-"""Which reviews train, validate and test: labels checked, repeated texts dropped.
+"""Which reviews train, validate and test; repeated texts are dropped.
 
 Works on labels and digests of texts, not on the texts.
 """
@@ -18,14 +18,11 @@ import numpy.typing as npt
 from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.labels import as_in_file, likeness, number, quoted_labels
 from sentiment.data.reviews import column_names, read_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import text_when_whole
 
 log = logging.getLogger(__name__)
-
-_MOST_LABELS = 1000
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Split:
     """Some reviews of a corpus and their classes.
 
     Attributes:
-        corpus: where the reviews stand.
+        corpus: the file that the reviews are from.
         reviews: (n,) int64, indices into the corpus.
         classes: (n,) int64, index of each review's label among all labels.
     """
@@ -46,25 +43,25 @@ class Split:
         return len(self.reviews)
 
     def take(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Split":
-        """The split with only the chosen reviews (indices into it, or a mask)."""
+        """Only the chosen reviews, by indices into the split or by a mask."""
         return replace(self, reviews=self.reviews[chosen], classes=self.classes[chosen])
 
     @property
     def digests(self) -> npt.NDArray[np.void]:
-        """(n,) values that are equal where one text repeats another."""
+        """(n,) values that are equal if one text repeats another."""
         rows = np.ascontiguousarray(self.corpus.folded[self.reviews])
         return rows.view([("high", np.uint64), ("low", np.uint64)]).reshape(-1)
 
     @property
     def half_digests(self) -> npt.NDArray[np.uint64]:
-        """(n,) values that are equal where a text repeats another, and very seldom elsewhere."""
+        """(n,) values that are equal if one text repeats another, and very seldom otherwise."""
         return self.corpus.folded[:, 0][self.reviews]
 
     @property
     def ordered_fingerprint(self) -> str:
-        """Changes with the texts, their order or their classes; see ``reviews_fingerprint`` too."""
+        """Changes with the texts, their order or their classes, unlike ``reviews_fingerprint``."""
         content = hashlib.sha256()
-        for first in range(0, len(self), 65536):  # a slice at a time bounds the memory
+        for first in range(0, len(self), 65536):  # one slice at a time bounds the memory
             content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())
         content.update(self.classes.astype(np.int64, copy=False).data)
         return content.hexdigest()[:24]
@@ -72,7 +69,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits, the labels in the order of the classes, and what was left out."""
+    """The three splits, the labels in the order of the classes, and the number of dropped texts."""
 
     train: Split
     val: Split
@@ -81,134 +78,67 @@ class Splits:
     dropped_duplicates: int
 
 
-def order_labels(
-    corpora: Sequence[Corpus], chosen: Sequence[str | None] | None = None
-) -> list[str]:
-    """The labels in the order of the classes: as chosen, else by number, else by name.
-
-    Labels that are likely meant as one, such as ``1`` and ``1.0``, are logged.
-
-    Raises:
-        InputError: fewer than two labels, far too many, or one that was not chosen.
-    """
-    files = ", ".join(dict.fromkeys(str(corpus.path) for corpus in corpora))
-    found = dict.fromkeys(name for corpus in corpora for name in corpus.label_names)
-    if chosen is not None:
-        typed = [None if label is None else str(label) for label in chosen]
-        labels = [as_in_file(label, found) for label in typed]
-        if len(set(labels)) < len(labels):
-            raise InputError(
-                f"data.labels={labels}: a label stands twice; {quoted_labels(list(found)[:20])}"
-            )
-        unknown = [name for name in found if name not in labels]
-        if unknown:
-            raise InputError(
-                f"{files}: label {unknown[0]!r} is not among data.labels={labels}; add it, or"
-                " remove its rows from the file"
-            )
-        absent = [label for label in labels if label not in found]
-        if absent:
-            raise InputError(
-                f"{files}: no row has the label {absent[0]!r} of data.labels={labels}; it has"
-                f" {', '.join(map(repr, list(found)[:20]))}"
-            )
-    else:
-        labels = sorted(found, key=_by_number_then_name)
-    if len(labels) < 2:
-        raise InputError(
-            f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
-            " (is data.label_column the right column?)"
-        )
-    if len(labels) > _MOST_LABELS:
-        raise InputError(
-            f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
-            " data.label_column the right column?"
-        )
-    known: dict[object, str] = {}
-    for label in labels:
-        if (other := known.setdefault(likeness(label), label)) != label:
-            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
-    return labels
-
-
 def whole_file(corpus: Corpus, labels: Sequence[str]) -> Split:
     """All reviews of a corpus as one split."""
     to_class = np.array([labels.index(name) for name in corpus.label_names], np.int64)
     return Split(corpus, np.arange(len(corpus)), to_class[corpus.labels])
 
 
-def split_one_file(
-    corpus: Corpus,
+def split_reviews(
+    train: Corpus,
     labels: Sequence[str],
     *,
+    val: Corpus | None = None,
+    test: Corpus | None = None,
     test_size: float,
     val_size: float,
     seed: int,
+    labels_chosen: bool = False,
 ) -> Splits:
-    """Drop repeated texts, then split in proportion to the classes.
+    """Drop repeated texts; a split without a file is taken from the training file.
 
-    The test split is what ``train_test_split(..., test_size, random_state=seed, stratify=labels)``
-    of scikit-learn gives, and the validation split the same of the rest.
+    A file for testing is used as it is, so that its metrics compare with those of others. Its texts
+    are dropped from the other splits, and texts of the validation file from training. Otherwise the
+    test split is that of ``train_test_split(..., test_size, random_state=seed, stratify=labels)``
+    of scikit-learn, and the validation split is made of the rest in the same way.
+
+    Raises:
+        InputError: there are too few rows, or the files have different labels and ``labels_chosen``
+            is False.
     """
-    everything = whole_file(corpus, labels)
-    unique = _without_repeats(everything)
-    rest, test = _stratified(unique, test_size, seed, labels, "data.test_size")
-    train, val = _stratified(rest, val_size, seed, labels, "data.val_size")
-    return Splits(train, val, test, list(labels), len(everything) - len(unique))
-
-
-def split_given_files(
-    train_corpus: Corpus,
-    val_corpus: Corpus | None,
-    test_corpus: Corpus | None,
-    labels: Sequence[str],
-    *,
-    test_size: float,
-    val_size: float,
-    seed: int,
-    labels_chosen: bool,
-) -> Splits:
-    """Use the files given; what has no file of its own is split from the training file.
-
-    A test file stays whole, so that its figures compare with others'. Texts of the test file that
-    stand in another split are dropped there, and texts of the validation file from training.
-    """
-    everything = whole_file(train_corpus, labels)
-    train = _without_repeats(everything)
-    dropped = len(everything) - len(train)
-    given = {
-        name: whole_file(corpus, labels)
-        for name, corpus in (("validation", val_corpus), ("test", test_corpus))
-        if corpus is not None
-    }
-    if not labels_chosen:
-        for split in given.values():
-            _check_same_labels(train, split, labels)
-    test, val = given.get("test"), given.get("validation")
-    if test is not None:
-        train, repeated = without(train, test)
-        dropped += _told(repeated, "training", "test")
-        if val is not None:
-            val, repeated = without(val, test)
-            dropped += _told(repeated, "validation", "test")
-    if val is not None:
-        train, repeated = without(train, val)
-        dropped += _told(repeated, "training", "validation")
-    if test is None:
-        train, test = _stratified(train, test_size, seed, labels, "data.test_size")
-    if val is None:
-        train, val = _stratified(train, val_size, seed, labels, "data.val_size")
-    for name, split in (("training", train), ("validation", val)):
-        if len(split) == 0:
+    everything = whole_file(train, labels)
+    splits = {"training": _unique(everything)}
+    dropped = len(everything) - len(splits["training"])
+    for name, corpus in (("validation", val), ("test", test)):
+        if corpus is not None:
+            splits[name] = whole_file(corpus, labels)
+            if not labels_chosen:
+                _check_same_labels(splits["training"], splits[name], labels)
+    for name, other in (("training", "test"), ("validation", "test"), ("training", "validation")):
+        if name in splits and other in splits:
+            splits[name], repeated = without(splits[name], splits[other])
+            dropped += repeated
+            if repeated:
+                log.info(
+                    "%s texts of the %s split are also in the %s split: dropped",
+                    repeated, name, other,
+                )  # fmt: skip
+    for name, key, size in (("test", "test_size", test_size), ("validation", "val_size", val_size)):
+        if name not in splits:
+            splits["training"], splits[name] = _stratified(
+                splits["training"], size, seed, labels, f"data.{key}"
+            )
+    for name in ("training", "validation"):
+        if len(splits[name]) == 0:
             raise InputError(
-                f"{split.corpus.path}: every text of this {name} file also stands in another"
+                f"{splits[name].corpus.path}: every text of this {name} file is also in another"
                 " split, so none is left; give different files"
             )
-    return Splits(train, val, test, list(labels), dropped)
+    return Splits(splits["training"], splits["validation"], splits["test"], list(labels), dropped)
 
 
-def _without_repeats(split: Split) -> Split:
-    unique, conflicting = first_of_each(split)
+def _unique(split: Split) -> Split:
+    unique, conflicting = without_repeats(split)
     if len(unique) < len(split):
         log.info(
             "%s: repeated texts dropped, all but the first of each: %s%s",
@@ -219,8 +149,8 @@ def _without_repeats(split: Split) -> Split:
     return unique
 
 
-def first_of_each(split: Split) -> tuple[Split, int]:
-    """The split with the first of each text, and how many texts have different labels."""
+def without_repeats(split: Split) -> tuple[Split, int]:
+    """The split with the first of equal texts, and how many texts have different labels."""
     suspects = np.flatnonzero(_seen_twice(split.half_digests))
     among = split.take(suspects)
     _, first, group = np.unique(among.digests, return_index=True, return_inverse=True)
@@ -234,29 +164,23 @@ def first_of_each(split: Split) -> tuple[Split, int]:
 
 
 def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which values stand elsewhere, too; (n,). Less memory than ``np.unique`` with its indices."""
+    """Which values occur more than once, (n,); takes less memory than ``np.unique``."""
     order = np.argsort(values)
     ordered = values[order]
-    like_the_next = np.zeros(len(values), bool)
-    like_the_next[:-1] = ordered[1:] == ordered[:-1]
+    equals_next = np.zeros(len(values), bool)
+    equals_next[:-1] = ordered[1:] == ordered[:-1]
     twice = np.empty(len(values), bool)
-    twice[order] = like_the_next | np.roll(like_the_next, 1)
+    twice[order] = equals_next | np.roll(equals_next, 1)
     return twice
 
 
 def without(split: Split, other: Split) -> tuple[Split, int]:
-    """The split without the texts of another, and how many those were."""
+    """The split without the texts of another, and how many were dropped."""
     suspects = np.flatnonzero(np.isin(split.half_digests, other.half_digests))
     repeated = suspects[np.isin(split.take(suspects).digests, other.digests)]
     kept = np.ones(len(split), bool)
     kept[repeated] = False
     return split.take(kept), len(repeated)
-
-
-def _told(count: int, name: str, other: str) -> int:
-    if count:
-        log.info("%s texts of the %s split also stand in the %s split: dropped", count, name, other)
-    return count
 
 
 def _stratified(
@@ -270,7 +194,7 @@ def _stratified(
         raise InputError(
             f"{split.corpus.path}: too few rows to split: {len(split)} different texts in"
             f" {classes} classes, {counts[rarest]} of them {labels[rarest]!r}, with {key}={size};"
-            " every split needs each class: add rows, merge rare classes, or change the share"
+            " every split needs each class: add rows, merge rare classes, or change the fraction"
         )
     from sklearn.model_selection import train_test_split  # slow to import, and not for all data
 
@@ -281,20 +205,14 @@ def _stratified(
 
 
 def _check_same_labels(train: Split, other: Split, labels: Sequence[str]) -> None:
-    there = [set(np.unique(split.classes).tolist()) for split in (train, other)]
-    for lacking, having in ((0, 1), (1, 0)):
-        if only := there[having] - there[lacking]:
-            splits = (train, other)
+    for lacking, having in ((train, other), (other, train)):
+        only = np.setdiff1d(having.classes, lacking.classes)
+        if len(only):
             raise InputError(
-                f"{splits[lacking].corpus.path}: no row has the label {labels[min(only)]!r}, which"
-                f" stands in {splits[having].corpus.path}; the splits must share their labels (to"
-                " allow a label without test rows, list all labels in data.labels)"
+                f"{lacking.corpus.path}: no row has the label {labels[only[0]]!r}, which is in"
+                f" {having.corpus.path}; the splits must have the same labels (to allow a label"
+                " without test rows, list all labels in data.labels)"
             )
-
-
-def _by_number_then_name(label: str) -> tuple[int, float, str]:
-    value = number(label)
-    return (1, 0.0, label) if value is None else (0, float(value), label)
 
 
 def write_splits(
@@ -302,18 +220,18 @@ def write_splits(
 ) -> None:
     """Write ``train.csv``, ``val.csv`` and ``test.csv`` with all columns of the source files.
 
-    The rows stand in the order of their file. Whatever the source's format, the files are UTF-8
-    with commas and a header (``0``, ``1`` ... where the source has none). Files of these names are
+    The rows keep the order of their file. Whatever the source's format, the files are UTF-8 with
+    commas and a header (``0``, ``1`` ... if the source has none). Files of these names are
     replaced.
 
     Args:
-        splits: what is written.
+        splits: the splits.
         csv_format: of the source files.
-        folder: gets the files.
-        unlabeled: files that are no source, but must stay too.
+        folder: where the files are written.
+        unlabeled: other files that must not be replaced.
 
     Raises:
-        InputError: a source file, or one of those, has one of these names in this folder.
+        InputError: a source file or one of ``unlabeled`` would be replaced.
     """
     labeled = (split.corpus.path for split in (splits.train, splits.val, splits.test))
     sources = {path.resolve() for path in (*labeled, *unlabeled)}
@@ -327,7 +245,7 @@ def write_splits(
         split: Split = getattr(splits, name)
         chosen = split.corpus.rows[split.reviews]
         with text_when_whole(folder / f"{name}.csv") as file:
-            # All is quoted, because a lone carriage return would else break a row in two.
+            # All cells are quoted, or a lone carriage return would split a row in two.
             writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(column_names(split.corpus.path, csv_format))
             for chunk in read_table(split.corpus.path, csv_format, 10_000):
@@ -336,28 +254,21 @@ def write_splits(
         log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")
 
 
-log = logging.getLogger(__name__)
-
-
 def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
-    """The reviews of each corpus whose text is new: neither test nor validation text may train.
-
-    Args:
-        corpora: of files without labels.
-        splits: of the labeled reviews.
+    """The reviews of each corpus without labels whose text is neither repeated nor in a split.
 
     Returns:
-        A split for each corpus, whose classes are ``NO_CLASS``.
+        A split for each corpus, with the classes ``NO_CLASS``.
 
     Raises:
-        InputError: no text of a corpus is new.
+        InputError: a corpus has no new text.
     """
     kept: list[Split] = []
     for corpus in corpora:
         everything = Split(corpus, np.arange(len(corpus)), np.full(len(corpus), NO_CLASS))
         new, tested = without(everything, splits.test)
         new, validated = without(new, splits.val)
-        new, _ = first_of_each(new)
+        new, _ = without_repeats(new)
         for other in (splits.train, *kept):
             new, _ = without(new, other)
         repeated = len(everything) - len(new) - tested - validated
@@ -370,8 +281,8 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
         )
         if len(new) == 0:
             raise InputError(
-                f"{corpus.path}: every text of this unlabeled file also stands in a split or in"
-                " another unlabeled file, so none is left; leave it out of data.unlabeled_csv"
+                f"{corpus.path}: every text of this unlabeled file is also in a split or in another"
+                " unlabeled file, so none is left; leave it out of data.unlabeled_csv"
             )
         kept.append(new)
     return kept
@@ -380,17 +291,19 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
 def reviews_fingerprint(
     parts: Iterable[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]], labels: Sequence[str]
 ) -> str:
-    """The same for the same texts with the same labels, in any order of either.
+    """Equal for the same texts with the same labels, in any order of either.
 
     Args:
-        parts: digests of cleaned texts, (n, 2), and their classes, (n,), some at a time.
-        labels: names of the classes, as they stand in the file.
+        parts: digests of cleaned texts, (n, 2), and their classes, (n,), in any number of parts.
+        labels: names of the classes, as written in the file.
     """
-    sums = np.zeros((len(labels), 2), np.uint64)  # of random numbers: equal by no accident
+    sums = np.zeros(
+        (len(labels), 2), np.uint64
+    )  # sums of random numbers, so no accidental equality
     counts = np.zeros(len(labels), np.int64)
     for digests, classes in parts:
         np.add.at(sums, classes, digests)
         counts += np.bincount(classes, minlength=len(labels))
     rows = sorted(zip(labels, counts.tolist(), sums.tolist(), strict=True))
-    there = repr([row for row in rows if row[1]])
-    return hashlib.sha256(there.encode()).hexdigest()[:24]
+    present = repr([row for row in rows if row[1]])
+    return hashlib.sha256(present.encode()).hexdigest()[:24]

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,14 +24,14 @@ class Survey:
 
     Attributes:
         dialect: the dialect.
-        names: of the columns; their numbers where the file has no header.
+        names: of the columns; their numbers if the file has no header.
         rows: how many there are below the header, blank lines not counted.
         blank_lines: how many there are below the header.
-        error: what broke the rules, and where; None where nothing did.
+        error: the row that breaks the rules, and how it does; None if none does.
         short: how many rows have fewer cells than there are names.
-        first_short: where the first of these is.
+        first_short: which row is the first of these.
         spanning: how many rows span several lines.
-        first_spanning: where the first of these is.
+        first_spanning: which row is the first of these.
         separators_as_in_prose: whether a space follows each separator within their cells.
         met: see ``TableText``.
     """
@@ -49,33 +50,33 @@ class Survey:
 
     @property
     def misfit(self) -> int:
-        """0 where every row has as many cells as the header, 1 where some have fewer, else 2."""
+        """0 if every row has as many cells as the header, 1 if some have fewer, else 2."""
         return 2 if self.error else 1 if self.short else 0
 
     @property
     def ambiguous(self) -> bool:
-        """Whether a quotation mark may have joined rows that belong apart."""
+        """Whether a quotation mark may have joined rows that should be apart."""
         return self.spanning > 0 and len(self.names) > 1
 
 
 def survey(path: Path, csv_format: CsvFormat) -> Survey:
     """Find out a file's dialect, its columns and its number of rows, and log what is unusual.
 
-    With ``quoting="auto"``, quotes within which quotation marks are doubled are tried first, then
-    those within which a backslash stands before them, then none.
+    With ``quoting="auto"`` the first dialect that fits is taken: quotes within which quotation
+    marks are doubled, quotes within which a backslash stands before them, no quotes.
 
     Raises:
-        InputError: the file cannot be read, is empty, or fits no dialect, or several.
+        InputError: the file cannot be read, is empty, or fits no dialect or several.
     """
     state: tuple[int, ...] = ()
-    with suppress(OSError):  # said where the file is opened
+    with suppress(OSError):  # opening the file says what is wrong
         state = tuple(file_state(path))
     return _survey(path, csv_format, state)
 
 
 @lru_cache(maxsize=32)
 def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey:
-    """Cached while the file's state is the same."""
+    """Cached until the state of the file changes."""
     found: list[Survey] = []
     try:
         chosen = _choose(path, csv_format, None, found)
@@ -87,14 +88,15 @@ def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey
         if again is None:
             raise explained(path, csv_format, error) from error
         chosen = again
-    _log_unusual(path, csv_format, chosen, found[0])
+    for message in _unusual(csv_format, chosen, found[0]):
+        log.warning("%s: %s", path, message)
     return chosen
 
 
 def _choose(
     path: Path, csv_format: CsvFormat, any_return: bool | None, found: list[Survey]
 ) -> Survey:
-    """The survey in the dialect that fits; ``found`` gets those that were made on the way."""
+    """The survey in the dialect that fits; all surveys but one without quotes join ``found``."""
     escape, quoting = csv_format.escape, csv_format.quoting
     escaping = [Dialect(True, escape or "\\", every, any_return) for every in (True, False)]
     plain = Dialect(any_return=any_return)
@@ -118,7 +120,7 @@ def _marks_are_text(path: Path, csv_format: CsvFormat, quoted: Survey, unquoted:
     """Whether quotation marks are a part of the texts, not around cells.
 
     Raises:
-        InputError: both may be, and the rows would differ.
+        InputError: both are possible, and the rows would differ.
     """
     spanned = quoted.ambiguous and not quoted.error  # most of those rows consist of whole ones:
     whole = not unquoted.error and 2 * (unquoted.short - quoted.short) < quoted.spanning
@@ -133,17 +135,18 @@ def _marks_are_text(path: Path, csv_format: CsvFormat, quoted: Survey, unquoted:
     prose = quoted.separators_as_in_prose and not any(name[:1].isspace() for name in quoted.names)
     if spanned and not (surely or ((prose or perhaps) and not tab)):
         raise InputError(
-            f"{path}, {quoted.first_spanning}: one row where quotation marks enclose cells"
-            f" ({csv_format.override('quoting', 'minimal')}), several where they are a part of"
+            f"{path}, {quoted.first_spanning}: one row if quotation marks enclose cells"
+            f" ({csv_format.override('quoting', 'minimal')}), several if they are a part of"
             f" the texts ({csv_format.override('quoting', 'none')}); set which"
         )
     return False
 
 
 def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey:
-    """Read a file in a dialect, to its end or to what does not fit."""
+    """Read a file in a dialect, to its end or to the first row that does not fit."""
     found = Survey(dialect)
     separator = separator_of(path, csv_format)
+    unspaced = re.compile(rf"{re.escape(separator)}(?![ \t])")
     with open_table(path, csv_format) as text:
         try:
             for row in rows_of(text.lines(any_return=dialect.any_return), separator, dialect):
@@ -152,9 +155,7 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
                     found.blank_lines += bool(found.names) or not csv_format.header
                     continue
                 if not found.names:
-                    found.names = (
-                        cells if csv_format.header else [str(n) for n in range(len(cells))]
-                    )
+                    found.names = cells if csv_format.header else list(map(str, range(len(cells))))
                     found.rows += not csv_format.header
                     continue
                 found.rows += 1
@@ -170,9 +171,7 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
                     found.first_spanning = found.first_spanning or _where(
                         found, csv_format, row.first_line, row.last_line
                     )
-                    found.separators_as_in_prose &= not any(
-                        re.search(rf"{re.escape(separator)}(?![ \t])", cell) for cell in cells
-                    )
+                    found.separators_as_in_prose &= not any(map(unspaced.search, cells))
         except BadRowError as error:
             found.rows += 1
             why = _broken(error.reason, csv_format, separator)
@@ -184,7 +183,7 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
 
 
 def _where(found: Survey, csv_format: CsvFormat, first: int, last: int) -> str:
-    """Which row and which lines of the file."""
+    """The row being read and its lines, as in ``row 2 (lines 3 to 4)``."""
     row = f"row {found.rows}" if found.names or not csv_format.header else "the header"
     return f"{row} ({f'line {first}' if first == last else f'lines {first} to {last}'})"
 
@@ -200,7 +199,6 @@ def _too_long(cells: list[str], names: list[str], csv_format: CsvFormat, separat
 
 
 def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
-    """What breaks the rules of a dialect, and what to do."""
     return (
         f"{reason}, so this is not a well-formed CSV; mend the row, check the separator (now"
         f" {separator!r}), or set {csv_format.override('quoting', 'none')} if quotation marks are a"
@@ -212,10 +210,11 @@ def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
 def _quotes_enclose(
     path: Path, csv_format: CsvFormat, any_return: bool | None
 ) -> tuple[bool, bool]:
-    """Whether a file's quotation marks enclose cells, surely and perhaps, as single lines tell.
+    """Whether a file's quotation marks surely enclose cells, and whether they perhaps do.
 
-    They do surely where they enclose a name of the header or half of the cells of a column, and
-    perhaps where they enclose nothing, a doubled quotation mark, or a separator other than a tab.
+    Goes by single lines. They surely do if they enclose a name of the header or half of the cells
+    of a column, and perhaps if they enclose nothing, a doubled quotation mark, or a separator
+    other than a tab.
     """
     separator = separator_of(path, csv_format)
     mark = re.escape(separator)
@@ -246,31 +245,25 @@ def _quotes_enclose(
     return any(2 * count >= lines for count in counts.values()), perhaps
 
 
-def _log_unusual(path: Path, csv_format: CsvFormat, chosen: Survey, first: Survey) -> None:
-    """Say once what of a file is unusual."""
-    dialect = chosen.dialect
+def _unusual(csv_format: CsvFormat, chosen: Survey, first: Survey) -> Iterator[str]:
+    """What is unusual about a file, given its survey and the one in the first dialect tried."""
+    dialect, rows = chosen.dialect, f"of {chosen.rows:,} rows"
     if not dialect.quoted and csv_format.quoting == "auto":
         where = first.error[0] if first.error else first.first_spanning or first.first_short
-        log.warning(
-            "%s: read without quoting, as quotation marks are a part of the texts (see %s); %s if"
-            " they enclose cells",
-            path, where, csv_format.override("quoting", "minimal"),
-        )  # fmt: skip
+        minimal = csv_format.override("quoting", "minimal")
+        yield (
+            "read without quoting, as quotation marks are a part of the texts (see"
+            f" {where}); {minimal} if they enclose cells"
+        )
     if dialect.escape and csv_format.escape is None:
-        log.warning(
-            "%s: read with a backslash before quotation marks within quotes, as %s says",
-            path, csv_format.override("escape", "backslash"),
-        )  # fmt: skip
+        escape = csv_format.override("escape", "backslash")
+        yield f"read with a backslash before quotation marks within quotes, as with {escape}"
     if dialect.any_return:
-        log.warning("%s: read with lone carriage returns as the ends of rows", path)
+        yield "read with lone carriage returns as the ends of rows"
     if chosen.short:
-        log.warning(
-            "%s: %s of %s rows have fewer cells than there are columns, %s the first; what they"
-            " lack is taken for empty",
-            path, f"{chosen.short:,}", f"{chosen.rows:,}", chosen.first_short,
-        )  # fmt: skip
+        yield (
+            f"{chosen.short:,} {rows} have fewer cells than there are columns,"
+            f" {chosen.first_short} the first; the cells that they lack count as empty"
+        )
     if chosen.spanning and len(chosen.names) == 1:
-        log.warning(
-            "%s: %s of %s rows span several lines, %s the first",
-            path, f"{chosen.spanning:,}", f"{chosen.rows:,}", chosen.first_spanning,
-        )  # fmt: skip
+        yield f"{chosen.spanning:,} {rows} span several lines, {chosen.first_spanning} the first"

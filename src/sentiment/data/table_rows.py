@@ -1,7 +1,7 @@
 """Rows of cells from the lines of a CSV file, in any dialect; as strict as ``csv.reader`` can be.
 
-It is several times as fast where texts are long, knows where in the file a row stands, and lets an
-escape character before any other be a part of the text.
+Unlike that, it knows the lines of each row, keeps an escape character that escapes nothing as a
+part of the text, and is several times as fast on long texts.
 """
 
 import re
@@ -14,14 +14,14 @@ from sentiment.data.table_text import LONGEST
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells stand in a text.
+    """How cells are written.
 
     Attributes:
         quoted: whether quotation marks enclose cells, and are doubled or escaped within them.
         escape: the character that makes a quotation mark (without quotes: a separator or a line
             break) a part of a cell, or None.
         escape_everywhere: whether it does so in cells without quotes, too.
-        any_return: whether a lone carriage return ends a row; None goes by the beginning.
+        any_return: whether a lone carriage return ends a row; see ``TableText.lines``.
     """
 
     quoted: bool = True
@@ -37,7 +37,7 @@ class Row(NamedTuple):
         cells: as many as the row has.
         first_line: number of its first line in the file, from 1.
         last_line: number of its last line.
-        blank: whether it is a line of nothing but spaces, or of nothing at all.
+        blank: whether it is a line with nothing but spaces.
     """
 
     cells: list[str]
@@ -47,7 +47,12 @@ class Row(NamedTuple):
 
 
 class BadRowError(Exception):
-    """A row breaks the dialect's rules: how, and the numbers of its first and last line."""
+    """A row breaks the dialect's rules.
+
+    Attributes:
+        reason: how it does.
+        lines: the numbers of its first and last line.
+    """
 
     def __init__(self, reason: str, first_line: int, last_line: int) -> None:
         super().__init__(reason)
@@ -55,12 +60,12 @@ class BadRowError(Exception):
 
 
 def rows_of(lines: Iterator[str], separator: str, dialect: Dialect) -> Iterator[Row]:
-    """The rows of a text, blank lines among them.
+    """The rows of a text, including blank lines.
 
     Args:
         lines: of the text, with their ends.
         separator: a single character.
-        dialect: how cells stand in the text.
+        dialect: how cells are written.
 
     Raises:
         BadRowError: the text breaks the dialect's rules.
@@ -79,7 +84,7 @@ def rows_of(lines: Iterator[str], separator: str, dialect: Dialect) -> Iterator[
 
 
 class _Reader:
-    """Takes apart what a split at separators would not: rows with quotes or escape characters."""
+    """Splits rows with quotes or escape characters, which ``str.split`` cannot."""
 
     def __init__(self, lines: Iterator[str], separator: str, dialect: Dialect) -> None:
         self._first = self._last = 0  # numbers of the row's first line and the one read last
@@ -93,7 +98,7 @@ class _Reader:
         self._escaped = re.compile(rf'{mark}(["{mark}{part}\r\n])')
 
     def cells(self, line: str, number: int) -> tuple[list[str], int]:
-        """The cells of a row that begins with a line of a number, and the number of its last."""
+        """The cells of the row that begins with this line, and the number of its last line."""
         self._first = self._last = number
         cells = self._with_quotes(line) if self._dialect.quoted else self._without_quotes(line)
         return cells, self._last
@@ -127,13 +132,13 @@ class _Reader:
                 raise self._bad("has text behind a quotation mark that closes a cell")
 
     def _check(self, line: str) -> None:
-        """Refuse a line with an escape character that is a part of a text where none may be."""
+        """Raise BadRowError if an escape character escapes nothing, and must everywhere."""
         escape = self._dialect.escape
         if escape and self._dialect.escape_everywhere and escape in self._pair.sub("", line):
             raise self._bad("has an escape character that escapes nothing")
 
     def _quoted(self, line: str, at: int) -> tuple[str, str, int]:
-        """The cell behind an opening quotation mark; the line it ends in, and where it does."""
+        """The cell behind an opening quotation mark, the line it ends in, and the position."""
         pieces, length = [], 0
         while (end := self._closing(line, at)) < 0:
             pieces.append(line[at:])
@@ -150,7 +155,7 @@ class _Reader:
         return cell, line, end + 1
 
     def _closing(self, line: str, at: int) -> int:
-        """Where a line has the quotation mark that closes a cell, from a place within it; or -1."""
+        """The position of the mark that closes the cell around position ``at``, or -1."""
         if self._dialect.escape is not None:
             within = self._within.match(line, at)
             end = within.end() if within else at
@@ -160,7 +165,7 @@ class _Reader:
         return end
 
     def _without_quotes(self, line: str) -> list[str]:
-        """The cells where the escape character stands before separators and line breaks in them."""
+        """The cells of a row in which separators and line breaks may be escaped."""
         escape = str(self._dialect.escape)
         pieces, length = [line], len(line)
         while (content := _without_end(line)) != line and (

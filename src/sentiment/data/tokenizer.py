@@ -1,7 +1,7 @@
 """Tokens by spaCy's rules, in time that is linear in the length of any text.
 
-Knows nothing of files or vocabularies. spaCy is imported on first use, because a cached corpus
-trains without it.
+Knows nothing of files or vocabularies. spaCy is imported on first use, because training on a cached
+corpus does not need it.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.cleaning import CLEANINGS, CURRENT_CLEANING, clean, starts_character
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, first_words
 
 if TYPE_CHECKING:
     from spacy.tokenizer import Tokenizer as SpacyTokenizer
 
-# spaCy remembers every string it has met, at about 400 bytes each; past this many a fresh
-# vocabulary, which takes a third of a second, bounds the memory.
-_MAX_REMEMBERED_STRINGS = 100_000
-_MAX_LONG_CHARACTERS = 50_000_000  # the same of tokens that may have any length
+# spaCy keeps every string, at about 400 bytes each. A new vocabulary when there are so many, which
+# takes a third of a second, bounds the memory.
+MAX_REMEMBERED_STRINGS = 100_000
+MAX_LONG_CHARACTERS = 50_000_000  # the same for tokens of any length
 
-# From so many tokens on, importing pandas is worth its time.
-_MANY_TOKENS = 20_000
+# From so many tokens on, pandas saves more time than its import takes.
+MANY_TOKENS = 20_000
 
-# Counts up when ``Tokenizer`` changes what it makes of a text: tokenised files are then made anew.
+# To be increased when ``Tokenizer`` gives other tokens for a text: files are then tokenised anew.
 RULES_VERSION = 2
 
-# spaCy takes one mark at a time off the ends of a chunk (what stands between two spaces), and
-# searches all of the rest each time. So it gets longer chunks in pieces.
+# spaCy takes one mark at a time off the ends of a chunk (the text between two spaces), and searches
+# the whole rest each time. So it gets longer chunks in pieces.
 _LONGEST_CHUNK = 100
 _PIECE = 24  # divisible by the length of most patterns that people repeat, such as :-) or !?
 _TEXT_AT_A_TIME = 50_000  # characters; spaCy takes hundreds of bytes for each token
@@ -47,10 +47,10 @@ _ADDRESS = re.compile(r"[\W_]*((?:https?://|www\.)\S*[\w/])", re.IGNORECASE)
 
 @contextmanager
 def without_torch() -> Iterator[None]:
-    """Let spaCy be imported without torch, where torch is not imported yet.
+    """Let spaCy be imported without torch, unless torch is imported already.
 
-    spaCy imports it for its neural parts, of which a rule tokenizer has none: 180 MB and two
-    seconds for each process.
+    spaCy imports it for its neural networks, which a rule-based tokenizer does not have; it would
+    take 180 MB and two seconds in each process.
     """
     if "torch" in sys.modules:
         yield
@@ -63,25 +63,25 @@ def without_torch() -> Iterator[None]:
 
 
 class EncodedTexts(NamedTuple):
-    """Tokens of several texts as indices into the distinct words among them."""
+    """Tokens of several texts as indices into their distinct words."""
 
     words: list[str]  # the distinct words, in an arbitrary but repeatable order
     token_ids: npt.NDArray[np.int32]  # (tokens,), all texts one after the other
     lengths: npt.NDArray[np.int64]  # (texts,), tokens of each text
-    digests: npt.NDArray[np.uint64]  # (texts, 2), 128 bits that tell two cleaned texts apart
-    folded: npt.NDArray[np.uint64]  # (texts, 2), the same of texts lower-cased, if tokens are
+    digests: npt.NDArray[np.uint64]  # (texts, 2), a 128-bit hash of each cleaned text
+    folded: npt.NDArray[np.uint64]  # (texts, 2), the same in lower case if tokens are lower-cased
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """What decides how a text falls into tokens; stored in every checkpoint.
+    """How texts are split into tokens; stored in every checkpoint.
 
     Attributes:
         language: a language code of spaCy (``en``, ``de``, ``xx`` …); only its rules are used,
             no trained pipeline.
         lowercase: whether tokens are lower-cased.
-        strip_markup: whether HTML tags, comments and entities are resolved first.
-        cleaning: what else is, as ``cleaning.clean`` has it.
+        strip_markup: whether HTML markup is removed first; see ``cleaning.clean``.
+        cleaning: version of the other rules that clean texts; see ``cleaning.clean``.
 
     Raises:
         InputError: the cleaning is unknown.
@@ -105,7 +105,7 @@ class TokenizerSettings:
 
     @classmethod
     def of_checkpoint(cls, saved: Mapping[str, Any]) -> "TokenizerSettings":
-        """The settings that a checkpoint holds; those of version 0.1.0 do not name the cleaning."""
+        """The settings in a checkpoint; those of version 0.1.0 have no cleaning."""
         return cls(**{"cleaning": CLEANINGS[0], **saved})
 
 
@@ -123,23 +123,23 @@ class Tokenizer:
         self.settings = settings
         self._attribute = "LOWER" if settings.lowercase else "ORTH"
         self._spacy = _spacy_tokenizer(settings.language)
-        self._outgrown: SpacyTokenizer | None = None  # the one that a thread is replacing
+        self._outgrown: SpacyTokenizer | None = None  # the tokenizer that a thread is replacing
         self._blank_strings = len(self._spacy.vocab.strings)
         self._long_characters = 0
 
     def clean(self, text: str) -> str:
-        """What a reader sees of a text (see ``cleaning.clean``), with single spaces."""
+        """The cleaned text; see ``cleaning.clean``."""
         settings = self.settings
         return clean(text, strip_markup=settings.strip_markup, cleaning=settings.cleaning)
 
     def __call__(self, text: str) -> list[str]:
-        """The tokens of one text, cleaned first; an empty list when nothing is left."""
+        """The tokens of one text, cleaned first; empty if nothing is left."""
         spacy = self._current()
         strings = spacy.vocab.strings
         return [strings[int(value)] for value in self._hashes(spacy, self.clean(text))]
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """Tokenise many texts at once, as arrays (several times faster than token by token)."""
+        """Tokenise many texts into arrays, several times as fast as token by token."""
         spacy = self._current()  # one for the whole call: another thread may replace it
         cleaned = [self.clean(text) for text in texts]
         hashes = [self._hashes(spacy, text) for text in cleaned]
@@ -156,14 +156,13 @@ class Tokenizer:
         )
 
     def _current(self) -> "SpacyTokenizer":
-        """The tokenizer in use; a fresh one where that remembers too much.
+        """The current tokenizer of spaCy, or a new one if it holds too many strings.
 
-        The thread that finds this out replaces it, and the others go on with the old one meanwhile;
-        a race only makes a second vocabulary.
+        While one thread makes the new one, others use the old one; a race only makes two.
         """
         spacy = self._spacy
-        limit = max(_MAX_REMEMBERED_STRINGS, self._blank_strings + 100)
-        full = len(spacy.vocab.strings) > limit or self._long_characters > _MAX_LONG_CHARACTERS
+        limit = max(MAX_REMEMBERED_STRINGS, self._blank_strings + 100)
+        full = len(spacy.vocab.strings) > limit or self._long_characters > MAX_LONG_CHARACTERS
         if full and spacy is not self._outgrown:
             self._outgrown = spacy
             try:
@@ -174,7 +173,7 @@ class Tokenizer:
         return spacy
 
     def _hashes(self, spacy: "SpacyTokenizer", text: str) -> npt.NDArray[np.uint64]:
-        """Hashes by spaCy of the tokens of a cleaned text, (tokens,)."""
+        """The hashes by spaCy of the tokens of a cleaned text, (tokens,)."""
         hashes = []
         for part, is_token in _parts(spacy, text):
             if is_token:
@@ -189,7 +188,7 @@ class Tokenizer:
 def _parts(spacy: "SpacyTokenizer", text: str) -> Iterator[tuple[str, bool]]:
     """Cut a cleaned text into parts that spaCy tokenises in linear time, and whole tokens.
 
-    Ordinary text is one part. Gives each part with whether it is a token by itself.
+    Ordinary text is one part. Yields each part and whether it is a token by itself.
     """
     chunks = text.split(" ")
     if len(text) <= _TEXT_AT_A_TIME and max(map(len, chunks)) <= _LONGEST_CHUNK:
@@ -213,11 +212,11 @@ def _parts(spacy: "SpacyTokenizer", text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
-    """Cut a long chunk between words and marks, where spaCy does too for the most part.
+    """Cut a long chunk between words and marks, mostly as spaCy does.
 
-    Long words, addresses, and runs of a mark that spaCy leaves whole stay tokens by themselves.
+    Long words, addresses, and runs of a mark that spaCy does not split are single tokens.
     """
-    if not hasattr(spacy, "prefix_search"):  # not by rules, as for Chinese: by character
+    if not hasattr(spacy, "prefix_search"):  # has no rules, but goes by character, as for Chinese
         yield from ((chunk[at : at + 1000], False) for at in range(0, len(chunk), 1000))
         return
     address = _ADDRESS.match(chunk)
@@ -233,7 +232,7 @@ def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
         if piece and (full or is_run or len(piece) + len(part) > _LONGEST_CHUNK):
             if unit["mark"] and not is_run and piece[-1].isalnum():
                 piece, part = piece + part, ""
-            # spaCy parts words from a mark between them, but not always from one at an end.
+            # spaCy separates words from a mark between them, but not always from one at an end.
             if _ENDS_IN_MARK.search(piece) and starts_character(piece[-1]):
                 yield piece[:-1], False
                 piece = piece[-1]
@@ -259,7 +258,7 @@ def _distinct(
     values: npt.NDArray[np.uint64],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """The distinct values, and the index of each value among them."""
-    if len(values) < _MANY_TOKENS:
+    if len(values) < MANY_TOKENS:
         return np.unique(values, return_inverse=True)
     from pandas import factorize  # hashes where np.unique sorts; slow to import for one sentence
 
@@ -273,7 +272,7 @@ def spacy_version() -> str:
 
 
 def stop_words(language: str) -> set[str]:
-    """Words of a language that say little by themselves, in lower case; spaCy's list."""
+    """The stop words of a language according to spaCy, in lower case."""
     import spacy
 
     return set(spacy.blank(language).Defaults.stop_words)
@@ -284,9 +283,8 @@ def _spacy_tokenizer(language: str) -> "SpacyTokenizer":
 
     try:
         return spacy.blank(language).tokenizer
-    except (ImportError, AttributeError) as error:  # some modules there are no languages
-        reason = str(error).strip().splitlines()[0]
+    except (ImportError, AttributeError) as error:  # some modules of spacy.lang are no languages
         raise InputError(
-            f"data.language={language!r}: spaCy cannot tokenise it ({reason}); use a language code"
-            " such as en, de, fr, es, or xx for any language written with spaces"
+            f"data.language={language!r}: spaCy cannot tokenise it ({first_words(error)}); use a"
+            " language code such as en, de, fr, es, or xx for any language written with spaces"
         ) from error

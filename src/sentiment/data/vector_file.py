@@ -1,21 +1,15 @@
 """A fast reader of word vectors in GloVe's text format, for torchtext.
 
-It knows files and rows; what the vectors are for is the business of ``vectors.py``.
+Knows files and rows; ``embeddings.py`` makes embedding layers of the vectors.
 """
 
-import bz2
 import codecs
-import gzip
-import lzma
 import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -25,57 +19,51 @@ from torchtext.vocab import Vectors
 
 from sentiment.runtime.cache import file_state
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import compression_of, uncompressed
 
-_BLOCK = 1 << 22  # bytes read at a time: large enough to be fast, small enough for the cache
-_LONGEST_ROW = 1 << 23  # bytes; what goes on for longer is no text
+BLOCK = 1 << 22  # bytes read at a time: large enough to be fast, small enough for the cache
+LONGEST_ROW = 1 << 23  # bytes; a longer row shows that this is no text file
 _NEWLINE, _RETURN, _SPACE = b"\n\r "
 _HEADER = re.compile(rb"\d+ (\d+)")
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NUMBER_BYTES = b"0123456789+-.eE \n"
 _LARGEST = float(np.finfo(np.float32).max)
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain, compressed or zipped file; what fails while it is read is an InputError."""
-    archive = next((p for p in (path, *path.parents) if p.suffix == ".zip" and p.is_file()), None)
+def _open(path: Path) -> Iterator[Callable[[int], bytes]]:
+    """Yield a function that reads from a plain, compressed or zipped file; see ``uncompressed``."""
+    outside = (each for each in (path, *path.parents) if compression_of(each) == "zip")
+    file = next((each for each in outside if each.is_file()), path)
+    wanted = path.relative_to(file).as_posix()
+
+    def member(names: Sequence[str]) -> str:
+        if wanted == "." and len(names) == 1:
+            return names[0]
+        if wanted not in names:
+            raise InputError(
+                f"{file} holds {', '.join(names) or 'no file'}: choose one, as in {file}/NAME"
+            )
+        return wanted
+
     try:
-        if archive is None:
-            with _OPENERS.get(path.suffix, open)(path, "rb") as stream:
-                yield stream
-        else:
-            with zipfile.ZipFile(archive) as zipped:
-                name = _member(zipped, path.relative_to(archive).as_posix())
-                with zipped.open(name) as stream:
-                    yield stream
+        with file.open("rb") as raw, uncompressed(raw, compression_of(file), member) as read:
+            yield read
     except FileNotFoundError as error:
         raise InputError(f"no word vectors at {path}: there is no such file") from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise InputError(f"cannot read the word vectors in {path}: {error}") from error
 
 
-def _member(zipped: zipfile.ZipFile, wanted: str) -> str:
-    names = [entry.filename for entry in zipped.infolist() if not entry.is_dir()]
-    if wanted == "." and len(names) == 1:
-        return names[0]
-    if wanted not in names:
-        raise InputError(
-            f"{zipped.filename} holds {', '.join(names) or 'no file'}: choose one, as in "
-            f"{zipped.filename}/NAME"
-        )
-    return wanted
-
-
-def _blocks(stream: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
+def _blocks(read: Callable[[int], bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield blocks of whole rows, each with the number (from 1) of its first row."""
     row, rest = 1, b""
-    while chunk := stream.read(_BLOCK):
+    while chunk := read(BLOCK):
         whole, newline, tail = (rest + chunk).rpartition(b"\n")
         if newline:
             yield row, whole + newline
             row += whole.count(b"\n") + 1
-        elif len(tail) > _LONGEST_ROW:
+        elif len(tail) > LONGEST_ROW:
             raise InputError(f"{path}, row {row} does not end; is this a text file of vectors?")
         rest = tail
     if rest:
@@ -87,15 +75,15 @@ def _is_number(field: bytes) -> bool:
 
 
 def _has_numbers(word: bytes, size: int) -> bool:
-    """Tell a row with too many numbers, or two rows in one line, from a word with spaces in it."""
+    """Whether a line with too many columns holds more numbers, not a word with spaces."""
     more = word.split(b" ")[1:]
     return sum(map(_is_number, more)) >= min(len(more), max(size - 1, 1))
 
 
 def _read(path: Path, size: int | None) -> Iterator["_Rows"]:
     """Yield the rows of a file, block by block."""
-    with _open(path) as stream:
-        for first, block in _blocks(stream, path):
+    with _open(path) as read:
+        for first, block in _blocks(read, path):
             if first == 1:
                 size, first, block = _split_header(block, size, path)  # noqa: PLW2901
             if block and size is not None:
@@ -103,9 +91,9 @@ def _read(path: Path, size: int | None) -> Iterator["_Rows"]:
 
 
 def _split_header(block: bytes, size: int | None, path: Path) -> tuple[int, int, bytes]:
-    """Return the vector size, the number of the first row and the first block without its header.
+    """The vector size, the number of the first row, and the first block without its header.
 
-    The size is that of a "count dimension" first line, else `size`, else that of the first row.
+    The size is that of a first line "count dimension", else ``size``, else that of the first row.
     """
     block = block.removeprefix(codecs.BOM_UTF8)
     line, _, after = block.partition(b"\n")
@@ -120,7 +108,7 @@ def _split_header(block: bytes, size: int | None, path: Path) -> tuple[int, int,
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a block of bytes: their numbers, and where words and numbers stand in it."""
+    """The rows of a block of bytes: their numbers, and the positions of words and numbers."""
 
     size: int
     block: bytes
@@ -131,7 +119,7 @@ class _Rows:
 
     @classmethod
     def locate(cls, block: bytes, first: int, size: int, path: Path) -> "_Rows":
-        """Find the rows that are not blank; check that each has `size` numbers."""
+        """Find the rows that are not blank, and check that each has ``size`` numbers."""
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == _NEWLINE)
         starts = np.append(0, ends[:-1] + 1)
@@ -152,14 +140,14 @@ class _Rows:
         return cls(size, block, numbers, starts, cuts, ends)
 
     def words(self) -> list[bytes]:
-        places = zip(self.starts.tolist(), self.cuts.tolist(), strict=True)
-        return [self.block[start:cut] for start, cut in places]
+        spans = zip(self.starts.tolist(), self.cuts.tolist(), strict=True)
+        return [self.block[start:cut] for start, cut in spans]
 
     def values(self, chosen: list[int], path: Path) -> NDArray[np.float32]:
         """Parse the numbers of the chosen rows, (chosen, size), all at once."""
         lines = [self.block[self.cuts[i] + 1 : self.ends[i]] for i in chosen]
         text = b"\n".join(lines)
-        if not text.translate(None, _NUMBER_BYTES):  # pandas would take True and inf for numbers
+        if not text.translate(None, _NUMBER_BYTES):  # pandas would read True and inf as numbers
             with suppress(ValueError):
                 table = pd.read_csv(
                     BytesIO(text),
@@ -177,7 +165,7 @@ class _Rows:
                 if not _is_number(field):
                     raise InputError(
                         f"{path}, row {self.numbers[i]}: {field.decode(errors='replace')!r} "
-                        f"is no number that fits"
+                        f"is no number, or too large"
                     )
         raise InputError(f"{path}, rows near {self.numbers[chosen[0]]}: cannot read the numbers")
 
@@ -191,19 +179,19 @@ def _undecodable(words: list[bytes]) -> int:
 
 
 class WordVectors(Vectors):  # type: ignore[misc]
-    """torchtext's ``Vectors`` for the wanted words alone, read from a file of GloVe's text format.
+    """torchtext's ``Vectors`` of the wanted words only, read from a file in GloVe's text format.
 
-    The file has a row of a word and its numbers, separated by single spaces, for each word; a
-    first line "count dimension" may precede them. Plain, ``.gz``, ``.bz2``, ``.xz``, or a member
-    of a zip: ``archive.zip/member.txt``. Of a repeated word the first row counts. Nothing is
-    written, unlike with torchtext's own reader.
+    Each row is a word and its numbers, separated by single spaces; a first line "count dimension"
+    may precede them. The file is plain, ``.gz``, ``.bz2``, ``.xz``, or a member of a zip:
+    ``archive.zip/member.txt``. If a word is repeated, its first row counts. Unlike torchtext's own
+    reader, this writes nothing.
 
     Attributes:
-        itos: the wanted words that the file has, in the file's order.
+        itos: the wanted words that the file has, in the order of the file.
         stoi: the index of each.
         vectors: float32, (words, dim).
         dim: size of a vector.
-        skipped: rows left out because their word is not UTF-8.
+        skipped: how many rows were left out because their word is not UTF-8.
     """
 
     def __init__(
@@ -212,8 +200,8 @@ class WordVectors(Vectors):  # type: ignore[misc]
         """Read the file.
 
         Raises:
-            InputError: the file is missing, unreadable, empty, holds vectors of another size than
-                `dimension`, a row of another width than the others, or a value that is no number.
+            InputError: the file is missing, unreadable or empty, its vectors are not of the size
+                ``dimension``, a row has another width than the others, or a value is no number.
         """
         self.path = Path(path)
         self._wanted = {word.encode(errors="surrogatepass") for word in words}
@@ -223,7 +211,7 @@ class WordVectors(Vectors):  # type: ignore[misc]
     def cache(
         self, name: str, cache: str, url: str | None = None, max_vectors: int | None = None
     ) -> None:
-        """Read the file `name`; the other arguments are torchtext's and not used."""
+        """Read the file ``name``; the other arguments are torchtext's and not used."""
         del cache, url, max_vectors
         path, wanted = Path(name), self._wanted.copy()
         self.itos, self.skipped, self.dim = [], 0, 0
@@ -246,15 +234,15 @@ class WordVectors(Vectors):  # type: ignore[misc]
         self.vectors = torch.from_numpy(np.concatenate([empty, *parts]))
 
 
-# What the last call of read_vectors was asked for and gave: the runs of a sweep mostly ask alike.
+# Arguments and result of the last call of read_vectors: most runs of a sweep ask for the same.
 _last: tuple[object, WordVectors] | None = None
-_MOST_KEPT = 1 << 28  # bytes; beyond that the memory is worth more than the time
+_MOST_KEPT = 1 << 28  # bytes; above this, memory matters more than time
 
 
 def read_vectors(path: Path, words: Sequence[str], dimension: int | None) -> WordVectors:
-    """As ``WordVectors``, without reading again what the last call has read; not to be changed."""
+    """Like ``WordVectors``, but the same call twice reads once; the result must not be changed."""
     global _last  # noqa: PLW0603
-    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    file = next((each for each in (path, *path.parents) if each.is_file()), None)
     asked = (path, file and file_state(file), dimension, tuple(words))
     if _last is not None and _last[0] == asked:
         return _last[1]

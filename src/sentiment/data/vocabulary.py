@@ -1,6 +1,6 @@
-"""torchtext's ``Vocab``, built from the texts that train and from no others.
+"""torchtext's ``Vocab``, built from the training texts only.
 
-torchtext 0.6.0 is the last pure Python release: later ones are compiled against an old torch.
+torchtext 0.6.0 is the last release in pure Python: later ones are compiled against an old torch.
 """
 
 from collections import Counter
@@ -27,10 +27,10 @@ def build_vocabulary(
     """The most frequent words of the training split, after ``<pad>`` (0) and ``<unk>`` (1).
 
     Args:
-        train: the reviews that are counted.
-        unlabeled: reviews without labels that are counted with them.
-        min_freq: words seen less often are left out.
-        max_size: how many words are kept at most, the two special ones not counted.
+        train: the training split.
+        unlabeled: reviews without labels whose words count, too.
+        min_freq: words that occur less often are left out.
+        max_size: how many words are kept at most, not counting the two special ones.
 
     Raises:
         InputError: no word is left.
@@ -39,18 +39,18 @@ def build_vocabulary(
     vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
     if len(vocabulary) <= 2:
         raise InputError(
-            f"{train.corpus.path}: no word of the training split is seen"
+            f"{train.corpus.path}: no word of the training split occurs"
             f" data.min_freq={min_freq} times; lower it"
         )
     return vocabulary
 
 
 def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
-    """A vocabulary of these words in their order, whatever is seen; its counts are of the texts.
+    """A vocabulary of these words in their order; the texts decide only the word counts.
 
     Args:
         words: ``<pad>`` and ``<unk>`` first.
-        texts: the reviews that are counted.
+        texts: the reviews whose words are counted.
     """
     vocabulary = Vocab(Counter(), specials=[])
     vocabulary.itos = list(words)
@@ -60,7 +60,7 @@ def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
 
 
 def count_words(splits: Sequence[Split]) -> Counter[str]:
-    """How often each word stands in the reviews of some splits, uncut."""
+    """How often each word occurs in the reviews of some splits, uncut."""
     frequencies: Counter[str] = Counter()
     for split in splits:
         counts = split.corpus.word_counts(split.reviews)
@@ -70,7 +70,7 @@ def count_words(splits: Sequence[Split]) -> Counter[str]:
 
 
 def vocabulary_ids(words: Sequence[str], vocabulary: Vocab) -> npt.NDArray[np.int64]:
-    """The vocabulary index of each word, ``UNK_INDEX`` for those it lacks; (words,)."""
+    """The vocabulary index of each word, ``UNK_INDEX`` for unknown words; (words,)."""
     known = vocabulary.stoi
-    # .get, because indexing would add the unknown words to the vocabulary.
+    # Indexing instead of .get would add the unknown words to the vocabulary.
     return np.array([known.get(word, UNK_INDEX) for word in words], np.int64)

@@ -1,4 +1,4 @@
-"""Tokenising in several processes. They import neither torch nor anything of a training."""
+"""Tokenising in several processes, which import neither torch nor anything of a training."""
 
 import itertools
 import signal
@@ -8,19 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
 
-# Below this many chunks, starting worker processes costs more than it saves.
+# With fewer chunks, starting worker processes costs more time than it saves.
 _CHUNKS_WORTH_WORKERS = 6
 
 
-def available_cores() -> int:
-    """How many cores this process may use, by its CPU affinity and the limits of its container."""
-    from joblib import cpu_count  # Python's own would count all cores of the machine
-
-    return int(cpu_count())
-
-
 class HasTexts(Protocol):
-    """Anything that carries some texts, such as a ``ReviewChunk``."""
+    """Anything that has texts, such as a ``ReviewChunk``."""
 
     @property
     def texts(self) -> list[str]:
@@ -33,9 +26,9 @@ Chunk = TypeVar("Chunk", bound=HasTexts)
 def encode_chunks(
     chunks: Iterable[Chunk], settings: TokenizerSettings, num_workers: int
 ) -> Iterator[tuple[Chunk, EncodedTexts]]:
-    """Tokenise chunks in order, in worker processes when there are enough of them to be worth it.
+    """Yield each chunk with its tokens, in order; many chunks are tokenised by worker processes.
 
-    Each chunk comes back with its tokens. At most a few chunks for each worker are held at a time.
+    At most a few chunks for each worker are in memory at a time.
     """
     stream = iter(chunks)
     head = list(itertools.islice(stream, _CHUNKS_WORTH_WORKERS))
@@ -59,14 +52,14 @@ def encode_chunks(
     def jobs() -> Iterator[Any]:
         for chunk in itertools.chain(head, stream):
             waiting.append(chunk)
-            yield delayed(_encode)(chunk.texts, settings)
+            yield delayed(encode_in_worker)(chunk.texts, settings)
 
     for encoded in parallel(jobs()):
         yield waiting.popleft(), encoded
 
 
 def end_workers() -> None:
-    """End the processes that tokenise, which wait for more; for one that is about to leave them."""
+    """End the worker processes, which wait for more work; for a process that is about to exit."""
     from joblib.externals.loky import reusable_executor
 
     if reusable_executor._executor is not None:
@@ -81,7 +74,7 @@ def _ignore_interrupts() -> None:
 _tokenizers: dict[TokenizerSettings, Tokenizer] = {}
 
 
-def _encode(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
+def encode_in_worker(texts: list[str], settings: TokenizerSettings) -> EncodedTexts:
     """Tokenise in a worker process, which keeps its tokenizer from one chunk to the next."""
     if settings not in _tokenizers:
         with without_torch():

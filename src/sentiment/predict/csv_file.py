@@ -18,8 +18,9 @@ from sentiment.data.reviews import (
     output_separator,
     read_table,
 )
-from sentiment.data.workers import available_cores, encode_chunks
+from sentiment.data.workers import encode_chunks
 from sentiment.predict.predictor import Predictor
+from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import text_when_whole
 

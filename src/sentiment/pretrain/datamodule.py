@@ -1,4 +1,4 @@
-"""The data side of a pretraining: texts without labels, long ones in pieces."""
+"""The data of a language model's training: texts without labels, long ones in pieces."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from sentiment.runtime.errors import InputError
 
 
 class TextDataModule(LightningDataModule):
-    """Batches of all training and unlabeled texts, and some of the validation texts to measure by.
+    """Batches of all training and unlabeled texts, and of some validation texts.
 
-    A text longer than ``data.max_length`` is not cut off: it is read in pieces of about equal
-    length. No text of the test split is seen.
+    A text longer than ``data.max_length`` is not cut, but split into pieces of about equal length.
+    The texts of the test split are not used.
 
     Args:
         reviews: the data of a classifier on the same files.
-        held_out_tokens: how much of the validation split measures: about this many tokens (one
-            piece at least), spread evenly over it.
+        held_out_tokens: about how many tokens of the validation split to use, at least one piece,
+            spread evenly over it.
     """
 
     def __init__(self, reviews: SentimentDataModule, *, held_out_tokens: int) -> None:
@@ -32,7 +32,7 @@ class TextDataModule(LightningDataModule):
 
     @property
     def facts(self) -> DataFacts:
-        """What was found in the data; known after ``setup``."""
+        """What was found in the data; available after ``setup``."""
         return self._reviews.facts
 
     def prepare_data(self) -> None:
@@ -47,12 +47,12 @@ class TextDataModule(LightningDataModule):
         self.texts = ConcatReviews([part.in_pieces(longest) for part in parts])
         held_out = self._reviews.reviews("val").in_pieces(longest)
         count = int(self._held_out_tokens / held_out.lengths.mean())
-        places = np.linspace(0, len(held_out) - 1, min(max(1, count), len(held_out)), dtype=int)
-        self.held_out = held_out.take(places)
-        for told, lengths in (("train", self.texts.lengths), ("validation", self.held_out.lengths)):
-            if lengths.max() < 2:
+        count = min(max(1, count), len(held_out))
+        self.held_out = held_out.take(np.linspace(0, len(held_out) - 1, count, dtype=int))
+        for name, texts in (("training", self.texts), ("validation", self.held_out)):
+            if texts.lengths.max() < 2:
                 raise InputError(
-                    f"data: no {told} text has two words, so there is no word to predict from"
+                    f"data: no {name} text has two words, so there is no word to predict from"
                     " another; is data.text_column the right column, and data.max_length above 1?"
                 )
 
@@ -65,20 +65,20 @@ class TextDataModule(LightningDataModule):
         return self._reviews.loader(self.held_out)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a classifier which starts from the model needs to know, as plain types."""
+        """What a classifier that starts from the language model needs to know, as plain types."""
         unlabeled = [split.ordered_fingerprint for split in self._reviews.training_texts()[1:]]
         return {**self._reviews.state_dict(), "unlabeled": unlabeled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a resumed training has the data that it began with, and find its place.
+        """Check that a resumed training has the data that it began with; go on at its batch.
 
         Raises:
-            InputError: the vocabulary or the texts are others.
+            InputError: the vocabulary or the texts are different.
         """
         own = self.state_dict()["unlabeled"]
         if state_dict.get("unlabeled", own) != own:  # earlier versions did not keep it
             raise InputError(
                 "ckpt_path: the checkpoint was trained with other unlabeled texts than this data"
-                " gives; go on with the same files, or start anew"
+                " gives; resume with the same files, or start a new training"
             )
         self._reviews.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""Where expensive things are kept between runs, and by what name."""
+"""Where the results of expensive work are kept between runs, and under which name."""
 
 import hashlib
 import json
@@ -14,29 +14,28 @@ from sentiment.runtime.files import replaced_when_whole
 
 
 def cache_directory(chosen: str | Path | None = None) -> Path:
-    """The cache folder: the one chosen, else ``$SENTIMENT_CACHE``, else the user's own."""
+    """The cache folder: ``chosen``, else ``$SENTIMENT_CACHE``, else the user's cache folder."""
     return Path(
         chosen or os.environ.get("SENTIMENT_CACHE") or platformdirs.user_cache_dir("sentiment")
     )
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
-    """A short name that changes with any of the values (which JSON can write)."""
+    """A short name that changes with any of the values."""
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def file_state(path: Path) -> list[int]:
-    """What tells that a file was touched: size, modification and change time, and inode."""
+    """What changes when a file is modified: size, modification and change time, and inode."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def content_digest(path: Path, cache: Path) -> str:
-    """SHA-256 of a file's content; remembered for as long as the file is untouched.
+    """SHA-256 of a file's content; remembered while its path and ``file_state`` are the same.
 
-    Untouched means: same path and ``file_state``. A cache that cannot be written to remembers
-    nothing new.
+    If the cache cannot be written to, nothing new is remembered.
     """
     state = file_state(path)
     note = cache / "files" / f"{fingerprint({'path': path.resolve()})}.json"

@@ -122,6 +122,13 @@ def limit_threads() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
 
 
+def available_cores() -> int:
+    """How many cores this process may use, by its CPU affinity and the limits of its container."""
+    from joblib import cpu_count  # Python's own would count all cores of the machine
+
+    return int(cpu_count())
+
+
 def keep_freed_memory() -> None:
     """Keep freed memory in this process for the next batch, where the C library is glibc's.
 

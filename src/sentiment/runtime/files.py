@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name only when they are whole, and are made once."""
+"""Files and folders that appear under their name only when they are complete; compressed files."""
 
 import bz2
 import gzip
@@ -6,28 +6,36 @@ import io
 import logging
 import lzma
 import shutil
+import struct
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
+
+from sentiment.runtime.errors import first_words
 
 log = logging.getLogger(__name__)
 
 COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
 
-_LONG_AGO = 3600.0  # seconds in which a process that lives writes something
-
-_PATIENCE = 1.0  # seconds of waiting that nobody needs to be told of
+_ABANDONED_AFTER = 3600.0  # seconds without a write, after which a temporary folder is abandoned
+QUIET_WAIT = 1.0  # seconds of waiting for another process that are not worth a message
+_BLOCK = 1 << 18
+# What the standard library raises for damaged bytes; of a zip file's directory, nearly anything.
+_DAMAGED = (
+    OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError, struct.error,
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 @contextmanager
 def replaced_when_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``; the file takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    """Yield a temporary path beside ``path``; that file replaces ``path`` if the block succeeds."""
+    temporary = _temporary_name(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -37,9 +45,8 @@ def replaced_when_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_when_whole(path: Path) -> Iterator[Path]:
-    """Like ``replaced_when_whole`` for a folder; where two processes make it, the first wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    """Like ``replaced_when_whole``, for a folder; of two processes that make it the first wins."""
+    temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -52,32 +59,37 @@ def folder_when_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _temporary_name(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+
+
 def remove_leftovers(parent: Path) -> None:
-    """Remove what killed processes left where ``folder_when_whole`` makes folders."""
+    """Remove the temporary folders of killed processes from where ``folder_when_whole`` works."""
     for folder in parent.glob(".*.tmp"):
         with suppress(OSError):  # its own process may remove it at the same time
             touched = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if time.time() - touched > _LONG_AGO:
+            if time.time() - touched > _ABANDONED_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def one_at_a_time(path: Path, making: str) -> Iterator[None]:
-    """Let one process at a time make what stands at ``path``; the others wait for it.
+    """Let one process at a time make ``path`` while the others wait.
 
-    The lock is a file beside ``path`` that stays. It ends with the process that holds it, however
-    that ends.
+    The lock is a file beside ``path``, which stays. The system releases it when the process that
+    holds it ends, however it ends.
 
     Args:
-        path: what is made; its folder is made if need be.
-        making: what the others are told when they wait, such as ``"fetches a.zip"``.
+        path: what is made; its folder is created if necessary.
+        making: what the process does, for the log of those that wait, such as ``"fetches a.zip"``.
     """
     from filelock import FileLock, Timeout  # slow to import, and seldom needed
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        lock.acquire(timeout=_PATIENCE)
+        lock.acquire(timeout=QUIET_WAIT)
     except Timeout:
         log.info("another process %s; waiting for it to end", making)
         lock.acquire()
@@ -87,21 +99,18 @@ def one_at_a_time(path: Path, making: str) -> Iterator[None]:
         lock.release()
 
 
+def compression_of(path: Path) -> str:
+    """The compression that the suffix of a path stands for, or ``none``."""
+    return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
+
+
 @contextmanager
 def text_when_whole(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears when it is whole: UTF-8, compressed as its suffix says."""
+    """A text file that appears when it is complete: UTF-8, compressed according to its suffix."""
+    compression = compression_of(path)
     with ExitStack() as stack:
         temporary = stack.enter_context(replaced_when_whole(path.resolve()))
         raw = stack.enter_context(temporary.open("wb"))
-        packed = stack.enter_context(_packed(raw, path))
-        yield stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
-
-
-@contextmanager
-def _packed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes are compressed into ``raw``, in the way the suffix of ``path`` says."""
-    compression = COMPRESSION_SUFFIXES.get(path.suffix.lower())
-    with ExitStack() as stack:
         stream: Any = raw
         if compression == "gzip":  # without a time and a name, equal texts make equal files
             stream = stack.enter_context(gzip.GzipFile("", "wb", 6, cast("Any", raw), mtime=0))
@@ -112,4 +121,90 @@ def _packed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
         elif compression == "zip":
             archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
             stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
-        yield stream
+        yield stack.enter_context(io.TextIOWrapper(stream, "utf-8", newline=""))
+
+
+@contextmanager
+def uncompressed(
+    raw: IO[bytes], compression: str, choose: Callable[[Sequence[str]], str]
+) -> Iterator[Callable[[int], bytes]]:
+    """Yield a function that reads up to so many bytes of a file, uncompressed; b"" at the end.
+
+    Args:
+        raw: the open file.
+        compression: a value of ``COMPRESSION_SUFFIXES``, or ``none``.
+        choose: returns which file of a zip archive to read, given the names of its files.
+
+    Raises:
+        OSError: the bytes are damaged, or compressed in another way; also by the function.
+    """
+    with ExitStack() as stack:
+        with _damage_is_os_error():
+            stream: Any = raw
+            if compression == "gzip":
+                stream = stack.enter_context(gzip.open(raw))
+            elif compression in ("bz2", "xz"):
+                new = bz2.BZ2Decompressor if compression == "bz2" else lzma.LZMADecompressor
+                stream = io.BufferedReader(_Decompressed(raw, new), _BLOCK)
+            elif compression == "zip":
+                archive = stack.enter_context(zipfile.ZipFile(raw))
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+        if compression == "zip":
+            name = choose(names)
+            with _damage_is_os_error():
+                stream = stack.enter_context(archive.open(name))
+
+        def read(size: int) -> bytes:
+            with _damage_is_os_error():
+                data: bytes = stream.read(size)
+                return data
+
+        yield read
+
+
+@contextmanager
+def _damage_is_os_error() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except _DAMAGED as error:
+        raise OSError(first_words(error)) from error
+
+
+class _Decompressed(io.RawIOBase):
+    """The bytes of all compressed streams in a bz2 or xz file, one after the other.
+
+    Unlike the standard library's files, it does not silently stop at a damaged further stream.
+    """
+
+    def __init__(
+        self,
+        raw: IO[bytes],
+        new: Callable[[], "bz2.BZ2Decompressor | lzma.LZMADecompressor"],
+    ) -> None:
+        self._raw, self._new = raw, new
+        self._decompressor = new()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer, at least in part, or return 0 at the end."""
+        while True:
+            decompressor = self._decompressor
+            if decompressor.eof:
+                following = decompressor.unused_data.lstrip(b"\0") or self._raw.read(_BLOCK)
+                if not following:
+                    return 0
+                if not (following := following.lstrip(b"\0")):  # padding
+                    continue
+                self._decompressor = decompressor = self._new()
+            else:
+                following = self._raw.read(_BLOCK) if decompressor.needs_input else b""
+                if decompressor.needs_input and not following:
+                    raise EOFError("it ends within a compressed stream")
+            if data := decompressor.decompress(following, len(buffer)):
+                buffer[: len(data)] = data
+                return len(data)

@@ -163,13 +163,14 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
         vocabulary=None if pretrained is None else pretrained.data["vocabulary"],
         cleaning=cleaning_of(*earlier),
         unlabeled_ratio=cfg.loss.unlabeled_ratio if is_mixed(cfg.loss) else 0.0,
+        ngrams=cfg.model.ngrams,
     )
     datamodule.prepare_data()
     datamodule.setup()
     check_reviews(datamodule.facts, fit.trainer.world_size)
     if fit.resumed is not None:
         datamodule.load_state_dict(fit.resumed.data)  # refuses other data
-    ngrams = datamodule.ngram_statistics(cfg.model.ngrams) if cfg.model.ngrams else None
+    ngrams = datamodule.ngram_statistics()
     module, vector_coverage = build_module(
         cfg, datamodule.facts, embeddings, ngrams=ngrams, pretrained=pretrained
     )

@@ -22,10 +22,9 @@ from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import VectorsConfig
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.tokenizer import stop_words
-from sentiment.data.workers import available_cores
 from sentiment.report.results import log_data
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
-from sentiment.runtime.environment import require_memory, versions
+from sentiment.runtime.environment import available_cores, require_memory, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import check_unused
 from sentiment.train.pretrained import vectors_note
