@@ -1,1 +1,1 @@
-"""Hydra's side: schemas and checks of every setting, resolvers, translated errors, overrides."""
+"""Schemas and checks of every setting, resolvers, overrides, and messages for config errors."""

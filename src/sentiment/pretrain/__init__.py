@@ -1,1 +1,1 @@
-"""Training a language model, from which a classifier starts."""
+"""Training a language model, whose encoder a classifier can start from."""

@@ -1,1 +1,1 @@
-"""Pictures and tables of what a training did. Knows plain numbers, not models or data."""
+"""Results, tables and plots of trainings."""

@@ -1,1 +1,1 @@
-"""The process: errors, files, the machine, how programs start and end, ranks, run folders."""
+"""The process: errors, files, environment, how programs start and end, ranks, run folders."""
