@@ -46,19 +46,22 @@ class GridSweeper(BasicSweeper):
         """
         from sentiment.report.ranking import Job
         from sentiment.runtime.errors import InputError
-        from sentiment.train.sweep import note_jobs
+        from sentiment.train.sweep import ranked
 
+        assert self.hydra_context is not None  # after setup
+        assert self.config is not None
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
-        returns = list(itertools.chain(*super().sweep(arguments)))
-        jobs = []
-        for (folder, overrides), returned in zip(self._planned.items(), returns, strict=True):
-            config = returned.hydra_cfg  # None of a run that was killed
-            path = folder if config is None else config.hydra.runtime.output_dir
-            outcome = returned.return_value
-            failed = isinstance(outcome, dict) and outcome.get("status") == "failed"
-            jobs.append(Job(Path(path), overrides, failed=failed))
-        note_jobs(jobs)
+        with ranked(self.hydra_context.callbacks, self.config) as add_jobs:
+            returns = list(itertools.chain(*super().sweep(arguments)))
+            jobs = []
+            for (folder, overrides), returned in zip(self._planned.items(), returns, strict=True):
+                config = returned.hydra_cfg  # None of a run that was killed
+                path = folder if config is None else config.hydra.runtime.output_dir
+                outcome = returned.return_value
+                failed = isinstance(outcome, dict) and outcome.get("status") == "failed"
+                jobs.append(Job(Path(path), overrides, failed=failed))
+            add_jobs(jobs)
         return returns
 
     def split_arguments(  # type: ignore[override]  # which ``sweep`` calls, before any run

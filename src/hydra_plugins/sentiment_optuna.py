@@ -7,7 +7,7 @@ are needed.
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
 
+    from sentiment.report.ranking import Job
     from sentiment.train.search.space import Space
     from sentiment.train.search.study import Search
 
@@ -99,27 +100,29 @@ class OptunaSweeper(Sweeper):
         """Keep what Hydra gives every sweeper."""
         self._config = config
         self._loader = hydra_context.config_loader
-        self._folder = Path(config.hydra.sweep.dir)
+        self._callbacks = hydra_context.callbacks
         self._launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self._folder = Path(config.hydra.sweep.dir)  # which may be made here
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the trials that the study still lacks."""
         from sentiment.train.search.report import report_end
         from sentiment.train.search.space import read_space
+        from sentiment.train.sweep import ranked
 
         self._check_counts()
         parser = OverridesParser.create(config_loader=self._loader)
         space = read_space(self._params, arguments, parser)
         self._check_space(space)
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with self._alone(), ranked(self._callbacks, self._config) as add_jobs:
             search = self._open(space)
             OmegaConf.save(self._config, self._folder / "multirun.yaml")
             for batch, resumed in self._batches(search):
                 for trial, outcome in zip(
-                    batch, self._launch(space, batch, resumed=resumed), strict=True
+                    batch, self._launch(space, batch, add_jobs, resumed=resumed), strict=True
                 ):
                     self._tell(search, search.tell(trial, outcome))
             report_end(search, self._folder)
@@ -144,12 +147,16 @@ class OptunaSweeper(Sweeper):
                 yield batch, False
 
     def _launch(
-        self, space: "Space", batch: Sequence["Trial"], *, resumed: bool
+        self,
+        space: "Space",
+        batch: Sequence["Trial"],
+        add_jobs: "Callable[[Sequence[Job]], None]",
+        *,
+        resumed: bool,
     ) -> list[dict[str, Any]]:
         """Train, and return what each training returned or why it failed."""
         from sentiment.config.overrides import override
         from sentiment.report.ranking import Job
-        from sentiment.train.sweep import note_jobs
 
         jobs = []
         for trial in batch:
@@ -161,7 +168,7 @@ class OptunaSweeper(Sweeper):
             jobs.append([*space.overrides(trial.params), *own])
         returns = self._launcher.launch(jobs, initial_job_idx=batch[0].number)
         outcomes = [_outcome(returned) for returned in returns]
-        note_jobs(
+        add_jobs(
             [
                 Job(self._folder / str(trial.number), job, failed=outcome["status"] == "failed")
                 for trial, job, outcome in zip(batch, jobs, outcomes, strict=True)

@@ -4,7 +4,6 @@ import functools
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +24,6 @@ def run_program(
     name: str,
     task: Callable[[DictConfig], Any],
     *,
-    around: Callable[[], AbstractContextManager[None]] = nullcontext,
     resumes: bool = False,
 ) -> None:
     """Compose a config from the command line and call a task with it, or with each of a multirun.
@@ -33,7 +31,6 @@ def run_program(
     Args:
         name: of the config, ``conf/<name>.yaml``.
         task: does the work; its module gives the log file its name.
-        around: a context in which Hydra runs.
         resumes: whether the task handles Ctrl-C itself, once there is something to resume.
 
     Raises:
@@ -44,7 +41,7 @@ def run_program(
     sys.argv[1:] = spell_null_choices(sys.argv[1:])
     compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
     try:
-        with translate_config_errors(), around():
+        with translate_config_errors():
             compose(_refusing(task))()
     except InputError as error:
         _refuse(error)

@@ -2,13 +2,14 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.resolvers import config_directory
 from sentiment.report.runs import below, read_yaml
@@ -52,16 +53,24 @@ class CommandLine:
     names_folder: bool = True
 
     @classmethod
-    def of_hydra(cls) -> "CommandLine":
-        """The one by which Hydra has started this run."""
-        config = HydraConfig.get()
-        given = config.overrides
-        folders = ("hydra.run.dir=", "hydra.sweep.dir=")
+    def of_hydra(cls, config: HydraConf | DictConfig | None = None) -> "CommandLine":
+        """The one by which Hydra was started.
+
+        Args:
+            config: Hydra's own; None takes that of the run of this process.
+        """
+        config = HydraConfig.get() if config is None else config
+        hydra, task = (
+            list(map(str, OmegaConf.to_container(given)))  # type: ignore[arg-type]  # a list
+            for given in (config.overrides.hydra, config.overrides.task)
+        )
         return cls(
-            tuple(given.hydra),
-            tuple(given.task),
+            hydra,
+            task,
             multirun=config.mode == RunMode.MULTIRUN,
-            names_folder=any(item.startswith(folders) for item in given.hydra),
+            names_folder=any(
+                item.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for item in hydra
+            ),
         )
 
     @classmethod
@@ -95,10 +104,17 @@ class CommandLine:
         return [match.string for match in wanted if match and match[1] not in but]
 
 
-def sweep_again(folder: Path) -> str:
-    """The command line that goes on with this process's sweep."""
+def sweep_command(given: CommandLine, folder: Path) -> str:
+    """The command line that resumes a sweep in its folder.
+
+    Args:
+        given: what the sweep was started with.
+        folder: of the sweep.
+    """
     again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
-    return train_command(*(item for item in sys.argv[1:] if item not in again), *again)
+    left_out = {*again, "hydra.mode=MULTIRUN"}  # which -m stands for
+    kept = [item for item in (*given.hydra, *given.task) if item not in left_out]
+    return train_command("-m", *kept, *again)
 
 
 def spell_null_choices(arguments: Sequence[str]) -> list[str]:

@@ -8,8 +8,6 @@ import gc
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,20 +113,6 @@ def _report_loss(folder: Path) -> None:
         )
 
 
-@contextmanager
-def _ranking_what_ended() -> Iterator[None]:
-    """Rank the runs of a multirun that is cut short; Hydra imports what does it as one begins."""
-    try:
-        yield
-    except BaseException:
-        if "sentiment.train.sweep" not in sys.modules:
-            raise
-        from sentiment.train.sweep import ranked_when_cut_short
-
-        with ranked_when_cut_short():
-            raise
-
-
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     end_in_order()
@@ -136,4 +120,4 @@ def main() -> None:
         logging.disable()
         warnings.simplefilter("ignore")
         end_with_parent()
-    run_program("train", _run, around=_ranking_what_ended, resumes=True)
+    run_program("train", _run, resumes=True)

@@ -2,45 +2,22 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sentiment.config.overrides import CommandLine, override, sweep_again, train_command
+from sentiment.config.overrides import CommandLine, override, sweep_command, train_command
 from sentiment.report.ranking import Job, compare_runs, print_comparison, sweep_rows, sweep_runs
 from sentiment.report.runs import run_folders
 from sentiment.report.tables import is_number, listed, write_csv, write_json
 from sentiment.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Multirun:
-    """That of this process: its folder, the metric that ranks, and how its runs ended."""
-
-    folder: Path
-    metric: str
-    jobs: Sequence[Job] = ()
-
-
-_under_way: _Multirun | None = None
-
-
-def ranked_by(sweeper: Any) -> str:
-    """The metric that ranks the runs of a sweep: a search's objective, or else accuracy."""
-    return str(next(iter(sweeper.get("objectives") or ()), "val/accuracy"))
-
-
-def note_jobs(jobs: Sequence[Job]) -> None:
-    """Let the end of this process's multirun know how runs ended, whatever their folders say."""
-    if _under_way is not None:
-        _under_way.jobs = [*_under_way.jobs, *jobs]
 
 
 def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[dict[str, object]]:
@@ -96,44 +73,23 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     }
 
 
-@contextmanager
-def ranked_when_cut_short() -> Iterator[None]:
-    """Rank the runs that there are when a multirun ends before its end."""
-    try:
-        yield
-    except InputError:  # nothing was begun
-        named = any(item.startswith("hydra.sweep.dir=") for item in sys.argv[1:])
-        if _under_way is not None and not named:
-            with suppress(OSError):  # if it is empty
-                _under_way.folder.rmdir()
-        raise
-    except BaseException:
-        if _under_way is not None and any(run_folders(_under_way.folder)):
-            log.info("The sweep ends here; its other runs were not begun.")
-            report_sweep(_under_way.folder, _under_way.metric, _under_way.jobs)
-            log.info("Go on with the sweep:\n  %s", sweep_again(_under_way.folder))
-        raise
-
-
 class RankRuns(Callback):
     """Ranks the runs of a multirun, prints them and writes ``sweep.csv``.
 
     The process ends with exit code 2 if any of the runs failed.
     """
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember the folder, for a sweep that is cut short."""
-        global _under_way  # noqa: PLW0603
-        _under_way = _Multirun(Path(config.hydra.sweep.dir), ranked_by(config.hydra.sweeper))
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Add runs that have ended, whatever their folders say."""
+        self._jobs += jobs
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read each run's ``results.json``."""
-        global _under_way
-        ended, _under_way = _under_way, None
-        if ended is None:
-            return
+        """Rank the runs by each one's ``results.json``."""
         try:
-            rows = report_sweep(ended.folder, ended.metric, ended.jobs)
+            rows = self.rank(config)
         except InputError as error:  # of which Hydra would make a warning
             log.error("error: %s", error)
             sys.exit(2)
@@ -141,3 +97,41 @@ class RankRuns(Callback):
         if failed:
             log.error("error: %d of %d runs failed (%s)", len(failed), len(rows), listed(failed))
             sys.exit(2)
+
+    def rank(self, config: DictConfig) -> list[dict[str, object]]:
+        """Rank the runs that there are, by a search's first objective or by accuracy.
+
+        Raises:
+            InputError: no run has that metric.
+        """
+        objectives = config.hydra.sweeper.get("objectives") or ["val/accuracy"]
+        return report_sweep(Path(config.hydra.sweep.dir), str(objectives[0]), self._jobs)
+
+
+@contextmanager
+def ranked(callbacks: Callbacks, config: DictConfig) -> Iterator[Callable[[Sequence[Job]], None]]:
+    """For a sweeper: rank the runs of a multirun that ends before its end too.
+
+    Args:
+        callbacks: those of Hydra's context, of which one may be a ``RankRuns``.
+        config: of the multirun.
+
+    Yields:
+        A function that takes the runs that have ended.
+    """
+    given = CommandLine.of_hydra(config.hydra)
+    ranking = next((each for each in callbacks.callbacks if isinstance(each, RankRuns)), None)
+    try:
+        yield (lambda jobs: None) if ranking is None else ranking.add
+    except InputError:  # nothing was begun
+        if not given.names_folder:
+            with suppress(OSError):  # if it is empty
+                Path(config.hydra.sweep.dir).rmdir()
+        raise
+    except BaseException:
+        folder = Path(config.hydra.sweep.dir)
+        if ranking is not None and any(run_folders(folder)):
+            log.info("The sweep ends here; its other runs were not begun.")
+            ranking.rank(config)
+            log.info("Resume the sweep with:\n  %s", sweep_command(given, folder))
+        raise
