@@ -4,6 +4,7 @@ A new Python takes seconds to import them, many times as long as what a test ask
 """
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -46,6 +47,7 @@ class Program:
     ) -> None:
         if not hasattr(os, "fork"):
             pytest.skip("the system cannot fork")
+        _import_once()
         self._folder = tempfile.TemporaryDirectory()
         self._stdout, self._stderr = (Path(self._folder.name, each) for each in ("out", "err"))
         self._stdout.touch()
@@ -146,6 +148,17 @@ def run_program(
     with Program(name, *arguments, cwd=cwd, env=env, path=path) as program:
         code = program.wait(timeout)
         return subprocess.CompletedProcess([name, *arguments], code, program.stdout, program.stderr)
+
+
+@functools.cache
+def _import_once() -> None:
+    """Import what the programs import when they begin to work."""
+    for module in (
+        "sentiment.train.run", "sentiment.train.sweep", "sentiment.train.search.report",
+        "sentiment.pretrain.run", "sentiment.baseline.run", "sentiment.vectors.run",
+        "tensorboard.compat.proto.summary_pb2", "matplotlib.pyplot",
+    ):  # fmt: skip
+        import_module(module)
 
 
 def _redirect(stdout: Path, stderr: Path) -> None:

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from conftest import TINY, compose_config, write_reviews
+from programs import run_program
 from sentiment.config.resolvers import config_directory, register, sample_path
 from sentiment.data.vector_file import WordVectors
 from sentiment.pretrain.run import pretrain
@@ -183,9 +184,7 @@ def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
     [("data.csv=nope.csv", "nope.csv"), ("model=gru", "model"), ("sise=3", "size")],
 )
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, told: str) -> None:
-    done = subprocess.run(
-        command(override), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_program("vectors", "hydra.run.dir=run", override, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert told in done.stderr
