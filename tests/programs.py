@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -70,6 +71,8 @@ class Program:
             os.environ.update({"OMP_NUM_THREADS": "1", **env})
             os.chdir(cwd or ".")
             sys.argv = [f"sentiment/{name}/__main__.py", *arguments]
+            # By this, Lightning starts the other processes of a training.
+            sys.modules["__main__"].__spec__ = find_spec(f"sentiment.{name}")
             module = f"sentiment.{name}.command" if name in COMMANDS else f"sentiment.{name}"
             code = _exit_code_of(module)
         except BaseException:

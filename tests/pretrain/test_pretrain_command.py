@@ -76,9 +76,9 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["model.num_layers=2"], "would see the words that it is to predict"),
+        (["model.num_layers=2"], "would see the words that it has to predict"),
         (["trainer=ddp"], "runs in one process; give trainer.devices=1"),
-        (["softmax.negatives=0"], "softmax.negatives=0: give a number at least 1, or null"),
+        (["softmax.negatives=0"], "softmax.negatives=0: must be at least 1, or null"),
         (["held_out_tokens=0"], "held_out_tokens=0"),
         (
             ["callbacks.checkpoint.monitor=val/accuracy"],

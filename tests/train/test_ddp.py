@@ -17,6 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from conftest import compose_config, write_reviews
+from programs import run_program
 from sentiment.report.tables import is_number
 from sentiment.train.run import train
 
@@ -46,9 +47,7 @@ def start(folder: Path, *overrides: str, launcher: Iterable[str] = (), **environ
 
 
 def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    process = start(folder, *overrides)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return run_program("train", *TINY, *overrides, cwd=folder)
 
 
 def alone(folder: Path, name: str, *overrides: str) -> Path:

@@ -22,7 +22,7 @@ forks = pytest.mark.skipif(
 def run(folder: Path, reviews: Path, cache: Path) -> None:
     overrides = [
         *TINY, f"data.csv={reviews}", f"data.cache_dir={cache}", "data.batch_size=4",
-        "trainer.max_epochs=4", "callbacks.save_minutes=0", "ckpt_path=auto",
+        "trainer.max_epochs=3", "callbacks.save_minutes=0", "ckpt_path=auto",
         "model.head_dropout=0.3", "embeddings.lazy=true", "data.num_workers=1",
     ]  # fmt: skip
     train(compose_config(overrides, folder), folder)
@@ -44,7 +44,7 @@ def killed_after(seconds: float, folder: Path, reviews: Path, cache: Path) -> bo
 @pytest.mark.slow
 @forks
 def test_a_training_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
-    reviews = write_reviews(tmp_path / "reviews.csv", 200)
+    reviews = write_reviews(tmp_path / "reviews.csv", 80)
     start = time.monotonic()
     assert not killed_after(300, tmp_path / "whole", reviews, tmp_path / "cache")
     whole = time.monotonic() - start

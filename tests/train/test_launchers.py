@@ -16,6 +16,7 @@ import torch
 
 from conftest import TINY, write_reviews
 from hydra_plugins.sentiment_launchers import joblib_launcher
+from programs import run_program
 from sentiment.runtime import environment as machine
 
 LAUNCHERS = ("joblib", "submitit_local")
@@ -78,10 +79,9 @@ def environment(tmp_path: Path, **others: str) -> dict[str, str]:
 
 def sweep(tmp_path: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     write_reviews(tmp_path / "reviews.csv", 60)
-    return subprocess.run(
-        command(*overrides), cwd=tmp_path, env=environment(tmp_path),
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    _, _, program, *given = command(*overrides)
+    cache = {"SENTIMENT_CACHE": str(tmp_path / "cache")}
+    return run_program(program.split(".")[1], *given, cwd=tmp_path, env=cache, path=tmp_path)
 
 
 def statuses(tmp_path: Path) -> dict[str, str]:
@@ -195,10 +195,10 @@ def test_a_launcher_changes_no_figure_and_repeats_the_best(tmp_path: Path, launc
     best = json.loads((tmp_path / "sweep" / "best.json").read_text())
     assert best["val/accuracy"] == table["val/accuracy"].max()
     assert f"Best: {best['checkpoint']}. Repeat it with:\n  {best['command']}\n" in done.stdout
-    again = subprocess.run(
-        [*shlex.split(best["command"]), "hydra.run.dir=again"],
-        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    _, _, program, *given = shlex.split(best["command"])
+    assert program == "sentiment.train"
+    cache = {"SENTIMENT_CACHE": str(tmp_path / "cache")}
+    again = run_program("train", *given, "hydra.run.dir=again", cwd=tmp_path, env=cache)
     assert again.returncode == 0, again.stderr
     ours, theirs = (
         torch.load(path, weights_only=True)["state_dict"]

@@ -129,12 +129,12 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["size=0"], "config: size=0: give a number from 1"),
+        (["size=0"], "size=0: must be at least 1"),
         (["window=0"], "window=0"),
         (["negatives=0"], "negatives=0"),
         (["epochs=0"], "epochs=0"),
         (["min_count=0"], "min_count=0"),
-        (["sample=1"], "sample=1.0: give a number at least 0 and below 1"),
+        (["sample=1"], "sample=1.0: must be at least 0 and below 1"),
         (["workers=0"], "workers=0"),
         (["seed=-1"], "seed=-1"),
         (["min_count=1000000"], "min_count=1000000: no word stands so often"),

@@ -166,9 +166,7 @@ def _check_range(value: Any, limits: Mapping[str, float], key: str, *, optional:
     if value is None or (number and all(_LIMITS[name](value, limits[name]) for name in limits)):
         return
     words = " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items())
-    raise InputError(
-        f"config: {key}={as_typed(value)}: give a number {words}{', or null' * optional}"
-    )
+    raise InputError(f"config: {key}={as_typed(value)}: must be {words}{', or null' * optional}")
 
 
 def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
