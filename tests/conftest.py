@@ -14,9 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from sentiment import (
-    Predictor,
-)
+from sentiment import Predictor
 from sentiment.config.resolvers import config_directory, register
 from sentiment.model.encoder import can_train
 from sentiment.report.runs import Run

@@ -1,6 +1,8 @@
 """The project's programs in processes of their own, forked from one that has the libraries already.
 
 A new Python takes seconds to import them, many times as long as what a test asks of a program.
+Such a process also has the schemas and resolvers of the tests before it, so one test of each
+command starts a new Python.
 """
 
 import contextlib

@@ -5,11 +5,13 @@ See ``golden/README.md``.
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import torch
 
 from conftest import compose_config
 from programs import run_program
@@ -51,7 +53,14 @@ def test_a_checkpoint_predicts_the_same(checkpoint: str) -> None:
 
 
 def test_a_training_stopped_within_an_epoch_ends_the_same(golden: Path) -> None:
-    results = go_on("runs/stopped", NO_STOP, "trainer.max_epochs=3", "model.word_dropout=0.1")
+    last = golden / "runs" / "stopped" / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)["callbacks"]["EpochTable"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*callbacks.*")
+        results = go_on("runs/stopped", NO_STOP, "trainer.max_epochs=3", "model.word_dropout=0.1")
+    after = torch.load(last, weights_only=True)["callbacks"]["Stopwatch"]
+    assert after["train_reviews"] == 3 * 86  # those before the stop too
+    assert after["fit_seconds"] > before["fit_seconds"] > 0
     for name, value in EXPECTED["resumed"].items():
         assert results[name] == pytest.approx(value, rel=1e-3), name
 

@@ -33,7 +33,12 @@ USERS: dict[str, set[str]] = {
     "omegaconf": {"config", "train", "pretrain", "baseline", "vectors"},
     "optuna": {"train.search"},
     "gensim": {"vectors.skipgram"},
-}
+    "torch": {
+        "batch", "model", "predict", "train", "pretrain", "baseline", "evaluate",
+        "data.dataset", "data.sampler", "data.embeddings", "data.vector_file", "data.datamodule",
+        "config.resolvers", "runtime.environment", "runtime.distributed",
+    },
+}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:

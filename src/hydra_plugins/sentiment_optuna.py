@@ -112,20 +112,20 @@ class OptunaSweeper(Sweeper):
         from sentiment.train.search.space import read_space
         from sentiment.train.sweep import ranked
 
-        self._check_counts()
-        parser = OverridesParser.create(config_loader=self._loader)
-        space = read_space(self._params, arguments, parser)
-        self._check_space(space)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._alone(), ranked(self._callbacks, self._config) as add_jobs:
-            search = self._open(space)
-            OmegaConf.save(self._config, self._folder / "multirun.yaml")
-            for batch, resumed in self._batches(search):
-                for trial, outcome in zip(
-                    batch, self._launch(space, batch, add_jobs, resumed=resumed), strict=True
-                ):
-                    self._tell(search, search.tell(trial, outcome))
-            report_end(search, self._folder)
+        with ranked(self._callbacks, self._config) as add_jobs:
+            self._check_counts()
+            parser = OverridesParser.create(config_loader=self._loader)
+            space = read_space(self._params, arguments, parser)
+            self._check_space(space)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                search = self._open(space)
+                OmegaConf.save(self._config, self._folder / "multirun.yaml")
+                for batch, resumed in self._batches(search):
+                    outcomes = self._launch(space, batch, add_jobs, resumed=resumed)
+                    for trial, outcome in zip(batch, outcomes, strict=True):
+                        self._tell(search, search.tell(trial, outcome))
+                report_end(search, self._folder)
 
     def _batches(self, search: "Search") -> Iterator[tuple[list["Trial"], bool]]:
         """Trials to launch together, and whether they were begun before this process."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sentiment.config.app import run_program
+from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.runtime.program import ending_at_once
 
 
 def _run(cfg: DictConfig) -> None:
-    with ending_at_once():
+    with ending_at_once(remove_unused_folder):
         from sentiment.baseline.run import run_baselines
     run_baselines(cfg, Path(HydraConfig.get().runtime.output_dir))
 

@@ -30,12 +30,13 @@ def run_program(
 
     Args:
         name: of the config, ``conf/<name>.yaml``.
-        task: does the work; its module gives the log file its name.
+        task: does the work.
         resumes: whether the task handles Ctrl-C itself, once there is something to resume.
 
     Raises:
         SystemExit: with code 2, what the user gave cannot be used, as a line on standard error; or
             with code 130, on Ctrl-C in a program that resumes.
+        KeyboardInterrupt: on Ctrl-C in others.
     """
     register()
     sys.argv[1:] = spell_null_choices(sys.argv[1:])
@@ -60,7 +61,7 @@ def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             with translate_config_errors():
                 return task(cfg)
         except InputError as error:
-            _remove_refused_folder()
+            remove_unused_folder()
             _refuse(error)
 
     return run
@@ -72,8 +73,8 @@ def _refuse(error: InputError) -> NoReturn:
     exit_together(2)
 
 
-def _remove_refused_folder() -> None:
-    """Remove the folder that Hydra has made for a run that is refused, if it holds nothing else.
+def remove_unused_folder() -> None:
+    """Remove the folder that Hydra has made for a run that cannot begin, if nothing else is in it.
 
     A folder that the command line names stays, and so does one of a multirun, which its table
     lists. Of several processes, the first removes it.

@@ -184,9 +184,10 @@ def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
 def _check_together(cfg: DictConfig) -> None:
     """Refuse values of the trainer that do not go together, or with those of other nodes."""
     trainer = cfg.trainer
-    for name, word in {"fast_dev_run": "a number of batches", "deterministic": "warn"}.items():
-        if not isinstance(trainer[name], bool | int) and trainer[name] != word:
-            raise InputError(f"config: trainer.{name}={trainer[name]}: choose true, false, {word}")
+    for name, other in {"fast_dev_run": "a number of batches", "deterministic": "warn"}.items():
+        allowed = isinstance(trainer[name], bool | int)
+        if not (allowed or (name == "deterministic" and trainer[name] == other)):
+            raise InputError(f"config: trainer.{name}={trainer[name]}: choose true, false, {other}")
     if trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise InputError(
             f"config: trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: above"

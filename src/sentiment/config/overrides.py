@@ -45,12 +45,14 @@ class CommandLine:
         task: overrides of the run's config, such as ``model=gru``.
         multirun: whether it is a run of a sweep.
         names_folder: whether the user has chosen the run folder.
+        flags: Hydra's own arguments that another command needs too, such as ``--config-dir``.
     """
 
     hydra: Sequence[str] = ()
     task: Sequence[str] = ()
     multirun: bool = False
     names_folder: bool = True
+    flags: Sequence[str] = ()
 
     @classmethod
     def of_hydra(cls, config: HydraConf | DictConfig | None = None) -> "CommandLine":
@@ -71,6 +73,12 @@ class CommandLine:
             names_folder=any(
                 item.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for item in hydra
             ),
+            flags=[
+                argument
+                for source in config.runtime.config_sources
+                if source.provider == "command-line"
+                for argument in ("--config-dir", source.path)
+            ],
         )
 
     @classmethod
@@ -88,7 +96,8 @@ class CommandLine:
 
     def repeated(self) -> list[str]:
         """The overrides that another run with the same settings needs."""
-        kept = [item for item in self.hydra if item.startswith("hydra.searchpath=")]
+        kept = [*self.flags]
+        kept += [item for item in self.hydra if item.startswith("hydra.searchpath=")]
         kept += [item for item in self.task if not item.startswith("ckpt_path=")]
         # A sweep's file may settle more than the space, so one run of it needs the file too.
         return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in self.task) else kept
@@ -101,7 +110,7 @@ class CommandLine:
         """
         pattern = r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?="
         wanted = (re.match(pattern, item) for item in self.repeated())
-        return [match.string for match in wanted if match and match[1] not in but]
+        return [*self.flags, *(each.string for each in wanted if each and each[1] not in but)]
 
 
 def sweep_command(given: CommandLine, folder: Path) -> str:
@@ -114,7 +123,7 @@ def sweep_command(given: CommandLine, folder: Path) -> str:
     again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
     left_out = {*again, "hydra.mode=MULTIRUN"}  # which -m stands for
     kept = [item for item in (*given.hydra, *given.task) if item not in left_out]
-    return train_command("-m", *kept, *again)
+    return train_command("-m", *given.flags, *kept, *again)
 
 
 def spell_null_choices(arguments: Sequence[str]) -> list[str]:

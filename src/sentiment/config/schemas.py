@@ -1,8 +1,9 @@
 # ruff: noqa: D101, RUF009 (``_target_`` names what documents the settings; ``ranged`` is a field)
 """Schemas of the config nodes: name, type, default and limits of every setting.
 
-Each has exactly the fields of the constructor that its ``_target_`` names, so that a misspelt key
-or a wrong type, on the command line or in a YAML file, is refused when the config is composed.
+Each has the arguments that a user may set of the constructor that its ``_target_`` names, so that a
+misspelt key or a wrong type, on the command line or in a YAML file, is refused when the config is
+composed.
 """
 
 from dataclasses import dataclass, field

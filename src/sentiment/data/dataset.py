@@ -259,8 +259,10 @@ def split_batch(lengths: npt.NDArray[np.int64], world_size: int) -> list[npt.NDA
 class ShardedReviews(Dataset[Batch]):
     """A split of whose batches this process gets a shard.
 
-    All processes must make every step. If a batch has fewer reviews than there are processes, some
-    get its shortest review as a filler, which counts in no loss or metric.
+    Every process goes through the batches that one process alone would make, so that a step and a
+    position in an epoch mean the same in all, whatever their number. All must make every step: if
+    a batch has fewer reviews than there are processes, some get its shortest review as a filler,
+    which counts in no loss or metric.
 
     Args:
         reviews: the split.

@@ -10,6 +10,8 @@ from scipy import sparse
 from sentiment.batch import UNK_INDEX
 
 _Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.floating]
+FOLDS = 5
 
 
 class NgramCounts:
@@ -94,13 +96,12 @@ def _ranks(keys: _Ints, sorted_keys: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_
     return ranks, sorted_keys[ranks] == keys
 
 
-_Floats = npt.NDArray[np.floating]
-FOLDS = 5
-
-
 @dataclass(frozen=True)
 class NgramStatistics:
     """The known n-grams and how each is related to the classes; see ``class_statistics``.
+
+    A review's own label is among the counts of its n-grams, and a network would learn to read it
+    there: so each training review gets the counts of the other folds alone.
 
     Attributes:
         keys: for each length from 1, the sorted numbers of its n-grams; see ``NgramCounts.keys``.
@@ -116,6 +117,8 @@ class NgramStatistics:
 
 def stratified_folds(classes: _Ints, seed: int) -> _Ints:
     """A fold for each review, 0 to ``FOLDS - 1``, so that each class is spread evenly; (reviews,).
+
+    Otherwise the number of a class's reviews in the other folds would reveal a label too.
 
     Args:
         classes: (reviews,) class of each.

@@ -297,9 +297,8 @@ def reviews_fingerprint(
         parts: digests of cleaned texts, (n, 2), and their classes, (n,), in any number of parts.
         labels: names of the classes, as written in the file.
     """
-    sums = np.zeros(
-        (len(labels), 2), np.uint64
-    )  # sums of random numbers, so no accidental equality
+    # Sums of random numbers are not equal by accident.
+    sums = np.zeros((len(labels), 2), np.uint64)
     counts = np.zeros(len(labels), np.int64)
     for digests, classes in parts:
         np.add.at(sums, classes, digests)

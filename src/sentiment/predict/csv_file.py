@@ -52,8 +52,8 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
         InputError: the source cannot be read, or has columns of all these names; or the target
             cannot be written, or is the source or a checkpoint.
     """
-    check_target(source, target, [member.path for member in predictor.members])
     check_columns(source, csv_format, [csv_format.text_column])
+    check_target(source, target, [member.path for member in predictor.members])
     names = column_names(source, csv_format)
     columns = _new_columns(source, names)
     text_at = names.index(csv_format.text_column)
@@ -109,7 +109,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
         exists = target.exists()
         if target.is_dir():
             problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
-        elif exists and target.samefile(source):
+        elif exists and source.exists() and target.samefile(source):
             problem = "the file that is read; give another for the predictions"
         elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
             problem = "the checkpoint; give another file for the predictions"

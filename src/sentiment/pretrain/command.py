@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sentiment.config.app import run_program
+from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
 from sentiment.runtime.distributed import exit_together
 from sentiment.runtime.environment import end_in_order, prepare_process
@@ -17,7 +17,7 @@ from sentiment.runtime.program import ending_at_once
 
 
 def _run(cfg: DictConfig) -> None:
-    with ending_at_once():
+    with ending_at_once(remove_unused_folder):
         from sentiment.pretrain.run import pretrain
         from sentiment.train.fit import Stopped
     prepare_process()

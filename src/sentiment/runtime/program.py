@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -50,16 +50,29 @@ def _spin_briefly() -> None:
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
-    """End on Ctrl-C without an exception, which a module that is half imported may swallow."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # ignored, as it is after `&` in a script
-        return
-    signal.signal(signal.SIGINT, end_at_once)
+def ending_at_once(clean_up: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """End on Ctrl-C or SIGTERM without an exception, which a half-imported module may swallow.
+
+    A signal that is ignored, as Ctrl-C is after `&` in a script, stays ignored.
+
+    Args:
+        clean_up: is called first.
+    """
+
+    def end(number: int, frame: object) -> None:
+        clean_up()
+        end_at_once(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_stopped(when: str = "") -> NoReturn:
@@ -72,12 +85,11 @@ def exit_stopped(when: str = "") -> NoReturn:
     sys.exit(_STOPPED)
 
 
-def end_at_once(*_: object) -> NoReturn:
-    """As ``exit_stopped``, but without taking the interpreter apart; a signal handler, too."""
-    try:
-        exit_stopped()
-    finally:
-        os._exit(_STOPPED)
+def end_at_once(number: int = signal.SIGINT) -> NoReturn:
+    """Exit as after a signal, without taking the interpreter apart."""
+    if number == signal.SIGINT:
+        os.write(2, b"\nStopped.\n")
+    os._exit(128 + number)
 
 
 def write_error(error: object) -> None:

@@ -225,6 +225,8 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     # The data module resumes within an epoch by itself.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
+    # A checkpoint of version 0.1.0 is read by other callbacks.
+    warnings.filterwarnings("ignore", ".*add the following callbacks.*EpochTable.*")
     # Metrics are those of all processes already.
     warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

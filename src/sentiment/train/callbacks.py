@@ -32,6 +32,10 @@ class Stopwatch(Callback):
         waited_tokens: how many there would be if all processes had as many as the busiest.
     """
 
+    _COUNTS = (
+        "fit_seconds", "train_seconds", "train_reviews", "train_tokens", "waited_tokens",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.fit_seconds = self.train_seconds = 0.0
         self.train_reviews = self.train_tokens = self.waited_tokens = 0
@@ -103,10 +107,6 @@ class Stopwatch(Callback):
         """Go on after the time of the checkpoint."""
         for name in self._COUNTS:
             setattr(self, name, state_dict[name])
-
-    _COUNTS = (
-        "fit_seconds", "train_seconds", "train_reviews", "train_tokens", "waited_tokens",
-    )  # fmt: skip
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

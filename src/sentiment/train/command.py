@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from sentiment.config.app import run_program
+from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import ONE_RUN, CommandLine
 from sentiment.model.metric_names import CLASSIFIER_METRICS
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
     """Train once; returns the metrics and how the run ended, for a sweeper."""
-    with ending_at_once():
+    with ending_at_once(remove_unused_folder):
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
     prepare_process()

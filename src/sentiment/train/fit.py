@@ -74,7 +74,7 @@ class Fit:
     Attributes:
         kind: of the checkpoints.
         trainer: has the callbacks.
-        stopwatch: one of these, as the others.
+        stopwatch: measures the fit.
         table: gets a row for each epoch.
         facts: what each checkpoint holds of the run.
         stop: ends the fit when asked to.

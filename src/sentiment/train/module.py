@@ -24,7 +24,7 @@ from sentiment.train.semi_supervised import MixedObjective, labelled, labelled_m
 
 
 class SentimentModule(LightningModule):
-    """Fits a classifier by cross-entropy, and if asked to by what all texts teach (``mixed.py``).
+    """Trains a classifier by cross-entropy, and on unlabeled texts too (``semi_supervised.py``).
 
     Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
     gives the same figures wherever it is evaluated. Each validation sets the temperature that
@@ -69,6 +69,7 @@ class SentimentModule(LightningModule):
                 "virtual_adversarial": float(virtual_adversarial),
                 "perturbation_size": float(perturbation_size),
                 "calibrated": bool(calibrated),
+                **self._updates.settings,
             }
         )
         self.training_loss = nn.CrossEntropyLoss(

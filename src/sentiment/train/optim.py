@@ -35,6 +35,9 @@ class ParameterUpdates(Callback):
             ``LazyRows``. (On other devices finding them would cost more than it saves.)
         encoder_frozen_epochs: epochs before the encoder is trained.
         encoder_lr_scale: the encoder's learning rate as a fraction of the others'.
+
+    Attributes:
+        settings: the arguments that are plain values, by name.
     """
 
     def __init__(
@@ -50,6 +53,14 @@ class ParameterUpdates(Callback):
         encoder_frozen_epochs: int = 0,
         encoder_lr_scale: float = 1.0,
     ) -> None:
+        self.settings: dict[str, Any] = {
+            "frozen": frozen,
+            "frozen_epochs": frozen_epochs,
+            "embedding_lr_scale": embedding_lr_scale,
+            "lazy_embedding": lazy_embedding,
+            "encoder_frozen_epochs": encoder_frozen_epochs,
+            "encoder_lr_scale": encoder_lr_scale,
+        }
         self._embedding, self._encoder = network.embedding, network.encoder
         self._optimizer = optimizer
         self._schedule = schedule

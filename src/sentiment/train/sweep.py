@@ -5,9 +5,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -16,6 +15,9 @@ from sentiment.report.ranking import Job, compare_runs, print_comparison, sweep_
 from sentiment.report.runs import run_folders
 from sentiment.report.tables import is_number, listed, write_csv, write_json
 from sentiment.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from hydra._internal.callbacks import Callbacks
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
     Returns:
         The rows of ``sweep.csv``.
 
+    Raises:
+        InputError: runs have ended, and none has the metric.
+
     ``best.json`` has the ``folder`` of the best run, its ``checkpoint`` (null where it kept none),
     the ``command`` that repeats it, and its metrics.
     """
@@ -38,6 +43,12 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
     if not runs:
         log.info("No run was trained in %s", folder)
         return []
+    found = {key for run in runs for key in run.results}
+    if found and metric not in found:
+        names = sorted(key for key in found if key.startswith(("train/", "val/", "test/")))
+        raise InputError(
+            f"no run in {folder} has the metric {metric!r}: choose one of {', '.join(names)}"
+        )
     rows = sweep_rows(runs, metric)
     write_csv(folder / "sweep.csv", rows)
     print_comparison(compare_runs(runs, metric=metric))
@@ -102,14 +113,14 @@ class RankRuns(Callback):
         """Rank the runs that there are, by a search's first objective or by accuracy.
 
         Raises:
-            InputError: no run has that metric.
+            InputError: runs have ended, and none has that metric.
         """
         objectives = config.hydra.sweeper.get("objectives") or ["val/accuracy"]
         return report_sweep(Path(config.hydra.sweep.dir), str(objectives[0]), self._jobs)
 
 
 @contextmanager
-def ranked(callbacks: Callbacks, config: DictConfig) -> Iterator[Callable[[Sequence[Job]], None]]:
+def ranked(callbacks: "Callbacks", config: DictConfig) -> Iterator[Callable[[Sequence[Job]], None]]:
     """For a sweeper: rank the runs of a multirun that ends before its end too.
 
     Args:

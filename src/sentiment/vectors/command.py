@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sentiment.config.app import run_program
+from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
 from sentiment.runtime.program import end_at_once, ending_at_once
 
@@ -25,7 +25,7 @@ def _stop(*_: object) -> None:
 
 
 def _run(cfg: DictConfig) -> None:
-    with ending_at_once():
+    with ending_at_once(remove_unused_folder):
         from sentiment.data.workers import end_workers
         from sentiment.vectors.run import run_vectors
     for number in (signal.SIGINT, signal.SIGTERM):
