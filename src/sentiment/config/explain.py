@@ -1,4 +1,4 @@
-"""The exceptions of a wrong config as one line: the key, the value and what to do."""
+"""Turn the exceptions that a wrong config causes into one line: key, value and what to do."""
 
 import dataclasses
 import os
@@ -39,10 +39,10 @@ _LONG = 300  # characters of a line that another library writes
 
 @contextmanager
 def translate_config_errors() -> Iterator[None]:
-    """Turn the exceptions of a wrong config into an InputError that says what to do.
+    """Raise exceptions that a wrong config causes as an InputError that says what to do.
 
-    They may come from Hydra and OmegaConf, from what a node builds, from the system for a path, or
-    from whatever finds no memory. Others are bugs of this program, and pass.
+    These are the exceptions of Hydra and OmegaConf, of the constructor of a node, of the system
+    about a path, and those for want of memory. All others are bugs of this program, and pass.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets the exception through to us
     try:
@@ -59,7 +59,7 @@ def translate_config_errors() -> Iterator[None]:
 def _refusal(error: Exception) -> InputError | None:
     wraps = isinstance(error, HydraException | OmegaConfBaseException)
     for link in _chain(error) if wraps else [error]:
-        if isinstance(link, InputError):  # one of our resolvers or constructors has refused
+        if isinstance(link, InputError):  # from one of our resolvers or constructors
             return link
         if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
             return _path_refused(link)
@@ -73,7 +73,7 @@ def _refusal(error: Exception) -> InputError | None:
 
 
 def _of_the_system(error: BaseException) -> str | None:
-    """A hint where memory has run out, on a CPU or a GPU, or links form a circle."""
+    """A hint if memory has run out, on a CPU or GPU, or if symbolic links form a circle."""
     message = str(error) if isinstance(error, RuntimeError) else ""
     marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
     if isinstance(error, MemoryError) or any(mark in message for mark in marks):
@@ -82,14 +82,14 @@ def _of_the_system(error: BaseException) -> str | None:
 
 
 def constructor_error(error: InstantiationException, hint: str = "") -> InputError | None:
-    """What a node's constructor raises for its settings; None where it is a bug of ours.
+    """Explain the exception of a node's constructor; returns None if it is a bug of ours.
 
-    Whatever another library's constructor raises is about its arguments (or a logger's server); one
-    of ours raises ValueError for them.
+    What a constructor of another library raises is about its arguments (or a logger's server). Our
+    constructors raise ValueError or ImportError about theirs, so anything else is a bug.
 
     Args:
-        error: as Hydra raises it.
-        hint: the end of the line where a trainer raises it.
+        error: Hydra's exception, caused by that of the constructor.
+        hint: appended to the message if the node is the trainer.
     """
     cause = error.__cause__ or error
     if isinstance(cause, InputError):
@@ -104,13 +104,13 @@ def constructor_error(error: InstantiationException, hint: str = "") -> InputErr
 
 
 def _is_hydras(error: Exception) -> bool:
-    """Whether Hydra has raised an exception, or was composing, where no code of ours runs."""
+    """Whether Hydra raised the exception, or was composing the config, which runs none of ours."""
     modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
     return modules[-1].startswith("hydra.") or ConfigLoaderImpl.__module__ in modules
 
 
 def _explain_choice(error: Exception) -> str:
-    """Why Hydra failed: most likely an override is no option of its group."""
+    """Explain an exception in Hydra; likely, an override is not an option of its group."""
     for item in sys.argv[1:]:
         group, _, value = item.lstrip("+~").partition("=")
         options = group_options(group.partition("@")[0])
@@ -120,7 +120,7 @@ def _explain_choice(error: Exception) -> str:
 
 
 def _path_refused(error: OSError) -> InputError:
-    """A path that the system refuses, with the override that names it or a folder above it."""
+    """Explain a system error about a path; names the override with it or a folder above it."""
     if error.filename is None:
         return InputError(error.strerror)
     path = Path(str(error.filename)).resolve()
@@ -135,7 +135,7 @@ def _path_refused(error: OSError) -> InputError:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An exception, what it came from, and so on."""
+    """An exception, its cause or context, the cause of that, and so on."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
@@ -146,7 +146,7 @@ def _explain(error: BaseException) -> str:
     chain = _chain(error)
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.object_type is not None:
-            known = not isinstance(link, InterpolationResolutionError)  # whose key is the other's
+            known = not isinstance(link, InterpolationResolutionError)  # its key is the other one's
             if known and dataclasses.is_dataclass(link.object_type) and link.key is not None:
                 every = [field.name for field in dataclasses.fields(link.object_type)]
                 if str(link.key) not in every:

@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 from sentiment.data.glove_archives import GLOVE_MIRRORS
 
-# Their members' names are what a user types. max+mean can only be named this way.
+# A user types the names of the members. Only this syntax can name a member max+mean.
 Cell = StrEnum("Cell", ["rnn", "gru", "lstm"], module=__name__)
 Merge = StrEnum("Merge", ["concat", "sum", "mean"], module=__name__)
 Pooling = StrEnum("Pooling", ["last", "mean", "max", "max+mean", "attention"], module=__name__)
@@ -28,15 +28,15 @@ Strategy = StrEnum("Strategy", ["auto", "ddp"], module=__name__)
 
 
 def ranged(default: Any, **limits: float) -> Any:
-    """A setting that is a number within limits: ``at_least``, ``above``, ``at_most``, ``below``.
+    """A field for a number with limits: ``at_least``, ``above``, ``at_most``, ``below``.
 
-    For what the constructor, which may be another library's, refuses late or not at all.
+    For values that the constructor, which may be another library's, refuses late or not at all.
     """
     return field(default=default, metadata=limits)
 
 
 def ranged_seed(default: Any) -> Any:
-    """A seed that Python, NumPy and torch all take."""
+    """A field for a seed that Python, NumPy and torch all accept."""
     return ranged(default, at_least=0, at_most=2**32 - 1)
 
 
@@ -50,7 +50,7 @@ class DataConfig:
     unlabeled_csv: Any = None  # a file or a list of files
     text_column: str = "review"
     label_column: str = "sentiment"
-    labels: list[str | None] | None = None  # null is a label of YAML's, refused or found later
+    labels: list[str | None] | None = None  # YAML reads the label null as None; checked later
     label_names: list[str | None] | None = None
     separator: str | None = None
     quoting: Quoting = Quoting.auto
@@ -128,7 +128,7 @@ class ModelConfig:
 
 @dataclass
 class PretrainedConfig:
-    """A language model of ``sentiment.pretrain`` to start from, and how carefully it is changed.
+    """A language model of ``sentiment.pretrain`` to start from, and how it is fine-tuned.
 
     The scales are fractions of the head's learning rate; for ``frozen_epochs`` only the head is
     trained.
@@ -144,9 +144,9 @@ class PretrainedConfig:
 class LossConfig:
     """The training loss: cross-entropy with these settings, and terms that need no labels.
 
-    ``entropy`` and ``virtual_adversarial`` are the weights of these terms, and the last two their
-    settings; see ``sentiment.train.semi_supervised``. Where a weight is not 0, unlabeled
-    reviews train too: ``unlabeled_ratio`` of them beside each labelled one.
+    ``entropy`` and ``virtual_adversarial`` are the weights of these terms; see
+    ``sentiment.train.semi_supervised``. If one is above 0, unlabeled reviews are trained on, too:
+    ``unlabeled_ratio`` of them for each labelled one.
     """
 
     label_smoothing: float = ranged(0.0, at_least=0, below=1)
@@ -336,12 +336,12 @@ class VectorsConfig:
     data: DataConfig = MISSING
     output: str | None = None
     size: int = ranged(100, at_least=1, below=2**31)
-    window: int = ranged(8, at_least=1, at_most=10_000)  # of words in a sentence of gensim's
+    window: int = ranged(8, at_least=1, at_most=10_000)  # gensim cuts texts at 10,000 words
     negatives: int = ranged(8, at_least=1, at_most=10_000)
     epochs: int = ranged(5, at_least=1, below=2**31)
     min_count: int = ranged(5, at_least=1, below=2**31)
     sample: float = ranged(1e-4, at_least=0, below=1)
-    workers: int | None = ranged(None, at_least=1, at_most=1000)  # null is one for each core
+    workers: int | None = ranged(None, at_least=1, at_most=1000)  # null: one for each core
 
 
 @dataclass
@@ -366,7 +366,7 @@ class OneCheckpointConfig:
 class CallbacksConfig:
     """What is saved, and early stopping; ``early_stopping: null`` trains all epochs."""
 
-    save_minutes: float | None = ranged(None, at_least=0)  # also save last.ckpt so often
+    save_minutes: float | None = ranged(None, at_least=0)  # also save last.ckpt at this interval
     checkpoint: OneCheckpointConfig = field(default_factory=OneCheckpointConfig)
     early_stopping: EarlyStoppingConfig | None = field(default_factory=EarlyStoppingConfig)
 

@@ -19,21 +19,23 @@ class CsvFormat:
     r"""How a CSV file is to be read.
 
     Attributes:
-        text_column: name of the column with the texts; its number as a string without a header.
+        text_column: name of the column with the texts; without a header its number as a string,
+            counted from 0.
         label_column: name of the column with the labels, or None if there is none.
-        separator: one character, or ``tab``; None takes a tab for ``.tsv`` files and a comma for
-            others.
+        separator: one character, or ``tab``; None goes by the file's suffix: a tab for ``.tsv`` and
+            ``.tab``, else a comma.
         header: whether the first row holds the names of the columns.
         encoding: a Python codec name.
         compression: one of ``COMPRESSIONS``; ``infer`` goes by the file's suffix.
-        quoting: whether quotation marks enclose cells that hold separators, line breaks or
-            quotation marks (``minimal``) or are a part of the texts (``none``); ``auto`` finds out.
+        quoting: ``minimal`` if quotation marks enclose cells that hold separators, line breaks or
+            quotation marks; ``none`` if they are a part of the texts; ``auto`` finds out.
         escape: the character, or ``backslash``, that stands before a quotation mark within
             quotes if it is not doubled; with ``quoting="none"``, before a separator or a line
             break within a cell.
 
     Raises:
-        InputError: a value is none of the choices; the message says how to set it.
+        InputError: a separator, encoding, compression, quoting or escape that cannot be used; the
+            message names the setting and what to give.
     """
 
     text_column: str = "review"
@@ -81,7 +83,7 @@ class CsvFormat:
 
 
 class FormatOfOptions(CsvFormat):
-    """A format that comes from the options of a command line, not from the settings of a config."""
+    """A format from command-line options (``--separator tab``) instead of a config."""
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
@@ -89,11 +91,11 @@ class FormatOfOptions(CsvFormat):
 
 
 def separator_of(path: Path, csv_format: CsvFormat) -> str:
-    """The separator of a file: the one that is set, else that of its suffix, else a comma."""
+    """The separator of a file: the format's if it is set, else its suffix's, else a comma."""
     return csv_format.separator or separator_of_suffix(path) or ","
 
 
 def separator_of_suffix(path: Path) -> str | None:
-    """The separator that a suffix such as ``.tsv`` or ``.csv.gz`` stands for, if it is known."""
+    """The separator that a suffix such as ``.tsv`` or ``.csv.gz`` implies, or None."""
     found = {_SEPARATORS.get(suffix.lower()) for suffix in path.suffixes} - {None}
     return "\t" if "\t" in found else next(iter(found), None)

@@ -1,4 +1,4 @@
-"""Counts of word n-grams, and how they differ between classes, by array operations on token ids."""
+"""Count word n-grams and measure how typical each is of a class, by array operations on ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,18 @@ FOLDS = 5
 
 
 class NgramCounts:
-    """Counts n-grams of 1 to ``longest`` words within reviews; none has an unknown word.
+    """Counts the n-grams of 1 to ``longest`` known words in each review.
 
     Args:
-        longest: words in the longest n-grams.
-        min_freq: n-grams that occur less often in training are left out.
-        words: word ids are below this; None finds it from the training reviews.
+        longest: number of words in the longest n-grams.
+        min_freq: n-grams that occur less often in the training reviews are left out.
+        words: upper bound (exclusive) of the ids of known words; None takes it from the training
+            reviews.
 
     Attributes:
-        keys: sorted numbers of the n-grams of each length; with ``words``, all that is learned.
-        words: word ids are below this.
+        keys: for each length, the sorted keys of its n-grams, as in ``NgramFeatures.load``. With
+            ``words``, they are all that ``fit`` learns.
+        words: upper bound (exclusive) of the ids of known words.
     """
 
     def __init__(self, *, longest: int, min_freq: int = 2, words: int | None = None) -> None:
@@ -36,18 +38,18 @@ class NgramCounts:
 
     @property
     def features(self) -> int:
-        """How many n-grams are counted."""
+        """The number of known n-grams."""
         return sum(map(len, self.keys))
 
     @classmethod
     def of_keys(cls, keys: Sequence[_Ints], *, words: int) -> "NgramCounts":
-        """A fitted counter from the ``keys`` and ``words`` of another."""
+        """Rebuild a fitted counter from its ``keys`` and ``words``."""
         fitted = cls(longest=len(keys), words=words)
         fitted.keys = list(keys)
         return fitted
 
     def fit(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
-        """Find the n-grams of training reviews, and count them; see ``count``."""
+        """Learn the n-grams of training reviews, and return their counts; see ``count``."""
         self.keys = []
         if not self._words_given:
             self.words = int(token_ids.max(initial=0)) + 1
@@ -58,7 +60,7 @@ class NgramCounts:
 
         Args:
             token_ids: (tokens,) all reviews one after the other.
-            lengths: (reviews,) tokens of each.
+            lengths: (reviews,) number of tokens of each.
 
         Returns:
             (reviews, features) float32.
@@ -80,7 +82,7 @@ class NgramCounts:
             shape = (len(lengths), len(self.keys[length - 1]))
             ones = np.ones(len(ranks), np.float32)
             blocks.append(sparse.coo_matrix((ones, (reviews[starts], ranks)), shape).tocsr())
-            # Longer n-grams extend these by a known word of the same review.
+            # The next length extends these by one known word of the same review.
             ends = np.minimum(starts + length, len(token_ids) - 1)
             longer = (starts + length == ends) & known[ends] & (reviews[starts] == reviews[ends])
             starts, ends = starts[longer], ends[longer]
@@ -89,7 +91,7 @@ class NgramCounts:
 
 
 def _ranks(keys: _Ints, sorted_keys: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_]]:
-    """The index of each key among the sorted ones, and whether it is among them."""
+    """The index of each key in ``sorted_keys``, and whether it is there (else any index)."""
     if not len(sorted_keys):
         return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
     ranks = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
@@ -98,16 +100,16 @@ def _ranks(keys: _Ints, sorted_keys: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_
 
 @dataclass(frozen=True)
 class NgramStatistics:
-    """The known n-grams and how each is related to the classes; see ``class_statistics``.
+    """The known n-grams and their features from ``class_statistics``.
 
     A review's own label is among the counts of its n-grams, and a network would learn to read it
     there: so each training review gets the counts of the other folds alone.
 
     Attributes:
-        keys: for each length from 1, the sorted numbers of its n-grams; see ``NgramCounts.keys``.
+        keys: for each length, the sorted keys of its n-grams; see ``NgramCounts``.
         features: (n-grams of all lengths, features) float16, from all training reviews.
-        held_out: (FOLDS + 1, n-grams of all lengths, features) float16, from the reviews outside
-            of each fold; the last, from all reviews, is for those without labels.
+        held_out: (FOLDS + 1, n-grams of all lengths, features) float16. Entry i is computed from
+            the reviews outside fold i; the last, from all reviews, is for unlabeled ones.
     """
 
     keys: list[_Ints]
@@ -116,13 +118,16 @@ class NgramStatistics:
 
 
 def stratified_folds(classes: _Ints, seed: int) -> _Ints:
-    """A fold for each review, 0 to ``FOLDS - 1``, so that each class is spread evenly; (reviews,).
+    """Assign each review a fold, 0 to ``FOLDS - 1``, so that each class is spread evenly.
 
     Otherwise the number of a class's reviews in the other folds would reveal a label too.
 
     Args:
         classes: (reviews,) class of each.
-        seed: of the random order.
+        seed: seed of the random order.
+
+    Returns:
+        (reviews,) int64.
     """
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
@@ -141,16 +146,16 @@ def ngram_statistics(
     vocabulary_size: int,
     longest: int,
 ) -> NgramStatistics:
-    """Count the n-grams of the training reviews by class, fold by fold.
+    """Compute the features of n-grams from all training reviews and from those outside each fold.
 
     Args:
         token_ids: (tokens,) all training reviews one after the other.
-        lengths: (reviews,) tokens of each.
+        lengths: (reviews,) number of tokens of each.
         classes: (reviews,) class of each.
         folds: (reviews,) fold of each; see ``stratified_folds``.
-        num_classes: how many classes there are.
-        vocabulary_size: token ids are below this.
-        longest: words in the longest n-grams.
+        num_classes: the number of classes.
+        vocabulary_size: upper bound (exclusive) of the token ids.
+        longest: number of words in the longest n-grams.
     """
     counter = NgramCounts(longest=longest, words=vocabulary_size)
     present = counter.fit(token_ids, lengths)
@@ -177,20 +182,22 @@ def ngram_statistics(
 
 
 def class_statistics(counts: _Floats, totals: _Floats) -> npt.NDArray[np.float16]:
-    """Two numbers for each n-gram and class: how typical it is of the class, and how surely.
+    """Two features of each n-gram and class: how typical it is of the class, and how surely.
 
     The first is a log-count ratio as in naive Bayes (Wang & Manning 2012, "Baselines and Bigrams",
-    equation 1), from fractions of reviews instead of n-grams: log((c + 1) / (n + 1)), if c of the
-    n reviews of a class have it, minus the same for the other classes. The second is the deviation
-    of c from what chance would give, in units of three standard deviations. Both are zero, as for
-    an unknown n-gram, if no review has it or no review is of the class or of the others.
+    equation 1), but of fractions of reviews: log((c + 1) / (n + 1)), where c of the n reviews of a
+    class have the n-gram, minus the same for all other classes together. The second is the
+    deviation of c from its expected value, in units of three standard deviations (of variance
+    plus 1). Both are 0, as for an unknown n-gram, if no review has the n-gram, or if the class or
+    all others have no review.
 
     Args:
-        counts: (classes, n-grams) reviews of each class that have it.
-        totals: (classes,) reviews of each class.
+        counts: (classes, n-grams) number of reviews of each class that have the n-gram.
+        totals: (classes,) number of reviews of each class.
 
     Returns:
-        (n-grams, features): both numbers for each class; of two classes, for the second alone.
+        (n-grams, features) float16: both features for each class; with two classes, only those for
+        the second.
     """
     seen, reviews = counts.sum(0), totals.sum()
     features = []

@@ -15,7 +15,7 @@ POOLINGS = ("last", "mean", "max", "max+mean", "attention")
 
 
 def token_mask(lengths: Tensor, time: int) -> Tensor:
-    """From (batch,) lengths, the (batch, time) bool mask that is true at tokens, false at padding.
+    """The (batch, time) bool mask of (batch,) lengths: true at tokens, false at padding.
 
     >>> token_mask(torch.tensor([3, 1]), 3).int().tolist()
     [[1, 1, 1], [1, 0, 0]]
@@ -24,7 +24,7 @@ def token_mask(lengths: Tensor, time: int) -> Tensor:
 
 
 class Pooling(nn.Module):
-    """Pools the states of each sequence into one vector, computed in float32 or wider.
+    """Pools the states of each sequence into one vector, in float32 (float64 stays float64).
 
     - `last`: the last state of each direction, as the encoder merged them.
     - `mean`: the average over the tokens.
@@ -69,7 +69,7 @@ class Pooling(nn.Module):
             mask: (batch, time) bool, true at tokens; at least one in each row.
 
         Returns:
-            (batch, output_size), in float32 or wider.
+            (batch, output_size), in float32 or float64.
         """
         mask = mask.unsqueeze(-1)  # (batch, time, 1)
         if self.mode == "last":
@@ -110,7 +110,7 @@ def _mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
-    """Sum (batch, time, size) states over time, with (batch, time, 1) weights in float32 or wider.
+    """Sum (batch, time, size) states over time, each times its (batch, time, 1) weight.
 
     Not a matrix product, because autocast would compute that in half precision.
     """
@@ -119,6 +119,6 @@ def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
 
 
 def _pieces(states: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both tensors in pieces of time: copies of very long sequences would fill the memory."""
+    """Split both along time, because copies of whole, very long sequences would fill the memory."""
     pieces = [torch.split(each, _STEPS_AT_A_TIME, dim=1) for each in (states, others)]
     return zip(*pieces, strict=True)

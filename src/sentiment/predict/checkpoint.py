@@ -26,9 +26,9 @@ class Kind(NamedTuple):
     """What a checkpoint was saved from.
 
     Attributes:
-        name: for messages.
-        data_key: under which Lightning stores the state of the data module: its class name.
-        programs: the programs that write it; the first can resume from it.
+        name: what messages call it.
+        data_key: the key under which Lightning stores the data module's state: its class name.
+        programs: the programs that write it. The first can resume from it.
     """
 
     name: str
@@ -47,32 +47,32 @@ _ZIP = b"PK\x03\x04"  # the first bytes of every file that torch.save writes
 
 
 class OtherCheckpoint(InputError):  # noqa: N818 (short for its kind)
-    """A file that can be opened, but is not the kind of checkpoint that is needed.
+    """A readable torch file that is not the kind of checkpoint that is needed.
 
     Args:
         path: the file.
         what: what it is instead.
-        way_out: what to do.
+        remedy: what to do, if anything.
     """
 
-    def __init__(self, path: str | Path, what: str, way_out: str | None = None) -> None:
-        super().__init__(f"{path}: {what}" + (f"; {way_out}" if way_out else ""))
+    def __init__(self, path: str | Path, what: str, remedy: str | None = None) -> None:
+        super().__init__(f"{path}: {what}" + (f"; {remedy}" if remedy else ""))
         self.what = what
 
 
 def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
-    """Open a checkpoint of one of our programs without running any code that it may carry.
+    """Open a checkpoint of one of our programs without running any code in it.
 
-    Every byte is verified by the checksums in the file, and all weights are finite.
+    The whole file is verified by its checksums, and the weights are checked to be finite.
 
     Raises:
-        InputError: the file is missing, truncated, damaged, carries code, or was written by a
-            later version.
-        OtherCheckpoint: it is a checkpoint of another kind, or none of this project.
+        InputError: the file is missing, truncated, damaged, holds code, or was written by a later
+            version.
+        OtherCheckpoint: it is a checkpoint of another kind or of another project.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such checkpoint; {_where_one_is(kind)}")
+        raise InputError(f"{path}: no such checkpoint; {_where_to_find(kind)}")
     if path.is_dir():
         raise InputError(f"{path}: a folder; give a file in it, such as checkpoints/best.ckpt")
     try:
@@ -85,7 +85,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
         return checkpoint
     for other in (CLASSIFIER, LANGUAGE_MODEL):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
-            raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", _way_out(path, kind))
+            raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", _remedy(path, kind))
     raise OtherCheckpoint(path, f"a torch file, but not a checkpoint of {kind.programs[0]}")
 
 
@@ -104,20 +104,21 @@ def _check_parts(path: Path, checkpoint: Mapping[str, Any], kind: Kind) -> None:
 
 
 def _verify(path: Path) -> None:
-    """Compare a file of torch.save with its checksums, which ``torch.load`` does not.
+    """Check a file of ``torch.save`` against its checksums, which ``torch.load`` ignores.
 
     Raises:
-        BadZipFile: they differ, or something else wrote the archive; zipfile raises others too.
+        BadZipFile: they differ, or torch did not write the archive. Arbitrary bytes make zipfile
+            raise other exceptions, too.
     """
     with zipfile.ZipFile(path) as archive:
-        # A changed attribute could make a record a folder, which torch reads as empty.
+        # A changed attribute could turn a record into a folder, which torch reads as empty.
         odd = any(each.external_attr or each.compress_type for each in archive.infolist())
         if odd or archive.testzip() is not None:
             raise zipfile.BadZipFile("damaged")
 
 
 def _unreadable(path: Path, kind: Kind, error: Exception) -> str:
-    """The message about a file that torch cannot read."""
+    """Say why torch cannot read a file, and what to do."""
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)"
     if "Unsupported global" in str(error) or "Unsupported class" in str(error):
@@ -130,14 +131,14 @@ def _unreadable(path: Path, kind: Kind, error: Exception) -> str:
     if start == _ZIP:
         return "truncated or damaged; copy it again, or use another checkpoint of the run"
     what = "not a checkpoint" if start else "an empty file, not a checkpoint"
-    return f"{what} of {kind.programs[0]}; {_where_one_is(kind)}"
+    return f"{what} of {kind.programs[0]}; {_where_to_find(kind)}"
 
 
-def _where_one_is(kind: Kind) -> str:
+def _where_to_find(kind: Kind) -> str:
     return f"{kind.programs[0]} writes checkpoints/best.ckpt into its run folder"
 
 
-def _way_out(path: Path, wanted: Kind) -> str:
+def _remedy(path: Path, wanted: Kind) -> str:
     if wanted is LANGUAGE_MODEL:
         return "python -m sentiment.pretrain writes one"
     return f"train a classifier from it: python -m sentiment.train pretrained.path={path}"
@@ -147,7 +148,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
     """Rebuild a trained network or a baseline from its checkpoint alone.
 
     Raises:
-        InputError: as ``read_checkpoint``, or the parts do not fit together.
+        InputError: see ``read_checkpoint``; or the weights and settings do not fit together.
     """
     checkpoint = read_checkpoint(path)
     data = checkpoint[DATA_KEY]
@@ -190,8 +191,9 @@ def save_ngram_classifier(
     Args:
         path: the file.
         classifier: the baseline.
-        data: the state of ``SentimentDataModule``; a baseline uses all tokens of a review.
-        run: numbers of the run, such as the metrics on validation reviews.
+        data: the state of ``SentimentDataModule``. It is saved with the counted words alone and
+            without ``max_length``, because a baseline reads whole reviews.
+        run: facts of the run, such as its metrics on validation reviews.
     """
     arrays = classifier.arrays()
     vocabulary = data["vocabulary"][: classifier.settings["vocabulary_size"]]

@@ -1,4 +1,4 @@
-"""A fitted linear classifier of n-grams, which is the model of a baseline.
+"""The model of a baseline: a fitted linear classifier on n-gram counts.
 
 Depends on numpy and scipy; ``sentiment.baseline.linear`` fits it.
 """
@@ -29,12 +29,13 @@ class LinearWeights:
     """The weights that turn counts of n-grams into logits.
 
     Attributes:
-        weights: (features, decisions) float32; for two classes there is one decision, about the
-            second class.
+        weights: (features, decisions) float32. There is one decision for each class; with two
+            classes, only that for the second.
         bias: (decisions,) float32.
-        idf: (features,) float32, the inverse document frequencies of TF-IDF; None if only the
-            presence of n-grams matters.
-        against_rest: whether each of several decisions is one class against all others.
+        idf: (features,) float32, the inverse document frequencies of TF-IDF; with None the inputs
+            are 1 where a review has an n-gram, else 0.
+        against_rest: whether the decisions of three or more classes were fitted one class against
+            the rest.
     """
 
     weights: _Floats
@@ -43,12 +44,12 @@ class LinearWeights:
     against_rest: bool = False
 
     def logits(self, counts: sparse.csr_matrix) -> _Floats:
-        """The logits, (reviews, classes), from counts, (reviews, features)."""
+        """The (reviews, classes) logits of (reviews, features) counts."""
         inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
         decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
         if decisions.shape[1] == 1:
             return np.concatenate([np.zeros_like(decisions), decisions], 1)
-        # Their softmax is the probability of each class, divided by the sum of all of them.
+        # Log-sigmoids: their softmax is the probability of each class, divided by their sum.
         return -np.logaddexp(0, -decisions) if self.against_rest else decisions
 
 
@@ -60,7 +61,8 @@ class NgramClassifier:
         weighting: one of ``WEIGHTINGS``.
         ngrams: the n-grams that are counted.
         linear: the weights of the counts.
-        settings: sizes, by the same names as those of a network, and the temperature.
+        settings: what a checkpoint holds beside the arrays: weighting, sizes (named as those of a
+            network) and temperature.
     """
 
     weighting: str
@@ -71,11 +73,11 @@ class NgramClassifier:
     def logits(self, token_ids: _Ints, lengths: _Ints) -> _Floats:
         """The logits of reviews, (reviews, classes), divided by the temperature.
 
-        Those of a review do not depend on the others.
+        The logits of a review do not depend on the other reviews.
 
         Args:
             token_ids: (tokens,), all reviews one after the other.
-            lengths: (reviews,), the number of tokens in each.
+            lengths: (reviews,), the number of tokens of each.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks logits
             return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
@@ -86,7 +88,7 @@ class NgramClassifier:
         return float(self.settings.get("temperature", 1.0))
 
     def with_temperature(self, temperature: float) -> "NgramClassifier":
-        """The same classifier with a temperature."""
+        """A copy with another temperature."""
         return replace(self, settings={**self.settings, "temperature": temperature})
 
     @property
@@ -109,14 +111,14 @@ class NgramClassifier:
         """Rebuild a classifier from its saved ``arrays()`` and ``settings``.
 
         Raises:
-            ValueError, LookupError: they do not fit together.
+            ValueError, LookupError: arrays and settings do not fit together.
         """
         weighting = settings["weighting"]
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting {weighting!r} is none of {', '.join(WEIGHTINGS)}")
         for name in _SIZES:
             if type(settings[name]) is not int or not 0 <= settings[name] <= _MOST_WORDS:
-                raise ValueError(f"{name} is {settings[name]!r}, no whole number from 0 on")
+                raise ValueError(f"{name} is {settings[name]!r}, not a whole number from 0 on")
         if settings["vocabulary_size"] > settings["words"]:
             raise ValueError(f"words is {settings['words']}, below vocabulary_size")
         lengths = range(1, 1 + sum(name.startswith("keys.") for name in arrays))
@@ -149,9 +151,9 @@ class NgramClassifier:
 def classifier_of(
     weighting: str, ngrams: NgramCounts, linear: LinearWeights, *, classes: int
 ) -> NgramClassifier:
-    """Build a fitted classifier.
+    """Build a classifier from its fitted parts.
 
-    It needs the vocabulary, which begins with the frequent words, up to the last counted word.
+    Its ``vocabulary_size`` includes the last counted word: the rarer words after it are not needed.
     """
     settings = {
         "weighting": weighting,
@@ -169,7 +171,7 @@ def presence(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _tfidf(counts: sparse.csr_matrix, idf: _Floats) -> sparse.csr_matrix:
-    """Sublinear term frequency times inverse document frequency, with rows of length 1."""
+    """Sublinear term frequency times inverse document frequency; each row has L2 norm 1."""
     values = (1 + np.log(counts.data)) * idf[counts.indices]
     reviews = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     squares = np.bincount(reviews, values.astype(np.float64) ** 2, minlength=counts.shape[0])

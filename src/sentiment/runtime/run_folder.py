@@ -1,4 +1,4 @@
-"""Run folders: where checkpoints and results are, and whether a folder is used."""
+"""Run folders, which hold checkpoints and results: find one, and refuse one that is in use."""
 
 from pathlib import Path
 
@@ -6,16 +6,17 @@ from sentiment.runtime.errors import InputError
 
 
 def run_folder(checkpoint: str | Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or None where it lies in none (as ``auto``)."""
+    """The run folder of a checkpoint; None if its folder is not an existing ``checkpoints``."""
     folder = Path(checkpoint).resolve().parent
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether a run has ended here, or baselines whose config is here."""
+    """Whether a folder holds the results of a run or, in its subfolders, of baselines."""
+    # A run of a sweep lies in a subfolder, too, but has a config of its own.
     below = (path.parent for path in folder.glob("*/results.json"))
     ended = (folder / "results.json").exists()
-    return ended or any(not (place / ".hydra").is_dir() for place in below)
+    return ended or any(not (each / ".hydra").is_dir() for each in below)
 
 
 def is_used(folder: Path) -> bool:
@@ -24,14 +25,11 @@ def is_used(folder: Path) -> bool:
 
 
 def check_unused(folder: Path, *, resumable: bool = False) -> None:
-    """Refuse a run folder that is used.
+    """Raise an InputError if a folder holds checkpoints or results already.
 
     Args:
         folder: the run folder.
-        resumable: whether the program can go on with a training.
-
-    Raises:
-        InputError: it is.
+        resumable: whether the program can resume a training, which the message then suggests.
     """
     if resumable and (folder / "checkpoints" / "last.ckpt").exists():
         raise InputError(

@@ -24,10 +24,10 @@ from sentiment.train.semi_supervised import MixedObjective, labelled, labelled_m
 
 
 class SentimentModule(LightningModule):
-    """Trains a classifier by cross-entropy, and on unlabeled texts too (``semi_supervised.py``).
+    """Trains a classifier by cross-entropy and, optionally, terms that need no labels.
 
     Training runs in the trainer's precision. Tests run in full precision, so that a checkpoint
-    gives the same figures wherever it is evaluated. Each validation sets the temperature that
+    gives the same metrics wherever it is evaluated. Each validation sets the temperature that
     divides the logits of tests and predictions; training and validation see them undivided.
 
     Args:

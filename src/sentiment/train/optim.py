@@ -1,4 +1,4 @@
-"""How the parameters of a network are updated, whatever its loss: which, when and how far."""
+"""Update the parameters of a network: optimizer, learning rates, freezing and clipping."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,23 +18,23 @@ Schedule = Callable[[Optimizer, int], dict[str, Any]]
 
 
 class ParameterUpdates(Callback):
-    """How the parameters of a network are updated.
+    """Builds the optimizer, freezes layers, clips gradients and steps a plateau schedule.
 
-    Builds the optimizer, freezes embedding and encoder for as long as the settings say, clips
-    gradients, and steps a plateau schedule at the end of an epoch. The module returns it from
-    ``configure_callbacks``, and hands its hooks for the optimizer and for clipping on to it.
+    The module returns this callback from ``configure_callbacks``, and calls ``configure`` and
+    ``clip`` in its own hooks for the optimizer and for clipping.
 
     Args:
         network: a classifier or a language model, with an embedding and an encoder.
         optimizer: makes the optimizer from parameter groups.
-        schedule: makes a Lightning scheduler from the optimizer and the number of steps, or None.
+        schedule: makes Lightning's scheduler config from the optimizer and the number of steps;
+            None keeps the learning rate constant.
         frozen: whether the embedding is never trained.
-        frozen_epochs: epochs before the embedding is trained.
-        embedding_lr_scale: the embedding's learning rate as a fraction of the others'.
-        lazy_embedding: whether a step on a CPU touches only the words of its batch; see
+        frozen_epochs: number of epochs in which the embedding is frozen at first.
+        embedding_lr_scale: factor of the embedding's learning rate.
+        lazy_embedding: whether a step on a CPU updates only the words of its batch; see
             ``LazyRows``. (On other devices finding them would cost more than it saves.)
-        encoder_frozen_epochs: epochs before the encoder is trained.
-        encoder_lr_scale: the encoder's learning rate as a fraction of the others'.
+        encoder_frozen_epochs: number of epochs in which the encoder is frozen at first.
+        encoder_lr_scale: factor of the encoder's learning rate.
 
     Attributes:
         settings: the arguments that are plain values, by name.
@@ -71,18 +71,18 @@ class ParameterUpdates(Callback):
         self._encoder_frozen_epochs = encoder_frozen_epochs
         self._encoder_lr_scale = encoder_lr_scale
         self._lazy_rows: LazyRows | None = None
-        self._validated = False  # in this epoch
+        self._validated = False  # whether a validation has run in this epoch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Prepare the embedding before ``DistributedDataParallel`` takes the module."""
-        # The module itself is moved to its device after this.
+        """Freeze the embedding or make its gradients sparse before DDP wraps the module."""
+        # The module is moved to its device only after this.
         if self._lazy_embedding and trainer.strategy.root_device.type == "cpu":
-            self._embedding.sparse = True  # of its gradient
+            self._embedding.sparse = True
         if self._frozen:
             self._embedding.weight.requires_grad_(False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze in the middle of an epoch too, where a resumed training begins there."""
+        """Freeze layers when a training resumes within an epoch, too."""
         self._freeze(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,7 +91,7 @@ class ParameterUpdates(Callback):
         self._validated = False
 
     def _freeze(self, trainer: Trainer) -> None:
-        if trainer.world_size > 1:  # which exchange the same gradients in all epochs
+        if trainer.world_size > 1:  # all epochs must exchange the same gradients; see ``clip``
             return
         embedding, encoder = self._frozen_in(trainer.current_epoch)
         self._embedding.weight.requires_grad_(not embedding)
@@ -103,10 +103,10 @@ class ParameterUpdates(Callback):
         return self._frozen or epoch < self._frozen_epochs, epoch < self._encoder_frozen_epochs
 
     def configure(self, module: LightningModule) -> Any:
-        """What the module's ``configure_optimizers`` returns.
+        """Build what the module's ``configure_optimizers`` returns.
 
-        Embedding and encoder have parameter groups of their own where their learning rate differs;
-        the first group is that of all other parameters.
+        The embedding has a parameter group of its own, and so has the encoder if its learning rate
+        is scaled; the first group holds all other parameters.
         """
         embedding = self._embedding
         scales = {embedding.weight: self._embedding_lr_scale}
@@ -134,10 +134,11 @@ class ParameterUpdates(Callback):
         value: float | None,
         algorithm: str | None,
     ) -> None:
-        """Clip the gradients, for the module's ``configure_gradient_clipping``.
+        """Drop the gradients of frozen layers, and clip the others.
 
-        Lightning refuses to clip those of a fused optimizer in bfloat16, because such an optimizer
-        unscales float16's gradients within its step; bfloat16 has no scale.
+        For the module's ``configure_gradient_clipping``. Lightning itself refuses to clip with a
+        fused optimizer in mixed precision, because such an optimizer unscales the gradients of
+        float16 within its step; those of bfloat16 are not scaled.
         """
         embedding, encoder = self._frozen_in(module.current_epoch)
         if embedding:
@@ -156,11 +157,11 @@ class ParameterUpdates(Callback):
             nn.utils.clip_grad_norm_(weights, value)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the metrics of a validation are those of this epoch."""
+        """Remember that this epoch has metrics of a validation."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a plateau schedule see the metric of this epoch, before the checkpoint is saved."""
+        """Step a plateau schedule by the metric of this epoch, before the checkpoint is saved."""
         if isinstance(schedule := pl_module.lr_schedulers(), ReduceLROnPlateau):
             monitor = trainer.lr_scheduler_configs[0].monitor
             if monitor and (self._validated or monitor.startswith("train/")):
@@ -173,15 +174,15 @@ class LazyRows:
     A vocabulary is far larger than a batch: reading and writing all of its rows, their gradients
     and their moments can cost as much as the network itself. Here the rows that a batch has read
     are copied into a small parameter, stepped with their own rows of the optimizer's state, and
-    put back. The other rows wait: their moments do not fade and weight decay does not shrink them
-    (as in `torch.optim.SparseAdam`, which can do neither another rule nor weight decay). Plain SGD
-    gives the same weights as without this. The state stays in the optimizer's own layout, which
-    must be zeros of the weight's shape at first (and single values for all rows), as
-    those of SGD, RMSprop, Adam and AdamW are.
+    copied back. The other rows do not change: their moments do not decay and weight decay does not
+    shrink them. (`torch.optim.SparseAdam` does the same, but for Adam without weight decay alone.)
+    Plain SGD gives the same weights as without this. The state keeps the optimizer's own layout.
+    Each of its tensors must be of the weight's shape and zero at first, or one value for all rows,
+    as in SGD, RMSprop, Adam and AdamW.
 
     Args:
-        optimizer: has the embedding in a parameter group of its own.
-        weight: of the embedding, (words, size), whose gradients are sparse.
+        optimizer: an optimizer with the embedding in a parameter group of its own.
+        weight: the embedding's (words, size) weight, whose gradients are sparse.
     """
 
     def __init__(self, optimizer: Optimizer, weight: Tensor) -> None:
@@ -192,9 +193,9 @@ class LazyRows:
         optimizer.register_step_post_hook(self._put_back)
 
     def take(self) -> None:
-        """Let the optimizer step the rows that have a gradient instead of the embedding.
+        """Replace the embedding in the optimizer by its rows that have a gradient, until the step.
 
-        Call it when the gradient is complete; the rows' own gradient may then still be clipped.
+        Call it after the backward pass and before clipping.
         """
         grad = self._weight.grad
         if grad is None:
@@ -235,7 +236,7 @@ class LazyRows:
 
 
 def _write_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
-    """Replace distinct rows, whose order cannot matter: torch's deterministic kernel is slow."""
+    """Replace distinct rows, whose order is irrelevant: torch's deterministic kernel is slow."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)

@@ -1,9 +1,9 @@
-"""What reviews teach by their texts alone, beside the cross-entropy of those that have a label.
+"""Terms of the training loss that need no labels, beside the cross-entropy of labelled reviews.
 
-Two terms of the mixed objective of Sachan et al. 2019, "Revisiting LSTM Networks for
-Semi-Supervised Text Classification via Mixed Objective Function": the entropy of predictions, and
-how far they depart where the words of a review move a little in the worst direction. This file
-knows torch alone.
+They are two of the mixed objective of Sachan et al. 2019, "Revisiting LSTM Networks for
+Semi-Supervised Text Classification via Mixed Objective Function": the entropy of the predictions,
+and their divergence under a small adversarial perturbation of the word vectors (virtual adversarial
+training). Depends on torch alone.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from sentiment.batch import NO_CLASS
 from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.dropout import generator_state, same_masks
 
-# How far away the worst direction is looked for, as a fraction of the perturbation's size: small
-# enough for a derivative, large enough to be seen in bfloat16.
+# xi of equation 8, as a fraction of the perturbation's size: small enough for a derivative, large
+# enough for bfloat16.
 _PROBE = 0.1
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -26,12 +26,12 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class MixedObjective:
-    """Adds what texts teach to the loss of their labels.
+    """The terms of the loss that need no labels; true if one of them has a weight above 0.
 
     Attributes:
         entropy: weight of ``mean_entropy``.
         virtual_adversarial: weight of the mean ``divergence`` of an ``adversarial_perturbation``.
-        perturbation_size: of that.
+        perturbation_size: ``size`` of that perturbation.
     """
 
     entropy: float
@@ -44,14 +44,14 @@ class MixedObjective:
     def passes(
         self, classifier: SentimentClassifier, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Classify a batch as it is and, where that has a weight, perturbed.
+        """Classify a batch and, if ``virtual_adversarial`` is not 0, classify it again perturbed.
 
-        All passes have the same masks of dropout, so predictions depart by the perturbation alone.
-        It is added to vectors that dropout has gone over (as in the code of Miyato et al.).
+        All passes use the same dropout masks, so predictions differ only by the perturbation, which
+        is added to the word vectors after dropout (as in the code of Miyato et al.).
 
         Returns:
-            Logits of the batch as it is, (batch, classes), and the means over its reviews of
-            entropy and divergence (0 without a weight).
+            (batch, classes) logits of the unperturbed batch, its mean entropy, and its mean
+            divergence (0 if ``virtual_adversarial`` is 0).
         """
         device = inputs.words.device
         state = generator_state(device)
@@ -71,15 +71,15 @@ class MixedObjective:
 
 
 def labelled(labels: Tensor) -> Tensor:
-    """How many reviews have a label: (batch,) int64 to a single int64."""
+    """The number of reviews that have a label, an int64 scalar, from (batch,) int64 labels."""
     return (labels != NO_CLASS).sum()
 
 
 def labelled_mean(loss: nn.CrossEntropyLoss, logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss as the mean over the reviews that have a label; 0 where none has.
+    """Mean cross-entropy of the reviews that have a label, weighted by class; 0 if none has.
 
     Args:
-        loss: its weights and smoothing are used.
+        loss: gives the class weights and the label smoothing.
         logits: (batch, classes).
         labels: (batch,) int64, ``NO_CLASS`` for none.
     """
@@ -96,15 +96,15 @@ def labelled_mean(loss: nn.CrossEntropyLoss, logits: Tensor, labels: Tensor) -> 
 def mean_entropy(logits: Tensor) -> Tensor:
     """Mean entropy, in nats, of the predicted distributions; logits are (batch, classes).
 
-    Small where predictions are sure: boundaries between classes then keep away from the texts
-    (Grandvalet & Bengio 2005, "Semi-supervised Learning by Entropy Minimization", equation 6).
+    Minimising it moves the boundaries between classes away from the texts (Grandvalet & Bengio
+    2005, "Semi-supervised Learning by Entropy Minimization", equation 6).
     """
     log_p = logits.log_softmax(1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
 def divergence(logits: Tensor, others: Tensor) -> Tensor:
-    """KL(p || q) in nats of each review, (batch,); no gradient flows into p.
+    """KL(p || q) of each review, (batch,), in nats; no gradient flows into p.
 
     Args:
         logits: (batch, classes) of p.
@@ -122,28 +122,28 @@ def adversarial_perturbation(
     *,
     size: float,
 ) -> Tensor:
-    """What to add to the vectors of each review for predictions to depart most, to first order.
+    """The perturbation of the word vectors that changes the predictions most, for each review.
 
-    As Miyato et al. 2017, "Adversarial Training Methods for Semi-Supervised Text Classification",
-    equations 6 to 8: one power iteration from a random direction d. The perturbation is
-    r = s g / |g|, where g is the gradient of KL(p(x) || p(x + xi d)) by x + xi d, and the norm is
-    that of a whole review. They normalise vectors to unit variance; here s is ``size`` times the
-    root mean square of the review's own vectors instead, whatever their scale: of those that
-    dropout has left and scaled up, so dropping a fraction p makes s larger by the root of
-    1 / (1 - p).
+    One power iteration from a random direction d (Miyato et al. 2017, "Adversarial Training Methods
+    for Semi-Supervised Text Classification", equations 6 to 8): r = s g / |g|, where g is the
+    gradient of KL(p(x) || p(x + xi d)) with respect to x + xi d, and |g| its norm over the whole
+    review. Where the paper normalises the vectors to unit variance, s is ``size`` times the root
+    mean square of the review's vectors. Dropout of a fraction p has scaled these up, which makes s
+    larger by the root of 1 / (1 - p).
 
-    The gradient of that divergence by the perturbed logits, q - p, is tiny. As only the direction
-    of g counts, it is scaled to unit length first, lest half precision lose it.
+    The gradient of the divergence with respect to the logits, q - p, is tiny. As only the direction
+    of g matters, it is scaled to unit length first, so that half precision does not lose it.
 
     Args:
-        classify: logits of vectors shaped as ``words``, with the dropout that gave ``logits``.
+        classify: computes the logits of vectors shaped as ``words``, with the dropout masks that
+            gave ``logits``.
         words: (time, batch, embedding_size).
         logits: (batch, classes) of ``words``.
-        mask: (batch, time) bool, true where a token stands.
-        size: of the perturbation.
+        mask: (batch, time) bool, true at tokens.
+        size: norm of the perturbation, in units of the vectors' root mean square.
 
     Returns:
-        (time, batch, embedding_size) without gradient; zero on padding.
+        (time, batch, embedding_size) without gradient; zero at padding.
     """
     words, inside = words.detach(), mask.t().unsqueeze(-1)  # (time, batch, 1)
     values = inside.sum(0) * words.shape[-1]  # (batch, 1)
