@@ -2,7 +2,7 @@
 
     python scripts/benchmark.py [--quick] [--only PART ...] [--json OUT] [--plot OUT] [--data DIR]
 
-Each part runs in a process of its own. Figures are mostly ratios of two things timed in turns in
+Each part runs in a process of its own. Results are mostly ratios of two things timed in turns in
 one process, because machines are noisy and differ. ``docs/performance.md`` holds a table of them.
 ``--data`` is a folder with ``imdb_unlabeled.csv.xz`` (column ``review``); without it, texts of the
 bundled sample are joined to reviews of IMDB's length.

@@ -25,7 +25,7 @@ def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (None, "no such file"),
         ("", "empty"),
@@ -39,13 +39,13 @@ def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
     ],
 )
 def test_a_csv_that_cannot_be_used(
-    tmp_path: Path, composed: Compose, content: str | None, told: str
+    tmp_path: Path, composed: Compose, content: str | None, expected: str
 ) -> None:
     path = tmp_path / "r.csv"
     if content is not None:
         path.write_text(content)
     message = refusal(composed, tmp_path / "run", f"data.csv={path}")
-    assert told in message
+    assert expected in message
     assert str(path) in message
 
 
@@ -76,8 +76,8 @@ def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) ->
     few = refusal(composed, run, reviews, "trainer.limit_val_batches=0.001")
     assert few.startswith("config: trainer: ")
     for csv in (reviews, "data.csv=nope.csv"):  # before anything is read
-        told = refusal(composed, run, csv, "optimizer.lr=-1")
-        assert "optimizer: Invalid learning rate" in told
+        message = refusal(composed, run, csv, "optimizer.lr=-1")
+        assert "optimizer: Invalid learning rate" in message
 
 
 def test_a_folder_with_a_training_is_not_overwritten(
@@ -97,7 +97,7 @@ UNLABELED = "data/imdb_unlabeled.csv"
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("data=imdb", "data.train_csv=data/imdb_train.csv"),
         (f"data.unlabeled_csv={UNLABELED}", f"data.unlabeled_csv={UNLABELED}"),
@@ -105,11 +105,11 @@ UNLABELED = "data/imdb_unlabeled.csv"
     ],
 )
 def test_imdb_that_was_not_fetched(
-    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch, override: str, told: str
+    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch, override: str, expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     message = refusal(composed, tmp_path / "run", override)
-    assert message.startswith(f"{told}: no such file;")
+    assert message.startswith(f"{expected}: no such file;")
     assert "python scripts/download_imdb.py" in message
 
 
@@ -118,16 +118,16 @@ def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:
     vectors = tmp_path / "v.txt"
     base = ["model.hidden_size=8", "trainer=cpu", "embeddings=file", f"embeddings.path={vectors}"]
 
-    def told() -> str:
+    def message() -> str:
         with pytest.raises(InputError) as caught, translate_config_errors():
             train(composed(*base, f"data.csv={reviews}"), tmp_path / "run")
         return str(caught.value)
 
-    assert str(vectors) in told()
+    assert str(vectors) in message()
     vectors.write_text("the 1 2 3\nfilm 1 2\n")
-    assert "2" in told()
+    assert "2" in message()
     vectors.write_text("qwert 1 2 3\n")
-    assert "none of the" in told()
+    assert "none of the" in message()
 
 
 def test_a_checkpoint_that_cannot_be_resumed(tmp_path: Path, composed: Compose) -> None:

@@ -86,7 +86,7 @@ def pack(members: dict[str, str]) -> bytes:
 
 
 def serve(web: tuple[Path, str], name: str, content: bytes) -> list[str]:
-    """Put the content on the web; return the options that tell a script of it."""
+    """Put the content on the web; return the options with which a script finds it."""
     folder, url = web
     (folder / name).write_bytes(content)
     return ["--url", f"{url}/{name}", "--sha256", hashlib.sha256(content).hexdigest()]

@@ -1,4 +1,4 @@
-"""The recurrent encoder on a CPU beside torch's own ways of running the same weights."""
+"""The recurrent encoder on a CPU beside ``torch.nn`` with the same weights."""
 
 from collections.abc import Callable
 
@@ -92,15 +92,15 @@ def _compare(
             "accuracy over three seeds that falls by more than their spread",
         ),
     ]  # fmt: skip
-    shares = {torch.float32: rates["ours"], torch.bfloat16: rates["ours bf16"]}
+    measured = {torch.float32: rates["ours"], torch.bfloat16: rates["ours bf16"]}
     return rows + [
-        _share(name, _flops(cell, hidden, layers) * rate / 1e6, dtype, limits[dtype], goal)
-        for dtype, rate in shares.items()
+        _fraction(name, _flops(cell, hidden, layers) * rate / 1e6, dtype, limits[dtype], goal)
+        for dtype, rate in measured.items()
     ]
 
 
-def _share(name: str, reached: float, dtype: torch.dtype, limit: float, goal: str) -> Row:
-    """A rate, in GFLOP/s, beside that of the matrix product."""
+def _fraction(name: str, reached: float, dtype: torch.dtype, limit: float, goal: str) -> Row:
+    """A rate in GFLOP/s as a fraction of that of a matrix product."""
     return Row(
         f"{name} share of the matrix product, {str(dtype)[6:]}", 100 * reached / limit, "%",
         f"{reached:,.0f} GFLOP/s", goal,

@@ -1,9 +1,9 @@
-"""The recurrent encoder on a GPU beside torch's own ways of running the same weights.
+"""The recurrent encoder on a GPU beside ``torch.nn`` with the same weights.
 
     PYTHONPATH=src:scripts python -m benchmarks.gpu [--quick] [--json OUT]
 
-It needs torch and NumPy alone, and takes a minute or two. Ways take turns on the same tensors. A
-time is that of several passes in a row: the processor's or the card's, whichever is longer.
+It needs torch and NumPy alone, and takes a minute or two. Methods take turns on the same tensors. A
+time is that of several passes in a row: the processor's or the GPU's, whichever is longer.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def measure(scale: Scale) -> list[Row]:
 
 
 def compare(shape: Shape, rounds: int) -> Iterator[Row]:
-    """Ours beside both ways of ``torch.nn``."""
+    """Our encoder beside ``torch.nn`` on padded and on packed batches."""
     torch.manual_seed(0)
     encoder = RecurrentEncoder(
         cell=shape.cell, input_size=INPUT_SIZE, hidden_size=shape.hidden, num_layers=shape.layers
@@ -122,10 +122,10 @@ def compare(shape: Shape, rounds: int) -> Iterator[Row]:
 
         return forward_and_backward
 
-    ways = {"ours": passing(ours), "padded": passing(padded), "packed": passing(packed)}
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    methods = {"ours": passing(ours), "padded": passing(padded), "packed": passing(packed)}
+    times: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(1 + rounds):
-        for name, run in ways.items():
+        for name, run in methods.items():
             times[name].append(seconds(run, passes=5))
     took = {name: statistics.median(values[1:]) for name, values in times.items()}
     rates = {name: int(lengths.sum()) / seconds / 1e3 for name, seconds in took.items()}

@@ -1,4 +1,4 @@
-"""What a measurement tells, and the ways of measuring that all of them share."""
+"""The result of a measurement, and what all measurements use to measure."""
 
 import os
 import statistics
@@ -85,7 +85,7 @@ def medians(
 
 
 def check_system() -> None:
-    """Stop where the system does not tell how much memory processes hold."""
+    """Raise SystemExit if the system does not report the memory of processes."""
     if not Path("/proc/self/smaps_rollup").exists():
         raise SystemExit(
             f"error: the benchmark reads memory from /proc, which {sys.platform} lacks; run it on"

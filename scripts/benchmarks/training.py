@@ -69,14 +69,14 @@ def measure_growth(scale: Scale) -> list[Row]:
 
 
 def _grown(name: str, series: str, took: dict[str, Any]) -> Row:
-    told = f"{took['tokens'] / 1e6:.2f} M tokens, {took['seconds']:.1f} s, {took['memory']:,.0f} MB"
+    note = f"{took['tokens'] / 1e6:.2f} M tokens, {took['seconds']:.1f} s, {took['memory']:,.0f} MB"
     work = {"series": series} | {key: took[key] for key in ("tokens", "seconds", "memory")}
     rate = took["train_tokens_per_second"] / 1e3
-    return Row(name, rate, "k tokens/s", told, falsified="a growth that is steeper", work=work)
+    return Row(name, rate, "k tokens/s", note, falsified="a growth that is steeper", work=work)
 
 
 def trained(texts: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
-    """What a training of one epoch in a process of its own tells, and what it took."""
+    """Results of a training of one epoch in a process of its own, and its time and memory."""
     with tempfile.TemporaryDirectory() as folder:
         with (Path(folder) / "reviews.csv").open("w", newline="") as file:
             labelled = ([text, number % 2] for number, text in enumerate(texts))

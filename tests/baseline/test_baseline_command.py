@@ -35,7 +35,7 @@ def test_each_baseline_writes_the_results_of_a_training(
     of_training = json.loads((trained / "results.json").read_text())
     for weighting in ("tfidf", "naive_bayes"):
         results = json.loads((tmp_path / "run" / weighting / "results.json").read_text())
-        assert results["test/accuracy"] == 1.0  # a word tells the class
+        assert results["test/accuracy"] == 1.0  # a single word gives the class away
         assert results["test/loss"] < results["test/auroc"]
         shared = {key for key in of_training if not key.startswith("train")} & results.keys()
         assert {
@@ -44,14 +44,14 @@ def test_each_baseline_writes_the_results_of_a_training(
         } <= shared  # fmt: skip
         for name in ("confusion_matrix.png", "reliability.png"):
             assert (tmp_path / "run" / weighting / name).stat().st_size > 1000
-    told = capsys.readouterr().out
-    assert "100.00" in told
-    assert all(weighting in told for weighting in ("tfidf", "naive_bayes"))
+    printed = capsys.readouterr().out
+    assert "100.00" in printed
+    assert all(weighting in printed for weighting in ("tfidf", "naive_bayes"))
     compare.main([str(tmp_path / "run"), str(trained), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["rows"]) == 3
-    assert [row["seeds"] for row in told["rows"]].count([]) == 2
-    assert told["notes"]  # the test reviews are not the same
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["rows"]) == 3
+    assert [row["seeds"] for row in printed["rows"]].count([]) == 2
+    assert printed["notes"]  # the test reviews are not the same
 
 
 def test_the_end_tells_how_to_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,16 +111,16 @@ def test_a_class_without_a_training_review_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("data.csv=nope.csv", "nope.csv"),
         ("weightings=[bm25]", "weightings"),
         ("model=gru", "model"),
     ],
 )
-def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, told: str) -> None:
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, expected: str) -> None:
     done = run_program("baseline", override, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert done.stderr.count("\n") == 1

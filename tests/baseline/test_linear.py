@@ -17,7 +17,7 @@ def separable(classes: int, reviews: int = 60) -> tuple[sparse.csr_matrix, np.nd
 
 
 def noise(classes: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Counts that tell little; one review has none."""
+    """Counts that hardly depend on the class; one review has none."""
     drawn = np.random.default_rng(1)
     counts = drawn.poisson(0.5, (90, 12)).astype(np.float32)
     counts[5] = 0

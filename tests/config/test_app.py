@@ -27,9 +27,9 @@ def test_a_task_gets_the_config_of_the_command_line(monkeypatch: pytest.MonkeyPa
     assert seen == [(7, 8)]
 
 
-@pytest.mark.parametrize(("override", "told"), [("sise=3", "size"), ("size=7", "no such luck")])
+@pytest.mark.parametrize(("override", "expected"), [("sise=3", "size"), ("size=7", "no such luck")])
 def test_what_is_wrong_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: Any, override: str, told: str
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, override: str, expected: str
 ) -> None:
     def refuse(cfg: DictConfig) -> None:
         raise InputError("no such luck")
@@ -40,7 +40,7 @@ def test_what_is_wrong_is_one_line(
     assert caught.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert told in error
+    assert expected in error
     assert error.count("\n") == 1
 
 

@@ -40,7 +40,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("model.hiden_size=3", "'model.hiden_size'; did you mean 'hidden_size'?"),
         ("modle.hidden_size=3", "did you mean 'model'?"),
@@ -97,13 +97,13 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("trainer.max_steps=3", "valid: accelerator"),
     ],
 )
-def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str) -> None:
+def test_a_wrong_override_is_refused(composed: Compose, override: str, expected: str) -> None:
     overrides = override.split() if override.startswith("scheduler=") else [override]
-    assert told in refusal(composed, overrides)
+    assert expected in refusal(composed, overrides)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ("model: {hiden_size: 3}", "did you mean 'hidden_size'?"),
         ("model: {hidden_size: big}", "model.hidden_size"),
@@ -111,28 +111,28 @@ def test_a_wrong_override_is_refused(composed: Compose, override: str, told: str
         ("trainer: {max_epochs: many}", "trainer.max_epochs"),
     ],
 )
-def test_a_wrong_experiment_file_is_refused(tmp_path: Path, content: str, told: str) -> None:
+def test_a_wrong_experiment_file_is_refused(tmp_path: Path, content: str, expected: str) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
     register()
     with (
         initialize_config_dir(str(config_directory()), version_base="1.3"),
-        pytest.raises(InputError, match=told.replace("?", r"\?")),
+        pytest.raises(InputError, match=expected.replace("?", r"\?")),
         translate_config_errors(),
     ):
         compose("train", ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"])
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("model.embedding_dropout=1.5", "embedding_dropout=1.5"),
         ("model.num_layers=0", "num_layers=0"),
         ("+model.foo=1", "'foo'"),
     ],
 )
-def test_a_value_out_of_range_is_refused(composed: Compose, override: str, told: str) -> None:
-    with pytest.raises(InputError, match=told), translate_config_errors():
+def test_a_value_out_of_range_is_refused(composed: Compose, override: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected), translate_config_errors():
         instantiate(composed(override).model, vocabulary_size=9, num_classes=2)
 
 
@@ -187,7 +187,7 @@ def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["trainer.num_nodes=2"], "devices=1, num_nodes=2: .* torchrun or srun must start"),
         (["trainer.devices=x"], "`devices` selected with `CPUAccelerator` should be an int > 0"),
@@ -195,9 +195,9 @@ def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_devices_that_cannot_be_are_refused(
-    composed: Compose, tmp_path: Path, overrides: list[str], told: str
+    composed: Compose, tmp_path: Path, overrides: list[str], expected: str
 ) -> None:
-    with pytest.raises(InputError, match=told) as caught, translate_lightning_errors():
+    with pytest.raises(InputError, match=expected) as caught, translate_lightning_errors():
         build_trainer(composed("trainer=cpu", *overrides), tmp_path, [])
     assert "\n" not in str(caught.value)
 
@@ -216,7 +216,7 @@ def test_processes_started_by_others_share_the_folder_that_is_given(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (
@@ -225,24 +225,24 @@ def test_processes_started_by_others_share_the_folder_that_is_given(
         ),
     ],
 )
-def test_what_the_system_refuses_is_told_in_one_line(error: OSError, told: str) -> None:
+def test_what_the_system_refuses_is_one_line(error: OSError, expected: str) -> None:
     with pytest.raises(InputError) as caught, translate_config_errors():
         raise error
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(expected)
 
 
-def test_a_place_that_the_system_refuses_is_told_by_its_setting(
+def test_a_path_that_the_system_refuses_is_named_by_its_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    place = tmp_path / "x"
-    monkeypatch.setattr(sys, "argv", ["x", "seed=3", "data.csv=", f"hydra.run.dir='{place}'"])
+    path = tmp_path / "x"
+    monkeypatch.setattr(sys, "argv", ["x", "seed=3", "data.csv=", f"hydra.run.dir='{path}'"])
     with pytest.raises(InputError) as caught, translate_config_errors():
-        raise PermissionError(errno.EACCES, "Permission denied", place / "deeper")
-    told = f"hydra.run.dir='{place}': cannot be used (Permission denied); give another"
-    assert str(caught.value) == told
+        raise PermissionError(errno.EACCES, "Permission denied", path / "deeper")
+    message = f"hydra.run.dir='{path}': cannot be used (Permission denied); give another"
+    assert str(caught.value) == message
 
 
-def test_a_folder_of_runs_that_cannot_be_made_is_told(
+def test_a_folder_of_runs_that_cannot_be_made_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:

@@ -89,17 +89,17 @@ def overridden(cfg: DictConfig, text: str) -> DictConfig:
 
 def outcome(program: str, overrides: Sequence[str], make: Callable[[], DictConfig]) -> str | None:
     """What is wrong with how a program answers, or None."""
-    told = f"{program} {' '.join(overrides)[:200]}"
+    command = f"{program} {' '.join(overrides)[:200]}"
     try:
         with translate_config_errors():
             PROGRAMS[program](make(), Path("run"))
     except Built:
         return None
     except InputError as error:
-        return f"{told}: {error!s}" if "\n" in str(error) else None
+        return f"{command}: {error!s}" if "\n" in str(error) else None
     except Exception as error:
-        return f"{told}: {error!r}"
-    return f"{told}: was trained"
+        return f"{command}: {error!r}"
+    return f"{command}: was trained"
 
 
 @pytest.mark.usefixtures("_untrained")

@@ -34,10 +34,10 @@ def test_bins_and_error_by_hand() -> None:
 
 
 def test_a_bin_holds_its_upper_border() -> None:
-    """That of 0.8 is the twelfth of fifteen; a score of 1 is in the last, though float32 rounds."""
+    """A score of 0.8 is in the twelfth of fifteen bins, 1 in the last, though float32 rounds."""
     edge = torch.tensor([[math.log(4), 0]], dtype=torch.double)
-    for logits, place in ((edge - 1e-12, 11), (edge * 1.001, 12), (torch.tensor([[99.0, 0]]), 14)):
-        assert reliability(logits, torch.tensor([0])).reviews.nonzero().tolist() == [[place]]
+    for logits, index in ((edge - 1e-12, 11), (edge * 1.001, 12), (torch.tensor([[99.0, 0]]), 14)):
+        assert reliability(logits, torch.tensor([0])).reviews.nonzero().tolist() == [[index]]
 
 
 @pytest.mark.parametrize("classes", [2, 7])

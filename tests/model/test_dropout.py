@@ -44,8 +44,8 @@ def test_bits_are_spread_evenly_and_independent() -> None:
     torch.manual_seed(0)
     bits = random_bits(400_001).double()
     assert len(bits) == 400_001
-    for place in range(4):  # four of them come from one draw
-        part = bits[place::4]
+    for first in range(4):  # four of them come from one draw
+        part = bits[first::4]
         assert abs(part.mean().item()) < 250  # 4 standard errors
         assert part.std().item() == pytest.approx(65536 / 12**0.5, rel=0.01)
     for lag in (1, 2, 3, 4):

@@ -39,13 +39,13 @@ def test_each_direction_predicts_the_word_on_its_side() -> None:
 def test_no_direction_sees_the_word_that_it_predicts(settings: dict[str, Any]) -> None:
     model, text, length = build(**settings), torch.tensor([[5, 7, 2, 9, 4, 3]]), torch.tensor([6])
     before = model(text, length)
-    for place in range(6):
+    for index in range(6):
         changed = text.clone()
-        changed[0, place] = 11
-        for way, (old, new) in enumerate(zip(before, model(changed, length), strict=True)):
+        changed[0, index] = 11
+        for direction, (old, new) in enumerate(zip(before, model(changed, length), strict=True)):
             moved = (old.contexts - new.contexts).abs().amax(1) > 1e-7
             # Forward, prediction i is of word i + 1, from words 0 to i; backward, of word i.
-            seen = [place <= i if way == 0 else place > i for i in range(5)]
+            seen = [index <= i if direction == 0 else index > i for i in range(5)]
             assert moved.tolist() == seen
 
 
@@ -94,9 +94,9 @@ def test_a_text_is_learned_by_heart(negatives: int | None) -> None:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    for way in model(TEXTS[:2], LENGTHS[:2]):
+    for direction in model(TEXTS[:2], LENGTHS[:2]):
         # The words after different beginnings differ, so each can be known.
-        assert math.exp(model.loss(way).item() / len(way.targets)) < 1.05
+        assert math.exp(model.loss(direction).item() / len(direction.targets)) < 1.05
 
 
 @pytest.mark.parametrize("ngrams", [0, 2])

@@ -20,21 +20,21 @@ def fitted(
     """The features of these reviews' n-grams, each with its own number as its one value."""
     ids = np.array([word for review in reviews for word in review], np.int64)
     lengths = np.array([len(review) for review in reviews], np.int64)
-    evidence = ngram_statistics(
+    statistics = ngram_statistics(
         ids, lengths, lengths % 2, lengths % 5,
         num_classes=2, vocabulary_size=VOCABULARY, longest=longest,
     )  # fmt: skip
     known: Ngrams = {}
     before: list[tuple[int, ...]] = [()]
-    for keys in evidence.keys:
+    for keys in statistics.keys:
         before = [before[key // VOCABULARY] + (key % VOCABULARY,) for key in keys.tolist()]
-        known |= {ngram: len(known) + place for place, ngram in enumerate(before, 1)}
+        known |= {ngram: len(known) + number for number, ngram in enumerate(before, 1)}
     features = NgramFeatures(
-        sizes=[len(keys) for keys in evidence.keys], features=1, words=VOCABULARY
+        sizes=[len(keys) for keys in statistics.keys], features=1, words=VOCABULARY
     )
     values = torch.arange(1.0, len(known) + 1)[:, None]
     held_out = torch.stack([values + 100, values + 200])
-    features.load([torch.from_numpy(keys) for keys in evidence.keys], values, held_out)
+    features.load([torch.from_numpy(keys) for keys in statistics.keys], values, held_out)
     return features, known
 
 

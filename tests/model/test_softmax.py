@@ -53,26 +53,26 @@ def test_targets_are_candidates_and_others_come_as_often_as_they_should() -> Non
     torch.manual_seed(0)
     counts = 1000 / torch.arange(1, 101)
     sampler = CandidateSampler(counts, 20)
-    assert sampler.share.sum() == pytest.approx(20, rel=1e-4)
-    assert sampler.share.max() <= 1
+    assert sampler.probabilities.sum() == pytest.approx(20, rel=1e-4)
+    assert sampler.probabilities.max() <= 1
     targets = torch.tensor([99, 3, 99, 50])
     drawn = torch.zeros(100)
     for _ in range(2000):
-        words, log_share, places = sampler(targets)
+        words, log_probability, indices = sampler(targets)
         drawn[words] += 1
-        assert words[places].equal(targets)
+        assert words[indices].equal(targets)
         assert len(set(words.tolist())) == len(words)
-        assert (log_share[places] == 0).all()
-    expected = sampler.share.clone()
+        assert (log_probability[indices] == 0).all()
+    expected = sampler.probabilities.clone()
     expected[targets] = 1
     torch.testing.assert_close(drawn / 2000, expected, rtol=0, atol=0.05)
 
 
 def test_all_words_can_be_asked_for() -> None:
     sampler = CandidateSampler(torch.tensor([0, 5, 1, 90]), 4)
-    words, log_share, _ = sampler(torch.tensor([1]))
+    words, log_probability, _ = sampler(torch.tensor([1]))
     assert words.tolist() == [0, 1, 2, 3]
-    assert not log_share.any()
+    assert not log_probability.any()
 
 
 def test_the_estimate_of_the_sum_is_without_bias() -> None:
@@ -81,8 +81,8 @@ def test_the_estimate_of_the_sum_is_without_bias() -> None:
     sampler = CandidateSampler(torch.rand(60), 25)
     estimates = []
     for _ in range(4000):
-        words, log_share, _ = sampler(targets)
-        estimates.append((logits[:, words] - log_share).exp().sum(1))
+        words, log_probability, _ = sampler(targets)
+        estimates.append((logits[:, words] - log_probability).exp().sum(1))
     mean = torch.stack(estimates).mean(0)
     torch.testing.assert_close(mean, logits.exp().sum(1), rtol=0.03, atol=0)
 

@@ -74,7 +74,7 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["model.num_layers=2"], "would see the words that it has to predict"),
         (["trainer=ddp"], "runs in one process; give trainer.devices=1"),
@@ -88,12 +88,12 @@ def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
     ],
 )
 def test_bad_settings_are_refused_before_the_data_is_read(
-    tmp_path: Path, composed: Compose, overrides: list[str], told: str
+    tmp_path: Path, composed: Compose, overrides: list[str], expected: str
 ) -> None:
     cfg = composed("data=csv", "data.csv=nope.csv", *TINY, *overrides, program="pretrain")
     with pytest.raises(InputError) as refused, translate_config_errors():
         pretrain(cfg, tmp_path / "run")
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_vectors_from_a_file_are_the_beginning(tmp_path: Path, composed: Compose
 
 
 def test_the_line_of_an_epoch() -> None:
-    figures = {"train/perplexity": 120.04, "val/perplexity": 99.96}
-    assert perplexity_line(figures) == "perplexity of training 120.0, of validation 100.0"
-    figures |= {"val/perplexity_forward": 90.0, "val/perplexity_backward": 110.0}
-    assert perplexity_line(figures).endswith("100.0 (forward 90.0, backward 110.0)")
+    metrics = {"train/perplexity": 120.04, "val/perplexity": 99.96}
+    assert perplexity_line(metrics) == "perplexity of training 120.0, of validation 100.0"
+    metrics |= {"val/perplexity_forward": 90.0, "val/perplexity_backward": 110.0}
+    assert perplexity_line(metrics).endswith("100.0 (forward 90.0, backward 110.0)")
     assert "training nan" in perplexity_line({})
 
 
@@ -154,8 +154,8 @@ def test_a_long_epoch_tells_how_far_it_is(
     )  # fmt: skip
     with caplog.at_level("INFO"):
         results = pretrain(cfg, tmp_path / "run", callbacks=[Progress(seconds=0)])
-    told = f"epoch 1: 100 %; perplexity of the last 1 batches {results['train/perplexity']:.1f}; "
-    assert told in caplog.text
+    line = f"epoch 1: 100 %; perplexity of the last 1 batches {results['train/perplexity']:.1f}; "
+    assert line in caplog.text
 
 
 @pytest.mark.slow

@@ -45,23 +45,23 @@ def fit(module: LanguageModule, **options: Any) -> Trainer:
 
 
 @pytest.mark.parametrize("negatives", [None, 3])
-def test_figures_are_means_over_all_words_of_the_whole_softmax(negatives: int | None) -> None:
+def test_metrics_are_means_over_all_words_of_the_whole_softmax(negatives: int | None) -> None:
     sampler = None if negatives is None else CandidateSampler(torch.ones(WORDS), negatives)
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.0), sampler=sampler)
-    figures = fit(module).callback_metrics
+    metrics = fit(module).callback_metrics
     losses = torch.zeros(2)
     words = 0
     with torch.no_grad():
         for batch in loader(2):
-            ways = module.model(batch.token_ids, batch.lengths)
-            losses += torch.stack([module.model.loss(way) for way in ways])
-            words += len(ways[0].targets)
+            directions = module.model(batch.token_ids, batch.lengths)
+            losses += torch.stack([module.model.loss(direction) for direction in directions])
+            words += len(directions[0].targets)
     forward, backward = (losses / words).exp()
-    torch.testing.assert_close(figures["val/perplexity_forward"], forward)
-    torch.testing.assert_close(figures["val/perplexity_backward"], backward)
-    torch.testing.assert_close(figures["val/perplexity"], (forward * backward).sqrt())
-    torch.testing.assert_close(figures["val/loss"], figures["val/perplexity"].log())
-    torch.testing.assert_close(figures["train/loss"], figures["train/perplexity"].log())
+    torch.testing.assert_close(metrics["val/perplexity_forward"], forward)
+    torch.testing.assert_close(metrics["val/perplexity_backward"], backward)
+    torch.testing.assert_close(metrics["val/perplexity"], (forward * backward).sqrt())
+    torch.testing.assert_close(metrics["val/loss"], metrics["val/perplexity"].log())
+    torch.testing.assert_close(metrics["train/loss"], metrics["train/perplexity"].log())
 
 
 def test_a_frozen_embedding_stays_as_it_is() -> None:

@@ -23,5 +23,5 @@ def test_progress_is_logged_of_a_whole_minute_though_it_begins_within_an_epoch(
             clock.now += 30
             outputs = {"loss": torch.tensor(2.0)}
             progress.on_train_batch_end(trainer, module, outputs, batch, index)  # type: ignore[arg-type]
-    (told,) = caplog.messages
-    assert told == "  epoch 1: 70 %; perplexity of the last 2 batches 7.4; 20 tokens/s"
+    (message,) = caplog.messages
+    assert message == "  epoch 1: 70 %; perplexity of the last 2 batches 7.4; 20 tokens/s"

@@ -30,10 +30,10 @@ def test_without_an_epoch_there_is_no_best() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "expected"),
     [([20, 1_500, 0], "1,520 known, of 1 to 3 words"), ([20], "20 known, of 1 word")],
 )
-def test_the_model_tells_its_ngrams(sizes: list[int], told: str, capsys: Any) -> None:
+def test_the_model_tells_its_ngrams(sizes: list[int], expected: str, capsys: Any) -> None:
     settings: dict[str, Any] = {"embedding_size": 4, "cell": "gru", "hidden_size": 3}
     settings |= {"vocabulary_size": 30, "num_classes": 2}
     log_model(SentimentClassifier(**settings))
@@ -42,7 +42,7 @@ def test_the_model_tells_its_ngrams(sizes: list[int], told: str, capsys: Any) ->
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines]
     assert names == ["embedding", "n-grams", "encoder", "pooling", "head", "parameters"]
-    assert told in lines[1]
+    assert expected in lines[1]
 
 
 def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(

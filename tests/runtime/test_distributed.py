@@ -21,7 +21,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_one_process_is_the_first_and_speaks(alone: pytest.MonkeyPatch) -> None:
+def test_one_process_is_the_first_and_reports(alone: pytest.MonkeyPatch) -> None:
     assert (ranks.rank(), ranks.external_world_size(), ranks.started_by_another_rank()) == (
         0,
         None,
@@ -35,7 +35,7 @@ def test_one_process_is_the_first_and_speaks(alone: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "rank", "started", "speaks"),
+    ("environment", "rank", "started", "reports"),
     [
         ({"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}, 0, 4, 1),
         ({"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, 3, 4, 0),
@@ -46,23 +46,23 @@ def test_one_process_is_the_first_and_speaks(alone: pytest.MonkeyPatch) -> None:
     ],
     ids=["first", "second machine", "first there", "srun", "interactive", "by Lightning"],
 )
-def test_a_process_knows_its_place_before_it_has_joined(
+def test_a_process_knows_its_rank_before_it_has_joined(
     alone: pytest.MonkeyPatch,
     environment: dict[str, str],
     rank: int,
     started: int | None,
-    speaks: int,
+    reports: int,
 ) -> None:
     for name, value in environment.items():
         alone.setenv(name, value)
     assert (ranks.rank(), ranks.external_world_size()) == (rank, started)
-    assert ranks.is_reporting_rank() == bool(speaks)
+    assert ranks.is_reporting_rank() == bool(reports)
 
 
-def test_who_is_left_tells_of_a_loss(alone: pytest.MonkeyPatch) -> None:
+def test_the_first_survivor_reports_a_loss(alone: pytest.MonkeyPatch) -> None:
     alone.setenv("LOCAL_RANK", "1")
     alone.setenv("SENTIMENT_PARENT", str(os.getppid()))
-    assert not ranks.is_first_survivor()  # the first process is there and tells
+    assert not ranks.is_first_survivor()  # the first process is there and reports it
     alone.setenv("SENTIMENT_PARENT", "1234567890")
     assert ranks.is_first_survivor()
 
@@ -76,7 +76,7 @@ def test_the_first_problem_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> No
         ranks.raise_together(None)
 
 
-def test_a_lost_connection_is_told_apart_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_differs_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = "[gloo/transport/tcp/pair.cc:537] Read error [::1]:1: Connection closed by peer"
     with pytest.raises(RuntimeError, match="closed by peer"), ranks.translate_lost_connection():
         raise RuntimeError(closed)  # of something else: there is no other process

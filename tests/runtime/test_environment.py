@@ -46,10 +46,10 @@ def test_threads_keep_to_the_cores_of_a_container(
     assert threads[-1] == expected
 
 
-@pytest.mark.parametrize(("threads", "told"), [(1, ", 1 thread"), (4, ", 4 threads")])
-def test_threads_are_counted(threads: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("threads", "expected"), [(1, ", 1 thread"), (4, ", 4 threads")])
+def test_threads_are_counted(threads: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert device_name(torch.device("cpu")).endswith(told)
+    assert device_name(torch.device("cpu")).endswith(expected)
 
 
 def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

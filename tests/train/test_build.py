@@ -36,7 +36,7 @@ def test_balanced_weights_are_inverse_to_the_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "counts", "told"),
+    ("settings", "counts", "expected"),
     [
         ({"balanced": True}, [10, 0, 60], "loss.balanced: no training review has the label 'b'"),
         ({"class_weights": [1.0, 2.0]}, [10, 30, 60], "give one weight for each of a, b, c"),
@@ -48,9 +48,9 @@ def test_balanced_weights_are_inverse_to_the_counts() -> None:
     ],
 )
 def test_weights_that_cannot_be_are_refused(
-    settings: dict[str, Any], counts: list[int], told: str
+    settings: dict[str, Any], counts: list[int], expected: str
 ) -> None:
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=expected) as caught:
         class_weights(loss_of(**settings), facts_of(counts))
     assert "\n" not in str(caught.value)
 

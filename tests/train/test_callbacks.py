@@ -23,19 +23,19 @@ class Clock:
     monotonic = perf_counter
 
 
-def trainer_of(**figures: float) -> Any:
+def trainer_of(**metrics: float) -> Any:
     return SimpleNamespace(
-        callback_metrics={name.replace("_", "/"): torch.tensor(figures[name]) for name in figures},
+        callback_metrics={name.replace("_", "/"): torch.tensor(metrics[name]) for name in metrics},
         optimizers=[torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)],
         current_epoch=0, max_epochs=1, is_global_zero=True, sanity_checking=False,
     )  # fmt: skip
 
 
 def test_an_epoch_tells_what_a_mixed_objective_adds() -> None:
-    figures = {"train/loss": 0.5, "train/accuracy": 0.75, "val/loss": 0.25, "val/accuracy": 0.8}
+    metrics = {"train/loss": 0.5, "train/accuracy": 0.75, "val/loss": 0.25, "val/accuracy": 0.8}
     val = "val loss 0.2500, accuracy 80.00 %"
-    assert accuracy_line(figures) == f"train loss 0.5000, accuracy 75.00 %; {val}"
-    mixed = {**figures, "train/entropy": 0.6901, "train/divergence": 0.0053}
+    assert accuracy_line(metrics) == f"train loss 0.5000, accuracy 75.00 %; {val}"
+    mixed = {**metrics, "train/entropy": 0.6901, "train/divergence": 0.0053}
     assert accuracy_line(mixed) == (
         f"train loss 0.5000, accuracy 75.00 %, entropy 0.6901, divergence 0.0053; {val}"
     )

@@ -95,8 +95,8 @@ def ends(*pids: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in told.split()]
+    ids = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in ids.split()]
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def vectors(path: Path) -> str:
     ],
     ids=["weighted", "fillers", "single reviews", "frozen", "thawing", "limited", "n-grams"],
 )
-def test_figures_and_weights_are_those_of_one_process(
+def test_metrics_and_weights_are_those_of_one_process(
     folder: Path, processes: int, overrides: list[str]
 ) -> None:
     given = [vectors(folder / "v.txt") if item == "VECTORS" else item for item in overrides]
@@ -180,12 +180,12 @@ def test_only_the_first_process_writes_and_tells(folder: Path) -> None:
          str(splits / "test.csv"), "--json"],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    figures = json.loads(evaluated.stdout)
+    metrics = json.loads(evaluated.stdout)
     results = results_of(home)
-    assert figures["test/by_length"] == results.pop("test/by_length")
+    assert metrics["test/by_length"] == results.pop("test/by_length")
     for name, value in results.items():
         if name.startswith("test/"):
-            assert figures[name] == pytest.approx(value, rel=1e-5), name
+            assert metrics[name] == pytest.approx(value, rel=1e-5), name
 
 
 def stopped(folder: Path, sign: signal.Signals, *overrides: str) -> tuple[int, str]:
@@ -254,12 +254,12 @@ def test_when_one_process_is_killed_the_others_end(folder: Path, first: bool) ->
     assert ends(*started)
     assert process.returncode in ((-signal.SIGKILL,) if first else (1, -signal.SIGKILL))
     assert "Traceback" not in err
-    # Or else Lightning, which looks every five seconds, has ended it before it could tell.
+    # Or else Lightning, which looks every five seconds, has ended it before it could report it.
     assert "another process of this training has ended" in err or "terminated with code" in err
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (
             ["hydra.mode=MULTIRUN", "seed=1,2"],
@@ -271,13 +271,13 @@ def test_when_one_process_is_killed_the_others_end(folder: Path, first: bool) ->
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    folder: Path, overrides: list[str], told: str
+    folder: Path, overrides: list[str], expected: str
 ) -> None:
     done = run(folder, "trainer=ddp", "trainer.accelerator=cpu", *overrides)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "vocabulary" not in done.stdout
 
 
@@ -294,8 +294,8 @@ def torchrun(folder: Path, *overrides: str, machines: int = 2) -> list[tuple[int
         )
         for node in range(2)
     ]  # fmt: skip
-    told = [node.communicate(timeout=300) for node in nodes]
-    return [(node.returncode, *texts) for node, texts in zip(nodes, told, strict=True)]
+    outputs = [node.communicate(timeout=300) for node in nodes]
+    return [(node.returncode, *texts) for node, texts in zip(nodes, outputs, strict=True)]
 
 
 def test_two_machines_train_by_torchrun(folder: Path) -> None:
@@ -309,7 +309,7 @@ def test_two_machines_train_by_torchrun(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         ([], "error: 2 processes need one folder; give hydra.run.dir=FOLDER"),
         (["hydra.run.dir=run", "trainer.num_nodes=3"], "3 processes, but torchrun or srun has"),
@@ -317,12 +317,12 @@ def test_two_machines_train_by_torchrun(folder: Path) -> None:
     ],
     ids=["folder", "number", "data"],
 )
-def test_torchrun_is_refused_in_one_line(folder: Path, overrides: list[str], told: str) -> None:
+def test_torchrun_is_refused_in_one_line(folder: Path, overrides: list[str], expected: str) -> None:
     ended = torchrun(folder, *overrides)
     assert all(code for code, *_ in ended)
     lines = "".join(err for *_, err in ended).splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    assert all(told in line for line in errors)
+    assert all(expected in line for line in errors)
     assert 1 <= len(errors) <= 2  # once, or once on each machine
     assert not (folder / "runs").exists()
 
@@ -342,7 +342,7 @@ def test_processes_of_srun_train_together(folder: Path, machines: int) -> None:
               SLURM_NODEID=f"{number // tasks}")
         for number in range(2)
     ]  # fmt: skip
-    told = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    assert told[1] == ("", "")
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert outputs[1] == ("", "")
     assert results_of(folder / "runs" / "4711")["processes"] == 2

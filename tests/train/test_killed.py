@@ -56,15 +56,15 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Pa
         while killed_after(chance.uniform(0, whole), folder, reviews, cache):
             kills += 1
         ours, theirs = (
-            torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
-            for place in (folder, tmp_path / "whole")
+            torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)
+            for each in (folder, tmp_path / "whole")
         )
         assert ours["state_dict"].keys() == theirs["state_dict"].keys()
         for name, weight in ours["state_dict"].items():
             assert torch.equal(weight, theirs["state_dict"][name]), name
         left, right = (
-            pd.read_csv(place / "metrics.csv").drop(columns="seconds")
-            for place in (folder, tmp_path / "whole")
+            pd.read_csv(each / "metrics.csv").drop(columns="seconds")
+            for each in (folder, tmp_path / "whole")
         )
         pd.testing.assert_frame_equal(left, right)
         assert (folder / "results.json").is_file()

@@ -124,17 +124,17 @@ def test_runs_that_fail_or_are_killed_take_no_other_with_them(
         "+logger.bomb={_target_: bomb.Bomb, seed: ${seed}}",
     )  # fmt: skip
     assert done.returncode == 2
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     failed = dict.fromkeys("123", "failed")
-    assert statuses(tmp_path) == {"0": "ok", "4": "ok", **failed}, told
-    assert "error: 3 of 5 runs failed" in told
-    assert told.count("The table is in") == 1
+    assert statuses(tmp_path) == {"0": "ok", "4": "ok", **failed}, output
+    assert "error: 3 of 5 runs failed" in output
+    assert output.count("The table is in") == 1
     if launcher == "joblib":
-        assert "error: run 1 was ended by SIGKILL" in told
-        assert "[2] error: config: logger.bomb: no server" in told
-        assert "RuntimeError: a bug" in told
+        assert "error: run 1 was ended by SIGKILL" in output
+        assert "[2] error: config: logger.bomb: no server" in output
+        assert "RuntimeError: a bug" in output
     else:
-        assert "error: run 1 ended without a result: see" in told
+        assert "error: run 1 ended without a result: see" in output
 
 
 @pytest.mark.slow
@@ -158,12 +158,12 @@ def test_a_stop_reaches_every_run(tmp_path: Path, launcher: str, number: signal.
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
-        told, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert "The sweep ends here" in told
-    assert "Traceback" not in told
+    assert "The sweep ends here" in output
+    assert "Traceback" not in output
     assert statuses(tmp_path) == {"0": "failed", "1": "failed"}
-    assert "none is the best" in told
+    assert "none is the best" in output
     for run in "01":
         last = tmp_path / "sweep" / run / "checkpoints" / "last.ckpt"
         torch.load(last, weights_only=True)
@@ -234,8 +234,8 @@ def test_a_sweep_goes_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_without_a_cluster_or_the_extra_one_line_says_so(tmp_path: Path) -> None:
     done = sweep(tmp_path, "hydra/launcher=submitit_slurm")
     assert done.returncode == 2
-    (told,) = done.stderr.splitlines()
-    assert told.startswith("error: hydra/launcher=submitit_slurm: there is no srun here")
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: hydra/launcher=submitit_slurm: there is no srun here")
     hidden = "import sys; sys.modules['hydra_plugins.hydra_submitit_launcher'] = None"
     start = "from sentiment.train.command import main; main()"
     done = subprocess.run(
@@ -243,5 +243,5 @@ def test_without_a_cluster_or_the_extra_one_line_says_so(tmp_path: Path) -> None
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    (told,) = done.stderr.splitlines()
-    assert told.endswith("submitit_local is not installed: pip install 'sentiment[slurm]'")
+    (error,) = done.stderr.splitlines()
+    assert error.endswith("submitit_local is not installed: pip install 'sentiment[slurm]'")

@@ -50,7 +50,7 @@ def test_the_loss_is_cross_entropy_with_weights_and_smoothing() -> None:
         torch.testing.assert_close(module.training_step(data, 0), expected)
 
 
-def test_figures_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
+def test_metrics_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.0))  # every batch sees the same
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(2, 12, (9, 7), generator=generator)
@@ -68,12 +68,12 @@ def test_figures_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
         enable_checkpointing=False, max_epochs=1, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, loader, loader)
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     expected = float(torch.nn.functional.cross_entropy(logits, labels))
-    assert figures["train/loss"] == pytest.approx(expected, rel=1e-5)
-    assert figures["val/loss"] == pytest.approx(expected, rel=1e-5)
-    assert figures["train/accuracy"] == pytest.approx(8 / 9)
-    assert figures["val/accuracy"] == pytest.approx(8 / 9)
+    assert metrics["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["val/loss"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["train/accuracy"] == pytest.approx(8 / 9)
+    assert metrics["val/accuracy"] == pytest.approx(8 / 9)
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -92,12 +92,12 @@ def test_a_validation_sets_the_temperature_of_tests_alone(calibrated: bool) -> N
         enable_checkpointing=False, max_epochs=2, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, loader, loader)
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     raw = float(torch.nn.functional.cross_entropy(logits, labels))
-    assert figures["train/loss"] == pytest.approx(raw, rel=1e-5)
-    assert figures["val/loss"] == pytest.approx(raw, rel=1e-5)
+    assert metrics["train/loss"] == pytest.approx(raw, rel=1e-5)
+    assert metrics["val/loss"] == pytest.approx(raw, rel=1e-5)
     divided = logits / temperature
-    assert figures["val/ece"] == pytest.approx(reliability(divided, labels).error, abs=1e-5)
+    assert metrics["val/ece"] == pytest.approx(reliability(divided, labels).error, abs=1e-5)
     assert float(module.classifier.temperature) == pytest.approx(temperature, rel=1e-5)
     (tested,) = trainer.test(module, loader, verbose=False)
     expected = summarise_predictions(divided, labels, "test/")
@@ -243,7 +243,7 @@ def test_each_part_has_a_rate_of_its_own() -> None:
     for name, weight in module.named_parameters():
         part = name.split(".")[1]
         assert rates[id(weight)] == {"head": 1.0, "encoder": 0.5, "embedding": 0.25}[part], name
-    assert optimizer.param_groups[0]["lr"] == 1.0  # what is told as the rate
+    assert optimizer.param_groups[0]["lr"] == 1.0  # the rate that is logged
 
 
 def test_the_embedding_has_a_rate_of_its_own() -> None:
@@ -264,11 +264,11 @@ def test_tests_run_in_full_precision_whatever_training_does() -> None:
         enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     loader: Any = DataLoader([data], batch_size=None)  # type: ignore[arg-type]
-    (figures,) = trainer.test(module, loader, verbose=False)
+    (metrics,) = trainer.test(module, loader, verbose=False)
     with torch.no_grad():
         logits = module(data.token_ids, data.lengths)
     expected = summarise_predictions(logits, data.labels, "test/")
-    assert figures["test/loss"] == pytest.approx(expected["test/loss"], abs=1e-7)
+    assert metrics["test/loss"] == pytest.approx(expected["test/loss"], abs=1e-7)
     assert module.outcome is not None
     assert module.outcome.confusion.tolist() == confusion_counts(logits, data.labels).tolist()
 
@@ -311,13 +311,13 @@ def test_lengths_stay_on_the_cpu() -> None:
     assert moved.lengths.device.type == "cpu"
 
 
-def test_figures_equal_those_of_scikit_learn() -> None:
+def test_metrics_equal_those_of_scikit_learn() -> None:
     generator = torch.Generator().manual_seed(2)
     logits, labels = torch.randn(200, 3, generator=generator), torch.arange(200) % 3
     scores = logits.double().softmax(1).numpy()
     predicted = logits.argmax(1)
-    figures = summarise_predictions(logits, labels, "x/")
-    assert figures == pytest.approx(
+    metrics = summarise_predictions(logits, labels, "x/")
+    assert metrics == pytest.approx(
         {
             "x/accuracy": float((predicted == labels).float().mean()),
             "x/f1": f1_score(labels, predicted, average="macro"),
@@ -339,9 +339,9 @@ def test_auroc_is_the_mean_over_the_classes_there_are() -> None:
     areas = [roc_auc_score(labels == index, scores[:, index]) for index in range(3)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures = summarise_predictions(logits, labels, "x/")
+        metrics = summarise_predictions(logits, labels, "x/")
         alone = summarise_predictions(logits, labels * 0, "x/")
-    assert figures["x/auroc"] == pytest.approx(sum(areas) / 3, abs=1e-5)
+    assert metrics["x/auroc"] == pytest.approx(sum(areas) / 3, abs=1e-5)
     assert math.isnan(alone["x/auroc"])
 
 

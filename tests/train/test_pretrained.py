@@ -71,7 +71,7 @@ def test_words_that_the_language_model_lacks_are_counted(
     tmp_path: Path, composed: Compose, model: Path
 ) -> None:
     table = pd.read_csv(write_reviews(tmp_path / "reviews.csv", 64))
-    table["review"] += " quixotic quixotic unheard"  # 3 of 15 running words
+    table["review"] += " quixotic quixotic unheard"  # 3 of 15 tokens
     table.to_csv(tmp_path / "reviews.csv", index=False)
     cfg = composed(*SIZELESS, f"data.csv={tmp_path / 'reviews.csv'}", f"pretrained.path={model}",
                    "trainer.max_epochs=1")  # fmt: skip
@@ -149,8 +149,8 @@ def test_vectors_are_warned_of_where_they_tell_of_other_splits(
     assert not caplog.records
     for silent in (json.dumps({"held_out": own}), "{}", "[]", "no JSON", '{"held_out": 5}'):
         assert warnings(silent) == []
-    (told,) = warnings(json.dumps({"held_out": {**own, "test": "another"}}))
-    assert told.startswith(f"The vectors of {path} were trained beside another test split, and may")
+    (line,) = warnings(json.dumps({"held_out": {**own, "test": "another"}}))
+    assert line.startswith(f"The vectors of {path} were trained beside another test split, and may")
     assert "validation and test" in warnings('{"held_out": {}}')[0]
 
 
@@ -176,7 +176,7 @@ def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["model.hidden_size=9"], "model.hidden_size=9: the language model of"),
         (["model=gru"], "model.cell=gru"),
@@ -192,25 +192,25 @@ def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
     ],
 )
 def test_what_cannot_be_had_is_refused(
-    composed: Compose, model: Path, overrides: list[str], told: str
+    composed: Compose, model: Path, overrides: list[str], expected: str
 ) -> None:
     cfg = composed(f"pretrained.path={model}", *overrides)
     with pytest.raises(InputError) as refused:
         with_pretrained_sizes(cfg, find_pretrained(cfg, None), CommandLine.of_hydra().task)
-    assert told.format(model=model) in str(refused.value)
+    assert expected.format(model=model) in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("nope.ckpt", "no such checkpoint"), ("r.csv", "not a checkpoint of")]
+    ("name", "expected"), [("nope.ckpt", "no such checkpoint"), ("r.csv", "not a checkpoint of")]
 )
 def test_a_path_of_no_language_model_is_refused_by_its_setting(
-    composed: Compose, tmp_path: Path, name: str, told: str
+    composed: Compose, tmp_path: Path, name: str, expected: str
 ) -> None:
     (tmp_path / "r.csv").write_text("review,sentiment\na,b\n")
     with pytest.raises(InputError) as refused:
         find_pretrained(composed(f"pretrained.path={tmp_path / name}"), None)
     message = str(refused.value)
-    assert message.startswith(f"pretrained.path: {tmp_path / name}: {told}")
+    assert message.startswith(f"pretrained.path: {tmp_path / name}: {expected}")
     assert message.endswith("; sentiment.pretrain writes checkpoints/best.ckpt into its run folder")
 
 

@@ -96,7 +96,7 @@ def test_a_checkpoint_from_before_there_was_a_temperature_is_gone_on_with(
 
 
 def test_texts_are_cleaned_as_in_the_beginning(tmp_path: Path) -> None:
-    """A checkpoint from before cleaning had numbers is gone on with by the first."""
+    """A checkpoint from before cleanings had numbers resumes with the first of them."""
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     reviews.write_text(reviews.read_text().replace("lovely ,", "\u200blovely\u200b ,"))
     folder = tmp_path / "run"
@@ -138,7 +138,7 @@ def test_the_best_epoch_before_the_stop_stays_the_best(stopped: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("optimizer.lr=0.5", "optimizer.lr=0.002, not 0.5"),
         ("optimizer=sgd", "with optimizer=AdamW, not SGD"),
@@ -150,7 +150,7 @@ def test_the_best_epoch_before_the_stop_stays_the_best(stopped: Path) -> None:
         ("callbacks.checkpoint.monitor=val/loss", "monitor=val/accuracy, not val/loss"),
     ],
 )
-def test_other_settings_are_refused(constant_rate: Path, override: str, told: str) -> None:
+def test_other_settings_are_refused(constant_rate: Path, override: str, expected: str) -> None:
     last = constant_rate / "run" / "checkpoints" / "last.ckpt"
     base = [*TINY, "data.batch_size=8", "callbacks.early_stopping=null", "scheduler=none"]
     check_resumable(last, constant_rate / "run", settings_of(*base))
@@ -158,7 +158,7 @@ def test_other_settings_are_refused(constant_rate: Path, override: str, told: st
     check_resumable(last, constant_rate / "run", settings_of(*base, "data.csv=elsewhere.csv"))
     with pytest.raises(InputError, match="same settings, or start anew") as caught:
         check_resumable(last, constant_rate / "run", settings_of(*base, override))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_terms_of_the_loss_decide_only_where_they_have_a_weight() -> None:
@@ -214,25 +214,25 @@ class StopAt(Callback):
     """Asks this process to stop at a batch of an epoch."""
 
     def __init__(self, epoch: int, batch: int) -> None:
-        self.place = (epoch, batch)
+        self.stop = (epoch, batch)
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (trainer.current_epoch, batch_idx) == self.place:
+        if (trainer.current_epoch, batch_idx) == self.stop:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def stop_and_go_on(folder: Path, place: tuple[int, int], *overrides: str) -> dict[str, Any]:
+def stop_and_go_on(folder: Path, stop: tuple[int, int], *overrides: str) -> dict[str, Any]:
     with pytest.raises(Stopped):
-        run(folder, *overrides, callbacks=[StopAt(*place)])
+        run(folder, *overrides, callbacks=[StopAt(*stop)])
     return run(folder, *overrides, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
 
 
-@pytest.mark.parametrize("place", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])
+@pytest.mark.parametrize("stop", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_plateau_goes_on_as_if_it_had_not_been_stopped(
-    tmp_path: Path, place: tuple[int, int], every: int
+    tmp_path: Path, stop: tuple[int, int], every: int
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     overrides = [
@@ -240,7 +240,7 @@ def test_a_plateau_goes_on_as_if_it_had_not_been_stopped(
         "scheduler.monitor=val/accuracy", f"trainer.check_val_every_n_epoch={every}",
     ]  # fmt: skip
     whole = run(tmp_path / "whole", *overrides)
-    resumed = stop_and_go_on(tmp_path / "run", place, *overrides)
+    resumed = stop_and_go_on(tmp_path / "run", stop, *overrides)
     tables = {name: pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "run")}
     pd.testing.assert_frame_equal(
         tables["run"].drop(columns="seconds"), tables["whole"].drop(columns="seconds")
@@ -295,7 +295,7 @@ def test_the_printed_command_goes_on_in_any_folder(tmp_path: Path) -> None:
     assert (folder / "results.json").is_file()
 
 
-def test_a_checkpoint_names_no_places(trained: Path) -> None:
+def test_a_checkpoint_names_no_paths(trained: Path) -> None:
     saved = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["settings"]["optimizer.lr"] == 2e-2
     assert str(trained) not in json.dumps(saved["settings"])
@@ -319,7 +319,7 @@ def test_without_a_figure_to_watch_the_last_epoch_is_tested(tmp_path: Path) -> N
     assert results["best_epoch"] == 1
 
 
-def test_epochs_without_a_validation_have_no_figures_of_one(tmp_path: Path) -> None:
+def test_epochs_without_a_validation_have_no_metrics_of_one(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     overrides = ["trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"]
     results = run(tmp_path / "run", f"data.csv={reviews}", *overrides)
@@ -360,13 +360,13 @@ def test_a_changed_checkpoint_is_not_gone_on_with(
 def test_auto_refuses_the_folder_of_another_program(
     pretrained: Path, baselines: Path, trained: Path, tmp_path: Path
 ) -> None:
-    for folder, told in (
+    for folder, expected in (
         (pretrained, "a language model, not a classifier"),
         (baselines / "tfidf", "a baseline, which is fitted at once"),
     ):
         with pytest.raises(InputError) as caught:
             newest_checkpoint(folder)
-        assert told in str(caught.value)
+        assert expected in str(caught.value)
         assert "give another hydra.run.dir" in str(caught.value)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="a classifier, not a language model"):
@@ -389,8 +389,8 @@ def test_a_used_folder_is_refused_and_its_config_stays(tmp_path: Path, file: str
     assert config_folder(None, str(tmp_path)) == ".hydra/resumed"
     with pytest.raises(InputError, match="holds a run already, which would be overwritten"):
         check_unused(tmp_path)
-    told = "holds a training already" if "last" in file else "holds a run already"
-    with pytest.raises(InputError, match=told):
+    message = "holds a training already" if "last" in file else "holds a run already"
+    with pytest.raises(InputError, match=message):
         check_unused(tmp_path, resumable=True)
 
 
@@ -401,15 +401,15 @@ def test_a_folder_above_runs_with_configs_of_their_own_is_not_used(tmp_path: Pat
     assert is_used(tmp_path / "0")
 
 
-@pytest.mark.parametrize("place", ["", "tfidf"])
+@pytest.mark.parametrize("subfolder", ["", "tfidf"])
 def test_a_training_does_not_overwrite_a_baseline(
-    baselines: Path, composed: Compose, place: str
+    baselines: Path, composed: Compose, subfolder: str
 ) -> None:
     before = (baselines / "tfidf" / "results.json").read_bytes()
     with pytest.raises(InputError, match="holds a run already, which would be overwritten"):
-        train(composed(*TINY), baselines / place)
+        train(composed(*TINY), baselines / subfolder)
     with pytest.raises(InputError, match=r"ckpt_path=auto: .*; give another hydra\.run\.dir"):
-        run(baselines / place, "ckpt_path=auto")
+        run(baselines / subfolder, "ckpt_path=auto")
     assert (baselines / "tfidf" / "results.json").read_bytes() == before
 
 
@@ -433,13 +433,13 @@ def test_a_refused_attempt_leaves_the_config_of_the_folder_alone(tmp_path: Path)
     torch.save({"weights": 1}, tmp_path / "run" / "checkpoints" / "last.ckpt")
     record = tmp_path / "run" / ".hydra" / "overrides.yaml"
     record.write_text("- data=mine")
-    for override, told in (
+    for override, expected in (
         ("ckpt_path=auto", "a torch file, but"),
         ("seed=1", "a training already"),
     ):
         done = run_program("train", "trainer=cpu", "hydra.run.dir=run", override, cwd=tmp_path)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert expected in done.stderr
         assert record.read_text() == "- data=mine"
 
 

@@ -41,7 +41,7 @@ def build(**options: Any) -> SentimentClassifier:
     )
     with torch.no_grad():
         for weight in model.parameters():
-            weight.mul_(2)  # sure enough of its predictions for these to depart
+            weight.mul_(2)  # sure enough of its predictions for these to differ
     return model
 
 
@@ -164,7 +164,7 @@ def test_words_of_zeros_are_not_moved() -> None:
 
 def test_all_passes_have_the_same_masks_and_the_generator_goes_on() -> None:
     model = build(num_layers=2, word_dropout=0.3, **DROPOUT).train()
-    nothing = MixedObjective(0.0, 1.0, 1e-9)  # all that is left to depart by is the masks
+    nothing = MixedObjective(0.0, 1.0, 1e-9)  # only other masks could make the passes differ
     logits, _, divergence_term = nothing.passes(model, model.read(ids(), LENGTHS))
     assert divergence_term.abs() < 1e-6
     others, _, _ = nothing.passes(model, model.read(ids(), LENGTHS))
@@ -282,7 +282,7 @@ def test_unlabeled_reviews_train_only_where_a_term_has_a_weight(
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         (
             "trainer.devices=2",
@@ -292,11 +292,11 @@ def test_unlabeled_reviews_train_only_where_a_term_has_a_weight(
     ],
 )
 def test_what_it_cannot_do_is_refused(
-    tmp_path: Path, composed: Compose, override: str, told: str
+    tmp_path: Path, composed: Compose, override: str, expected: str
 ) -> None:
     with pytest.raises(InputError) as refused:
         train(composed(*semi_supervised(tmp_path), override), tmp_path / "run")
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

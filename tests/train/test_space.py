@@ -73,7 +73,7 @@ def test_the_command_line_changes_adds_and_settles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sweep", "told"),
+    ("sweep", "expected"),
     [
         ("interval(5,1)", "5.0 is not below 1.0"),
         ("interval(1,1)", "1.0 is not below 1.0"),
@@ -84,11 +84,11 @@ def test_the_command_line_changes_adds_and_settles() -> None:
         ("interval(5,", "write choice"),
     ],
 )
-def test_a_sweep_that_cannot_be_searched_is_refused_with_its_text(sweep: str, told: str) -> None:
+def test_a_sweep_that_cannot_be_searched_is_refused(sweep: str, expected: str) -> None:
     with pytest.raises(InputError) as refused:
         space_of({"optimizer.lr": sweep})
     assert f"optimizer.lr={sweep}" in str(refused.value)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

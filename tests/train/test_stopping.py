@@ -54,7 +54,7 @@ def module_on(device: str) -> Any:
 
 
 def step_of_refusal(trainer: Any, module: Any, first_bad: int) -> tuple[int, str]:
-    """After which step a training ends of which a loss is not finite, and what it says."""
+    """The step after which a training with a loss that is not finite ends, and the message."""
     callback = EndWhenDiverged({})
     callback.on_train_start(trainer, module)
     for index in range(trainer.num_training_batches):
@@ -78,14 +78,14 @@ def test_the_first_loss_that_is_not_finite_is_named(
     device: str, world_size: int, first_bad: int, ends: int
 ) -> None:
     trainer = trainer_of(world_size)
-    step, told = step_of_refusal(trainer, module_on(device), first_bad)
+    step, message = step_of_refusal(trainer, module_on(device), first_bad)
     assert step == ends
     for fact in (
         "epoch 1", f"step {first_bad}:", "learning rate 0.5", "optimizer.lr",
         "trainer.gradient_clip_val=1", "32-true", "loss.class_weights",
     ):  # fmt: skip
-        assert fact in told
-    assert "\n" not in told
+        assert fact in message
+    assert "\n" not in message
 
 
 def test_what_would_not_help_is_not_proposed() -> None:
@@ -93,8 +93,8 @@ def test_what_would_not_help_is_not_proposed() -> None:
     trainer.gradient_clip_val, trainer.precision = 0.5, "32-true"
     module = module_on("cpu")
     module.hparams.clear()
-    told = step_of_refusal(trainer, module, 1)[1]
-    assert not any(each in told for each in ("clip", "32-true", "class_weights"))
+    message = step_of_refusal(trainer, module, 1)[1]
+    assert not any(each in message for each in ("clip", "32-true", "class_weights"))
 
 
 def test_a_metric_that_decides_has_to_be_a_number() -> None:
@@ -121,14 +121,14 @@ def spoil_weights(module: SentimentModule, loss: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"), [(spoil_loss, "training loss"), (spoil_weights, "embedding.weight")]
+    ("spoil", "expected"), [(spoil_loss, "training loss"), (spoil_weights, "embedding.weight")]
 )
 def test_the_last_good_checkpoints_stay(
     tmp_path: Path,
     composed: Compose,
     monkeypatch: pytest.MonkeyPatch,
     spoil: Callable[[SentimentModule, torch.Tensor], torch.Tensor],
-    told: str,
+    expected: str,
 ) -> None:
     honest = SentimentModule.training_step
 
@@ -139,7 +139,7 @@ def test_the_last_good_checkpoints_stay(
     monkeypatch.setattr(SentimentModule, "training_step", step)
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
     cfg = composed(*TINY, f"data.csv={reviews}", "trainer.max_epochs=3")
-    with pytest.raises(InputError, match=f"epoch 2.*{told}"):
+    with pytest.raises(InputError, match=f"epoch 2.*{expected}"):
         train(cfg, tmp_path / "run")
     for name in ("best", "last"):
         path = tmp_path / "run" / "checkpoints" / f"{name}.ckpt"

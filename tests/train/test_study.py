@@ -174,7 +174,7 @@ def test_a_trial_of_the_same_settings_is_found_and_taken(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "expected"),
     [
         ({**FACTS, "space": {"lr": "interval(0,2)"}}, r"lr=interval\(0,1\), not interval\(0,2\)"),
         ({**FACTS, "space": {}}, "lr=.* in its space, where it is missing now"),
@@ -183,10 +183,10 @@ def test_a_trial_of_the_same_settings_is_found_and_taken(tmp_path: Path) -> None
     ],
 )
 def test_a_study_that_was_begun_with_something_else_is_refused(
-    tmp_path: Path, facts: Mapping[str, Any], told: str
+    tmp_path: Path, facts: Mapping[str, Any], expected: str
 ) -> None:
     search_in(tmp_path)
-    with pytest.raises(InputError, match=f"'sentiment' was begun with .*{told}.*study_name"):
+    with pytest.raises(InputError, match=f"'sentiment' was begun with .*{expected}.*study_name"):
         search_in(tmp_path, facts=facts)
 
 

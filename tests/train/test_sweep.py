@@ -99,7 +99,7 @@ def test_runs_are_ranked_at_any_depth(sweep: Sweep, subdir: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["seed=1,2", "hydra.sweep.subdir=${model.cell}"], ["run 1 (seed=2)", "run 0", "lstm"]),
         (["seed=1,2", "hydra.sweep.subdir=same"], ["run 1 (seed=2)", "run 0"]),
@@ -117,13 +117,13 @@ def test_runs_are_ranked_at_any_depth(sweep: Sweep, subdir: str) -> None:
 )
 def test_what_cannot_be_is_refused_before_the_first_run(
     sweep: Sweep, trained: list[int], capsys: pytest.CaptureFixture[str],
-    overrides: list[str], told: list[str],
+    overrides: list[str], expected: list[str],
 ) -> None:  # fmt: skip
     assert sweep(*overrides) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    assert all(part in error for part in told), error
+    assert all(part in error for part in expected), error
     assert not trained
     assert not Path("sweep").exists()
 

@@ -103,16 +103,16 @@ def test_a_small_task_is_learned(trained: Path) -> None:
     assert json.loads((trained / "results.json").read_text())["test/accuracy"] == 1.0
 
 
-def test_the_same_seed_gives_the_same_figures(tmp_path: Path, composed: Compose) -> None:
+def test_the_same_seed_gives_the_same_metrics(tmp_path: Path, composed: Compose) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
 
-    def figures(seed: int, folder: str = "run") -> dict[str, Any]:
+    def metrics_of(seed: int, folder: str = "run") -> dict[str, Any]:
         results = train(composed(*TINY, f"data.csv={reviews}", f"seed={seed}"), tmp_path / folder)
         return {name: value for name, value in results.items() if "/" in name}
 
-    first = figures(3)
-    assert first == figures(3, "again")
-    assert first["train/loss"] != figures(4, "other")["train/loss"]
+    first = metrics_of(3)
+    assert first == metrics_of(3, "again")
+    assert first["train/loss"] != metrics_of(4, "other")["train/loss"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_choices_train_on_three_classes(
 
 
 def test_ngrams_teach_and_go_along_in_the_checkpoint(tmp_path: Path, composed: Compose) -> None:
-    """Of words that each have both labels; only pairs tell them apart."""
+    """Each word occurs under both labels; only pairs of words differ between them."""
     pairs = ["not good", "not bad", "very good", "very bad"]
     texts = [f"film {row} , it was {pairs[row % 4]} they say" for row in range(160)]
     labels = ["down", "up", "up", "down"] * 40

@@ -90,8 +90,8 @@ def test_words_of_a_topic_become_neighbours(topics: Topics, workers: int) -> Non
     path, lines, words, counts = topics
     vectors = train_vectors(path, lines, counts, replace(SETTINGS, workers=workers))
     assert vectors.shape == (40, 16)
-    for place, word in enumerate(words):
-        near = [words[other] for other in neighbours(vectors, place, 5)]
+    for index, word in enumerate(words):
+        near = [words[other] for other in neighbours(vectors, index, 5)]
         assert word not in near
         assert {int(other[1:]) // 20 for other in near} == {int(word[1:]) // 20}
 

@@ -127,7 +127,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["size=0"], "size=0: must be at least 1"),
         (["window=0"], "window=0"),
@@ -148,12 +148,12 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: Sequence[str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: Sequence[str], expected: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
         run_vectors(composed(*overrides), tmp_path)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,24 +170,24 @@ def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    told = done.stdout.splitlines()
-    assert "my reviews.csv" in told[-1]
-    assert told[-1].endswith(f"embeddings=file embeddings.path={tmp_path}/run/vectors.txt")
-    assert "size=8" not in told[-1]
-    heading = next(n for n, line in enumerate(told) if line.endswith("nearest by cosine"))
-    assert [line.count(", ") for line in told[heading + 2 : heading + 5]] == [5, 5, 5]
+    lines = done.stdout.splitlines()
+    assert "my reviews.csv" in lines[-1]
+    assert lines[-1].endswith(f"embeddings=file embeddings.path={tmp_path}/run/vectors.txt")
+    assert "size=8" not in lines[-1]
+    heading = next(n for n, line in enumerate(lines) if line.endswith("nearest by cosine"))
+    assert [line.count(", ") for line in lines[heading + 2 : heading + 5]] == [5, 5, 5]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [("data.csv=nope.csv", "nope.csv"), ("model=gru", "model"), ("sise=3", "size")],
 )
-def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, told: str) -> None:
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, override: str, expected: str) -> None:
     done = run_program("vectors", "hydra.run.dir=run", override, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert done.stderr.count("\n") == 1
 
 

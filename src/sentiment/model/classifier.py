@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment.model.dropout import Dropout
-from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
+from sentiment.model.encoder import RecurrentEncoder, require_fraction, require_positive
 from sentiment.model.ngram_features import NgramFeatures
 from sentiment.model.pooling import Pooling, token_mask, widen
 from sentiment.model.settings import plain
@@ -232,7 +232,7 @@ class SentimentClassifier(nn.Module):
             )
         if settings["head_size"] is not None:
             require_positive(head_size=settings["head_size"])
-        require_share(**{name: settings[name] for name in settings if name.endswith("_dropout")})
+        require_fraction(**{name: settings[name] for name in settings if name.endswith("_dropout")})
         for name in ("padding_index", "unknown_index"):
             if not 0 <= settings[name] < settings["vocabulary_size"]:
                 raise ValueError(

@@ -38,7 +38,7 @@ class RecurrentEncoder(nn.Module):
     """A stack of recurrent layers over sequences of unequal lengths.
 
     The weights are those of one ordinary `nn.RNN` (tanh), `nn.GRU` or `nn.LSTM`, in `self.rnn`.
-    A layer runs over a padded batch in one of two ways, with equal results:
+    A layer runs over a padded batch by one of two methods, with equal results:
 
     - Each direction by itself. The input of the backward one is reversed within each length, so
       that padding always follows the sequence and cannot affect it.
@@ -66,7 +66,7 @@ class RecurrentEncoder(nn.Module):
     Attributes:
         output_size: Size of the vectors that `forward` returns.
         together: Whether both directions of a layer run in one call, if that is possible; None
-            (the default) chooses the faster way.
+            (the default) chooses the faster method.
 
     Raises:
         ValueError: An argument is out of range, or an unknown choice.
@@ -93,7 +93,7 @@ class RecurrentEncoder(nn.Module):
         require_choice("cell", cell, CELLS)
         require_choice("merge", merge, MERGES)
         require_positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        require_share(dropout=dropout)
+        require_fraction(dropout=dropout)
         self.cell = cell
         self.rnn = _MODULES[cell](input_size, hidden_size, num_layers, bidirectional=bidirectional)
         self.dropout = Dropout(dropout)
@@ -175,15 +175,15 @@ class RecurrentEncoder(nn.Module):
             if on_cpu and is_long and not torch.is_grad_enabled():
                 states = layer_in_pieces(self.cell, states, order, weights)
                 continue
-            ways = [states, _reverse(states, order)][: len(weights)]
+            inputs = [states, _reverse(states, order)][: len(weights)]
             if on_cpu and self.cell != "lstm":
-                runs = scan_layer(self.cell, ways, weights)
+                runs = scan_layer(self.cell, inputs, weights)
             elif on_cpu and is_long:
-                runs = tuple(map(long_lstm, ways, weights))
+                runs = tuple(map(long_lstm, inputs, weights))
             else:
                 run = run_layer if states.is_cuda else call
-                runs = tuple(run(self.cell, *way) for way in zip(ways, weights, strict=True))
-            states = torch.cat([runs[0], *(_reverse(way, order) for way in runs[1:])], dim=-1)
+                runs = tuple(run(self.cell, *each) for each in zip(inputs, weights, strict=True))
+            states = torch.cat([runs[0], *(_reverse(run, order) for run in runs[1:])], dim=-1)
         return states
 
     def _layers(self) -> list[list[list[nn.Parameter]]]:
@@ -289,8 +289,8 @@ def require_positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size} is too small; give 1 or more")
 
 
-def require_share(**shares: float) -> None:
+def require_fraction(**fractions: float) -> None:
     """Raise a ValueError if a fraction is outside [0, 1)."""
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name}={share} is out of range; give 0 or more, below 1")
+    for name, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name}={fraction} is out of range; give 0 or more, below 1")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment.model.dropout import Dropout
-from sentiment.model.encoder import RecurrentEncoder, require_positive, require_share
+from sentiment.model.encoder import RecurrentEncoder, require_fraction, require_positive
 from sentiment.model.settings import plain
 from sentiment.model.softmax import CandidateSampler, summed_cross_entropy
 
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self._settings = arguments
         require_positive(vocabulary_size=vocabulary_size, embedding_size=embedding_size)
-        require_share(embedding_dropout=embedding_dropout, output_dropout=output_dropout)
+        require_fraction(embedding_dropout=embedding_dropout, output_dropout=output_dropout)
         if bidirectional and num_layers > 1:
             raise ValueError(
                 f"num_layers={num_layers} with both directions: a second layer would see the words"
@@ -159,9 +159,9 @@ class LanguageModel(nn.Module):
         contexts, targets = predictions
         if sampler is None:
             return summed_cross_entropy(contexts, self.embedding.weight, self.bias, targets)
-        words, log_share, places = sampler(targets)
+        words, log_probability, indices = sampler(targets)
         rows, bias = self.embedding(words), self.bias[words]
-        return summed_cross_entropy(contexts, rows, bias, places, offset=-log_share)
+        return summed_cross_entropy(contexts, rows, bias, indices, offset=-log_probability)
 
 
 def joined(predictions: list[Predictions]) -> Predictions:

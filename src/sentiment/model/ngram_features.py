@@ -58,26 +58,26 @@ class NgramFeatures(nn.Module):
         Returns:
             (batch, time, output_size) float16.
         """
-        places = torch.stack(self._places(token_ids), dim=-1)  # (batch, time, lengths)
+        indices = torch.stack(self._indices(token_ids), dim=-1)  # (batch, time, lengths)
         if folds is None or self.held_out is None:
-            found = self.values[places]
+            found = self.values[indices]
         else:
-            found = self.held_out[folds[:, None, None], places]
+            found = self.held_out[folds[:, None, None], indices]
         return found.flatten(2)  # (batch, time, lengths * features)
 
-    def _places(self, token_ids: Tensor) -> list[Tensor]:
+    def _indices(self, token_ids: Tensor) -> list[Tensor]:
         """For each length, the index of the n-gram that ends with each token; (batch, time)."""
         unknown = len(self.keys)
-        places: list[Tensor] = []
+        indices: list[Tensor] = []
         keys, known, first = token_ids, token_ids >= 0, 0
         for own in torch.split(self.keys, self._sizes):
             rank = torch.searchsorted(own, keys).clamp_(max=max(0, len(own) - 1))
             known = known & (token_ids < self._words)
             known = known & (own[rank] == keys) if len(own) else torch.zeros_like(known)
-            places.append(torch.where(known, rank + first, unknown))
+            indices.append(torch.where(known, rank + first, unknown))
             # One word longer: the n-gram that ended one token earlier, and this token.
             keys = rank.roll(1, dims=1) * self._words + token_ids
             known = known.roll(1, dims=1)
             known[:, 0] = False
             first += len(own)
-        return places
+        return indices

@@ -36,21 +36,22 @@ def layer_in_pieces(
     forward = torch.arange(len(flat))
     if order is None:
         order = forward.view(time, batch).flip(0).flatten()
-    ways = [forward, order][: len(weights)]
+    orders = [forward, order][: len(weights)]
     states = inputs.new_empty(len(flat), len(weights) * size)
     ends: Any = None
     step = max(1, POSITIONS // batch) * batch
     for first in range(0, len(flat), step):
-        rows = [way[first : first + step] for way in ways]
+        rows = [each[first : first + step] for each in orders]
         pieces = [flat[own].view(-1, batch, flat.shape[1]) for own in rows]
         if cell == "lstm":
-            ends = ends or [(inputs.new_zeros(1, batch, size),) * 2 for _ in ways]
+            ends = ends or [(inputs.new_zeros(1, batch, size),) * 2 for _ in orders]
             runs, ends = zip(*map(_run_lstm, pieces, weights, ends), strict=True)
         else:
             runs = scan_layer(cell, pieces, weights, ends)
             ends = torch.stack([run[-1] for run in runs])
-        for way, (own, run) in enumerate(zip(rows, runs, strict=True)):
-            states[own, way * size : (way + 1) * size] = run.flatten(0, 1).to(states.dtype)
+        for direction, (own, run) in enumerate(zip(rows, runs, strict=True)):
+            first_column = direction * size
+            states[own, first_column : first_column + size] = run.flatten(0, 1).to(states.dtype)
     return states.view(time, batch, -1)
 
 

@@ -219,13 +219,14 @@ def _gradients(
         matrices[first : first + directions] for first in range(0, 3 * directions, directions)
     )
     result: list[Tensor | None] = [None, None]
-    for way in range(directions):
-        by_input, by_product = into_gates[way].flatten(0, 1), into_product[way].flatten(0, 1)
-        needed = ctx.needs_input_grad[2 + 5 * way]
+    for direction in range(directions):
+        by_input = into_gates[direction].flatten(0, 1)
+        by_product = into_product[direction].flatten(0, 1)
+        needed = ctx.needs_input_grad[2 + 5 * direction]
         result += [
-            (by_input @ input_weights[way]).view_as(inputs[way]) if needed else None,
-            by_input.t() @ inputs[way].flatten(0, 1),
-            (by_product.t() @ states[way, :-1].flatten(0, 1)).roll(-roll, 0),
+            (by_input @ input_weights[direction]).view_as(inputs[direction]) if needed else None,
+            by_input.t() @ inputs[direction].flatten(0, 1),
+            (by_product.t() @ states[direction, :-1].flatten(0, 1)).roll(-roll, 0),
             by_input.sum(0, dtype=_wide(states.dtype)),
             by_product.sum(0, dtype=_wide(states.dtype)).roll(-roll, 0),
         ]

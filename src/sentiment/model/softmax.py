@@ -20,12 +20,12 @@ class Candidates(NamedTuple):
 
     Attributes:
         words: (candidates,) int64, distinct and sorted; every target is one of them.
-        log_share: (candidates,) float32, the log-probability with which each was drawn.
+        log_probability: (candidates,) float32, the log-probability with which each was drawn.
         targets: (predictions,) int64, the indices of the targets in ``words``.
     """
 
     words: Tensor
-    log_share: Tensor
+    log_probability: Tensor
     targets: Tensor
 
 
@@ -47,33 +47,34 @@ class CandidateSampler:
 
     def __init__(self, counts: Tensor, negatives: int) -> None:
         require_positive(negatives=negatives)
-        self.share = _shares(counts.double().clamp_min(0.5) ** 0.75, negatives).float()
+        weights = counts.double().clamp_min(0.5) ** 0.75
+        self.probabilities = _inclusion_probabilities(weights, negatives).float()
 
     def __call__(self, targets: Tensor) -> Candidates:
         """Draw the candidates for (predictions,) targets, by their device's random generator."""
-        if self.share.device != targets.device:
-            self.share = self.share.to(targets.device)
-        share = self.share.clone()
-        share[targets] = 1.0
-        words = (torch.rand_like(share) < share).nonzero().squeeze(1)
-        place = torch.empty_like(share, dtype=torch.int64)
-        place[words] = torch.arange(len(words), device=words.device)
-        return Candidates(words, share[words].log(), place[targets])
+        if self.probabilities.device != targets.device:
+            self.probabilities = self.probabilities.to(targets.device)
+        probability = self.probabilities.clone()
+        probability[targets] = 1.0
+        words = (torch.rand_like(probability) < probability).nonzero().squeeze(1)
+        index = torch.empty_like(probability, dtype=torch.int64)
+        index[words] = torch.arange(len(words), device=words.device)
+        return Candidates(words, probability[words].log(), index[targets])
 
 
-def _shares(weights: Tensor, total: int) -> Tensor:
+def _inclusion_probabilities(weights: Tensor, total: int) -> Tensor:
     """Probabilities proportional to the weights, none above 1, with the given sum if possible."""
-    share = torch.zeros_like(weights)
+    probability = torch.zeros_like(weights)
     for _ in range(len(weights)):
-        free = share < 1
+        free = probability < 1
         rest = total - int((~free).sum())
         if rest <= 0 or not free.any():
             break
-        share[free] = rest * weights[free] / weights[free].sum()
-        if not (share > 1).any():
+        probability[free] = rest * weights[free] / weights[free].sum()
+        if not (probability > 1).any():
             break
-        share.clamp_(max=1.0)
-    return share
+        probability.clamp_(max=1.0)
+    return probability
 
 
 def summed_cross_entropy(
@@ -128,14 +129,14 @@ class _CrossEntropy(Function):
             for first in range(0, len(contexts) if wanted else 0, size):
                 part = slice(first, first + size)
                 at = targets[part, None]
-                shares = (torch.mm(left[part], right.t()).float() + constant).softmax(1)
-                own = shares.gather(1, at)
+                probabilities = (torch.mm(left[part], right.t()).float() + constant).softmax(1)
+                own = probabilities.gather(1, at)
                 loss -= own.clamp_min(1e-37).log().sum()
-                shares.scatter_(1, at, own - 1)
-                grads[2].add_(shares.sum(0))
-                shares = shares.to(dtype)
-                torch.mm(shares, right, out=grads[0][part])
-                grads[1].add_(torch.mm(shares.t(), left[part]))
+                probabilities.scatter_(1, at, own - 1)
+                grads[2].add_(probabilities.sum(0))
+                probabilities = probabilities.to(dtype)
+                torch.mm(probabilities, right, out=grads[0][part])
+                grads[1].add_(torch.mm(probabilities.t(), left[part]))
             for first in range(0, 0 if wanted else len(contexts), size):
                 part = slice(first, first + size)
                 logits = torch.mm(left[part], right.t()).float() + constant
