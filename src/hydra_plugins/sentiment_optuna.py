@@ -68,7 +68,7 @@ class OptunaSweeper(Sweeper):
         storage: where the study is kept; None is ``study.db`` in the sweep folder. See
             ``sentiment.train.search.study.open_storage``.
         study_name: machines that share a storage and this name share the study.
-        seed: of the samplers.
+        seed: seed of the samplers.
         sampler: the node of an Optuna sampler.
         pruner: the node of an Optuna pruner, or None.
         trial: set for each training, which finds its trial by it.
@@ -124,7 +124,7 @@ class OptunaSweeper(Sweeper):
                 for batch, resumed in self._batches(search):
                     outcomes = self._launch(space, batch, add_jobs, resumed=resumed)
                     for trial, outcome in zip(batch, outcomes, strict=True):
-                        self._tell(search, search.tell(trial, outcome))
+                        self._log(search, search.tell(trial, outcome))
                 report_end(search, self._folder)
 
     def _batches(self, search: "Search") -> Iterator[tuple[list["Trial"], bool]]:
@@ -140,7 +140,7 @@ class OptunaSweeper(Sweeper):
             for _ in range(min(missing, self._n_jobs)):
                 trial = search.ask()
                 if twin := search.twin(trial):
-                    self._tell(search, search.tell_same(trial, twin))
+                    self._log(search, search.tell_same(trial, twin))
                 else:
                     batch.append(trial)
             if batch:
@@ -176,7 +176,7 @@ class OptunaSweeper(Sweeper):
         )
         return outcomes
 
-    def _tell(self, search: "Search", trial: "FrozenTrial") -> None:
+    def _log(self, search: "Search", trial: "FrozenTrial") -> None:
         from sentiment.train.search.report import log_trial
 
         log_trial(search, trial, of=self._n_trials)
@@ -209,13 +209,13 @@ class OptunaSweeper(Sweeper):
         sampler = instantiate(self._sampler, seed=seed)
         if not isinstance(sampler, BaseSampler):
             raise InputError(
-                f"hydra.sweeper.sampler={self._sampler}: is no sampler; give"
+                f"hydra.sweeper.sampler={self._sampler}: is not a sampler; give"
                 " hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
             )
         return sampler
 
     def _url(self) -> str:
-        """Where the study is; without a storage, in the sweep folder."""
+        """The URL of the study's storage; by default a file in the sweep folder."""
         return self._storage or f"sqlite:///{(self._folder / 'study.db').resolve()}"
 
     def _task(self, overrides: Sequence[str]) -> DictConfig:
@@ -273,7 +273,7 @@ class OptunaSweeper(Sweeper):
 def _outcome(returned: JobReturn) -> dict[str, Any]:
     try:
         outcome: dict[str, Any] = returned.return_value
-    except Exception as error:  # whatever a training fails of, the search goes on
+    except Exception as error:  # the search continues, whatever error ended the training
         log.error("A trial failed", exc_info=error)
         return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
     return outcome

@@ -83,7 +83,7 @@ def evaluate(
 
 
 def _facts_of_training(member: "Member") -> dict[str, Any]:
-    """What a checkpoint says about its training."""
+    """The facts about its training that a checkpoint holds."""
     run, data = member.saved.run, member.saved.data
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},

@@ -175,7 +175,7 @@ def test_what_is_no_number_among_the_weights_is_named(text: str, capsys: Any) ->
     with pytest.raises(SystemExit) as stopped:
         main(["a.ckpt", "--weights", "1", text])
     assert stopped.value.code == 2
-    assert f"--weights: {text!r} is no number" in capsys.readouterr().err
+    assert f"--weights: {text!r} is not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["-awful", "--awful", "-…", "-1,5"])

@@ -1,4 +1,4 @@
-"""Fitting linear classifiers of n-grams: what a network has to beat.
+"""Fit linear classifiers of n-grams, the baselines that a network has to beat.
 
 ``tfidf``: logistic regression over sublinear TF-IDF of single words and pairs. ``naive_bayes``:
 over the presence of 1 to 3 words, each weighted by its log-count ratio between classes (Wang &
@@ -42,7 +42,7 @@ def fit_tfidf(counts: sparse.csr_matrix, classes: _Ints, strength: float) -> Lin
 
 
 def fit_naive_bayes(counts: sparse.csr_matrix, classes: _Ints, strength: float) -> LinearWeights:
-    """Logistic regression over n-grams that are there, weighted by naive Bayes; one class each.
+    """Logistic regression over the presence of n-grams, weighted by naive Bayes; one-vs-rest.
 
     Arguments as for ``fit_tfidf``.
     """
@@ -66,7 +66,7 @@ class Kind:
     """How one weighting is fitted.
 
     Attributes:
-        fit: gives the weights for counts, classes and strength.
+        fit: fits the weights to counts, classes and strength.
         longest: words in its longest n-grams.
         strengths: inverse penalties to choose from.
     """
@@ -88,13 +88,13 @@ def fit_best(
     """Fit one classifier for each strength, and choose by accuracy on validation reviews.
 
     Args:
-        weighting: of ``KINDS``.
+        weighting: a key of ``KINDS``.
         train: ``TokenisedReviews`` to learn from.
-        val: those to choose by.
-        classes: how many there are.
+        val: the reviews to choose by.
+        classes: the number of classes.
 
     Returns:
-        The best and its strength.
+        The best classifier and its strength.
     """
     kind = KINDS[weighting]
     ngrams = NgramCounts(longest=kind.longest)
@@ -107,14 +107,14 @@ def fit_best(
 
 
 def _weights(coefficients: Any, bias: Any) -> tuple[Any, Any]:
-    """Weights, (features, decisions), and bias as they are kept."""
+    """(features, decisions) weights and bias in float32, as ``LinearWeights`` keeps them."""
     return np.ascontiguousarray(coefficients.T, np.float32), np.asarray(bias, np.float32)
 
 
 def log_count_ratios(
     present: sparse.csr_matrix, mine: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
-    """How much more often each n-gram stands in reviews of a class than in others; (features,)."""
+    """Log-count ratio of each n-gram between the reviews of a class and others; (features,)."""
     inside = np.asarray(present[mine].sum(0)).ravel() + 1.0
     outside = np.asarray(present[~mine].sum(0)).ravel() + 1.0
     ratios = np.log((inside / inside.sum()) / (outside / outside.sum()))

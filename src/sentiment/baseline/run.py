@@ -1,4 +1,4 @@
-"""Linear classifiers of n-grams on the data of a training: is a network worth it?"""
+"""Fit and test linear classifiers of n-grams on the splits of a training."""
 
 import logging
 import shlex
@@ -41,7 +41,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         folder: gets a folder for each baseline.
 
     Raises:
-        InputError: the data are no good, or the folder is used.
+        InputError: the data cannot be used, or the folder holds results already.
     """
     check_config(cfg, BaselineConfig)
     if len(set(cfg.weightings)) != max(1, len(cfg.weightings)):
@@ -66,7 +66,7 @@ def check_classes(facts: DataFacts) -> None:
     """Refuse a class that no training review has, for which there would be no weights.
 
     Raises:
-        InputError: with its label.
+        InputError: there is such a class.
     """
     if 0 in facts.class_counts:
         absent = facts.labels[facts.class_counts.index(0)]

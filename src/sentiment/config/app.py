@@ -1,4 +1,4 @@
-"""How a program with a config runs: Hydra composes it, and one line says what is wrong."""
+"""Run a program with a config: Hydra composes it, and wrong input is reported in one line."""
 
 import functools
 import shutil
@@ -29,14 +29,14 @@ def run_program(
     """Compose a config from the command line and call a task with it, or with each of a multirun.
 
     Args:
-        name: of the config, ``conf/<name>.yaml``.
-        task: does the work.
+        name: the name of the config, ``conf/<name>.yaml``.
+        task: the function to call.
         resumes: whether the task handles Ctrl-C itself, once there is something to resume.
 
     Raises:
-        SystemExit: with code 2, what the user gave cannot be used, as a line on standard error; or
-            with code 130, on Ctrl-C in a program that resumes.
-        KeyboardInterrupt: on Ctrl-C in others.
+        SystemExit: with code 2 after an InputError, which is printed as a line on standard error;
+            with code 130 on Ctrl-C in a program that resumes.
+        KeyboardInterrupt: on Ctrl-C in other programs.
     """
     register()
     sys.argv[1:] = spell_null_choices(sys.argv[1:])
@@ -53,7 +53,7 @@ def run_program(
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Refuse within Hydra what the task refuses: outside, Hydra has added a line of its own."""
+    """Print the task's InputError within Hydra, which would add a line of its own outside."""
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:

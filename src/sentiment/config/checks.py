@@ -19,7 +19,7 @@ from sentiment.runtime.errors import InputError, as_typed, valid_names
 # How a number is compared with each limit of ``ranged``.
 _LIMITS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
-# What may be meant by an argument of Lightning's trainer that is none of ours.
+# Hints for arguments of Lightning's trainer that are set elsewhere in our config.
 _INSTEAD = {
     "trainer.overfit_batches": "trainer.limit_train_batches=2 trains on two batches of each epoch,"
     " and trainer=debug tries one of each split",
@@ -32,14 +32,14 @@ _IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv", "data/imdb_unlabeled
 
 
 def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
-    """Refuse what else would fail in the first batch, after the first epoch, or never.
+    """Refuse wrong settings that would fail only in the first batch, after an epoch, or never.
 
     Args:
         cfg: the whole config.
         schema: its dataclass.
 
     Raises:
-        InputError: with the key and what is valid.
+        InputError: a setting is wrong; the message names its key and what is valid.
     """
     _check_node(cfg, schema)
     if schema is TrainConfig:
@@ -90,7 +90,7 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
 
 
 def _torch_takes(schema: type | None, name: str) -> bool:
-    """Whether a schema is that of a class of torch, which takes this argument too."""
+    """Whether a schema is that of a torch class whose constructor has this argument, too."""
     module, _, kind = str(getattr(schema, "_target_", "")).rpartition(".")
     if not module.startswith("torch."):
         return False
@@ -98,7 +98,7 @@ def _torch_takes(schema: type | None, name: str) -> bool:
 
 
 def _check_option(value: Any, hint: Any, key: str) -> None:
-    """Refuse what is none of the nodes that belong there: of its type, or a group's options."""
+    """Refuse anything but the node of the field's type, or an option of the config group."""
     kinds = (hint, *typing.get_args(hint))
     own = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     options: list[Any] = [*own] or [schema for group, _, schema in SCHEMAS if group == key]
@@ -120,7 +120,7 @@ def _check_option(value: Any, hint: Any, key: str) -> None:
 
 
 def _check_own(value: Any, given: Any, key: str) -> None:
-    """Refuse another class in place of ours, and other ways to build one."""
+    """Refuse another ``_target_`` than ours, and other settings of how Hydra builds it."""
     name = key.rpartition(".")[2]
     fixed = name == "_partial_" or (name == "_target_" and given.startswith("sentiment."))
     if fixed and value != given:
@@ -131,12 +131,12 @@ def _check_own(value: Any, given: Any, key: str) -> None:
 
 
 def _check_value(value: Any, key: str, *, known: bool) -> None:
-    """Refuse numbers that 64 bits cannot hold or that are none, in nodes and lists too.
+    """Refuse NaN and numbers that do not fit 64 bits, also within nodes and lists.
 
     Args:
-        value: of the config.
+        value: a value of the config.
         key: its full key.
-        known: whether it is a schema's; others may be infinite.
+        known: whether a schema has this key; other values may be infinite.
     """
     if isinstance(value, DictConfig):
         schema = OmegaConf.get_type(value)
@@ -157,7 +157,7 @@ def _check_loggers(loggers: Any) -> None:
     for name, node in nodes.items():
         if not (node is None or (OmegaConf.is_dict(node) and "_target_" in node)):
             key = f"logger.{name!s}".rstrip(".")
-            raise InputError(f"config: {key}: is no logger (has no _target_); give logger=OPTION")
+            raise InputError(f"config: {key}: not a logger (has no _target_); give logger=OPTION")
 
 
 def _check_range(value: Any, limits: Mapping[str, float], key: str, *, optional: bool) -> None:
@@ -223,7 +223,7 @@ def check_one_process(cfg: DictConfig, processes: int) -> None:
     """Refuse several processes where the loss has terms that need no labels.
 
     Raises:
-        InputError: there are several.
+        InputError: there are several processes and such terms.
     """
     if is_mixed(cfg.loss) and processes > 1:
         raise InputError(
@@ -241,7 +241,7 @@ def check_imdb(cfg: DictConfig) -> None:
     """Refuse IMDB's files where they are missing, and say how to download them.
 
     Raises:
-        InputError: one is missing.
+        InputError: a file is missing.
     """
     for key in ("csv", "train_csv", "test_csv", "unlabeled_csv"):
         given = cfg.data[key]

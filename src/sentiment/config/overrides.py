@@ -1,4 +1,4 @@
-"""Overrides: what a run was started with, and the command lines that messages suggest."""
+"""The overrides that a run was started with, and the commands that messages suggest."""
 
 import re
 import shlex
@@ -38,7 +38,7 @@ def override(key: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What a run was started with; a run from Python has the default.
+    """The overrides that a run was started with; a run from Python has none.
 
     Attributes:
         hydra: overrides of Hydra's own settings, such as ``hydra.run.dir=X``.
@@ -56,7 +56,7 @@ class CommandLine:
 
     @classmethod
     def of_hydra(cls, config: HydraConf | DictConfig | None = None) -> "CommandLine":
-        """The one by which Hydra was started.
+        """The command line with which Hydra was started.
 
         Args:
             config: Hydra's own; None takes that of the run of this process.
@@ -83,7 +83,7 @@ class CommandLine:
 
     @classmethod
     def of_folder(cls, run: Path) -> "CommandLine":
-        """The one of an earlier run, as its folder has it; empty where that was changed."""
+        """The command line of an earlier run, from its folder; empty if the file was changed."""
         try:
             given = below(read_yaml(run / ".hydra" / "hydra.yaml"), "hydra", "overrides")
         except TypeError:
@@ -118,7 +118,7 @@ def sweep_command(given: CommandLine, folder: Path) -> str:
 
     Args:
         given: what the sweep was started with.
-        folder: of the sweep.
+        folder: the sweep folder.
     """
     again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
     left_out = {*again, "hydra.mode=MULTIRUN"}  # which -m stands for
@@ -138,7 +138,7 @@ def spell_null_choices(arguments: Sequence[str]) -> list[str]:
 
 
 def group_options(group: str) -> list[str]:
-    """What can be chosen in a group of ``conf/``."""
+    """The options of a config group."""
     if not re.fullmatch(r"[a-z_]+", group):
         return []
     names = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))

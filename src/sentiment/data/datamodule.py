@@ -57,7 +57,7 @@ class SentimentDataModule(LightningDataModule):
         batch_size, tokens_per_batch: see ``BucketBatchSampler``.
         cache_dir: folder of tokenised files; None is ``$SENTIMENT_CACHE`` or the user's cache.
         num_workers: processes that tokenise; None is one for each core.
-        seed: of the order of batches, and of the folds for n-gram features.
+        seed: seed of the order of batches, and of the folds for n-gram features.
         vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes the words of the
             training texts, limited by ``min_freq`` and ``max_size``.
         unlabeled_ratio: how many unlabeled reviews, with the class ``NO_CLASS``, join each labeled

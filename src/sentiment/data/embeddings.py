@@ -38,7 +38,7 @@ def coverage(found: NDArray[np.bool_], counts: NDArray[np.integer]) -> tuple[flo
 
 
 class Embeddings(Protocol):
-    """What every source of embeddings has; see ``FileEmbeddings``."""
+    """The interface of every source of embeddings; see ``FileEmbeddings``."""
 
     frozen: bool
     frozen_epochs: int

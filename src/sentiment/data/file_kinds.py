@@ -1,4 +1,4 @@
-"""What the first bytes of a file show: its compression, its kind and its encoding.
+"""Find the compression, kind and encoding of a file from its first bytes.
 
 Recognises the kinds of file that are often given in place of a CSV file.
 """

@@ -102,7 +102,7 @@ def likeness(label: str) -> object:
 
 
 def equal_labels(label: str, others: Iterable[str]) -> list[str]:
-    """Those of other labels that are the same number, or the same of true, false and null."""
+    """The other labels that are the same number, or the same one of true, false and null."""
     value, word = _number(label), label.casefold()
     return [
         other

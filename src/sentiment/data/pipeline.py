@@ -147,7 +147,7 @@ class PreparationSettings:
         names = self.label_names or ()
         if None in names:
             raise InputError(
-                "data.label_names: null is no name; a label that is called so needs quotes:"
+                "data.label_names: null is not a name; a label of this name needs quotes:"
                 " 'data.label_names=[\"null\",...]'"
             )
         if len({str(name) for name in names}) < len(names):

@@ -27,7 +27,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         tokens_per_batch: positions in a batch at most, including padding, or None for no limit; a
             longer review makes a batch of its own.
         shuffle: False gives every epoch the same batches, in order of length.
-        seed: of the shuffles.
+        seed: seed of the shuffling.
         beside: (m,) tokens of further reviews, numbered from n on. They join shuffled batches, the
             short ones those of short reviews; an epoch has as many batches as without them. The
             limits become ``1 + ratio`` times as high; a batch that would exceed them gets fewer.

@@ -1,4 +1,4 @@
-"""Which reviews train, validate and test; repeated texts are dropped.
+"""Split reviews into training, validation and test; repeated texts are dropped.
 
 Works on labels and digests of texts, not on the texts.
 """
@@ -97,7 +97,7 @@ def split_reviews(
 ) -> Splits:
     """Drop repeated texts; a split without a file is taken from the training file.
 
-    A file for testing is used as it is, so that its metrics compare with those of others. Its texts
+    A file for testing is used in full, so that its metrics are comparable with others. Its texts
     are dropped from the other splits, and texts of the validation file from training. Otherwise the
     test split is that of ``train_test_split(..., test_size, random_state=seed, stratify=labels)``
     of scikit-learn, and the validation split is made of the rest in the same way.
@@ -226,7 +226,7 @@ def write_splits(
 
     Args:
         splits: the splits.
-        csv_format: of the source files.
+        csv_format: the format of the source files.
         folder: where the files are written.
         unlabeled: other files that must not be replaced.
 

@@ -1,4 +1,4 @@
-"""Which dialect of CSV a file is in, and what is in it: its columns, and how many rows."""
+"""Find the CSV dialect of a file, its columns, and how many rows it has."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ class Survey:
 
     Attributes:
         dialect: the dialect.
-        names: of the columns; their numbers if the file has no header.
+        names: names of the columns; their numbers if the file has no header.
         rows: how many there are below the header, blank lines not counted.
         blank_lines: how many there are below the header.
         error: the row that breaks the rules, and how it does; None if none does.

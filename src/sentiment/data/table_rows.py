@@ -63,7 +63,7 @@ def rows_of(lines: Iterator[str], separator: str, dialect: Dialect) -> Iterator[
     """The rows of a text, including blank lines.
 
     Args:
-        lines: of the text, with their ends.
+        lines: the lines of the text, with their ends.
         separator: a single character.
         dialect: how cells are written.
 

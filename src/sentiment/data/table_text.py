@@ -129,7 +129,7 @@ class TableText:
         likely, why = likely_encodings(head, encoding, zeros)
         if likely and encoding not in likely:
             raise InputError(
-                f"{self._path}: is no {self._format.encoding} text: {why}; set"
+                f"{self._path}: is not {self._format.encoding} text: {why}; set"
                 f" {self._format.override('encoding', likely[0])}"
             )
 
@@ -137,7 +137,7 @@ class TableText:
         encoding = self._format.encoding
         others = [name for name in ("utf-8", "latin-1", "cp1252") if name != encoding]
         return InputError(
-            f"{self._path}: byte {position} is no {encoding} text; set the encoding, such as"
+            f"{self._path}: byte {position} is not {encoding} text; set the encoding, such as"
             f" {self._format.override('encoding', others[-1])} ({' and '.join(others)} are common),"
             " or save the file as UTF-8"
         )

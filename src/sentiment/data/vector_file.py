@@ -165,7 +165,7 @@ class _Rows:
                 if not _is_number(field):
                     raise InputError(
                         f"{path}, row {self.numbers[i]}: {field.decode(errors='replace')!r} "
-                        f"is no number, or too large"
+                        f"is not a number, or too large"
                     )
         raise InputError(f"{path}, rows near {self.numbers[chosen[0]]}: cannot read the numbers")
 

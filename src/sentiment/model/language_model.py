@@ -153,7 +153,7 @@ class LanguageModel(nn.Module):
         """Sum of the predictions' cross-entropies in nats, a float32 scalar.
 
         Args:
-            predictions: of one direction, or of both joined.
+            predictions: the predictions of one direction, or of both joined.
             sampler: draws the words of the softmax; None uses the whole vocabulary.
         """
         contexts, targets = predictions

@@ -1,4 +1,4 @@
-"""Names of the metrics of an epoch, and which way each improves."""
+"""Names of the metrics of an epoch, and whether each is minimised or maximised."""
 
 from typing import Literal
 

@@ -99,7 +99,7 @@ def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[s
     Args:
         logits: (reviews, classes).
         labels: (reviews,) int64.
-        prefix: of each name, such as ``test/``.
+        prefix: prefix of each name, such as ``test/``.
     """
     metrics = classification_metrics(logits.shape[1], prefix)
     metrics.update(logits.softmax(1), labels)

@@ -56,7 +56,7 @@ def rebuild(
     for name, own in module.state_dict().items():
         given = weights.get(name, own)
         if given.dtype != own.dtype or not (given is own or is_plain(given)):
-            raise ValueError(f"{name} is no plain tensor of {own.dtype}")
+            raise ValueError(f"{name} is not a plain tensor of {own.dtype}")
     module.load_state_dict(weights, assign=True)
     return module.eval()
 

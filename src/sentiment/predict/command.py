@@ -123,8 +123,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         parser.error(
-            f"{unknown[0][:40]!r} is no option; a text that begins with a dash comes after --, as"
-            f" in {parser.prog} best.ckpt -- {unknown[0][:40]}"
+            f"{unknown[0][:40]!r} is not an option; a text that begins with a dash comes after --,"
+            f" as in {parser.prog} best.ckpt -- {unknown[0][:40]}"
         )
     others = list(takewhile(lambda text: text.endswith(".ckpt"), parsed.text))
     parsed.checkpoints = [parsed.checkpoint, *map(Path, others)]

@@ -32,7 +32,7 @@ _NEW_COLUMNS = (("label", "score"), ("predicted_label", "predicted_score"))
 
 
 class Written(NamedTuple):
-    """What ``predict_csv`` has written."""
+    """A summary of the file that ``predict_csv`` has written."""
 
     rows: int
     without_text: int  # rows that have no label, because they have no text
@@ -102,7 +102,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
     """Check that predictions can be written to a file, before anything is predicted.
 
     Raises:
-        InputError: it cannot be written, or is one of the files that are read.
+        InputError: the target cannot be written, or is one of the files that are read.
     """
     folder = target.resolve().parent
     with _naming_target(target):

@@ -49,7 +49,7 @@ class Member:
         """Load a checkpoint of ``sentiment.train`` or ``sentiment.baseline``.
 
         Raises:
-            InputError: as ``load_classifier``.
+            InputError: see ``load_classifier``.
         """
         return cls(load_classifier(path), Path(path), device)
 

@@ -31,7 +31,7 @@ def _weight(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        message = f"{text[:40]!r} is no number; give the weights last, with spaces between"
+        message = f"{text[:40]!r} is not a number; give the weights last, with spaces between"
         raise argparse.ArgumentTypeError(message) from error
 
 
@@ -39,7 +39,7 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
     """Add the options for reading a CSV file, named like the fields of ``CsvFormat``.
 
     Args:
-        parser: of the command.
+        parser: the parser of the command.
         labels: whether the file has a column with labels.
     """
     group = parser.add_argument_group("reading the CSV file")
@@ -107,7 +107,7 @@ def load_predictor(parsed: argparse.Namespace) -> "Predictor":
     """Load the checkpoints of a command line.
 
     Raises:
-        InputError: one is given twice, or as ``Predictor.load``.
+        InputError: a checkpoint is given twice; or see ``Predictor.load``.
     """
     from sentiment.predict.predictor import Predictor
 

@@ -46,7 +46,7 @@ class Predictor:
 
     Args:
         members: the classifiers; labels have the order of the first.
-        weights: of the members' probabilities; None is equal weights.
+        weights: weights of the members' probabilities; None weights them equally.
 
     Attributes:
         members: as given.
@@ -93,7 +93,7 @@ class Predictor:
         The probabilities of several are averaged; each has its own tokenizer.
 
         Raises:
-            InputError: a file is missing, damaged, no such checkpoint, or carries code; the device
+            InputError: a file is missing, damaged, of another kind, or holds code; the device
                 cannot be used; or the checkpoints do not fit together.
         """
         if not paths:
@@ -130,7 +130,7 @@ class Predictor:
         """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``.
 
         Raises:
-            TypeError, InputError: as when called.
+            TypeError, InputError: see ``__call__``.
         """
         parts: list[Tensor] = []
         stream = _in_order(texts)

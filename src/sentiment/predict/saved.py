@@ -38,7 +38,7 @@ class SavedParts:
     def __post_init__(self) -> None:
         for name, value in self.state_dict.items():
             if not is_plain(value):
-                raise ValueError(f"the weights {name!r} are no plain tensor")
+                raise ValueError(f"the weights {name!r} are not a plain tensor")
         if diverged := not_finite(self.state_dict):
             raise ValueError(f"the weights {diverged!r} are not finite, the training had diverged")
 

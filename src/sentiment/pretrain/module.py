@@ -19,10 +19,10 @@ _DIRECTIONS = ("forward", "backward")
 
 
 class LanguageModule(LightningModule):
-    """Fits a language model by cross-entropy, the mean over all words that it predicts.
+    """Trains a language model by the mean cross-entropy of all words that it predicts.
 
-    Validation takes the softmax over the whole vocabulary, whatever training does, so that
-    perplexities compare.
+    Validation always uses the softmax over the whole vocabulary, so that perplexities are
+    comparable.
 
     Args:
         model: a language model, or (as a checkpoint keeps it) its constructor's arguments.
@@ -49,7 +49,7 @@ class LanguageModule(LightningModule):
             mean.persistent(False)
 
     def configure_callbacks(self) -> list[Callback]:
-        """What goes with this module into every trainer."""
+        """The callbacks that every trainer of this module needs."""
         return [self._updates, ProcessState(self._epoch_means())]
 
     def _epoch_means(self) -> dict[str, ReviewMean]:

@@ -1,4 +1,4 @@
-"""What a pretraining logs while it runs."""
+"""Log the progress of a pretraining."""
 
 import logging
 import math
@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """Logs how far a long epoch is, where no progress bar shows it.
+    """Logs the progress within a long epoch, unless a progress bar shows it.
 
     Args:
-        seconds: between two lines.
+        seconds: time between two lines.
     """
 
     def __init__(self, seconds: float = 60.0) -> None:
@@ -61,7 +61,7 @@ class Progress(Callback):
 
 
 def perplexity_line(metrics: Mapping[str, float]) -> str:
-    """What is logged of a language model's epoch."""
+    """Format the log line of a language model's epoch."""
     train, val = (metrics.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
     line = f"perplexity of training {train:.1f}, of validation {val:.1f}"
     names = {name: f"val/perplexity_{name}" for name in ("forward", "backward")}

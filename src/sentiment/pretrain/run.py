@@ -65,8 +65,8 @@ def pretrain(
         The content of ``results.json``.
 
     Raises:
-        InputError: the data, the vectors, the settings or the checkpoint to resume are no good, or
-            the training diverges.
+        InputError: the data, the vectors, the settings or the checkpoint to resume cannot be used,
+            or the training diverges.
         Stopped: Ctrl-C or SIGTERM; ``checkpoints/last.ckpt`` holds the state.
     """
     check_config(cfg, PretrainConfig)
@@ -110,7 +110,8 @@ def prepare_texts(
     """The texts, the model with its first weights, and what each checkpoint holds of the run.
 
     Raises:
-        InputError: the data or the vectors are no good, or not those of the training resumed.
+        InputError: the data or the vectors cannot be used, or are not those of the training that
+            is resumed.
     """
     embeddings = instantiate(cfg.embeddings)
     cleaning = cleaning_of(*([] if resumed is None else [resumed.data]))
@@ -132,9 +133,9 @@ def build_language_module(
 
     Args:
         cfg: a config as ``conf/pretrain.yaml`` composes it.
-        facts: of the data.
-        tokens: in all texts that train; those that are no word of the vocabulary are unknown.
-        embeddings: give the first vectors.
+        facts: the facts found in the data.
+        tokens: number of tokens in all training texts; those not in the vocabulary are unknown.
+        embeddings: settings for the initial vectors.
     """
     vectors = first_vectors(cfg, facts, embeddings)
     model = instantiate(
@@ -159,7 +160,7 @@ def build_language_module(
 
 
 def _results(fit: Fit, datamodule: TextDataModule, module: LanguageModule) -> dict[str, Any]:
-    """What ``results.json`` holds of the texts, the fit and the model."""
+    """The content of ``results.json`` about the texts, the fit and the model."""
     epochs = (
         None if fit.best is None else read_checkpoint(fit.best, LANGUAGE_MODEL)["run"]["epochs"]
     )

@@ -32,11 +32,11 @@ _ORDER = {"ok": 0, "limited": 1, "pruned": 2, "unreadable": 4, "failed": 5}  # o
 
 @dataclass(frozen=True)
 class Job:
-    """How a run of a sweep ended for the process that began it.
+    """How a run of a sweep ended, as the process that started it knows.
 
     Attributes:
-        folder: the run's, which it may never have made, or found to be another's.
-        overrides: its command line.
+        folder: the folder of the run, which may not exist, or belong to another run.
+        overrides: the overrides of its command line.
         failed: whether it failed.
     """
 
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def lines(self) -> list[str]:
-        """What stands below a table: the devices and the notes."""
+        """The lines below a table: the devices and the notes."""
         devices: dict[str, list[str]] = {}
         for row in self.rows:
             devices.setdefault(row["device"] or "unknown device", []).append(f"#{row['rank']}")

@@ -1,4 +1,4 @@
-"""What a training reports: the data it saw, ``results.json``, plots, and the final table."""
+"""Report a training: its data and model, ``results.json``, plots, and the final table."""
 
 import logging
 import shlex
@@ -20,9 +20,9 @@ class Limit(NamedTuple):
     """A setting that leaves reviews of a split out.
 
     Attributes:
-        setting: as it is typed.
-        reviews: indices of those that remain; none of the training split, which a resumed sampler
-            does not tell.
+        setting: the setting, as a user types it.
+        reviews: indices of the reviews that remain. Empty for the training split, whose sampler
+            does not know them when resumed.
     """
 
     setting: str
@@ -30,7 +30,7 @@ class Limit(NamedTuple):
 
 
 def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool) -> None:
-    """Log what the training will see."""
+    """Log a summary of the data."""
     if sample:
         log.info(
             "This is the bundled sample, for a first look: its metrics mean nothing for real"
@@ -58,7 +58,7 @@ def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrain
 
 
 def log_model(classifier: SentimentClassifier) -> None:
-    """Print what the model is made of, and where its parameters are."""
+    """Log the layers of the model and their numbers of parameters."""
     settings = classifier.settings
     directions = "both directions" if settings["bidirectional"] else "one direction"
     layers = f"{settings['num_layers']} x " if settings["num_layers"] != 1 else ""
@@ -86,13 +86,13 @@ def log_model(classifier: SentimentClassifier) -> None:
 
 
 def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -> dict[str, Any]:
-    """What ``results.json`` says of the data.
+    """The keys of ``results.json`` about the data.
 
     Args:
-        facts: of the data.
-        limited: the splits of which reviews were left out. What validated and tested is counted
-            without them, and has a fingerprint of its own: batches come in order of length, so it
-            is the shortest reviews.
+        facts: the facts found in the data.
+        limited: the splits that were not used in full. Validation and test splits among them are
+            counted as used, and get a fingerprint of their own; as batches come in order of
+            length, the shortest reviews were used.
     """
     limited = limited or {}
     counts = {split: getattr(facts, f"{split}_reviews") for split in ("train", "val", "test")}
@@ -114,7 +114,7 @@ def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -
 
 
 def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
-    """By split, the setting that left reviews out of it; nothing where none did."""
+    """The key ``limited`` of ``results.json``: for each limited split, its setting."""
     settings = {split: limit.setting for split, limit in limited.items()}
     return {"limited": settings} if settings else {}
 
@@ -122,10 +122,10 @@ def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
 def best_metrics(
     rows: Sequence[Mapping[str, float]], best_epochs: int | None
 ) -> dict[str, float | None]:
-    """The metrics of the best epoch, and which it is.
+    """The metrics of the best epoch, and its number.
 
     Args:
-        rows: of the epochs.
+        rows: the metrics of each epoch.
         best_epochs: how many epochs the best checkpoint had; None takes the last epoch.
     """
     epochs = len(rows) if best_epochs is None else best_epochs
@@ -164,7 +164,7 @@ def plot_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> 
     Args:
         folder: the run folder.
         results: the content of its ``results.json``.
-        outcome: of the test.
+        outcome: the outcome of the test.
     """
     confusion_matrix(outcome.confusion.numpy(), results["labels"], folder / "confusion_matrix.png")
     bins = outcome.reliability

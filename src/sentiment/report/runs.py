@@ -46,10 +46,11 @@ class Run:
         status: ``ok``, ``pruned``, ``unreadable``; without results ``failed``, or ``vectors`` of
             ``sentiment.vectors``, which has no metrics.
         results: the content of ``results.json``.
-        overrides: its command line, values as they were written by full key.
+        overrides: the values of its command line, as written, by full key.
         choices: the option of each config group, such as ``model``: ``bilstm``.
-        settings: the composed config by full key (``model.hidden_size``), without seed, folders and
-            what else changes no metric, a class by its name alone; empty where there is no config.
+        settings: the composed config by full key (``model.hidden_size``), with classes by their
+            name alone, and without seed, folders and others that change no metric; empty without a
+            config.
     """
 
     folder: Path
@@ -74,7 +75,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Read the runs at or below each folder, each once; 2 comes before 10.
 
     Raises:
-        InputError: a folder is none, or has no run in it.
+        InputError: a path is not a folder, or has no run in it.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
@@ -92,7 +93,7 @@ def read_run(folder: Path) -> Run:
     """Read what a run folder holds.
 
     Raises:
-        InputError: its config is no YAML.
+        InputError: its config is not YAML.
     """
     values, status = _read_results(folder)
     # The baselines of one command share a config, in the folder above theirs.
@@ -154,10 +155,10 @@ def _read_results(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def set_apart(results: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Which runs do not compare with the others: they validated or tested on fewer reviews.
+    """For each run, whether it is not comparable: it validated or tested on fewer reviews.
 
-    All compare where every one did, and on the same reviews. What trained may differ, as it does
-    for a learning curve.
+    If all runs were limited to the same reviews, they are comparable. The training reviews may
+    differ, as for a learning curve.
     """
     limited = [bool((each.get("limited") or {}).keys() & {"val", "test"}) for each in results]
     prints = [each.get("fingerprints") or {} for each in results]
@@ -169,7 +170,7 @@ def read_overrides(folder: Path) -> dict[str, str]:
     """Read a run's command line: keys without Hydra's ``+``, values as text.
 
     Raises:
-        InputError: the file is no YAML, or no list.
+        InputError: the file is not a list in YAML.
     """
     path = folder / ".hydra" / "overrides.yaml"
     lines = read_yaml(path) or []
@@ -210,10 +211,10 @@ def _decides(key: str) -> bool:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; None where there is none.
+    """The content of a YAML file, or None if the file does not exist.
 
     Raises:
-        InputError: it cannot be read, or is no YAML.
+        InputError: the file cannot be read, or is not YAML.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -225,10 +226,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def below(node: object, *keys: str) -> Mapping[str, Any]:
-    """The mapping below some keys of a file's content; empty where there is none.
+    """The mapping at nested keys of a file's content, or an empty one.
 
     Raises:
-        TypeError: something else stands there.
+        TypeError: the value there is not a mapping.
     """
     node = {} if node is None else node
     if not isinstance(node, Mapping):
@@ -251,8 +252,8 @@ def _as_text(key: str, value: object, cwd: str) -> str:
     A file is known by its name, some by their folder's too.
 
     Args:
-        key: of the setting.
-        value: of the setting.
+        key: the full key of the setting.
+        value: its value.
         cwd: the folder that paths start from.
     """
     if key in _LABELLED and isinstance(value, str):

@@ -155,7 +155,7 @@ def print_table(table: Table, file: IO[str] | None = None, *, width: int | None 
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether ``value`` is a finite number; None, NaN, infinity, text and bool are not."""
+    """Whether ``value`` is a finite number; None, NaN, infinity, text and bool are not."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
     try:
@@ -165,17 +165,17 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def format_percent(fraction: object) -> str:
-    """Write 0.91837 as ``91.84 %``, and what is no number as ``-``."""
+    """Write 0.91837 as ``91.84 %``, and anything but a number as ``-``."""
     return f"{100 * fraction:.2f} %" if is_number(fraction) else MISSING
 
 
 def format_count(count: object) -> str:
-    """Write 30002 as ``30,002``, and what is no number as ``-``."""
+    """Write 30002 as ``30,002``, and anything but a number as ``-``."""
     return f"{count:,.0f}" if is_number(count) else MISSING
 
 
 def format_size(count: object) -> str:
-    """Write 8617 as ``8.62k`` and 2430000 as ``2.43M``, and what is no number as ``-``."""
+    """Write 8617 as ``8.62k``, 2430000 as ``2.43M``, and anything but a number as ``-``."""
     if not is_number(count):
         return MISSING
     unit, factor = ("", 1) if count < 1000 else ("k", 1e3) if count < 999_500 else ("M", 1e6)

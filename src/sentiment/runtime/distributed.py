@@ -30,11 +30,11 @@ _LOST = (
 
 
 class ProcessLost(Exception):  # noqa: N818 (its name says what happened)
-    """Another process of this training has ended before its time."""
+    """Another process of this training has ended early."""
 
 
 def in_process_group() -> bool:
-    """Whether this process has joined others (or will go on alone)."""
+    """Whether this process has joined a process group of torch."""
     if "torch.distributed" not in sys.modules:  # a program that starts needs no torch for this
         return False
     from torch import distributed
@@ -43,7 +43,7 @@ def in_process_group() -> bool:
 
 
 def rank() -> int:
-    """The number of this process among all that train together, from 0."""
+    """The rank of this process among all that train together, from 0."""
     if in_process_group():
         from torch import distributed
 
@@ -56,7 +56,7 @@ def rank() -> int:
 
 
 def external_world_size() -> int | None:
-    """How many processes torchrun or srun has started, or None where neither has."""
+    """The number of processes that torchrun or srun has started; None if neither has."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _number("WORLD_SIZE")
     if "SLURM_NTASKS" in os.environ:
@@ -116,7 +116,7 @@ def end_with_parent() -> None:
 
 
 def gather(value: Any) -> list[Any]:
-    """The value that each process gives, in their order; all of them must take part."""
+    """The values of all processes, by rank; every process must call this."""
     if not in_process_group():
         return [value]
     from torch import distributed
@@ -127,9 +127,9 @@ def gather(value: Any) -> list[Any]:
 
 
 def all_reduce_max(value: int) -> int:
-    """The largest number that a process gives; all of them must take part.
+    """The largest value of all processes; every process must call this.
 
-    No device is waited for: the numbers go between the CPUs.
+    The values are exchanged between CPUs, so this does not wait for a device.
     """
     if not in_process_group():
         return value
@@ -150,7 +150,7 @@ def _between_cpus() -> Any:
 
 
 def raise_together(problem: InputError | None) -> None:
-    """Refuse in all processes what one of them has to; all of them must take part.
+    """Raise the problem of one process in all of them; every process must call this.
 
     Raises:
         InputError: the problem of the first process that has one.
@@ -163,7 +163,7 @@ def raise_together(problem: InputError | None) -> None:
 
 
 def leave_group() -> None:
-    """Leave the others in order, at an end that all have agreed on."""
+    """Leave the process group, at an end that all processes have agreed on."""
     if in_process_group():
         from torch import distributed
 
@@ -174,7 +174,7 @@ def leave_group() -> None:
 
 
 def exit_together(code: int) -> NoReturn:
-    """Leave the others and exit; Lightning would kill all if one that it has started had failed."""
+    """Leave the process group and exit, before Lightning kills all because one has failed."""
     agreed = in_process_group()
     leave_group()
     sys.exit(0 if started_by_another_rank() and agreed else code)
@@ -182,10 +182,10 @@ def exit_together(code: int) -> NoReturn:
 
 @contextmanager
 def translate_lost_connection() -> Iterator[None]:
-    """Turn what is said of a lost connection into one exception.
+    """Raise the exceptions of any library about a lost connection as ProcessLost.
 
     Raises:
-        ProcessLost: in place of a library's exception.
+        ProcessLost: the connection to another process is lost.
     """
     try:
         yield

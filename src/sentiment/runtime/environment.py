@@ -37,7 +37,7 @@ def require_device(name: str) -> None:
     """Refuse a device that torch does not know or that cannot be used here.
 
     Raises:
-        InputError: with the reason, and the devices that can be used.
+        InputError: the device cannot be used; the message says why, and which ones can.
     """
     import torch
 
@@ -47,7 +47,7 @@ def require_device(name: str) -> None:
         raise InputError(f"device {name!r} is unknown; choose {_devices_here()}") from error
     try:
         torch.zeros(1, device=name).tolist()
-    except Exception as error:  # each kind of device that is missing fails in its own way
+    except Exception as error:  # each kind of device raises another exception when it is missing
         reason = first_words(error).split(". ")[0]
         raise InputError(
             f"device {name!r} cannot be used here ({reason}); choose {_devices_here()}"
@@ -69,7 +69,7 @@ def require_memory(what: str, needed: int) -> None:
         needed: bytes.
 
     Raises:
-        InputError: with both sizes.
+        InputError: more memory is needed than there is; the message has both sizes.
     """
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and here is the way out."""
+"""The exception for wrong input, whose message says what to do."""
 
 import difflib
 import textwrap
@@ -8,14 +8,14 @@ from collections.abc import Collection
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
-    The message is a single line that names the value, the place (file, row, column or config
+    The message is a single line that names the value, its source (file, row, column or config
     key), the valid choices, and what to do next. The entry points print it without a traceback
     and end with exit code 2.
     """
 
 
 def first_words(error: BaseException) -> str:
-    """The first words of another library's error, or its kind where it has none."""
+    """The first words of another library's error, or its class if it has no message."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return textwrap.shorten(line, 120, placeholder=" ...")
 
@@ -28,7 +28,7 @@ def as_typed(value: object) -> str:
 
 
 def valid_names(name: str, names: Collection[str]) -> str:
-    """The end of a line that refuses a name: what may have been meant, and what there is."""
+    """The end of a message about a wrong name: the likely intended one, and all valid ones."""
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}valid: {', '.join(names)}"

@@ -100,7 +100,7 @@ def one_at_a_time(path: Path, making: str) -> Iterator[None]:
 
 
 def compression_of(path: Path) -> str:
-    """The compression that the suffix of a path stands for, or ``none``."""
+    """The compression that the suffix of a path implies, or ``none``."""
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
 
 
@@ -136,7 +136,7 @@ def uncompressed(
         choose: returns which file of a zip archive to read, given the names of its files.
 
     Raises:
-        OSError: the bytes are damaged, or compressed in another way; also by the function.
+        OSError: the bytes are damaged, or not of this compression; the function raises it, too.
     """
     with ExitStack() as stack:
         with _damage_is_os_error():

@@ -1,6 +1,6 @@
-"""How the programs start and end: one line, and an exit code, for whatever stops them.
+"""Start and end the programs: whatever stops them becomes one line and an exit code.
 
-Knows them by name: their own imports take seconds, and come when they are needed.
+Programs are imported only when they start, because that takes seconds.
 """
 
 import io
@@ -22,8 +22,8 @@ def start(name: str) -> NoReturn:
     """Import a program and run its ``main``.
 
     Args:
-        name: of its module, which is imported under this name though it may be ``__main__`` too:
-            so other processes find what they are to run.
+        name: the name of its module, which is imported under this name even if it runs as
+            ``__main__``, so that other processes find its functions.
 
     Raises:
         SystemExit: at the end, and with code 130 on Ctrl-C.
@@ -56,7 +56,7 @@ def ending_at_once(clean_up: Callable[[], None] = lambda: None) -> Iterator[None
     A signal that is ignored, as Ctrl-C is after `&` in a script, stays ignored.
 
     Args:
-        clean_up: is called first.
+        clean_up: called first.
     """
 
     def end(number: int, frame: object) -> None:
@@ -76,10 +76,10 @@ def ending_at_once(clean_up: Callable[[], None] = lambda: None) -> Iterator[None
 
 
 def exit_stopped(when: str = "") -> NoReturn:
-    """Say in one line that Ctrl-C has stopped the program, and exit with its code.
+    """Print one line that Ctrl-C has stopped the program, and exit with code 130.
 
     Args:
-        when: it did, if that matters to the user.
+        when: appended to that line, such as when it happened.
     """
     sys.stderr.write(f"\nStopped{when}.\n")
     sys.exit(_STOPPED)
@@ -93,7 +93,7 @@ def end_at_once(number: int = signal.SIGINT) -> NoReturn:
 
 
 def write_error(error: object) -> None:
-    """Write the line on standard error that says what is wrong."""
+    """Print one line with an error on standard error."""
     sys.stderr.write(f"error: {error}\n")
 
 

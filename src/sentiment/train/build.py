@@ -1,4 +1,4 @@
-"""What a config builds: the module with its first weights, and the trainer."""
+"""Build the module with its initial weights, and the trainer, from a config."""
 
 import logging
 import sys
@@ -98,13 +98,13 @@ def parameter_updates(
     embeddings: Embeddings,
     **others: Any,
 ) -> ParameterUpdates:
-    """How the config says that parameters are updated.
+    """Build ``ParameterUpdates`` from the config.
 
     Args:
         cfg: the whole config.
-        network: what is trained.
-        embeddings: how the embedding is trained.
-        others: further arguments of ``ParameterUpdates``, or others than those of ``embeddings``.
+        network: the network to train.
+        embeddings: settings for training the embedding.
+        others: further arguments of ``ParameterUpdates``, which override those of ``embeddings``.
     """
     words = network.embedding.num_embeddings
     of_embeddings = {
@@ -122,7 +122,7 @@ def parameter_updates(
 
 
 def first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> EmbeddingTable:
-    """The vectors that the vocabulary's words begin with.
+    """The initial vectors of the vocabulary's words.
 
     Raises:
         InputError: the model would not fit into memory, or the file of vectors cannot be used.
@@ -135,10 +135,11 @@ def first_vectors(cfg: DictConfig, facts: DataFacts, embeddings: Embeddings) -> 
 def check_parts(cfg: DictConfig) -> None:
     """Refuse the settings of data, vectors, model, optimizer and schedule before any data is read.
 
-    Each is built once, the model as small as can be.
+    Each of them is built once, the model in the smallest possible size.
 
     Raises:
-        InputError: with its own words.
+        InputError: a setting cannot be used. Constructors may raise other exceptions, which
+            ``translate_config_errors`` explains.
     """
     make_optimizer(instantiate(cfg.optimizer, _convert_="object"), [nn.Parameter(torch.zeros(1))])
     instantiate(cfg.scheduler)
@@ -160,9 +161,9 @@ def _check_memory(model: DictConfig, *, words: int, vector_size: int) -> None:
     """Refuse a model whose weights and their first values, or gradients, fill more than memory.
 
     Args:
-        model: its node.
-        words: of the vocabulary.
-        vector_size: numbers in a vector.
+        model: the config node of the model.
+        words: size of the vocabulary.
+        vector_size: size of a word's vector.
     """
     hidden, directions = model.hidden_size, 1 + model.bidirectional
     inputs = vector_size + hidden + (model.num_layers - 1) * (directions + 1) * hidden
@@ -185,7 +186,7 @@ def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimi
     except (ValueError, TypeError, RuntimeError) as error:  # torch's own, of its arguments
         raise InputError(f"config: optimizer: {' '.join(str(error).split())}") from error
     if not isinstance(made, Optimizer):
-        raise InputError("config: optimizer._target_: is no optimizer; give optimizer=NAME")
+        raise InputError("config: optimizer._target_: is not an optimizer; give optimizer=NAME")
     return made
 
 

@@ -18,18 +18,18 @@ from sentiment.train.stopping import within_epoch
 
 log = logging.getLogger(__name__)
 
-EpochLine = Callable[[Mapping[str, float]], str]  # what is logged of an epoch, from its metrics
+EpochLine = Callable[[Mapping[str, float]], str]  # formats the log line of an epoch's metrics
 
 
 class Stopwatch(Callback):
     """Measures how long a fit takes, over all resumptions, and how much it trains on.
 
     Attributes:
-        fit_seconds: of training, validation and saving checkpoints.
-        train_seconds: of training alone.
-        train_reviews: that were trained on in that time, by all processes.
-        train_tokens: of these reviews.
-        waited_tokens: how many there would be if all processes had as many as the busiest.
+        fit_seconds: time of training, validation and saving checkpoints.
+        train_seconds: time of training alone.
+        train_reviews: number of reviews trained on, by all processes.
+        train_tokens: number of tokens in these reviews.
+        waited_tokens: number of tokens if all processes had as many as the busiest in each step.
     """
 
     _COUNTS = (
@@ -86,11 +86,11 @@ class Stopwatch(Callback):
 
     @property
     def imbalance(self) -> float:
-        """Tokens of the process that had most in a step, over the mean; 1.0 is even."""
+        """Tokens of the busiest process in each step over the mean of all; 1.0 is even."""
         return self.waited_tokens / max(1, self.train_tokens)
 
     def results(self) -> dict[str, float]:
-        """What ``results.json`` holds of it; rates are those of training alone."""
+        """The keys of ``results.json`` about time; rates are those of training alone."""
         seconds = self.train_seconds or math.inf
         return {
             "fit_seconds": self.fit_seconds,
@@ -104,7 +104,7 @@ class Stopwatch(Callback):
         return {name: getattr(self, name) for name in self._COUNTS}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the time of the checkpoint."""
+        """Continue from the time and counts of the checkpoint."""
         for name in self._COUNTS:
             setattr(self, name, state_dict[name])
 
@@ -123,8 +123,9 @@ class MetricsTable(Callback):
 
     Args:
         path: the CSV file.
-        stopwatch: comes before this among the callbacks.
-        line: what is logged of an epoch, where no progress bar shows it; None logs nothing.
+        stopwatch: must precede this among the callbacks.
+        line: formats the line that is logged for each epoch, unless a progress bar shows it; None
+            logs nothing.
     """
 
     def __init__(self, path: Path, stopwatch: Stopwatch, line: EpochLine | None) -> None:
@@ -143,7 +144,7 @@ class MetricsTable(Callback):
         self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the metrics of a validation are those of this epoch."""
+        """Remember that this epoch has metrics of a validation."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -169,7 +170,7 @@ class MetricsTable(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the rows of the checkpoint."""
+        """Continue after the rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
 
     def on_load_checkpoint(
@@ -181,11 +182,11 @@ class MetricsTable(Callback):
 
 
 class CheckpointFacts(Callback):
-    """Writes into each checkpoint which run and epoch it is of.
+    """Adds facts of its run and epoch to each checkpoint.
 
     Args:
-        table: has the metrics of the epoch.
-        settings: what has to be the same for the training to be resumed.
+        table: the metrics of the epochs.
+        settings: settings that a resumed training must have, too.
 
     Attributes:
         run: facts of the run, such as its seed.
@@ -210,7 +211,7 @@ class CheckpointFacts(Callback):
 
 
 def accuracy_line(metrics: Mapping[str, float]) -> str:
-    """What is logged of a classifier's epoch."""
+    """Format the log line of a classifier's epoch."""
     parts = []
     for split in ("train", "val"):
         loss, accuracy = (metrics.get(f"{split}/{name}", math.nan) for name in ("loss", "accuracy"))
@@ -225,13 +226,13 @@ def accuracy_line(metrics: Mapping[str, float]) -> str:
 class OneCheckpoint(ModelCheckpoint):
     """Keeps one checkpoint, of the best epoch so far or of the last.
 
-    A run folder may be moved between a stop and going on: the best epoch stays known.
+    The best epoch stays known if the run folder is moved before the training is resumed.
 
     Args:
         dirpath: the folder.
         filename: without ``.ckpt``.
         monitor: the metric whose best value is kept, or None for the last epoch's.
-        minutes: within an epoch, also save what there is every so many minutes.
+        minutes: also save within an epoch at this interval.
     """
 
     def __init__(
@@ -257,7 +258,7 @@ class OneCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """What a checkpoint files this callback's state under."""
+        """The key of this callback's state in a checkpoint."""
         return f"{type(self).__name__}:{self.filename}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -277,7 +278,7 @@ class OneCheckpoint(ModelCheckpoint):
             self._saved_at = time.monotonic()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best epoch of the checkpoint, whose file lies in this folder now."""
+        """Restore the best epoch, whose file is in this folder even if the folder was moved."""
         state = {**state_dict, "dirpath": self.dirpath}
         for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
             state[name] = self._moved(state[name])
@@ -294,6 +295,6 @@ class ProgressBar(TQDMProgressBar):
     """Lightning's bar without the logger's version, which says nothing here."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands at the end of the bar."""
+        """The metrics at the end of the bar."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}

@@ -88,7 +88,7 @@ def _check_sweep(hydra_config: HydraConf) -> None:
 
 
 def _pruner(sweeper: Any) -> "PruneHopeless | None":
-    """What reports each epoch to the search that this run is a trial of, if it is one."""
+    """The callback that reports each epoch to the search, if this run is a trial of one."""
     if sweeper.get("trial") is None or len(sweeper.objectives) > 1:
         return None
     monitor = sweeper.objectives[0]

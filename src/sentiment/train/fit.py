@@ -1,4 +1,4 @@
-"""One fit of a network: its callbacks, its end, and the processes that take part."""
+"""Fit a network: build the trainer and its callbacks, start the processes, end in order."""
 
 import logging
 import sys
@@ -36,13 +36,13 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def translate_lightning_errors(hint: str = "") -> Iterator[None]:
-    """Raise one line for settings that Lightning refuses, on this machine or with this data.
+    """Raise Lightning's exceptions about settings, machine or data as an InputError.
 
     Args:
-        hint: the way out, at the end of the line.
+        hint: what to do, appended to the message.
 
     Raises:
-        InputError: in place of Lightning's exception.
+        InputError: Lightning raised an exception that is not a bug of ours.
     """
     try:
         yield
@@ -72,14 +72,14 @@ class Fit:
     """A trainer with the callbacks that every fit has.
 
     Attributes:
-        kind: of the checkpoints.
-        trainer: has the callbacks.
-        stopwatch: measures the fit.
-        table: gets a row for each epoch.
-        facts: what each checkpoint holds of the run.
-        stop: ends the fit when asked to.
+        kind: the kind of its checkpoints.
+        trainer: Lightning's trainer with all callbacks.
+        stopwatch: the callback that measures time.
+        table: the callback that keeps a row of metrics for each epoch.
+        facts: the callback that writes facts of the run into each checkpoint.
+        stop: the callback that ends the fit on a signal.
         ckpt_path: the checkpoint to resume, if any.
-        resumed: what that holds.
+        resumed: the state of the training in that checkpoint.
         command_line: what the run was started with.
     """
 
@@ -94,10 +94,10 @@ class Fit:
     command_line: CommandLine
 
     def run(self, module: LightningModule, datamodule: LightningDataModule) -> None:
-        """Fit, from a checkpoint if there is one.
+        """Fit the module, from a checkpoint if there is one.
 
         Raises:
-            InputError: it has diverged (see ``EndWhenDiverged``), or Lightning refuses a setting.
+            InputError: training diverged (see ``EndWhenDiverged``), or Lightning refuses a setting.
             Stopped: Ctrl-C or SIGTERM ended it; ``checkpoints/last.ckpt`` holds the state.
         """
         with self.stop.listening(), translate_lightning_errors():
@@ -108,7 +108,7 @@ class Fit:
             again = override("ckpt_path", str(self.stop.checkpoint))
             if external_world_size() is not None:
                 log.info("Stopped. Resume with the same command and %s", again)
-            elif not self.command_line.multirun:  # whose end logs how the sweep goes on
+            elif not self.command_line.multirun:  # a sweep logs at its end how to continue
                 given = self.command_line.repeated()
                 log.info(
                     "Stopped. Resume with:\n  %s", command(self.kind.programs[0], *given, again)
@@ -143,10 +143,10 @@ def prepare_fit(
     Args:
         cfg: a config that ``check_config`` has let through.
         folder: the run folder.
-        kind: of the checkpoints.
-        ckpt_path: of ``checkpoint_to_resume``.
-        line: what is logged of an epoch.
-        callbacks: beside those of every fit.
+        kind: the kind of the checkpoints.
+        ckpt_path: the result of ``checkpoint_to_resume``.
+        line: formats the line that is logged for each epoch.
+        callbacks: further callbacks.
         command_line: what the run was started with.
 
     Raises:
@@ -182,7 +182,7 @@ def start_processes(trainer: Trainer) -> None:
     """Start the other processes, unless torchrun or srun has, and wait until all are there.
 
     Raises:
-        InputError: they cannot reach each other.
+        InputError: the processes cannot reach each other.
     """
     launcher = trainer.strategy.launcher
     if trainer.world_size == 1 or launcher is None:
@@ -198,12 +198,12 @@ def start_processes(trainer: Trainer) -> None:
 
 
 def limits(trainer: Trainer, datamodule: LightningDataModule, *splits: str) -> dict[str, Limit]:
-    """The splits of which a setting leaves reviews out.
+    """The splits that are not used in full because of a setting, such as ``limit_val_batches``.
 
     Args:
-        trainer: has run.
-        datamodule: with a batch sampler for each split.
-        splits: of ``train``, ``val`` and ``test``.
+        trainer: a trainer that has run.
+        datamodule: its data, with a batch sampler for each split.
+        splits: names among ``train``, ``val`` and ``test``.
     """
     found = {}
     for split in splits:

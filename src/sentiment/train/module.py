@@ -36,9 +36,9 @@ class SentimentModule(LightningModule):
         label_smoothing: fraction of the target spread over all classes, in training alone.
         class_weights: weight of each class in the training loss, or None for equal weights.
         entropy: weight of the predictions' entropy in the training loss.
-        virtual_adversarial: weight there of the divergence that ``adversarial_perturbation`` makes.
-        perturbation_size: of that.
-        calibrated: whether the temperature is fitted, and not 1.0.
+        virtual_adversarial: weight there of the divergence under an ``adversarial_perturbation``.
+        perturbation_size: ``size`` of that perturbation.
+        calibrated: whether the temperature is fitted; else it is 1.0.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SentimentModule(LightningModule):
         return logits
 
     def configure_callbacks(self) -> list[Callback]:
-        """What goes with this module into every trainer."""
+        """The callbacks that every trainer of this module needs."""
         return [self._updates, ProcessState(self._epoch_means())]
 
     def setup(self, stage: str) -> None:

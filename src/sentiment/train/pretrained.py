@@ -42,10 +42,10 @@ class PretrainedEncoder:
 
     Attributes:
         source: the checkpoint that it comes from.
-        settings: of the model, by the names of its constructor.
+        settings: the arguments of the model's constructor.
         data: the state of the data module: vocabulary, tokenizer settings, what was held out.
-        weights: of embedding and encoder, by the names that they have in a classifier; None in a
-            resumed training, which has its own.
+        weights: the weights of embedding and encoder, by their names in a classifier; None in a
+            resumed training, whose checkpoint has them.
     """
 
     source: str
@@ -55,10 +55,10 @@ class PretrainedEncoder:
 
 
 def load_language_model(path: str | Path) -> PretrainedEncoder:
-    """What a checkpoint of ``sentiment.pretrain`` gives to a classifier.
+    """Load a checkpoint of ``sentiment.pretrain`` for a classifier to start from.
 
     Raises:
-        InputError: as ``read_checkpoint``, or its parts do not fit together.
+        InputError: see ``read_checkpoint``; or weights and settings do not fit together.
     """
     try:
         checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
@@ -91,7 +91,7 @@ def load_language_model(path: str | Path) -> PretrainedEncoder:
 
 
 def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder | None:
-    """What ``pretrained.path`` names, or None where a classifier starts from nothing.
+    """The language model at ``pretrained.path``, or None for a classifier from scratch.
 
     A resumed training finds all that it needs in ``ckpt_path``: the language model may be gone.
 
@@ -151,7 +151,7 @@ def with_pretrained_sizes(
 
 
 def _was_given(key: str, overrides: Sequence[str]) -> bool:
-    """Whether the command line settles a key, by itself or by the choice of a model."""
+    """Whether the command line sets a key, directly or by the choice of a model."""
     group, name = key.split(".")
     by_group = group == "model" and name in _NAMED
     return any(
@@ -164,8 +164,8 @@ def log_pretrained(pretrained: PretrainedEncoder, fingerprints: Mapping[str, str
     """Say what the classifier starts from, and warn where it may have read texts that are held out.
 
     Args:
-        pretrained: with weights.
-        fingerprints: of the classifier's own splits, as ``DataFacts`` has them.
+        pretrained: the language model, with weights.
+        fingerprints: fingerprints of this training's splits; see ``DataFacts``.
     """
     settings = pretrained.settings
     log.info(
@@ -194,11 +194,11 @@ def vectors_note(path: Path) -> Path:
 
 
 def warn_about_vectors(path: Path, fingerprints: Mapping[str, str]) -> None:
-    """Warn where vectors may have read texts that are held out; of other makers nothing is known.
+    """Warn if vectors of ``sentiment.vectors`` may be trained on texts that are held out here.
 
     Args:
-        path: of the vectors.
-        fingerprints: of the splits of this training, as ``DataFacts`` has them.
+        path: the file of the vectors.
+        fingerprints: fingerprints of this training's splits; see ``DataFacts``.
     """
     try:
         note = json.loads(vectors_note(path).read_text(encoding="utf-8"))

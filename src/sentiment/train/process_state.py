@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of each process: its random generators, and its sums of the epoch.
+"""Save the state of each process in checkpoints: random generators, and sums of the epoch.
 
 Resumed on as many processes, a training continues as if it had not been stopped. On another number
 of processes it sees the same batches, and draws other masks of dropout.
@@ -23,7 +23,7 @@ class ProcessState(Callback):
     """Saves and restores the state of each process.
 
     Args:
-        means: what the module sums up over an epoch, by attribute.
+        means: the metrics that the module sums up over an epoch, by attribute.
     """
 
     def __init__(self, means: Mapping[str, ReviewMean]) -> None:

@@ -47,11 +47,11 @@ _WHOLE_SCHEDULES = ("one_cycle", "cosine")
 
 @dataclass(frozen=True)
 class Resumed:
-    """What a checkpoint says of the training that is resumed.
+    """The state of a training in the checkpoint from which it is resumed.
 
     Attributes:
         data: the state of the data module.
-        steps: how many the optimizer has made.
+        steps: number of optimizer steps so far.
     """
 
     data: dict[str, Any]
@@ -62,8 +62,8 @@ def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
     """Open a checkpoint from which a training is to be resumed.
 
     Raises:
-        InputError: as ``read_checkpoint``.
-        OtherCheckpoint: it is of another kind, or cannot be resumed.
+        InputError: see ``read_checkpoint``.
+        OtherCheckpoint: the checkpoint is of another kind, or no training can be resumed from it.
     """
     checkpoint = read_checkpoint(path, kind)
     if NGRAMS_KEY in checkpoint["hyper_parameters"]:
@@ -82,7 +82,7 @@ def read_resumable(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path, kind: Kind = CLASSIFIER) -> Path | None:
-    """The checkpoint of a run folder that has got furthest, or None where there is none.
+    """The checkpoint of a run folder with the most steps, or None if there is none.
 
     Files that cannot be opened are skipped with a warning.
 
@@ -111,7 +111,7 @@ def checkpoint_to_resume(
     Args:
         chosen: ``ckpt_path``.
         folder: the run folder.
-        kind: of the checkpoint.
+        kind: the kind of checkpoint that is needed.
         names_folder: whether the user has chosen the run folder.
 
     Raises:
@@ -177,7 +177,7 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with class names in place of import paths, which may change.
+    """Replace import paths in settings, which may change, by class names.
 
     Args:
         settings: values by full key; checkpoints and studies of version 0.1.0 hold import paths.
@@ -201,14 +201,14 @@ def check_resumable(
     Args:
         path: the checkpoint.
         folder: the run folder.
-        settings: of ``deciding_settings``.
-        kind: of the checkpoint.
+        settings: the result of ``deciding_settings``.
+        kind: the kind of checkpoint that is needed.
 
     Returns:
-        What the data and the end of the training have to be compared with.
+        The state to compare data and number of steps with.
 
     Raises:
-        InputError: what differs, and what to do; or as ``read_resumable``.
+        InputError: the folder or a setting differs; or see ``read_resumable``.
     """
     checkpoint = read_resumable(path, kind)
     before = with_class_names(checkpoint["settings"])

@@ -141,7 +141,7 @@ def train(
 
 
 class Prepared(NamedTuple):
-    """What there must be before the first step."""
+    """What a training needs before its first step."""
 
     datamodule: SentimentDataModule
     module: SentimentModule
@@ -180,10 +180,10 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
 def _prepare_in_all_processes(
     cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None
 ) -> Prepared:
-    """What ``prepare`` gives, once all processes are there and have prepared the same.
+    """Call ``prepare`` in all processes, and check that they have prepared the same.
 
     Raises:
-        InputError: what one of them cannot use, in all of them.
+        InputError: in all processes, if one of them cannot use something, or they differ.
     """
     problem = None
     try:
@@ -205,10 +205,11 @@ def _prepare_in_all_processes(
 
 
 def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
-    """How the texts of a training are cleaned: as those of the checkpoint that it comes from.
+    """The number of the cleaning for a training's texts: that of the checkpoint it comes from.
 
     Args:
-        checkpoints: the data states of what it resumes, or starts from; none for a new one.
+        checkpoints: data states of the training that it resumes, or of the language model that it
+            starts from; none for a training from scratch.
     """
     if not checkpoints:
         return CURRENT_CLEANING
@@ -219,7 +220,7 @@ def check_reviews(facts: DataFacts, processes: int) -> None:
     """Refuse a split that has not even one review for each process.
 
     Raises:
-        InputError: with the split.
+        InputError: there is such a split.
     """
     for split in ("train", "val", "test"):
         reviews = getattr(facts, f"{split}_reviews")
@@ -271,7 +272,7 @@ def test(
 
 
 def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule) -> float:
-    """Milliseconds that one validation review takes which comes alone, the median of several."""
+    """Median time to classify a single validation review, in milliseconds."""
     reviews = datamodule.single_reviews("val", _REVIEWS_TO_TIME)
     batches = [(review.token_ids, review.lengths) for review in reviews]
     return 1000 * median_latency(classifier, batches)
@@ -280,11 +281,11 @@ def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule)
 def median_latency(
     classifier: SentimentClassifier, reviews: Sequence[tuple[Tensor, Tensor]]
 ) -> float:
-    """Seconds in which a review that comes alone is classified, the median of several.
+    """Median time to classify a single review, in seconds.
 
     Args:
-        classifier: runs where its weights are, in their precision.
-        reviews: token ids, (1, time) int64, and length, (1,) int64, of each.
+        classifier: the classifier, which runs on its device in its precision.
+        reviews: (1, time) int64 token ids and (1,) int64 length of each.
     """
     device = classifier.embedding.weight.device
     training = classifier.training

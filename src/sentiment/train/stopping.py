@@ -44,7 +44,7 @@ class StopOnSignal(Callback):
         checkpoint: where the state is saved when training stops in the middle of an epoch.
 
     Attributes:
-        asked: the signal that this process has had.
+        asked: the signal that this process has received.
         agreed: the signal by which all processes end the training.
     """
 
@@ -63,10 +63,10 @@ class StopOnSignal(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the two signals while the block runs, but for one that was ignored before.
+        """Handle the two signals while the block runs, except one that was ignored before.
 
-        Where several processes have agreed to stop, one may get its own signal only while it ends:
-        then the signals are ignored.
+        After several processes have agreed to stop, both are ignored, because one of them may get
+        its signal only while it ends.
         """
         before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         self._ignored = {name for name, handler in before.items() if handler == signal.SIG_IGN}
@@ -79,13 +79,13 @@ class StopOnSignal(Callback):
                 signal.signal(name, signal.SIG_IGN if ending else handler)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back: Lightning's own handler leaves with exit code 0, nothing saved."""
+        """Handle SIGTERM again: Lightning's handler exits with code 0 and saves nothing."""
         self._listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back where there is no sanity check.
+        """Handle SIGTERM again if there is no sanity check.
 
-        A resumed training that early stopping had ended already ends at once.
+        Ends a resumed training at once if early stopping had ended it already.
         """
         self._listen()
         early = trainer.early_stopping_callback
@@ -123,9 +123,8 @@ class StopOnSignal(Callback):
 class EndWhenDiverged(Callback):
     """Ends a training on the first loss, metric or weight that is not finite, in all processes.
 
-    The checkpoints that were saved before stay as they are. On a CPU each loss is looked at; on a
-    device, and with several processes, those of the last 50 steps together, which costs no wait in
-    between.
+    The checkpoints saved before remain. On a CPU each loss is checked; on a device, and with
+    several processes, those of 50 steps together, because each check waits for the device.
 
     Args:
         monitors: the metric that each key of the config names, such as
@@ -137,16 +136,16 @@ class EndWhenDiverged(Callback):
         self._losses: list[Tensor] = []  # since the last look
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Know no loss of another training."""
+        """Forget the losses of an earlier training."""
         self._losses.clear()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the losses, if it is time.
+        """Check the losses, if it is time.
 
         Raises:
-            InputError: one is not finite.
+            InputError: a loss is not finite.
         """
         self._losses.append(outputs["loss"].detach())
         at_once = trainer.world_size == 1 and pl_module.device.type == "cpu"
@@ -162,10 +161,10 @@ class EndWhenDiverged(Callback):
             raise _diverged(trainer, pl_module, f"step {step}: the training loss is not finite")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the loss of this validation, and at the metrics that something goes by.
+        """Check the loss of this validation and the monitored metrics.
 
         Raises:
-            InputError: one is not finite.
+            InputError: one of them is not finite.
         """
         self._check(trainer, pl_module, "val/loss")
         for key, name in self._monitors.items():
@@ -179,20 +178,20 @@ class EndWhenDiverged(Callback):
             self._check(trainer, pl_module, name)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the loss of the test.
+        """Check the loss of the test.
 
         Raises:
-            InputError: it is not finite.
+            InputError: the loss is not finite.
         """
         self._check(trainer, pl_module, "test/loss")
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the weights that are to be saved.
+        """Check the weights that are about to be saved.
 
         Raises:
-            InputError: they are not finite.
+            InputError: a weight is not finite.
         """
         if name := not_finite(checkpoint["state_dict"]):
             problem = f"step {trainer.global_step}: the weights {name} are not finite"
@@ -206,7 +205,7 @@ class EndWhenDiverged(Callback):
 
 
 def _diverged(trainer: Trainer, module: LightningModule, problem: str) -> InputError:
-    """What has happened and where, and what to try."""
+    """Build the error: what has diverged, in which step, and what to try."""
     groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
     rate = f" (learning rate {groups[0]['lr']:g})" if groups else ""
     tries = ["lower optimizer.lr"]

@@ -26,9 +26,9 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
     """Print the runs of a multirun, best first, and write ``sweep.csv`` and ``best.json``.
 
     Args:
-        folder: that of the multirun; runs may lie at any depth.
-        metric: what to rank by.
-        jobs: how runs ended.
+        folder: the folder of the multirun; runs may lie at any depth.
+        metric: the metric to rank by.
+        jobs: runs that are known to have ended, and how.
 
     Returns:
         The rows of ``sweep.csv``.
@@ -70,7 +70,7 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
 
 
 def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, object] | None:
-    """The first of the ranked runs: where it is, and the command line that repeats it."""
+    """The content of ``best.json`` for the first of the ranked runs, or None if none is ranked."""
     if not rows or rows[0]["rank"] is None:
         return None
     run = folder / str(rows[0]["folder"])
@@ -94,7 +94,7 @@ class RankRuns(Callback):
         self._jobs: list[Job] = []
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Add runs that have ended, whatever their folders say."""
+        """Add runs that are known to have ended, and how; their folders are not trusted."""
         self._jobs += jobs
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -121,11 +121,11 @@ class RankRuns(Callback):
 
 @contextmanager
 def ranked(callbacks: "Callbacks", config: DictConfig) -> Iterator[Callable[[Sequence[Job]], None]]:
-    """For a sweeper: rank the runs of a multirun that ends before its end too.
+    """Rank the runs of a multirun even if the sweeper is stopped early.
 
     Args:
-        callbacks: those of Hydra's context, of which one may be a ``RankRuns``.
-        config: of the multirun.
+        callbacks: the callbacks of Hydra's context; one may be a ``RankRuns``.
+        config: the config of the multirun.
 
     Yields:
         A function that takes the runs that have ended.

@@ -29,7 +29,7 @@ def _run(cfg: DictConfig) -> None:
         from sentiment.data.workers import end_workers
         from sentiment.vectors.run import run_vectors
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as it is after `&` in a script
+        if signal.getsignal(number) != signal.SIG_IGN:  # as after `&` in a script
             signal.signal(number, _stop)
     try:
         run_vectors(

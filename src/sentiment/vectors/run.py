@@ -1,4 +1,4 @@
-"""Word vectors of the texts of a training, for it to start from."""
+"""Train word vectors on the texts of a training, for it to start from."""
 
 import importlib.metadata
 import itertools
@@ -61,14 +61,14 @@ def run_vectors(
         cfg: a config as ``conf/vectors.yaml`` composes it.
         folder: gets ``vectors.txt``, unless ``cfg.output`` names a file.
         command_line: what the run was started with, for the command that is logged at the end;
-            None where it was started from Python.
-        stopping: asked after each epoch whether to stop.
+            None if it was started from Python.
+        stopping: called after each epoch; returns whether to stop.
 
     Returns:
-        The file of the vectors; a JSON file of the same stem says how they were made.
+        The file of the vectors; a JSON file of the same stem describes how they were made.
 
     Raises:
-        InputError: the data or the settings are no good, gensim is missing, the file cannot be
+        InputError: the data or the settings cannot be used, gensim is missing, the file cannot be
             written, or the folder is another program's.
     """
     check_unused(folder)
@@ -156,7 +156,7 @@ def _results(
     seconds: float,
     left_out: int,
 ) -> dict[str, Any]:
-    """What the JSON file beside the vectors says."""
+    """The content of the JSON file beside the vectors."""
     facts = datamodule.facts
     return {
         **asdict(settings),
@@ -197,7 +197,7 @@ def _log_end(
 
 
 def content_words(words: WordList, stops: set[str], count: int) -> list[int]:
-    """Indices of the most frequent words that are no stop words, nor short, nor everywhere."""
+    """Indices of the most frequent words, without stop words, short and ubiquitous ones."""
     first = int(np.sum(words.counts > _LARGEST_FRACTION * words.counts.sum()))
     indices = (
         index

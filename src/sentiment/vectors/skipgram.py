@@ -1,6 +1,6 @@
 """Word vectors by skip-gram with negative sampling (Mikolov et al., 2013), trained by gensim.
 
-Knows texts as token ids of a corpus and writes GloVe's text format; nothing of configs.
+Reads texts as token ids of a corpus and writes GloVe's text format; knows nothing of configs.
 """
 
 import logging
@@ -28,23 +28,24 @@ _REVIEWS_AT_A_TIME = 2_000
 
 _HEX_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 
-# What stands between word and numbers, or rows, in a file; and a byte order mark at its start.
+# Separators of words, numbers and rows in a file, and a byte order mark at its start.
 _UNWRITABLE = re.compile("[ \\n]|^\ufeff|^$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkipGramSettings:
-    """What decides the vectors, besides the texts.
+    """The settings of skip-gram training.
 
     Attributes:
-        size: numbers in a vector.
-        window: words to either side of a word that it predicts, at most; drawn anew for each word.
-        negatives: drawn words beside each predicted one.
-        epochs: how often each text is gone through.
-        min_count: words seen less often are left out of the texts.
-        sample: fraction of the tokens above which a word is thinned out; 0 keeps all.
-        workers: threads; with more than one the vectors differ from run to run.
-        seed: of all draws.
+        size: size of the vectors.
+        window: the most words that a word predicts on either side; the number is drawn anew for
+            each word.
+        negatives: number of negative samples for each predicted word.
+        epochs: number of passes over the texts.
+        min_count: words that occur less often are left out of the texts.
+        sample: words above this fraction of the tokens are subsampled; 0 keeps all.
+        workers: number of threads; with more than one the vectors differ from run to run.
+        seed: seed of the random generator.
     """
 
     size: int = 100
@@ -63,7 +64,7 @@ class WordList:
 
     Attributes:
         words: the words.
-        counts: how often each stands in the texts, (words,).
+        counts: how often each occurs in the texts, (words,).
     """
 
     words: list[str]
@@ -74,7 +75,7 @@ def require_gensim() -> None:
     """Refuse to start without gensim, which is an extra.
 
     Raises:
-        InputError: it cannot be imported.
+        InputError: gensim cannot be imported.
     """
     try:
         import gensim.models  # noqa: F401
@@ -86,10 +87,10 @@ def require_gensim() -> None:
 
 
 def frequent_words(texts: Sequence[Split], min_count: int) -> WordList:
-    """The words that stand in the texts so often.
+    """The words that occur at least ``min_count`` times in the texts.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such word.
     """
     kept = [item for item in count_words(texts).items() if item[1] >= min_count]
     if not kept:
@@ -102,14 +103,14 @@ def frequent_words(texts: Sequence[Split], min_count: int) -> WordList:
 
 
 def write_lines(texts: Sequence[Split], words: Sequence[str], path: Path) -> int:
-    """Write each text as a line of the numbers of its words, in hexadecimal digits of one width.
+    """Write each text as a line of its words' indices, in hexadecimal digits of one width.
 
-    Numbers stand for any word, whatever characters it has; and gensim gives each thread an equal
-    fraction of the bytes, so equal widths make equal fractions of the words. Other words are left
-    out.
+    Indices, because a word may contain any character; of one width, because gensim gives each
+    thread an equal fraction of the bytes, which is then an equal fraction of the words. Words not
+    in ``words`` are left out.
 
     Returns:
-        How many lines there are; texts without any of the words make none.
+        The number of lines; a text without any of the words makes none.
     """
     numbers = {word: number for number, word in enumerate(words)}
     width = max(1, math.ceil((len(words) - 1).bit_length() / 4))
@@ -132,7 +133,7 @@ def write_lines(texts: Sequence[Split], words: Sequence[str], path: Path) -> int
 def _line_bytes(
     tokens: npt.NDArray[np.int64], ends: npt.NDArray[np.intp], width: int
 ) -> npt.NDArray[np.uint8]:
-    """The text of some lines, (tokens, width + 1); ``ends`` are the last tokens of the lines."""
+    """The bytes of some lines, (tokens, width + 1); ``ends`` index the last token of each."""
     text = np.full((len(tokens), width + 1), ord(" "), np.uint8)
     for column in range(width):
         text[:, column] = _HEX_DIGITS[tokens >> 4 * (width - 1 - column) & 15]
@@ -148,20 +149,21 @@ def train_vectors(
     *,
     stopping: Callable[[], bool] = bool,
 ) -> npt.NDArray[np.float32]:
-    """Train on what ``write_lines`` wrote.
+    """Train vectors on the file that ``write_lines`` wrote.
 
     Args:
         lines: the file.
-        line_count: its lines.
-        counts: how often each word stands in it, (words,).
-        settings: the rest.
-        stopping: asked after each epoch, should an interrupt be lost within gensim.
+        line_count: the number of its lines.
+        counts: how often each word occurs in it, (words,).
+        settings: the settings of the training.
+        stopping: called after each epoch, because gensim may lose an interrupt; returns whether to
+            stop.
 
     Returns:
         The vectors, (words, size).
 
     Raises:
-        KeyboardInterrupt: ``stopping`` says so.
+        KeyboardInterrupt: ``stopping`` returned true.
     """
     model = _untrained(counts, settings)
     # A thread lowers its learning rate by the lines that it has seen of those of all: given the
@@ -199,7 +201,7 @@ def _untrained(counts: npt.NDArray[np.int64], settings: SkipGramSettings) -> "Wo
 
 
 class _Progress:
-    """A bar over the epochs on a terminal; its methods are those that gensim calls."""
+    """A progress bar over the epochs on a terminal; gensim calls its methods."""
 
     def __init__(self, epochs: int, stopping: Callable[[], bool]) -> None:
         self._stopping = stopping
@@ -224,7 +226,7 @@ def write_vectors(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floa
     """Write GloVe's text format, whole or not at all, compressed as the suffix says.
 
     Returns:
-        How many words were left out, because a space or line break in them would break the file.
+        The number of words left out, because a space or line break in them would break the file.
     """
     left_out = 0
     with text_when_whole(path) as file:
@@ -238,7 +240,7 @@ def write_vectors(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floa
 
 
 def neighbours(vectors: npt.NDArray[np.float32], word: int, count: int) -> list[int]:
-    """The rows of the highest cosine with that of ``word``, itself left out; nearest first."""
+    """The indices of the vectors with the highest cosine to that of ``word``, nearest first."""
     lengths = np.linalg.norm(vectors, axis=1)
     cosines = vectors @ vectors[word] / np.maximum(lengths * lengths[word], 1e-12)
     cosines[word] = -np.inf

@@ -1,4 +1,4 @@
-"""Reporting a training's metric to its trial after each epoch, until it is hopeless."""
+"""Report a training's metric to its trial after each epoch, and end hopeless trainings."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ class PruneHopeless(Callback):
     """Reports a metric after each epoch, and ends the training if the trial's pruner says so.
 
     Args:
-        trial: of the study.
+        trial: the trial of the study that this training belongs to.
         monitor: the metric, such as ``val/accuracy``.
     """
 
@@ -26,7 +26,7 @@ class PruneHopeless(Callback):
         self._reported = set(earlier)  # by a training that was killed
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End at once what a pruner had ended already when it was killed."""
+        """End at once if the pruner had ended this trial already when the process was killed."""
         if self._reported and trainer.current_epoch > max(self._reported):
             self._ask(trainer)
 
@@ -35,7 +35,7 @@ class PruneHopeless(Callback):
         self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the metrics of a validation are those of this epoch."""
+        """Remember that this epoch has metrics of a validation."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,6 +1,6 @@
-"""What a search may choose from: sweeps in Hydra's grammar as Optuna's distributions.
+"""The search space: sweeps in Hydra's grammar as Optuna's distributions.
 
-``choice(a,b)``, ``a,b`` and ``range(1,9)`` are given as they are for a grid;
+``choice(a,b)``, ``a,b`` and ``range(1,9)`` are written as for a grid;
 ``interval(1e-4,1e-2)`` is an interval of numbers, ``int(interval(16,256))`` of whole numbers, and
 ``tag(log,interval(1e-4,1e-2))`` is sampled by its logarithm.
 """
@@ -29,11 +29,11 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, and what is the same in all trials.
+    """The searched settings, and those that are the same in all trials.
 
     Attributes:
-        distributions: what each searched key is drawn from.
-        shared: the overrides that every trial gets, as they were given.
+        distributions: the distribution of each searched key.
+        shared: the overrides of every trial, as the user wrote them.
     """
 
     distributions: dict[str, BaseDistribution]
@@ -44,14 +44,14 @@ class Space:
         return [*self.shared, *(f"{key}={as_text(value)}" for key, value in params.items())]
 
     def described(self) -> dict[str, str]:
-        """Each searched key with what it is drawn from, as a user would write it."""
+        """The sweep of each searched key, as a user would write it."""
         return {key: describe(found) for key, found in self.distributions.items()}
 
 
 def read_space(
     params: Mapping[str, Any], arguments: Sequence[str], parser: OverridesParser
 ) -> Space:
-    """The space of a config's ``params``, changed by what the command line says.
+    """Read the space from a config's ``params`` and the command line, which takes precedence.
 
     Args:
         params: a sweep in Hydra's grammar, or a list of choices, for each key.
@@ -151,7 +151,7 @@ def _distribution(override: Override, text: str) -> BaseDistribution:
 
 
 def _distribution_of_range(sweep: RangeSweep, *, log: bool) -> BaseDistribution:
-    """A range as Hydra means it: its end is left out."""
+    """The distribution of a range, which excludes its end as in Hydra."""
     values = list(sweep.range())
     if not values:
         raise ValueError("the range is empty")
@@ -163,7 +163,7 @@ def _distribution_of_range(sweep: RangeSweep, *, log: bool) -> BaseDistribution:
 
 
 def as_text(value: Any) -> str:
-    """A drawn value as it stands in an override."""
+    """Write a drawn value as in an override."""
     if not isinstance(value, float):
         return str(value)
     text = f"{value:.{_DIGITS}g}"

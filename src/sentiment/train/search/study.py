@@ -41,10 +41,10 @@ _OWNER, _SAME_AS, _ERROR = "owner", "same_as", "error"
 
 
 def open_storage(url: str) -> BaseStorage:
-    """A storage that several processes and machines may use together.
+    """Open a storage that several processes and machines may use together.
 
     Args:
-        url: of a database, as SQLAlchemy writes it (``sqlite:///study.db``,
+        url: the URL of a database, as SQLAlchemy writes it (``sqlite:///study.db``,
             ``postgresql://…``), ``redis://…``, or ``journal:FILE`` for a file on a network drive,
             where SQLite's locks fail.
 
@@ -82,15 +82,15 @@ class Search:
 
     Args:
         url: see ``open_storage``.
-        name: of the study.
-        objectives: what is searched for, of ``OBJECTIVES``.
-        distributions: what each key is drawn from.
-        facts: what else must be the same when the study is resumed, by name.
+        name: the name of the study.
+        objectives: the metrics to optimise, among ``OBJECTIVES``.
+        distributions: the distribution of each searched key.
+        facts: by name, what else must be the same when the study is resumed.
         folder: the sweep folder; a file in it marks its trials as its own.
         alone: whether nobody else uses the storage.
         make_sampler: makes a sampler from a seed.
         pruner: ends hopeless trials.
-        seed: of the samplers.
+        seed: seed of the samplers.
 
     Raises:
         InputError: no such storage or objective, a key that cannot be searched, or the study was
@@ -146,7 +146,7 @@ class Search:
             if begun.get(key) != plain.get(key):
                 raise InputError(
                     f"the study {self.study.study_name!r} was begun with"
-                    f" {_told(key, begun.get(key), plain.get(key))}; give the same, or begin"
+                    f" {_difference(key, begun.get(key), plain.get(key))}; give the same, or begin"
                     " another with another hydra.sweep.dir or hydra.sweeper.study_name"
                 )
 
@@ -185,22 +185,22 @@ class Search:
         return trial
 
     def twin(self, trial: Trial) -> FrozenTrial | None:
-        """An earlier trial of the same settings that was completed: it would end the same way."""
+        """A completed trial with the same settings, whose result this one would repeat, or None."""
         for other in self.trials:
             if other.state == TrialState.COMPLETE and other.params == trial.params:
                 return other
         return None
 
     def tell_same(self, trial: Trial, twin: FrozenTrial) -> FrozenTrial:
-        """End a trial with the values of another."""
+        """End a trial with the values of its twin."""
         trial.set_user_attr(_SAME_AS, twin.number)
         return self.study.tell(trial, twin.values)
 
     def tell(self, trial: Trial, outcome: Mapping[str, Any]) -> FrozenTrial:
-        """End a trial with what its training returned.
+        """End a trial with the outcome of its training.
 
         Args:
-            trial: as it was asked for.
+            trial: the trial that ``ask`` returned.
             outcome: ``status`` (``ok``, ``pruned`` or ``failed``), and the objectives' values or
                 the ``error``.
         """
@@ -221,7 +221,7 @@ class Search:
 
 
 def open_trial(url: str, name: str, number: int, pruner: BasePruner) -> Trial:
-    """A trial that another process asked for, to report to."""
+    """Open a trial that another process has drawn, to report metrics to it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(
         study_name=name, storage=open_storage(url), sampler=RandomSampler(), pruner=pruner
@@ -251,7 +251,7 @@ def _comparable(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "settings": with_class_names(facts.get("settings", {}))}
 
 
-def _told(key: str, begun: Any, now: Any) -> str:
+def _difference(key: str, begun: Any, now: Any) -> str:
     if isinstance(begun, Mapping) and isinstance(now, Mapping):
         inner = next(
             name for name in sorted(begun.keys() | now.keys()) if begun.get(name) != now.get(name)
