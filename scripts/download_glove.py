@@ -24,7 +24,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch and unpack the archive, and print where the vectors are; exit with code 2 if not."""
+    """Fetch and unpack the archive, and print the path of the vectors; exit with code 2 if not."""
     arguments = _arguments(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     with exit_on_input_error():

@@ -37,7 +37,7 @@ def read_archive(path: Path) -> dict[str, list[Row]]:
     The archive is read from front to end; nothing is unpacked, so its paths do no harm.
 
     Raises:
-        InputError: it is damaged, or does not hold the data set.
+        InputError: the archive is damaged, or does not hold the data set.
     """
     found: dict[str, list[tuple[str, int, Row]]] = {"train": [], "test": [], "unlabeled": []}
     try:
@@ -65,7 +65,7 @@ def read_archive(path: Path) -> dict[str, list[Row]]:
 
 
 def write_csv(path: Path, columns: Row, rows: Iterable[Row]) -> None:
-    """Write a CSV file that appears only when it is whole; InputError where it cannot be."""
+    """Write a CSV file that appears only when complete; raises InputError if that fails."""
     try:
         with (
             replaced_when_whole(path) as temporary,
@@ -89,7 +89,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch the archive and write the CSV files; exit with code 2 where that cannot be."""
+    """Fetch the archive and write the CSV files; exit with code 2 if that fails."""
     arguments = _arguments(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     with exit_on_input_error():

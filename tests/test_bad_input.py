@@ -60,7 +60,7 @@ def test_labels_that_one_split_lacks(tmp_path: Path, composed: Compose) -> None:
     assert str(train_csv) in message
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, composed: Compose) -> None:
+def test_a_path_that_cannot_be_written(tmp_path: Path, composed: Compose) -> None:
     reviews = write_reviews(tmp_path / "r.csv", 60)
     for key in ("data.splits_dir", "data.cache_dir"):
         message = refusal(composed, tmp_path / "run", f"data.csv={reviews}", f"{key}={reviews}")

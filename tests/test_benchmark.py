@@ -54,7 +54,7 @@ def test_texts_of_the_sample_are_as_long_as_imdbs() -> None:
     assert 150 < mean < 350
 
 
-def test_a_system_that_does_not_tell_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_does_not_report_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda self: False)
     monkeypatch.setattr(sys, "argv", ["benchmark.py"])
     with pytest.raises(SystemExit, match="reads memory from /proc"):
@@ -86,7 +86,7 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
 
 
 @needs_wait4
-def test_a_failed_process_is_told() -> None:
+def test_a_failed_process_is_reported() -> None:
     assert process("-c", "pass") > 1
     with pytest.raises(RuntimeError, match="ended with 3"):
         process("-c", "raise SystemExit(3)")

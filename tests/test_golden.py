@@ -88,7 +88,7 @@ def test_a_language_model_is_trained_on_and_started_from(golden: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_as_it_would_have(golden: Path) -> None:
+def test_a_killed_search_continues_as_it_would_have(golden: Path) -> None:
     given = [*SETTINGS, NO_STOP, "trainer.max_epochs=2", "hydra.sweeper.n_trials=4"]
     done = run_program("train", "-m", "sweep=optuna", *given, "hydra.sweep.dir=search")
     assert done.returncode == 0, done.stderr

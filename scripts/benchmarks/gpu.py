@@ -30,7 +30,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Shape(NamedTuple):
-    """What is compared.
+    """A layer and a batch to compare.
 
     Attributes:
         cell: `lstm`, `gru` or `rnn`.
@@ -67,7 +67,7 @@ class Shape(NamedTuple):
 
 
 def shapes(quick: bool) -> Iterator[Shape]:
-    """All that is compared."""
+    """The shapes to compare."""
     sizes = (64, 128, 192, 256, 512, 1024)
     if quick:
         return iter([Shape("lstm", 8, batch=4, half=False), Shape("gru", 8, 2, 4, equal=False)])
@@ -143,7 +143,7 @@ def compare(shape: Shape, rounds: int) -> Iterator[Row]:
 
 
 def seconds(run: Callable[[], None], passes: int) -> float:
-    """Wall time of a pass, of several that nothing waits for."""
+    """Wall time of a pass, the mean of several that are not waited for one by one."""
     synchronize()
     start = time.perf_counter()
     for _ in range(passes):
@@ -153,7 +153,7 @@ def seconds(run: Callable[[], None], passes: int) -> float:
 
 
 def synchronize() -> None:
-    """Wait for the card."""
+    """Wait for the GPU."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 

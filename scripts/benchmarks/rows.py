@@ -20,12 +20,12 @@ class Row:
 
     Attributes:
         name: what was measured.
-        value: the figure; mostly how many times as fast as ``against``, both timed in one process.
-        unit: of the figure, such as ``x`` or ``GFLOP/s``.
-        against: what it is compared with, with its own figure.
-        goal: what it should be: ``">= 6"``, ``"<= 2"``, or nothing for a fact of the machine.
-        falsified: what would show that the figure is wrong.
-        work: of a row that shows how cost grows: its series, and what was done and took.
+        value: the result; mostly how many times as fast as ``against``, both timed in one process.
+        unit: the unit of the value, such as ``x`` or ``GFLOP/s``.
+        against: what it is compared with, and the result of that.
+        goal: the goal, such as ``">= 6"`` or ``"<= 2"``; empty for a fact of the machine.
+        falsified: what would show that the value is wrong.
+        work: in a row about growth, its series, tokens, seconds and memory.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: everything, or a quick look."""
+    """Whether everything is measured, or only a quick look."""
 
     quick: bool
     data: str | None  # a folder with imdb_train.csv.xz and imdb_unlabeled.csv.xz
@@ -94,9 +94,9 @@ def check_system() -> None:
 
 
 def peak_memory_of_all(code: str) -> float:
-    """Run Python code in a process of its own; give what it and its descendants held, in MB.
+    """Run Python code in a process of its own; return the peak memory of its process tree, in MB.
 
-    The most that they held together; what they share counts once (Linux's proportional set size).
+    Memory that processes share counts once (Linux's proportional set size).
 
     Raises:
         RuntimeError: the process failed.
@@ -129,7 +129,7 @@ def _tree_memory_mb(root: int) -> float:
 
 
 def process(*arguments: str, cwd: str | None = None, **environment: str) -> float:
-    """Run Python with the arguments in a process of its own; give the most memory it held, in MB.
+    """Run Python with the arguments in a process of its own; return its peak memory in MB.
 
     Raises:
         RuntimeError: the process failed.
@@ -146,7 +146,7 @@ def process(*arguments: str, cwd: str | None = None, **environment: str) -> floa
 
 
 def matrix_product_gflops(dtype: torch.dtype, size: int = 2048) -> float:
-    """What this machine reaches in a square matrix product, in GFLOP/s."""
+    """The rate of this machine in a square matrix product, in GFLOP/s."""
     left, right = torch.randn(2, size, size).to(dtype).unbind(0)
     took = medians({"product": lambda: left @ right}, rounds=9, warm=3)["product"]
     return 2 * size**3 / took / 1e9

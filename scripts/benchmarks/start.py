@@ -1,4 +1,4 @@
-"""How fast a command answers, in processor time beside what Hydra takes by itself."""
+"""Processor time until a command answers, beside that of the smallest program with Hydra."""
 
 import os
 import statistics

@@ -31,11 +31,11 @@ class GridSweeperConfig:
 
 
 class GridSweeper(BasicSweeper):
-    """Runs every combination, and reports to the table at the end how each run ended.
+    """Runs every combination of values, and adds how each run ended to the table at the end.
 
     Args:
-        max_batch_size: runs that are handed to the launcher together; None is all.
-        params: sweeps by key, beside those of the command line.
+        max_batch_size: number of runs that are launched together; None launches all.
+        params: sweeps by key, in addition to those of the command line.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -99,7 +99,7 @@ class GridSweeper(BasicSweeper):
         return planned
 
     def _check_run(self, number: int, overrides: Sequence[str]) -> Path:
-        """Refuse a run that cannot begin; returns its folder."""
+        """Check that a run can begin, and return its folder."""
         from sentiment.config.checks import check_config
         from sentiment.config.schemas import TrainConfig
         from sentiment.runtime.errors import InputError
@@ -119,7 +119,7 @@ class GridSweeper(BasicSweeper):
             with suppress(FileNotFoundError):
                 folder.stat()  # which may lead through a file
             if cfg.get("ckpt_path") is None and is_used(folder):
-                hint = "add ckpt_path=auto to go on with it, or " * ("ckpt_path" in cfg)
+                hint = "add ckpt_path=auto to resume it, or " * ("ckpt_path" in cfg)
                 raise InputError(
                     f"{folder}: holds a run already; {hint}give another hydra.sweep.dir"
                 )
@@ -127,6 +127,6 @@ class GridSweeper(BasicSweeper):
 
 
 def _named(number: int, runs: Sequence[Sequence[str]]) -> str:
-    """The number of a run, and the overrides that it does not share with all others."""
+    """The number of a run, and the overrides that not all runs have."""
     own = " ".join(item for item in runs[number] if not all(item in each for each in runs))
     return f"run {number} ({own})" if own else f"run {number}"

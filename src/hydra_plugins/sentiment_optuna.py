@@ -61,17 +61,18 @@ class OptunaSweeper(Sweeper):
     """Asks an Optuna study for settings, launches trainings with them, and reports their metrics.
 
     Args:
-        params: what is searched, for each key; see ``sentiment.train.search.space``.
-        n_trials: trials in the study at the end, those of all machines together.
-        n_jobs: trials that are launched together.
-        objectives: of ``sentiment.train.search.study.OBJECTIVES``; the first ranks the table.
-        storage: where the study is kept; None is ``study.db`` in the sweep folder. See
+        params: the sweep of each searched key; see ``sentiment.train.search.space``.
+        n_trials: number of trials in the study at the end, of all machines together.
+        n_jobs: number of trials that are launched together.
+        objectives: metrics among ``sentiment.train.search.study.OBJECTIVES``; the first ranks the
+            table.
+        storage: the storage of the study; None is ``study.db`` in the sweep folder. See
             ``sentiment.train.search.study.open_storage``.
         study_name: machines that share a storage and this name share the study.
         seed: seed of the samplers.
         sampler: the node of an Optuna sampler.
         pruner: the node of an Optuna pruner, or None.
-        trial: set for each training, which finds its trial by it.
+        trial: the number of the trial, which is set for each training.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class OptunaSweeper(Sweeper):
                 report_end(search, self._folder)
 
     def _batches(self, search: "Search") -> Iterator[tuple[list["Trial"], bool]]:
-        """Trials to launch together, and whether they were begun before this process."""
+        """Yield trials to launch together, and whether an earlier process began them."""
         left_over = search.left_over()
         if left_over:
             numbers = ", ".join(str(trial.number) for trial in left_over)
@@ -154,7 +155,7 @@ class OptunaSweeper(Sweeper):
         *,
         resumed: bool,
     ) -> list[dict[str, Any]]:
-        """Train, and return what each training returned or why it failed."""
+        """Train, and return the outcome of each training or why it failed."""
         from sentiment.config.overrides import override
         from sentiment.report.ranking import Job
 
@@ -219,7 +220,7 @@ class OptunaSweeper(Sweeper):
         return self._storage or f"sqlite:///{(self._folder / 'study.db').resolve()}"
 
     def _task(self, overrides: Sequence[str]) -> DictConfig:
-        """The config of a training, as it would be composed."""
+        """Compose the config of a training."""
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
         with open_dict(composed):
             del composed["hydra"]
@@ -246,7 +247,7 @@ class OptunaSweeper(Sweeper):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the sweep folder while the block runs."""
+        """Lock the sweep folder while the block runs."""
         from filelock import FileLock, Timeout
 
         from sentiment.runtime.errors import InputError

@@ -54,7 +54,7 @@ def test_each_baseline_writes_the_results_of_a_training(
     assert printed["notes"]  # the test reviews are not the same
 
 
-def test_the_end_tells_how_to_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_prints_how_to_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert compare_command(tmp_path / "x y").endswith(f"sentiment.compare '{tmp_path}/x y'")
     (tmp_path / "runs").mkdir()

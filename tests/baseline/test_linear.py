@@ -26,7 +26,7 @@ def noise(classes: int) -> tuple[sparse.csr_matrix, np.ndarray]:
 
 @pytest.mark.parametrize("weighting", KINDS)
 @pytest.mark.parametrize("classes", [2, 3])
-def test_words_of_a_class_tell_it(weighting: str, classes: int) -> None:
+def test_words_of_a_class_predict_it(weighting: str, classes: int) -> None:
     counts, labels = separable(classes)
     fitted = KINDS[weighting].fit(counts, labels, 10.0)
     logits = fitted.logits(counts)

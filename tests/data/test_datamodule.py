@@ -88,7 +88,7 @@ def test_a_second_file_is_read_with_the_vocabulary_of_training(tmp_path: Path) -
     assert sorted(words) == [["<unk>", "lovely"], ["lovely", "awful"]]
 
 
-def test_training_goes_on_at_the_batch_where_it_stopped(tmp_path: Path) -> None:
+def test_training_resumes_at_the_batch_where_it_stopped(tmp_path: Path) -> None:
     path = write_reviews(tmp_path / "r.csv", 100)
 
     def epoch(module: SentimentDataModule, number: int) -> Iterator[list[list[int]]]:

@@ -64,25 +64,25 @@ def test_little_is_padding() -> None:
         assert lengths.sum() / positions > 0.9
 
 
-def test_an_epoch_goes_on_from_a_batch_once() -> None:
+def test_an_epoch_resumes_from_a_batch_once() -> None:
     sampler = BucketBatchSampler(np.arange(1, 50), batch_size=4)
     sampler.set_epoch(3)
     whole = list(sampler)
-    sampler.go_on_from(3, 5)
+    sampler.resume_from(3, 5)
     rest = iter(sampler)
     assert next(rest) == whole[5]
     assert sampler.position == 6
     assert list(rest) == whole[6:]
     assert list(sampler) == whole
-    sampler.go_on_from(2, 5)
+    sampler.resume_from(2, 5)
     assert list(sampler) == whole
     assert sampler.position == len(sampler) == len(whole)
-    sampler.go_on_from(3, len(whole))  # stopped at the end of an epoch
+    sampler.resume_from(3, len(whole))  # stopped at the end of an epoch
     assert list(sampler) == []
     sampler.set_epoch(4)
     following = list(sampler)
     sampler.set_epoch(3)
-    sampler.go_on_from(3, len(whole))
+    sampler.resume_from(3, len(whole))
     sampler.set_epoch(4)
     assert list(sampler) == following
 

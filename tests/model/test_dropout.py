@@ -5,20 +5,20 @@ from torch import nn
 from sentiment.model.dropout import Dropout, generator_state, random_bits, same_masks
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
-def test_drops_the_share_and_keeps_the_mean(share: float) -> None:
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.999])
+def test_drops_the_fraction_and_keeps_the_mean(probability: float) -> None:
     torch.manual_seed(0)
     values = torch.full((400, 1001), 2.0, requires_grad=True)
-    dropped = Dropout(share)(values)
+    dropped = Dropout(probability)(values)
     kept = dropped != 0
-    assert (~kept).float().mean().item() == pytest.approx(share, abs=0.01)
-    torch.testing.assert_close(dropped[kept], (values / (1 - share))[kept], rtol=0.02, atol=0)
+    assert (~kept).float().mean().item() == pytest.approx(probability, abs=0.01)
+    torch.testing.assert_close(dropped[kept], (values / (1 - probability))[kept], rtol=0.02, atol=0)
     dropped.sum().backward()
     assert values.grad is not None
     torch.testing.assert_close(values.grad, dropped.detach() / 2)
 
 
-def test_does_nothing_in_evaluation_or_without_a_share() -> None:
+def test_does_nothing_in_evaluation_or_with_probability_0() -> None:
     values = torch.randn(5, 3)
     assert Dropout(0.5).eval()(values) is values
     assert Dropout(0.0)(values) is values
@@ -35,7 +35,7 @@ def test_repeats_with_the_seed_and_keeps_the_type() -> None:
     assert not torch.equal(masks[0], masks[2])
 
 
-def test_a_share_of_almost_one_stays_finite() -> None:
+def test_a_probability_of_almost_one_stays_finite() -> None:
     dropped = Dropout(1 - 1e-9)(torch.ones(200_000))
     assert torch.isfinite(dropped).all()
 
@@ -57,7 +57,7 @@ def test_prints_like_torchs_own() -> None:
     assert repr(Dropout(0.3)) == repr(nn.Dropout(0.3))
 
 
-def test_masks_repeat_from_a_state_and_the_generator_goes_on_where_it_was() -> None:
+def test_masks_repeat_from_a_state_and_the_generator_continues() -> None:
     torch.manual_seed(0)
     cpu, dropout, values = torch.device("cpu"), Dropout(0.5).train(), torch.ones(1000)
     torch.rand(3)

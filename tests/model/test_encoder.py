@@ -168,7 +168,7 @@ def test_a_sequence_alone_equals_itself_in_a_batch(
 
 @no_deadline
 @given(encoders, lengths_of_batches, st.integers(0, 3), st.integers(0, 99))
-def test_both_ways_of_running_give_equal_results_and_gradients(
+def test_both_methods_give_equal_results_and_gradients(
     arguments: dict[str, Any], lengths: list[int], padding: int, seed: int
 ) -> None:
     encoder = build(seed, **arguments)

@@ -160,9 +160,9 @@ def test_several_give_the_weighted_mean_of_their_probabilities(paths: list[Path]
     each = torch.stack([Predictor.load(path).logits(texts).softmax(1) for path in paths])
     together = Predictor.load(*paths)
     torch.testing.assert_close(together.logits(texts).softmax(1), each.mean(0))
-    shares = torch.tensor([0.5, 0.25, 0.25])[:, None, None]
+    fractions = torch.tensor([0.5, 0.25, 0.25])[:, None, None]
     weighted = Predictor.load(*paths, weights=[2, 1, 1])
-    torch.testing.assert_close(weighted.logits(texts).softmax(1), (shares * each).sum(0))
+    torch.testing.assert_close(weighted.logits(texts).softmax(1), (fractions * each).sum(0))
     torch.testing.assert_close(together.logits(texts[:1]), together.logits(texts)[:1])
 
 

@@ -48,7 +48,7 @@ class Signal(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_interrupted_pretraining_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_pretraining_resumes_as_if_it_had_not_been(
     tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
@@ -144,7 +144,7 @@ def test_the_line_of_an_epoch() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_long_epoch_tells_how_far_it_is(
+def test_a_long_epoch_logs_how_far_it_is(
     tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture, steps: int
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)

@@ -67,7 +67,7 @@ def test_as_much_is_held_out_as_asked_for(tmp_path: Path) -> None:
     assert len(texts_of(tmp_path, held_out_tokens=1).held_out) == 1
 
 
-def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+def test_it_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     module = texts_of(tmp_path)
     batches = iter(module.train_dataloader())
     for _ in range(3):

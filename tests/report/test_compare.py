@@ -54,7 +54,7 @@ def test_long_rows_are_wrapped(runs: Path, capsys: Any, monkeypatch: pytest.Monk
         assert sum("a_long_value" in line for line in lines) > 5
 
 
-def test_a_language_model_is_told_as_one(runs: Path, pretrained: Path, capsys: Any) -> None:
+def test_a_language_model_is_left_out(runs: Path, pretrained: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
         main([str(pretrained)])
     reason = f"1 with a language model, which has a perplexity and no accuracy ({pretrained})"

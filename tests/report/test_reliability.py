@@ -17,7 +17,7 @@ def drawn(folder: Path, reviews: np.ndarray = REVIEWS) -> Figure:
     return reliability_diagram(reviews, SCORES, ACCURACIES, folder / "r.png", temperature=1.2345)
 
 
-def test_accuracy_stands_over_score_and_the_share_of_reviews_below(tmp_path: Path) -> None:
+def test_draws_accuracy_over_score_and_the_fraction_of_reviews_below(tmp_path: Path) -> None:
     upper, lower = drawn(tmp_path).axes
     diagonal, points = upper.lines
     assert np.asarray(diagonal.get_xydata()).tolist() == [[0, 0], [100, 100]]

@@ -33,7 +33,7 @@ def test_without_an_epoch_there_is_no_best() -> None:
     ("sizes", "expected"),
     [([20, 1_500, 0], "1,520 known, of 1 to 3 words"), ([20], "20 known, of 1 word")],
 )
-def test_the_model_tells_its_ngrams(sizes: list[int], expected: str, capsys: Any) -> None:
+def test_the_log_of_the_model_has_its_ngrams(sizes: list[int], expected: str, capsys: Any) -> None:
     settings: dict[str, Any] = {"embedding_size": 4, "cell": "gru", "hidden_size": 3}
     settings |= {"vocabulary_size": 30, "num_classes": 2}
     log_model(SentimentClassifier(**settings))
@@ -45,7 +45,7 @@ def test_the_model_tells_its_ngrams(sizes: list[int], expected: str, capsys: Any
     assert expected in lines[1]
 
 
-def test_the_share_of_text_with_a_vector_is_told_as_in_the_table(
+def test_coverage_is_logged_as_in_the_table(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     facts: Any = SimpleNamespace(

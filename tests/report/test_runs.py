@@ -165,7 +165,7 @@ def test_vectors_of_one_name_make_two_rows(tmp_path: Path) -> None:
     ]
 
 
-def test_sizes_that_a_language_model_settles_are_not_told(tmp_path: Path) -> None:
+def test_sizes_of_a_language_model_are_not_listed(tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "model": {"cell": "lstm", "hidden_size": 128, "num_layers": 1, "bidirectional": True,
                   "pooling": "max"},

@@ -142,7 +142,7 @@ def test_lines_without_a_value_are_left_out() -> None:
     assert printed(tables.result_table({})).strip() == ""
 
 
-def test_members_tell_their_weights_where_these_differ() -> None:
+def test_the_table_has_weights_if_members_differ_in_them() -> None:
     members = [
         {"checkpoint": f"{name}.ckpt", "weight": weight, "test/accuracy": 0.5}
         for name, weight in (("a", 2.5), ("b", 1.0))

@@ -15,5 +15,5 @@ def test_the_first_words_end_with_a_word() -> None:
     ("value", "typed"),
     [(True, "true"), (False, "false"), (None, "null"), (0, "0"), (1, "1"), ("None", "None")],
 )
-def test_a_value_is_told_as_it_is_typed(value: object, typed: str) -> None:
+def test_a_value_is_written_as_a_user_types_it(value: object, typed: str) -> None:
     assert as_typed(value) == typed

@@ -31,7 +31,7 @@ def trainer_of(**metrics: float) -> Any:
     )  # fmt: skip
 
 
-def test_an_epoch_tells_what_a_mixed_objective_adds() -> None:
+def test_an_epoch_logs_what_a_mixed_objective_adds() -> None:
     metrics = {"train/loss": 0.5, "train/accuracy": 0.75, "val/loss": 0.25, "val/accuracy": 0.8}
     val = "val loss 0.2500, accuracy 80.00 %"
     assert accuracy_line(metrics) == f"train loss 0.5000, accuracy 75.00 %; {val}"

@@ -156,7 +156,7 @@ def test_metrics_and_weights_are_those_of_one_process(
     assert images[0] == images[1]
 
 
-def test_only_the_first_process_writes_and_tells(folder: Path) -> None:
+def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
     """Also where Hydra chooses the folder, and nothing is in the cache."""
     splits = folder / "splits"
     done = start(folder, "trainer=ddp", "logger=tensorboard", f"data.splits_dir={splits}",
@@ -205,7 +205,7 @@ def stopped(folder: Path, sign: signal.Signals, *overrides: str) -> tuple[int, s
     return process.returncode, out
 
 
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """With dropout, from within an epoch; the signals come at different moments."""
     write_reviews(tmp_path / "reviews.csv", 600, classes=3)
     overrides = ["trainer.strategy=ddp", "trainer.devices=2", "data.batch_size=4"]

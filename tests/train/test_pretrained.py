@@ -102,7 +102,7 @@ def test_texts_are_cleaned_as_the_language_model_had_them(
         train(composed(*base), tmp_path / "other")
 
 
-def test_a_training_goes_on_without_the_language_model(
+def test_a_training_resumes_without_the_language_model(
     tmp_path: Path, composed: Compose, model: Path
 ) -> None:
     mine = shutil.copy(model, tmp_path / "mine.ckpt")
@@ -123,7 +123,7 @@ def test_a_training_goes_on_without_the_language_model(
         train(composed(*without, "model.hidden_size=8", "embeddings.size=16"), tmp_path / "run")
 
 
-def test_other_splits_than_the_language_model_had_are_told(
+def test_warns_of_other_splits_than_the_language_model_had(
     tmp_path: Path, composed: Compose, model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reviews = model.parents[1] / "reviews.csv"
@@ -133,7 +133,7 @@ def test_other_splits_than_the_language_model_had_are_told(
     assert "beside another validation and test split, and may have read texts" in caplog.text
 
 
-def test_vectors_are_warned_of_where_they_tell_of_other_splits(
+def test_warns_of_vectors_that_were_trained_beside_other_splits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, own = tmp_path / "v.txt.gz", {"val": "v", "test": "t"}
@@ -166,7 +166,7 @@ def test_one_other_split_is_named(
     assert f"beside another {name} split" in caplog.text
 
 
-def test_a_language_model_that_tells_of_no_held_out_texts_is_warned_of(
+def test_warns_of_a_language_model_without_a_record_of_held_out_texts(
     model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = load_language_model(model)

@@ -58,7 +58,7 @@ def test_the_sums_of_a_checkpoint_are_those_of_all(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("rank", "count"), [(0, 5), (1, 0)])
-def test_another_number_of_processes_goes_on_with_the_sums_and_says_so(
+def test_another_number_of_processes_keeps_the_sums_and_logs_it(
     rank: int, count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     states = states_of_two()

@@ -77,7 +77,7 @@ def test_a_moved_run_is_prolonged_as_if_it_had_been_longer(stopped: Path, tmp_pa
     pd.testing.assert_frame_equal(left, right)
 
 
-def test_a_checkpoint_from_before_there_was_a_temperature_is_gone_on_with(
+def test_a_checkpoint_from_before_there_was_a_temperature_resumes(
     stopped: Path, tmp_path: Path
 ) -> None:
     last = stopped / "run" / "checkpoints" / "last.ckpt"
@@ -183,7 +183,7 @@ def test_a_schedule_over_all_epochs_cannot_be_prolonged(trained: Path) -> None:
         check_resumable(last, trained, settings_of(*settings, "trainer.max_epochs=3"))
 
 
-def test_a_training_goes_on_in_its_own_folder(trained: Path, tmp_path: Path) -> None:
+def test_a_training_resumes_in_its_own_folder(trained: Path, tmp_path: Path) -> None:
     last = trained / "checkpoints" / "last.ckpt"
     settings = settings_of(*TINY, "optimizer.lr=2e-2", "data.batch_size=8")
     assert run_folder(last) == trained
@@ -231,7 +231,7 @@ def stop_and_go_on(folder: Path, stop: tuple[int, int], *overrides: str) -> dict
 
 @pytest.mark.parametrize("stop", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_plateau_goes_on_as_if_it_had_not_been_stopped(
+def test_a_plateau_resumes_as_if_it_had_not_been_stopped(
     tmp_path: Path, stop: tuple[int, int], every: int
 ) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
@@ -264,7 +264,7 @@ def test_early_stopping_that_has_ended_a_training_ends_it_again(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_printed_command_goes_on_in_any_folder(tmp_path: Path) -> None:
+def test_the_printed_command_resumes_in_any_folder(tmp_path: Path) -> None:
     """Also where a name needs quotes; and a refused attempt leaves the first config alone."""
     write_reviews(tmp_path / "reviews.csv", 60)
     (tmp_path / "my" / "experiment").mkdir(parents=True)
@@ -347,7 +347,7 @@ def test_auto_takes_the_newest_checkpoint_that_is_whole(stopped: Path) -> None:
         ("SentimentDataModule", {"vocabulary": []}), ("hyper_parameters", None), ("state_dict", []),
     ],
 )  # fmt: skip
-def test_a_changed_checkpoint_is_not_gone_on_with(
+def test_a_changed_checkpoint_is_not_resumed(
     trained: Path, tmp_path: Path, part: str, value: Any
 ) -> None:
     whole = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
@@ -443,7 +443,7 @@ def test_a_refused_attempt_leaves_the_config_of_the_folder_alone(tmp_path: Path)
         assert record.read_text() == "- data=mine"
 
 
-def test_a_baseline_is_not_gone_on_with(baselines: Path, composed: Compose, tmp_path: Path) -> None:
+def test_a_baseline_is_not_resumed(baselines: Path, composed: Compose, tmp_path: Path) -> None:
     best = baselines / "tfidf" / "checkpoints" / "best.ckpt"
     for override in ("", "pretrained.path=x"):
         cfg = composed(*TINY, f"ckpt_path={best}", *filter(None, [override]))

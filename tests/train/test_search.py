@@ -55,7 +55,7 @@ hydra:
 
 
 @pytest.mark.slow
-def test_a_search_tells_records_ranks_and_draws(tmp_path: Path) -> None:
+def test_a_search_logs_records_ranks_and_draws(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", rows=240)
     folder = tmp_path / "sweep"
     done = search(
@@ -104,7 +104,7 @@ def test_a_search_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_what_a_sweeps_file_settles_is_in_the_commands_that_are_told(tmp_path: Path) -> None:
+def test_settings_of_a_sweeps_file_are_in_the_printed_commands(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv")
     (tmp_path / "my" / "sweep").mkdir(parents=True)
     (tmp_path / "my" / "sweep" / "own.yaml").write_text(SETTLED)

@@ -27,7 +27,7 @@ def search_for(folder: Path, *objectives: str) -> Search:
     )
 
 
-def test_a_line_tells_how_a_trial_ended_and_how_far_the_search_is(
+def test_a_line_logs_how_a_trial_ended_and_how_far_the_search_is(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

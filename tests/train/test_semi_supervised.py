@@ -162,7 +162,7 @@ def test_words_of_zeros_are_not_moved() -> None:
     assert not moved.any()
 
 
-def test_all_passes_have_the_same_masks_and_the_generator_goes_on() -> None:
+def test_all_passes_have_the_same_masks_and_the_generator_continues() -> None:
     model = build(num_layers=2, word_dropout=0.3, **DROPOUT).train()
     nothing = MixedObjective(0.0, 1.0, 1e-9)  # only other masks could make the passes differ
     logits, _, divergence_term = nothing.passes(model, model.read(ids(), LENGTHS))
@@ -235,7 +235,7 @@ def semi_supervised(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_training_resumes_as_if_it_had_not_been(
     tmp_path: Path, composed: Compose
 ) -> None:
     base = semi_supervised(tmp_path)

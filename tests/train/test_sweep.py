@@ -137,7 +137,7 @@ def test_runs_that_fail_are_counted_and_the_others_go_on(
     assert sorted(rows().values()) == ["failed", "failed", "ok", "ok"]
 
 
-def test_a_sweep_goes_on_in_its_folder_only_when_it_is_meant(
+def test_a_sweep_resumes_in_its_folder_only_if_asked(
     sweep: Sweep, trained: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"

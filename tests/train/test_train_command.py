@@ -206,7 +206,7 @@ class Signal(Callback):
     ],
     ids=["Ctrl-C in an epoch", "SIGTERM in the first", "Ctrl-C at an end", "SIGTERM at an end"],
 )
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_training_resumes_as_if_it_had_not_been(
     tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture,
     number: int, epoch: int, batch: int, ngrams: int,
 ) -> None:  # fmt: skip
@@ -233,7 +233,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_and_tells_what_to_do_next(tmp_path: Path) -> None:
+def test_the_command_line_trains_and_prints_what_to_do_next(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 60)
     done = subprocess.run(
         [sys.executable, "-m", "sentiment.train", *TINY[:-1], f"data.csv={reviews}"],
@@ -304,7 +304,7 @@ def test_a_multirun_ends_with_a_ranked_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_stopped_tells_of_the_runs_that_ended(tmp_path: Path) -> None:
+def test_a_stopped_sweep_reports_the_runs_that_ended(tmp_path: Path) -> None:
     write_reviews(tmp_path / "reviews.csv", 60)
     with Program(
         "train", "-m", *TINY, "data.csv=reviews.csv", "trainer.max_epochs=1,9999",

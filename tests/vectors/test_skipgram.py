@@ -47,7 +47,7 @@ def test_words_of_all_texts_are_counted_together(texts: list[Split]) -> None:
     assert listed.words == ["a", "b", "c"]
     assert listed.counts.tolist() == [3, 3, 2]
     assert frequent_words(texts, 1).words == ["a", "b", "c", "rare", "x"]
-    with pytest.raises(InputError, match="min_count=4: no word stands so often in the 4 texts"):
+    with pytest.raises(InputError, match="min_count=4: no word occurs so often in the 4 texts"):
         frequent_words(texts, 4)
 
 

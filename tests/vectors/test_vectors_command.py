@@ -137,7 +137,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["sample=1"], "sample=1.0: must be at least 0 and below 1"),
         (["workers=0"], "workers=0"),
         (["seed=-1"], "seed=-1"),
-        (["min_count=1000000"], "min_count=1000000: no word stands so often"),
+        (["min_count=1000000"], "min_count=1000000: no word occurs so often"),
         (["output=."], "a folder"),
         (["output=v.json"], "another suffix"),
         (["output=v.zip"], "another suffix"),
@@ -162,7 +162,7 @@ def command(*overrides: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_command_line_tells_how_to_train_with_them(tmp_path: Path) -> None:
+def test_the_command_line_prints_how_to_train_with_them(tmp_path: Path) -> None:
     reviews = shutil.copy(sample_path(), tmp_path / "my reviews.csv")
     done = subprocess.run(
         command(f"data.csv='{reviews}'", *SMALL), cwd=tmp_path, capture_output=True, text=True,

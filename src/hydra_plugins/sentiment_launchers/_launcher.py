@@ -1,4 +1,4 @@
-"""What both launchers need: numbered runs, their fraction of the cores, and stopping them all."""
+"""The base of both launchers: numbered runs, their fraction of the cores, and stopping all."""
 
 import copy
 import logging
@@ -79,7 +79,7 @@ def numbered(
 
 @contextmanager
 def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
-    """The config of a run without Hydra's, which ``HydraConfig`` has within, and the run folder."""
+    """Yield the run's config without Hydra's, which ``HydraConfig`` has within, and its folder."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
@@ -96,7 +96,7 @@ def as_run(config: DictConfig) -> Iterator[tuple[DictConfig, Path]]:
 
 
 def threads_of_each(count: int) -> str:
-    """OpenMP threads for each of ``count`` processes: as the user says, or cores by processes."""
+    """OpenMP threads for each of ``count`` processes: as the user has set, or cores / processes."""
     from sentiment.runtime.environment import available_cores
 
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, available_cores() // count))

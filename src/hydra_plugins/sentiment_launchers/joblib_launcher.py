@@ -37,11 +37,11 @@ class JoblibLauncherConfig:
 class JoblibLauncher(RunsInProcesses):
     """Runs ``n_jobs`` trainings at a time in joblib's processes, which divide the cores.
 
-    Each process is a pool of one: where it is killed, the others do not notice. The processes stay
+    Each process is a pool of its own, so that killing one does not affect the others. They remain
     for the next batch of a sweeper.
 
     Args:
-        n_jobs: as joblib counts: -1 is one for each core, -2 leaves one free.
+        n_jobs: number of processes as joblib counts: -1 is one for each core, -2 leaves one free.
     """
 
     def __init__(self, *, n_jobs: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs as jobs of a SLURM cluster, or as on one, through submitit."""
+"""Launch runs through submitit as jobs of a SLURM cluster, or on this machine to try that."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Where ``conf/`` is, the resolvers that it uses, and the schemas that Hydra finds by name."""
+"""Find ``conf/``, and register its resolvers and schemas with Hydra."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -19,10 +19,10 @@ from sentiment.runtime.run_folder import is_used, run_folder
 
 
 def config_directory() -> Path:
-    """Where ``conf/`` is: inside an installed wheel, or at the top of a source tree.
+    """The path of ``conf/``: inside an installed wheel, or at the top of a source tree.
 
     Raises:
-        InputError: it is in neither folder.
+        InputError: ``conf/`` is in neither folder.
     """
     package = Path(str(resources.files("sentiment")))
     for folder in (package / "conf", package.parents[1] / "conf"):
@@ -61,10 +61,10 @@ def fast_precision(accelerator: str) -> str:
 
 
 def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None = None) -> str:
-    """The folder of the checkpoint to go on from, or else a new one, and its path.
+    """Choose the run folder: that of the checkpoint to resume, else a new one; returns its path.
 
-    A new folder is named after date and time, and no other run gets it. Without a mode nothing
-    runs, because ``--cfg`` only shows the config: then none is made.
+    A new folder is named after date and time, and no other run gets it. Without a mode, as with
+    ``--cfg``, nothing runs, and no folder is made.
     """
     if ckpt_path is not None and (home := run_folder(ckpt_path)) is not None:
         return str(home)

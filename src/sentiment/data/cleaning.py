@@ -1,6 +1,6 @@
-"""Cleans texts of markup and of characters that a reader does not see.
+"""Clean texts of markup and of characters that a reader does not see.
 
-Knows nothing of words or languages. All of it takes time in proportion to the text's length.
+Knows nothing of words or languages. The time is proportional to the length of the text.
 """
 
 import html
@@ -70,7 +70,7 @@ def clean(text: str, *, strip_markup: bool = True, cleaning: int = CURRENT_CLEAN
 
 
 def starts_character(character: str) -> bool:
-    """Whether a character is read by itself: no accent, vowel sign or later part of Hangul."""
+    """Whether a character stands alone: not an accent, a vowel sign or a later part of Hangul."""
     return unicodedata.category(character)[0] != "M" and not "\u1160" <= character <= "\u11ff"
 
 

@@ -53,8 +53,8 @@ class Corpus:
     """The reviews of one file, tokenised.
 
     Attributes:
-        path: the CSV file that they are from.
-        fingerprint: changes with the content of the file and with how it was read and tokenised.
+        path: the CSV file of the reviews.
+        fingerprint: depends on the content of the file and on how it was read and tokenised.
         words: the distinct words; a token id is an index into them.
         label_names: the labels as written in the file, in their order of appearance.
         token_ids: (tokens,) int32, all reviews one after the other.
@@ -112,7 +112,7 @@ def open_corpus(
     num_workers: int | None = None,
     progress: bool = True,
 ) -> Corpus:
-    """The corpus of a CSV file, from the cache; if it is not there the file is tokenised first.
+    """Open the corpus of a CSV file in the cache; if it is missing, tokenise the file first.
 
     Of several processes that ask at the same time one tokenises, and the others wait for it.
 
@@ -217,7 +217,7 @@ def _write_corpus(
 
 
 def _read_corpus(folder: Path, path: Path) -> Corpus | None:
-    """Open what ``_write_corpus`` wrote; None if it is missing or incomplete."""
+    """Open the files of ``_write_corpus``; None if one is missing or incomplete."""
     arrays: dict[str, Any] = {}
     try:
         facts = json.loads((folder / "facts.json").read_text())

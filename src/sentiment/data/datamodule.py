@@ -45,14 +45,14 @@ class SentimentDataModule(LightningDataModule):
         text_column, label_column, separator, quoting, escape, header, encoding, compression: see
             ``CsvFormat``.
         labels: the labels as written in the file, in the order of the classes; None sorts them.
-        label_names: what the labels are called in results, in the same order.
-        test_size: fraction of the reviews that test.
-        val_size: fraction of the remaining reviews that validate.
+        label_names: names of the labels in results, in the same order.
+        test_size: fraction of the reviews for testing.
+        val_size: fraction of the remaining reviews for validation.
         split_seed: ``random_state`` of the splits.
         splits_dir: a folder into which the splits are written as CSV files.
         language, lowercase, strip_markup, cleaning: see ``TokenizerSettings``.
         min_freq: words that occur less often are unknown.
-        max_size: words in the vocabulary at most.
+        max_size: largest number of words in the vocabulary.
         max_length, keep: see ``pad_reviews``.
         batch_size, tokens_per_batch: see ``BucketBatchSampler``.
         cache_dir: folder of tokenised files; None is ``$SENTIMENT_CACHE`` or the user's cache.
@@ -60,9 +60,9 @@ class SentimentDataModule(LightningDataModule):
         seed: seed of the order of batches, and of the folds for n-gram features.
         vocabulary: the words to use, ``<pad>`` and ``<unk>`` first; None takes the words of the
             training texts, limited by ``min_freq`` and ``max_size``.
-        unlabeled_ratio: how many unlabeled reviews, with the class ``NO_CLASS``, join each labeled
+        unlabeled_ratio: number of unlabeled reviews, with the class ``NO_CLASS``, for each labeled
             review in the training batches.
-        ngrams: words in the longest n-grams that the model has as features; 0 for none. With
+        ngrams: length of the longest n-grams that the model has as features; 0 for none. With
             n-grams, training batches hold the folds of their reviews.
 
     Raises:
@@ -261,7 +261,7 @@ class SentimentDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a resumed training has the data that it began with; go on at its batch.
+        """Check that a resumed training has the same data; continue at the next batch.
 
         Raises:
             InputError: the vocabulary, the labels or the reviews are different.
@@ -320,9 +320,9 @@ class SentimentDataModule(LightningDataModule):
         """Batches of reviews in order of length or, for training, shuffled.
 
         Args:
-            reviews: all of them make an epoch.
+            reviews: the reviews of an epoch.
             train: whether they are for training.
-            beside: ``unlabeled_ratio`` reviews of these join each of the others in a batch.
+            beside: further reviews, of which ``unlabeled_ratio`` join each one in a batch.
         """
         dataset: Dataset[Batch] = ConcatReviews([reviews, *beside]) if beside else reviews
         sampler = BucketBatchSampler(
@@ -335,7 +335,7 @@ class SentimentDataModule(LightningDataModule):
             ratio=self._unlabeled_ratio,
         )
         if train:
-            sampler.go_on_from(*self._position())
+            sampler.resume_from(*self._position())
             self._train_sampler = sampler
         trainer = self.trainer
         if trainer is not None and trainer.world_size > 1 and isinstance(reviews, TokenisedReviews):

@@ -146,7 +146,7 @@ class TokenisedReviews(Dataset[Batch]):
         """The same reviews uncut, each longer one in pieces of about equal length; without folds.
 
         Args:
-            longest: tokens of a piece at most; None leaves all reviews whole.
+            longest: most tokens of a piece; None leaves all reviews whole.
         """
         starts = self._offsets[self._reviews]
         lengths = self._offsets[self._reviews + 1] - starts
@@ -238,14 +238,14 @@ class ConcatReviews(Dataset[Batch]):
 def split_batch(lengths: npt.NDArray[np.int64], world_size: int) -> list[npt.NDArray[np.int64]]:
     """Deal the reviews of a batch to processes, the longest first, forwards and backwards in turn.
 
-    For reviews of similar length, the tokens of each process come within half a percent of equal.
+    For reviews of similar length, the numbers of tokens are equal to within half a percent.
 
     Args:
         lengths: (batch,) tokens of each review.
-        world_size: how many processes there are.
+        world_size: number of processes.
 
     Returns:
-        The positions in the batch for each process; their numbers differ by one at most.
+        For each process, the positions in the batch; their numbers differ by one at most.
 
     >>> split_batch(np.array([9, 1, 5, 4]), 2)
     [array([0, 1]), array([2, 3])]
@@ -257,7 +257,7 @@ def split_batch(lengths: npt.NDArray[np.int64], world_size: int) -> list[npt.NDA
 
 
 class ShardedReviews(Dataset[Batch]):
-    """A split of whose batches this process gets a shard.
+    """A split as a dataset of this process's shards of batches.
 
     Every process goes through the batches that one process alone would make, so that a step and a
     position in an epoch mean the same in all, whatever their number. All must make every step: if
@@ -266,8 +266,8 @@ class ShardedReviews(Dataset[Batch]):
 
     Args:
         reviews: the split.
-        rank: number of this process, from 0.
-        world_size: how many processes there are.
+        rank: rank of this process.
+        world_size: number of processes.
     """
 
     def __init__(self, reviews: TokenisedReviews, *, rank: int, world_size: int) -> None:

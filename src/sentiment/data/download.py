@@ -1,6 +1,6 @@
 """Download files over https, checked by SHA-256, and Stanford's GloVe archives in particular.
 
-Knows nothing of what the files mean. A file appears at its path only when it is complete and right.
+A file appears at its path only when it is complete and verified.
 """
 
 import hashlib
@@ -31,10 +31,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True) -> Path:
-    """Download a file to ``path`` from the first of ``urls`` that gives the right content.
+    """Download a file to ``path`` from the first of ``urls`` with the right content.
 
-    A file that exists already is hashed once (see ``content_digest``) and not trusted for its
-    name, because people put files there by hand. ``PATH.part``, which a broken connection left, is
+    An existing file is hashed once (see ``content_digest``), because people may have put it there
+    by hand. ``PATH.part``, which a broken connection left, is
     completed. Of several processes that ask at the same time one downloads; the others wait.
 
     Args:
@@ -44,7 +44,7 @@ def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True
         progress: whether a terminal shows a progress bar.
 
     Raises:
-        InputError: a URL or digest is malformed, no mirror gave the file, or it cannot be written.
+        InputError: a URL or digest is malformed, no mirror has the file, or it cannot be written.
     """
     sha256 = sha256.lower()
     if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -203,7 +203,7 @@ def fetch_glove(
 
     Args:
         archive: a key of ``GLOVE_ARCHIVES``.
-        size: numbers in a vector; each archive has its own sizes.
+        size: size of the vectors; each archive has its own sizes.
         cache_dir: see ``cache_directory``.
         mirrors: folders on the web that hold the archive under its own name.
         sha256: digest of the archive, if the mirrors hold another version of it.

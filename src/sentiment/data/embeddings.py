@@ -1,6 +1,6 @@
 """Sources of embeddings: each makes the initial weights of an embedding layer for a vocabulary.
 
-Hydra builds them from ``conf/embeddings``. They know nothing of models or batches.
+Hydra builds them from ``conf/embeddings``. They know nothing about models or batches.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class EmbeddingTable:
 
     Attributes:
         weights: float32, (vocabulary, size).
-        found: bool, (vocabulary,), which rows are pre-trained vectors.
+        found: bool, (vocabulary,), true for rows that are pre-trained vectors.
     """
 
     weights: torch.Tensor
@@ -80,10 +80,11 @@ class FileEmbeddings:
 
     Attributes:
         size: size of a vector; None takes that of the file.
-        frozen: never train the embeddings.
-        frozen_epochs: train them only after so many epochs.
-        lr_scale: factor on the learning rate of the embeddings.
-        lazy: on a CPU, update only the words of a batch; None does so for large vocabularies.
+        frozen: whether the embeddings are never trained.
+        frozen_epochs: number of epochs in which they are frozen at first.
+        lr_scale: factor of their learning rate.
+        lazy: whether a step on a CPU updates only the words of its batch; None does so for large
+            vocabularies.
     """
 
     path: str | Path

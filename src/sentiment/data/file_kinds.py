@@ -83,20 +83,20 @@ _ZEROS: dict[tuple[bool, ...], str] = {
 
 
 def compression_in(head: bytes) -> tuple[str, str] | None:
-    """How a file is compressed, and the command that unpacks it if this package cannot read it.
+    """The compression of a file, and the command that unpacks it if this package cannot read it.
 
     Args:
-        head: its first ``HEAD`` bytes.
+        head: the first ``HEAD`` bytes of the file.
     """
     return next(((name, how) for mark, name, how in _COMPRESSIONS if _begins(head, mark)), None)
 
 
 def binary_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a file is and how to make a CSV file of it, if its bytes show that it is not text.
+    """The kind of a binary file and how to convert it to CSV; None if the file may be text.
 
     Args:
-        head: its first ``HEAD`` bytes, uncompressed.
-        path: where it is; the members of a zip file show its kind.
+        head: the first ``HEAD`` bytes of the file, uncompressed.
+        path: the file; the members of a zip file show its kind.
     """
     if head.startswith(b"PK\x03\x04"):
         return _kind_by_members(path)
@@ -109,13 +109,13 @@ def binary_kind(head: bytes, path: Path) -> tuple[str, str] | None:
 
 
 def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a text likely is and how to make a CSV file of it, if it begins like another kind.
+    """The likely kind of a text file and how to convert it to CSV; None if it may be CSV.
 
     A CSV file without a header may begin like that, too, so this only explains why reading failed.
 
     Args:
-        head: its first ``HEAD`` bytes, uncompressed.
-        path: where it is.
+        head: the first ``HEAD`` bytes of the file, uncompressed.
+        path: the file.
     """
     text = head.decode(errors="ignore").lstrip("\ufeff \t\r\n")
     for pattern, what, how in _TEXTUAL:

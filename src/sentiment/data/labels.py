@@ -1,4 +1,4 @@
-"""The labels of a training in the order of its classes, and which labels are likely the same."""
+"""Order the labels of a training, and find labels that are likely the same."""
 
 import logging
 import unicodedata
@@ -31,7 +31,7 @@ def order_labels(
         chosen: labels as a user types them.
 
     Raises:
-        InputError: there are fewer than two labels or far too many, or one was not chosen.
+        InputError: there are fewer than two labels or far too many, or ``chosen`` lacks one.
     """
     files = ", ".join(by_file)
     found = dict.fromkeys(label for labels in by_file.values() for label in labels)
@@ -118,14 +118,14 @@ def as_in_file(label: str | None, found: Iterable[str]) -> str:
     ``false`` may be ``False`` or ``no`` in the file, and ``1`` may be ``1.0``.
 
     Args:
-        label: as YAML reads it, as a string; None for ``null``.
+        label: the label as YAML reads it, as a string; None for ``null``.
         found: the labels of the file.
 
     Returns:
-        One of those, or the label itself if none is equal.
+        One of ``found``, or the label itself if none is equal.
 
     Raises:
-        InputError: several are equal.
+        InputError: several labels of the file are equal.
     """
     name = "null" if label is None else label
     found = list(found)
@@ -141,6 +141,6 @@ def as_in_file(label: str | None, found: Iterable[str]) -> str:
 
 
 def quoted_labels(labels: Sequence[str]) -> str:
-    """How to type labels so that they are taken literally."""
+    """Quote labels as a user must type them to be taken literally."""
     listed = ",".join(f'"{label}"' for label in labels)
     return f"quote labels that are to be taken literally: 'data.labels=[{listed}]'"

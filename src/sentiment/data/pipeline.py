@@ -1,6 +1,6 @@
-"""From tokenised files to the splits and the vocabulary of a training.
+"""Make the splits and the vocabulary of a training from tokenised files.
 
-The last result stays in memory for the next run of a sweep, as most of them share their data.
+The last result stays in memory for the next run of a sweep, which mostly has the same data.
 """
 
 import copy
@@ -27,7 +27,7 @@ from sentiment.runtime.errors import InputError, as_typed
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What was found in the data, for the model and the results.
+    """Facts found in the data, for the model and the results.
 
     Attributes:
         vocabulary: the words by index, ``<pad>`` and ``<unk>`` first.
@@ -35,13 +35,13 @@ class DataFacts:
             are any, the unlabeled reviews; 0 for the two special words.
         labels: names of the classes, by index.
         class_counts: training reviews of each class.
-        train_reviews: how many reviews train.
-        val_reviews: how many reviews validate.
-        test_reviews: how many reviews test.
+        train_reviews: number of training reviews.
+        val_reviews: number of validation reviews.
+        test_reviews: number of test reviews.
         dropped_duplicates: reviews left out because they repeat the text of another.
         dropped_missing: rows left out because the text or the label is missing.
-        fingerprints: of ``train``, ``val`` and ``test``: equal if the split has the same reviews
-            with the same labels, in any order.
+        fingerprints: fingerprint of ``train``, ``val`` and ``test``, which is equal if a split has
+            the same reviews with the same labels, in any order.
         unknown_words: tokens of the texts counted above that are not in the vocabulary.
         unlabeled_reviews: reviews without labels, not counting those left out.
     """
@@ -65,7 +65,7 @@ class DataFiles:
     """The files of a training; attributes as the arguments of ``SentimentDataModule``.
 
     Raises:
-        InputError: they contradict each other, or a file is given twice.
+        InputError: arguments contradict each other, or a file is given twice.
     """
 
     csv: str | None
@@ -121,7 +121,7 @@ class DataFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationSettings:
-    """What determines the splits and the vocabulary, besides the tokenised files.
+    """The settings that determine the splits and the vocabulary of tokenised files.
 
     Attributes as the arguments of ``SentimentDataModule``; ``seed`` is its ``split_seed``.
 
@@ -174,8 +174,8 @@ class PreparedData:
     Attributes:
         splits: the reviews of each split.
         unlabeled: for each file without labels, its reviews whose text is new.
-        word_ids: by path of a corpus, the vocabulary index of each of its words; (corpus words,).
-        facts: what was found in the data.
+        word_ids: for each corpus, by path, the vocabulary index of its words; (corpus words,).
+        facts: facts found in the data.
     """
 
     splits: Splits
@@ -194,12 +194,12 @@ _last: tuple[object, PreparedData] | None = None
 def prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
-    """Split the corpora and build the vocabulary, or return the last result if it is of the same.
+    """Split the corpora and build the vocabulary; repeated calls return the last result.
 
     Args:
-        corpora: by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` and others.
+        corpora: the corpora by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` etc.
         unlabeled: the corpora without labels.
-        settings: what determines the rest.
+        settings: all other settings.
 
     Raises:
         InputError: the labels, the reviews or the words cannot be used.

@@ -1,4 +1,4 @@
-"""Reads texts and labels from CSV files, in chunks and with checks.
+"""Read texts and labels from CSV files, in chunks and with checks.
 
 A file of any size is read in constant memory. Knows nothing of tokens.
 """
@@ -45,7 +45,7 @@ class TableChunk(NamedTuple):
 def is_blank(text: str) -> bool:
     """Whether a text counts as missing, because cleaning leaves nothing of it.
 
-    This is so for whitespace and invisible characters, such as zero-width spaces.
+    Whitespace and invisible characters, such as zero-width spaces, are missing texts.
     """
     if text.isascii():  # much faster
         return not text.strip(_INVISIBLE_ASCII)
@@ -57,7 +57,7 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
     """Read texts and labels from a CSV file, chunk by chunk.
 
     Raises:
-        InputError: the file or a column is missing, the file is empty, no CSV or in another
+        InputError: the file or a column is missing, the file is empty, not CSV or in another
             encoding, or more than a tenth of its rows lack a text or a label.
     """
     path = Path(path)
@@ -106,12 +106,12 @@ def read_table(
     Args:
         path: the file.
         csv_format: how it is read.
-        chunk_rows: rows of a chunk at most.
+        chunk_rows: most rows of a chunk.
         blank_lines: whether each blank line below the header is a row, too, if there is a single
             column.
 
     Raises:
-        InputError: the file is missing, empty, damaged or no CSV, or it changes in the meantime.
+        InputError: the file is missing, empty, damaged or not CSV, or changes while it is read.
     """
     path = Path(path)
     found = survey(path, csv_format)
@@ -147,7 +147,7 @@ def read_table(
 
 
 def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
-    """The separator of the target: its suffix's if that differs from the source's suffix's.
+    """The separator of the target: its suffix's if the source's suffix implies another.
 
     Otherwise it is the separator of the source.
     """
@@ -186,7 +186,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
 
 
 def _settings(csv_format: CsvFormat) -> str:
-    """What to set if a column is not found."""
+    """The settings to change if a column is not found."""
     if not isinstance(csv_format, FormatOfOptions):
         return "set data.text_column, data.label_column, data.header or data.separator"
     label = "" if csv_format.label_column is None else ", --label-column"

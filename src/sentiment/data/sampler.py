@@ -1,6 +1,6 @@
-"""Which reviews form a batch: those of similar length, so that little of it is padding.
+"""Batches of reviews of similar length, so that little of them is padding.
 
-Knows nothing but lengths.
+Knows the lengths alone.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,19 +23,19 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     Args:
         lengths: (n,) tokens of each review.
-        batch_size: reviews in a batch at most, or None for no limit.
-        tokens_per_batch: positions in a batch at most, including padding, or None for no limit; a
-            longer review makes a batch of its own.
+        batch_size: most reviews in a batch, or None for no limit.
+        tokens_per_batch: most tokens in a batch, including padding, or None for no limit; a longer
+            review makes a batch of its own.
         shuffle: False gives every epoch the same batches, in order of length.
         seed: seed of the shuffling.
-        beside: (m,) tokens of further reviews, numbered from n on. They join shuffled batches, the
-            short ones those of short reviews; an epoch has as many batches as without them. The
-            limits become ``1 + ratio`` times as high; a batch that would exceed them gets fewer.
-        ratio: how many of these join each of the others. Every epoch draws them anew, none a
-            second time before all have been drawn.
+        beside: (m,) tokens of further reviews, with indices from n on. They join shuffled batches
+            of reviews of similar length, without changing the number of batches. The limits become
+            ``1 + ratio`` times as high; a batch that would exceed them gets fewer.
+        ratio: number of further reviews for each of the others. Every epoch draws them anew, and
+            none twice before all have been drawn.
 
     Raises:
-        ValueError: neither limit is given, or one is below 1.
+        ValueError: neither limit is given, or a limit is below 1.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         """Choose the shuffle; Lightning calls this before each epoch."""
         self.epoch = epoch
 
-    def go_on_from(self, epoch: int, batches: int) -> None:
+    def resume_from(self, epoch: int, batches: int) -> None:
         """Skip the first batches of this epoch, once, if it is the next one to begin."""
         self._resumed = (epoch, batches)
 
@@ -118,7 +118,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         return accompanied
 
     def _size_for(self, length: int) -> int:
-        """How many reviews of at most this length make a batch."""
+        """The number of reviews of at most this length in a batch."""
         size = len(self._lengths) if self._batch_size is None else self._batch_size
         if self._tokens_per_batch is not None:
             size = min(size, self._tokens_per_batch // max(1, length))

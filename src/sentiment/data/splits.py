@@ -30,7 +30,7 @@ class Split:
     """Some reviews of a corpus and their classes.
 
     Attributes:
-        corpus: the file that the reviews are from.
+        corpus: the corpus of the reviews.
         reviews: (n,) int64, indices into the corpus.
         classes: (n,) int64, index of each review's label among all labels.
     """
@@ -59,7 +59,7 @@ class Split:
 
     @property
     def ordered_fingerprint(self) -> str:
-        """Changes with the texts, their order or their classes, unlike ``reviews_fingerprint``."""
+        """A fingerprint that, unlike ``reviews_fingerprint``, depends on the order of the texts."""
         content = hashlib.sha256()
         for first in range(0, len(self), 65536):  # one slice at a time bounds the memory
             content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())
@@ -150,7 +150,7 @@ def _unique(split: Split) -> Split:
 
 
 def without_repeats(split: Split) -> tuple[Split, int]:
-    """The split with the first of equal texts, and how many texts have different labels."""
+    """The split with only the first of equal texts, and how many of these have several labels."""
     suspects = np.flatnonzero(_seen_twice(split.half_digests))
     among = split.take(suspects)
     _, first, group = np.unique(among.digests, return_index=True, return_inverse=True)
@@ -164,7 +164,7 @@ def without_repeats(split: Split) -> tuple[Split, int]:
 
 
 def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which values occur more than once, (n,); takes less memory than ``np.unique``."""
+    """A mask of values that occur more than once, (n,), in less memory than ``np.unique``."""
     order = np.argsort(values)
     ordered = values[order]
     equals_next = np.zeros(len(values), bool)
@@ -291,7 +291,7 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
 def reviews_fingerprint(
     parts: Iterable[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]], labels: Sequence[str]
 ) -> str:
-    """Equal for the same texts with the same labels, in any order of either.
+    """A fingerprint that is equal for the same texts and labels, in any order of either.
 
     Args:
         parts: digests of cleaned texts, (n, 2), and their classes, (n,), in any number of parts.

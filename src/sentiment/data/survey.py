@@ -25,13 +25,13 @@ class Survey:
     Attributes:
         dialect: the dialect.
         names: names of the columns; their numbers if the file has no header.
-        rows: how many there are below the header, blank lines not counted.
-        blank_lines: how many there are below the header.
-        error: the row that breaks the rules, and how it does; None if none does.
-        short: how many rows have fewer cells than there are names.
-        first_short: which row is the first of these.
-        spanning: how many rows span several lines.
-        first_spanning: which row is the first of these.
+        rows: number of rows below the header, without blank lines.
+        blank_lines: number of blank lines below the header.
+        error: the row that breaks the dialect's rules, and how; None if there is none.
+        short: number of rows that have fewer cells than there are names.
+        first_short: the first of these rows.
+        spanning: number of rows that span several lines.
+        first_spanning: the first of these rows.
         separators_as_in_prose: whether a space follows each separator within their cells.
         met: see ``TableText``.
     """
@@ -60,10 +60,10 @@ class Survey:
 
 
 def survey(path: Path, csv_format: CsvFormat) -> Survey:
-    """Find out a file's dialect, its columns and its number of rows, and log what is unusual.
+    """Find a file's dialect, its columns and its number of rows, and log what is unusual.
 
-    With ``quoting="auto"`` the first dialect that fits is taken: quotes within which quotation
-    marks are doubled, quotes within which a backslash stands before them, no quotes.
+    With ``quoting="auto"`` it is the first dialect that fits: quotes with doubled quotation marks
+    in them, quotes with a backslash before quotation marks in them, no quotes.
 
     Raises:
         InputError: the file cannot be read, is empty, or fits no dialect or several.

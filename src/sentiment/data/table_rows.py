@@ -1,6 +1,6 @@
 """Rows of cells from the lines of a CSV file, in any dialect; as strict as ``csv.reader`` can be.
 
-Unlike that, it knows the lines of each row, keeps an escape character that escapes nothing as a
+Unlike it, this knows the lines of each row, keeps an escape character that escapes nothing as a
 part of the text, and is several times as fast on long texts.
 """
 
@@ -14,7 +14,7 @@ from sentiment.data.table_text import LONGEST
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells are written.
+    """The quoting and escaping rules of a CSV file.
 
     Attributes:
         quoted: whether quotation marks enclose cells, and are doubled or escaped within them.
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     """A row of a file.
 
     Attributes:
-        cells: as many as the row has.
+        cells: the cells of the row.
         first_line: number of its first line in the file, from 1.
         last_line: number of its last line.
         blank: whether it is a line with nothing but spaces.
@@ -50,7 +50,7 @@ class BadRowError(Exception):
     """A row breaks the dialect's rules.
 
     Attributes:
-        reason: how it does.
+        reason: how it breaks them.
         lines: the numbers of its first and last line.
     """
 

@@ -201,7 +201,7 @@ class WordVectors(Vectors):  # type: ignore[misc]
 
         Raises:
             InputError: the file is missing, unreadable or empty, its vectors are not of the size
-                ``dimension``, a row has another width than the others, or a value is no number.
+                ``dimension``, a row has another width than the others, or a value is not a number.
         """
         self.path = Path(path)
         self._wanted = {word.encode(errors="surrogatepass") for word in words}

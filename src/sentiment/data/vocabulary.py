@@ -30,7 +30,7 @@ def build_vocabulary(
         train: the training split.
         unlabeled: reviews without labels whose words count, too.
         min_freq: words that occur less often are left out.
-        max_size: how many words are kept at most, not counting the two special ones.
+        max_size: largest number of words, not counting the two special ones.
 
     Raises:
         InputError: no word is left.
@@ -46,7 +46,7 @@ def build_vocabulary(
 
 
 def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
-    """A vocabulary of these words in their order; the texts decide only the word counts.
+    """A vocabulary of these words in their order; the texts give only the word counts.
 
     Args:
         words: ``<pad>`` and ``<unk>`` first.
@@ -60,7 +60,7 @@ def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
 
 
 def count_words(splits: Sequence[Split]) -> Counter[str]:
-    """How often each word occurs in the reviews of some splits, uncut."""
+    """Count each word in the whole reviews of some splits."""
     frequencies: Counter[str] = Counter()
     for split in splits:
         counts = split.corpus.word_counts(split.reviews)

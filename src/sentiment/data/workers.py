@@ -1,4 +1,4 @@
-"""Tokenising in several processes, which import neither torch nor anything of a training."""
+"""Tokenise in several processes, which import neither torch nor code of a training."""
 
 import itertools
 import signal

@@ -70,7 +70,7 @@ class TextDataModule(LightningDataModule):
         return {**self._reviews.state_dict(), "unlabeled": unlabeled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that a resumed training has the data that it began with; go on at its batch.
+        """Check that a resumed training has the same data; continue at the next batch.
 
         Raises:
             InputError: the vocabulary or the texts are different.

@@ -192,7 +192,7 @@ def save_figure(figure: Figure, path: Path, *, crop: bool = False) -> None:
 
 
 def _new_figure(width: float, height: float) -> Figure:
-    """Make an empty white figure of so many inches, with an Agg canvas."""
+    """Make an empty white figure of this size in inches, with an Agg canvas."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure

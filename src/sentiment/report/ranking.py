@@ -283,7 +283,7 @@ def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
         rows = [
             row | dict(own.dropna()) for row, (_, own) in zip(rows, shown.iterrows(), strict=True)
         ]
-    whole = {key for row in rows for key in row}  # early_stopping=null stands for what is below it
+    whole = {key for row in rows for key in row}  # early_stopping=null hides all settings below it
     return [
         {k: v for k, v in row.items() if not any(k.startswith(f"{other}.") for other in whole)}
         for row in rows

@@ -25,7 +25,7 @@ _NO_SETTINGS = (
 _OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothing
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
-_OF_ENCODER = (  # a language model settles them, whatever the config says
+_OF_ENCODER = (  # determined by a language model, not by the config
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
 # The fingerprints in the results show whether these are the same, wherever they lie.
@@ -186,7 +186,7 @@ def parse_overrides(lines: Iterable[str]) -> dict[str, str]:
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
-    """The folders at or below one that hold a run; each folder is seen once, whatever links say."""
+    """The folders at or below one that hold a run; each folder once, despite links."""
     seen: set[Path] = set()
 
     def refuse(error: OSError) -> None:

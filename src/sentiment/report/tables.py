@@ -137,8 +137,8 @@ def print_table(table: Table, file: IO[str] | None = None, *, width: int | None 
     Args:
         table: what to print.
         file: where to.
-        width: columns it takes where no terminal says; None is as many as it needs for no cell to
-            be wrapped or cut.
+        width: number of columns if the output is not a terminal; None is as many as needed to
+            wrap or cut no cell.
     """
     console = Console(file=file)
     if console.is_terminal:

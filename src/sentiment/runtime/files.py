@@ -128,7 +128,7 @@ def text_when_whole(path: Path) -> Iterator[IO[str]]:
 def uncompressed(
     raw: IO[bytes], compression: str, choose: Callable[[Sequence[str]], str]
 ) -> Iterator[Callable[[int], bytes]]:
-    """Yield a function that reads up to so many bytes of a file, uncompressed; b"" at the end.
+    """Yield a function that reads and uncompresses up to n bytes of a file; b"" at the end.
 
     Args:
         raw: the open file.

@@ -33,8 +33,8 @@ def check_unused(folder: Path, *, resumable: bool = False) -> None:
     """
     if resumable and (folder / "checkpoints" / "last.ckpt").exists():
         raise InputError(
-            f"hydra.run.dir={folder}: holds a training already; add ckpt_path=auto to go on with"
-            " it, or give another folder"
+            f"hydra.run.dir={folder}: holds a training already; add ckpt_path=auto to resume it,"
+            " or give another folder"
         )
     if is_used(folder):
         raise InputError(

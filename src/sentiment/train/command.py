@@ -46,7 +46,7 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
         from sentiment.train.run import train
     prepare_process()
     hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN  # where the others go on
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     folder = Path(hydra_config.runtime.output_dir)
     try:
         with translate_config_errors(), translate_lost_connection():
@@ -106,7 +106,7 @@ def _pruner(sweeper: Any) -> "PruneHopeless | None":
 def _report_loss(folder: Path) -> None:
     if is_first_survivor():
         last = folder / "checkpoints" / "last.ckpt"
-        again = f"go on with ckpt_path={last}" if last.exists() else "start again"
+        again = f"resume with ckpt_path={last}" if last.exists() else "start again"
         write_error(
             "another process of this training has ended, killed or out of memory if it says"
             f" nothing above; {again}"

@@ -95,7 +95,7 @@ def frequent_words(texts: Sequence[Split], min_count: int) -> WordList:
     kept = [item for item in count_words(texts).items() if item[1] >= min_count]
     if not kept:
         raise InputError(
-            f"min_count={min_count}: no word stands so often in the {sum(map(len, texts)):,} texts;"
+            f"min_count={min_count}: no word occurs so often in the {sum(map(len, texts)):,} texts;"
             " lower it"
         )
     kept.sort(key=lambda item: (-item[1], item[0]))

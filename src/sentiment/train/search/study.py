@@ -230,7 +230,7 @@ def open_trial(url: str, name: str, number: int, pruner: BasePruner) -> Trial:
 
 
 def _owner(folder: Path) -> str:
-    """A random name that a sweep folder keeps, wherever it is moved."""
+    """A random name of a sweep folder, which it keeps when it is moved."""
     path = folder / ".search"
     if not path.exists():
         with replaced_when_whole(path) as part:
