@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, one thread, and one small trained run."""
+"""Fixtures of all tests: a cache of their own, one thread, and small trained runs."""
 
 import os
 import signal
@@ -34,14 +34,14 @@ TEST_FINGERPRINT, VAL_FINGERPRINT = "t" * 24, "v" * 24
 def pytest_configure(config: pytest.Config) -> None:
     """Keep tests on the CPU unless ``-m gpu`` asks for those of CUDA.
 
-    Each process would make a context on the card, which takes longer than most tests.
+    Each process would create a CUDA context, which takes longer than most tests.
     """
     if "gpu" not in str(config.getoption("markexpr")).split():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a device that is not there."""
+    """Skip a test that needs a missing device."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and -m gpu")
 
@@ -59,7 +59,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeds_ctrl_c() -> None:
-    """Let tests be begun by a shell's `&`, which makes a process and its own ignore Ctrl-C."""
+    """Handle Ctrl-C even if a shell's `&` started the tests, which makes processes ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -69,7 +69,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def compose_config(overrides: Sequence[str], folder: Path, program: str = "train") -> DictConfig:
-    """The config that a command line composes, for the run folder given."""
+    """Compose the config of a command line, with the given run folder."""
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
@@ -155,7 +155,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint alone, in a folder of its own."""
+    """A copy of the checkpoint of ``trained``, without its run folder."""
     alone = tmp_path_factory.mktemp("alone") / "best.ckpt"
     alone.write_bytes((trained / "checkpoints" / "best.ckpt").read_bytes())
     return alone
@@ -163,7 +163,7 @@ def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def predictor(checkpoint: Path) -> Predictor:
-    """What it predicts with."""
+    """A predictor of the checkpoint."""
     return Predictor.load(checkpoint)
 
 

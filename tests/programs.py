@@ -30,13 +30,13 @@ class Program:
 
     Args:
         name: such as ``train``.
-        arguments: of its command line.
+        arguments: its command-line arguments.
         cwd: its working folder; None for that of this process.
-        env: environment variables that it has besides those of this process.
-        path: a folder in which it finds further modules.
+        env: its environment variables in addition to those of this process.
+        path: a folder to import further modules from.
 
     Attributes:
-        pid: of its process.
+        pid: its process id.
         returncode: as in ``subprocess.Popen``; None while it runs.
     """
 
@@ -87,16 +87,16 @@ class Program:
 
     @property
     def stdout(self) -> str:
-        """What it has written to standard output so far."""
+        """Its standard output so far."""
         return self._stdout.read_text(encoding="utf-8", errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it has written to standard error so far."""
+        """Its standard error so far."""
         return self._stderr.read_text(encoding="utf-8", errors="replace")
 
     def poll(self) -> int | None:
-        """Its return code, if it has ended."""
+        """Its return code, or None if it still runs."""
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -104,7 +104,7 @@ class Program:
         return self.returncode
 
     def wait(self, timeout: float = 300) -> int:
-        """Its return code, once it has ended."""
+        """Wait until it ends; returns its return code."""
         end = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""What a user gets for input that cannot be used: one line, and nothing half-written."""
+"""Input that cannot be used: the error is one line, and nothing is left half-written."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote opens, predicts the same, is gone on with, and compares.
+"""Files of version 0.1.0 open, predict the same, resume, and compare.
 
 See ``golden/README.md``.
 """
@@ -33,7 +33,7 @@ NO_STOP = "callbacks.early_stopping=null"
 
 @pytest.fixture
 def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what version 0.1.0 wrote, which is the working folder."""
+    """A copy of the files of version 0.1.0, as the working folder."""
     folder = shutil.copytree(GOLDEN, tmp_path / "golden")
     monkeypatch.chdir(folder)
     return folder

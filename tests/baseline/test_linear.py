@@ -8,7 +8,7 @@ from sentiment.baseline.linear import KINDS, fit_naive_bayes, fit_tfidf, log_cou
 
 
 def separable(classes: int, reviews: int = 60) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Each class has a word of its own, beside two that all share."""
+    """Each class has a word of its own, and two words occur in all classes."""
     labels = np.arange(reviews) % classes
     counts = np.zeros((reviews, classes + 2), np.float32)
     counts[np.arange(reviews), labels] = 1 + np.arange(reviews) % 3

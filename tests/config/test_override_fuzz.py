@@ -51,7 +51,7 @@ CHOICES = (
 
 
 class Built(Exception):  # noqa: N818 (it is no error)
-    """All has been built, and would be trained now."""
+    """Everything is built, and training would begin now."""
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def overridden(cfg: DictConfig, text: str) -> DictConfig:
 
 
 def outcome(program: str, overrides: Sequence[str], make: Callable[[], DictConfig]) -> str | None:
-    """What is wrong with how a program answers, or None."""
+    """The error in how a program answers, or None."""
     command = f"{program} {' '.join(overrides)[:200]}"
     try:
         with translate_config_errors():

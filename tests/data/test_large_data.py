@@ -65,7 +65,7 @@ def write_corpus(folder: Path, reviews: int) -> Path:
 
 
 def peak_memory(folder: Path, reviews: int) -> int:
-    """The most anonymous memory that a short training on so many reviews holds, in bytes."""
+    """Peak anonymous memory, in bytes, of a short training on this number of reviews."""
     folder.mkdir()
     path = write_corpus(folder, reviews)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Counts of n-grams, how they differ between classes, and that no review's own label counts."""
+"""Counts and features of n-grams; a review's own label does not count for it."""
 
 import math
 from collections import Counter

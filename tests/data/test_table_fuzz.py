@@ -1,4 +1,4 @@
-"""Random tables come back as they were written, or are refused; damaged files never end worse."""
+"""Random tables are read as written, or refused; so are damaged files."""
 
 import bz2
 import csv
@@ -70,7 +70,7 @@ def without_quotes(table: Table, separator: str) -> str:
 
 
 def undecidable(name: str, text: str, table: Table) -> bool:
-    """Whether a text means another table just as well in a dialect that is tried before."""
+    """Whether a text is another valid table in a dialect that is tried first."""
     cells = [cell for row in table for cell in row]
     short = any(len(row) < len(table[0]) for row in table)
     if name == "none":

@@ -157,7 +157,7 @@ WHOLE = ["-", "~", ".", "a", "日本語", "\u0301", "5"]  # spaCy does not split
 
 @pytest.mark.parametrize("mark", RUNS + WHOLE)
 def test_a_run_falls_into_the_tokens_of_a_short_one(mark: str) -> None:
-    """A run of any length; 24 repeats go to spaCy as they are, or nearly."""
+    """A run of any length; spaCy itself tokenises 24 repeats, or nearly."""
     tokenizer = english()
     short, long = tokenizer(mark * 24), tokenizer("great film " + mark * 2400)[2:]
     assert "".join(long) == mark * 2400

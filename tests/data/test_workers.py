@@ -18,7 +18,7 @@ def test_encoded_chunks_come_in_order() -> None:
 
 
 def test_threads_in_place_of_processes_leave_ctrl_c_alone() -> None:
-    """As in a process that is joblib's itself: one of a sweep whose runs go side by side."""
+    """As in a process of joblib, when the runs of a sweep are trained side by side."""
     chunks = [ReviewChunk([f"w{n}"], [], [n], 0, 0.0) for n in range(9)]
     before = signal.getsignal(signal.SIGINT)
     with parallel_config(backend="threading"):

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # (torch's Tensor.backward and Tensor.split are untyped)
-"""The recurrent encoder: values and gradients, padding, both ways of running a layer."""
+"""The recurrent encoder: values and gradients, padding, both methods of running a layer."""
 
 import copy
 import itertools

@@ -7,7 +7,7 @@ from sentiment.model.metrics import Outcome, accuracy_by_length
 
 
 def rows_of(lengths: list[int], wrong: int = 0) -> list[dict[str, Any]]:
-    """Accuracy by length where so many reviews, the first given, are wrong."""
+    """Accuracy by length if this number of reviews, the first ones, are wrong."""
     logits = torch.tensor([[0.0, 1.0]] * len(lengths))
     labels = torch.tensor([0] * wrong + [1] * (len(lengths) - wrong))
     return accuracy_by_length(logits, labels, torch.tensor(lengths))

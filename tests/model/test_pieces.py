@@ -1,4 +1,4 @@
-"""Very long sequences: what comes out is what torch's own layers give for packed ones."""
+"""Very long sequences: the results equal those of torch's layers for packed ones."""
 
 import pytest
 import torch

@@ -92,7 +92,7 @@ def test_many_texts_are_read_some_at_a_time(
 
 
 def test_a_forked_process_predicts(predictor: Predictor) -> None:
-    """Where the parent has computed in several threads, which a fork does not take along."""
+    """The parent has computed in several threads, which a fork does not copy."""
     texts = [GOOD * 9, BAD * 9] * 64
     threads = torch.get_num_threads()
     torch.set_num_threads(2)

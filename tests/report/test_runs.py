@@ -152,7 +152,7 @@ def test_files_are_known_by_their_names(
 
 
 def test_vectors_of_one_name_make_two_rows(tmp_path: Path) -> None:
-    """``sentiment.vectors`` calls every file so."""
+    """``sentiment.vectors`` gives every file the same name."""
     for name in "xy":
         overrides = ["embeddings=file", f"embeddings.path={name}/vectors.txt"]
         config = {"embeddings": {"path": f"{name}/vectors.txt"}}

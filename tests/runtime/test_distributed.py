@@ -15,7 +15,7 @@ NAMES = (
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A process that nobody has started in a group."""
+    """A process that was started by neither torchrun nor srun."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch

@@ -1,4 +1,4 @@
-"""A training that is killed at any moment goes on to the same weights."""
+"""A training that is killed at any moment resumes to the same weights."""
 
 import multiprocessing
 import os

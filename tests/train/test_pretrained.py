@@ -82,7 +82,7 @@ def test_words_that_the_language_model_lacks_are_counted(
 def test_texts_are_cleaned_as_the_language_model_had_them(
     tmp_path: Path, composed: Compose, model: Path
 ) -> None:
-    """One from before cleaning had numbers had them by the first; a later one is refused."""
+    """A model from before cleanings had numbers uses the first; a later number is refused."""
     saved = torch.load(model, weights_only=True)
     state = saved["TextDataModule"]
     assert state["tokenizer"].pop("cleaning") == 2

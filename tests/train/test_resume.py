@@ -50,7 +50,7 @@ def constant_rate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stopped(constant_rate: Path, tmp_path: Path) -> Path:
-    """A copy of it, elsewhere."""
+    """A copy of that run in another folder."""
     shutil.copytree(constant_rate, tmp_path / "moved")
     return tmp_path / "moved"
 

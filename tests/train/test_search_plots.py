@@ -21,7 +21,7 @@ OBJECTIVES = ["val/accuracy", "parameters", "latency_ms", "fit_seconds"]
 
 
 def reached(trial: Trial, objectives: int) -> tuple[float, ...]:
-    """Values of a training that never was; trial 3 is pruned and trial 5 fails."""
+    """Values of an invented training; trial 3 is pruned and trial 5 fails."""
     rate = trial.suggest_float("optimizer.lr", 1e-4, 1e-1, log=True)
     trial.suggest_float("fixed", 1, 1)
     size = trial.suggest_int("model.größe", 8, 64, log=True)

@@ -1,4 +1,4 @@
-"""The terms that need no labels: against hand computation, and what the perturbation must be."""
+"""The terms that need no labels, and the perturbation: against values computed by hand."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def ids() -> Tensor:
 
 
 def perturbed(model: SentimentClassifier, size: float) -> tuple[Tensor, Any, Tensor]:
-    """The perturbation, and of what."""
+    """The perturbation, and the vectors it is added to."""
     inputs = model.read(ids(), LENGTHS)
     logits = model.classify(inputs)
     moved = adversarial_perturbation(
@@ -143,7 +143,7 @@ def test_predictions_depart_more_than_under_random_perturbations() -> None:
 
 
 def test_the_perturbation_of_a_linear_classifier_is_known() -> None:
-    """Of two classes and a linear score, the worst direction is that of its weights."""
+    """With two classes and a linear score, the worst direction is that of the weights."""
     weight, words = torch.tensor([3.0, -4.0]), torch.ones(1, 1, 2)
     mask = torch.ones(1, 1, dtype=torch.bool)
 

@@ -1,4 +1,4 @@
-"""Many trainings in one process: what is refused, what is ranked, and what each leaves behind."""
+"""Many trainings in one process: refusals, ranking, and what each training leaves behind."""
 
 import json
 import sys

@@ -73,7 +73,7 @@ def test_lines_do_not_depend_on_how_many_reviews_are_read_at_a_time(
 
 @pytest.fixture
 def topics(tmp_path: Path) -> Topics:
-    """Lines of texts of two topics, whose words never meet."""
+    """Lines of texts of two topics, which have no word in common."""
     chance = np.random.default_rng(0)
     sentences = []
     for number in range(600):
