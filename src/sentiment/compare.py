@@ -6,7 +6,7 @@ Loads neither torch nor Hydra.
 if __name__ == "__main__":
     from sentiment.runtime.program import start
 
-    start("sentiment.compare")  # before what is slow to import
+    start("sentiment.compare")  # before the slow imports
 
 import sys
 from collections.abc import Sequence
@@ -58,5 +58,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             as_json = json_text(vars(comparison)) + "\n" if parsed.form == "json" else None
             sys.stdout.write(as_json or csv_text(flat_rows(comparison)))
-            for note in comparison.notes:  # not among what a program reads
+            for note in comparison.notes:  # not in output for programs
                 sys.stderr.write(f"note: {note}\n")

@@ -6,7 +6,7 @@ Loads neither Hydra nor Lightning.
 if __name__ == "__main__":
     from sentiment.runtime.program import start
 
-    start("sentiment.evaluate")  # before what is slow to import
+    start("sentiment.evaluate")  # before the slow imports
 
 import argparse
 import sys

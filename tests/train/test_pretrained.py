@@ -150,7 +150,7 @@ def test_warns_of_vectors_that_were_trained_beside_other_splits(
     for silent in (json.dumps({"held_out": own}), "{}", "[]", "no JSON", '{"held_out": 5}'):
         assert warnings(silent) == []
     (line,) = warnings(json.dumps({"held_out": {**own, "test": "another"}}))
-    assert line.startswith(f"The vectors of {path} were trained beside another test split, and may")
+    assert line.startswith(f"The vectors of {path} were trained with another test split, and may")
     assert "validation and test" in warnings('{"held_out": {}}')[0]
 
 

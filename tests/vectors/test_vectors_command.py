@@ -116,7 +116,7 @@ def test_a_training_or_pretraining_on_other_splits_warns_of_the_vectors(
         folder = tmp_path / program
         more = ["trainer.max_epochs=1", *(["softmax.negatives=8"] * (program == "pretrain"))]
         run(compose_config([*overrides, *more], folder, program), folder)
-        assert "were trained beside another validation and test split" in caplog.text
+        assert "were trained with another validation and test split" in caplog.text
 
 
 def test_frequent_words_without_much_meaning_are_passed_over() -> None:

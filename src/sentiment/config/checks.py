@@ -77,7 +77,7 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
             names = [valid for valid in hints if not valid.startswith("_")]
             hint = _INSTEAD.get(key) or valid_names(str(name), names)
             raise InputError(f"config: unknown key {key!r}; {hint}")
-        if name not in node.keys():  # noqa: SIM118 (of those without a value, too)
+        if name not in node.keys():  # noqa: SIM118 (also keys without a value)
             raise InputError(f"config: {key} is missing; it can be set, but not deleted")
         value = node[name]
         if schema is not None:
@@ -120,13 +120,13 @@ def _check_option(value: Any, hint: Any, key: str) -> None:
 
 
 def _check_own(value: Any, given: Any, key: str) -> None:
-    """Refuse another ``_target_`` than ours, and other settings of how Hydra builds it."""
+    """Refuse another ``_partial_``, or another ``_target_`` in place of our class."""
     name = key.rpartition(".")[2]
     fixed = name == "_partial_" or (name == "_target_" and given.startswith("sentiment."))
     if fixed and value != given:
         raise InputError(
-            f"config: {key}={as_typed(value)}: has to stay {as_typed(given)}, as which checkpoints"
-            " are opened"
+            f"config: {key}={as_typed(value)}: has to stay {as_typed(given)}, as"
+            " checkpoints depend on it"
         )
 
 

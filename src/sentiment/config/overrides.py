@@ -99,7 +99,7 @@ class CommandLine:
         kept = [*self.flags]
         kept += [item for item in self.hydra if item.startswith("hydra.searchpath=")]
         kept += [item for item in self.task if not item.startswith("ckpt_path=")]
-        # A sweep's file may settle more than the space, so one run of it needs the file too.
+        # A sweep's file may set more than the space, so a single run of it needs the file, too.
         return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in self.task) else kept
 
     def data(self, *, but: Collection[str] = ()) -> list[str]:
@@ -121,7 +121,7 @@ def sweep_command(given: CommandLine, folder: Path) -> str:
         folder: the sweep folder.
     """
     again = [override("hydra.sweep.dir", str(folder)), "ckpt_path=auto"]
-    left_out = {*again, "hydra.mode=MULTIRUN"}  # which -m stands for
+    left_out = {*again, "hydra.mode=MULTIRUN"}  # implied by -m
     kept = [item for item in (*given.hydra, *given.task) if item not in left_out]
     return train_command("-m", *given.flags, *kept, *again)
 

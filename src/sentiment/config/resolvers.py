@@ -117,7 +117,7 @@ def register() -> None:
 
 
 def _register_plugins(store: ConfigStore) -> None:
-    Plugins.instance()  # what other packages store under these names is stored by now
+    Plugins.instance()  # lets other packages store under these names first
     from hydra_plugins.sentiment_grid import GridSweeperConfig
     from hydra_plugins.sentiment_launchers.joblib_launcher import JoblibLauncherConfig
 

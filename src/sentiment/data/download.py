@@ -26,7 +26,7 @@ from sentiment.runtime.files import (
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 30  # seconds without an answer, or without a byte
-_CHUNK = 1 << 16  # bytes; at most so many are lost when a connection breaks off
+_CHUNK = 1 << 16  # bytes; the most that are lost when a connection breaks off
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HEAD = 1 << 13  # how many bytes the functions below look at
 
-# Compressions by their first bytes; those that are not read here with the command to unpack them.
+# Compressions by their first bytes, with the command to unpack those that are not read here.
 _COMPRESSIONS = (
     (b"\x1f\x8b", "gzip", ""),
     (b"BZh", "bz2", ""),

@@ -22,15 +22,15 @@ from sentiment.runtime.errors import InputError, first_words
 if TYPE_CHECKING:
     from spacy.tokenizer import Tokenizer as SpacyTokenizer
 
-# spaCy keeps every string, at about 400 bytes each. A new vocabulary when there are so many, which
-# takes a third of a second, bounds the memory.
+# spaCy keeps every string, at about 400 bytes each. A new vocabulary at this number, which takes a
+# third of a second, bounds the memory.
 MAX_REMEMBERED_STRINGS = 100_000
 MAX_LONG_CHARACTERS = 50_000_000  # the same for tokens of any length
 
-# From so many tokens on, pandas saves more time than its import takes.
+# From this number of tokens on, pandas saves more time than its import takes.
 MANY_TOKENS = 20_000
 
-# To be increased when ``Tokenizer`` gives other tokens for a text: files are then tokenised anew.
+# Increase this if ``Tokenizer`` returns other tokens for a text: files are then tokenised again.
 RULES_VERSION = 2
 
 # spaCy takes one mark at a time off the ends of a chunk (the text between two spaces), and searches
@@ -216,7 +216,7 @@ def _cut(spacy: "SpacyTokenizer", chunk: str) -> Iterator[tuple[str, bool]]:
 
     Long words, addresses, and runs of a mark that spaCy does not split are single tokens.
     """
-    if not hasattr(spacy, "prefix_search"):  # has no rules, but goes by character, as for Chinese
+    if not hasattr(spacy, "prefix_search"):  # splits by character, without rules, as for Chinese
         yield from ((chunk[at : at + 1000], False) for at in range(0, len(chunk), 1000))
         return
     address = _ADDRESS.match(chunk)

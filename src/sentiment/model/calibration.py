@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 BINS = 15
-# The range of temperatures that is searched; so many bisections settle ten digits.
+# The searched range of temperatures; this number of bisections determines ten digits.
 _SHARPEST, _FLATTEST, _HALVINGS = 0.01, 100.0, 40
 
 

@@ -21,9 +21,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {  # the functions that torch's modu
     "gru": torch.gru,
     "lstm": torch.lstm,
 }
-# Cells whose state one gate can keep at zero: the gate, and what is added to its argument.
+# Cells whose state a gate can keep at zero: index of the gate, and the bias that closes it.
 _CLOSED = {"lstm": (0, -1e4), "gru": (1, 1e4)}
-# Up to so many units a fast kernel runs both directions; above, one runs a single direction.
+# Up to this hidden size a fast kernel runs both directions; above, one runs a single direction.
 _SMALL = {"lstm": 128, "rnn": 256}
 
 

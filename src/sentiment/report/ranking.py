@@ -93,7 +93,7 @@ def sweep_runs(folder: Path, jobs: Sequence[Job]) -> list[Run]:
         runs.append(replace(run, folder=shown))
     keys = {key for run in runs for key in run.overrides} - {"seed"}
     varied = {key for key in keys if len({run.overrides.get(key) for run in runs}) > 1}
-    for i, run in enumerate(runs):  # what was varied sets runs apart, also if it is only a path
+    for i, run in enumerate(runs):  # varied settings distinguish runs, even if only a path
         given = {key: run.overrides[key] for key in varied & run.overrides.keys() - run.choices}
         runs[i] = replace(run, settings={**given, **run.settings} if run.settings else {})
     return runs

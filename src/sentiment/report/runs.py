@@ -13,8 +13,8 @@ import yaml
 
 from sentiment.runtime.errors import InputError
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
-# Of no consequence for what a run reaches, or shown elsewhere.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML has it
+# Settings without effect on the metrics, or shown elsewhere.
 _NO_SETTINGS = (
     "seed", "sweep", "hydra", "ckpt_path", "weightings", "data.seed", "data.cache_dir",
     "data.num_workers", "data.splits_dir", "embeddings.cache_dir", "embeddings.mirrors", "logger",
@@ -22,18 +22,18 @@ _NO_SETTINGS = (
     "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
     "trainer.profiler",
 )  # fmt: skip
-_OF_NETWORKS = (  # to a baseline, which has all tokens at once, they are nothing
+_OF_NETWORKS = (  # without effect on a baseline, which reads whole reviews at once
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
 _OF_ENCODER = (  # determined by a language model, not by the config
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
-# The fingerprints in the results show whether these are the same, wherever they lie.
+# Files that are compared by the fingerprints in the results, not by their paths.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
-_FILES = {"data.unlabeled_csv", "embeddings.path"}  # nothing else distinguishes them
+_FILES = {"data.unlabeled_csv", "embeddings.path"}  # compared by name
 
 
-# What a comparison takes from results, where it is there: others were not written by us.
+# Values in results that a comparison needs; of another type, they are not ours.
 _SCALARS = ("seed", "device", "precision", "train_reviews", "val_reviews", "test_reviews")
 
 
@@ -175,7 +175,7 @@ def read_overrides(folder: Path) -> dict[str, str]:
     path = folder / ".hydra" / "overrides.yaml"
     lines = read_yaml(path) or []
     if not isinstance(lines, list):
-        raise InputError(f"{path} holds no list of overrides: mend or remove it")
+        raise InputError(f"{path} is not a list of overrides: fix or remove it")
     return parse_overrides(map(str, lines))
 
 
@@ -222,7 +222,7 @@ def read_yaml(path: Path) -> Any:
         return None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as YAML: mend or remove it ({reason})") from error
+        raise InputError(f"{path} cannot be read as YAML: fix or remove it ({reason})") from error
 
 
 def below(node: object, *keys: str) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ _PARENT = "SENTIMENT_PARENT"  # the process that has started this one by Lightni
 
 _GRACE = 10.0  # seconds to end in order
 
-# What gloo, NCCL and torch's store say when the other end of a connection is gone.
+# Words in the messages of gloo, NCCL and torch's store about a lost connection.
 _LOST = (
     "Connection closed", "Connection reset", "Connection was likely closed", "Broken pipe",
     "remote process exited", "ncclRemoteError", "communicator was aborted",

@@ -228,11 +228,11 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")  # within Lightning itself
     # A checkpoint of version 0.1.0 is read by other callbacks.
     warnings.filterwarnings("ignore", ".*add the following callbacks.*EpochTable.*")
-    # Metrics are those of all processes already.
+    # Metrics are already computed over all processes.
     warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # It ends what is left when one process has died, and says so.
+    # It logs that it ends the other processes when one has died.
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     checkpoints = folder / "checkpoints"
     callbacks = [

@@ -81,7 +81,7 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
 
 def _check_sweep(hydra_config: HydraConf) -> None:
     chosen = hydra_config.runtime.choices.get("sweep")
-    # Hydra adds its mode to the overrides, so only what was typed says whether one run is meant.
+    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in sys.argv[1:]
     if chosen is not None and not in_sweep:
         raise InputError(f"sweep={chosen}: searches over many runs; add -m")
@@ -108,8 +108,8 @@ def _report_loss(folder: Path) -> None:
         last = folder / "checkpoints" / "last.ckpt"
         again = f"resume with ckpt_path={last}" if last.exists() else "start again"
         write_error(
-            "another process of this training has ended, killed or out of memory if it says"
-            f" nothing above; {again}"
+            "another process of this training has ended (without a message above: killed or out"
+            f" of memory); {again}"
         )
 
 

@@ -166,7 +166,7 @@ def prepare_fit(
     stop = StopOnSignal(folder / "checkpoints" / "last.ckpt")
     nodes = ("callbacks.checkpoint", "callbacks.early_stopping", "scheduler")
     monitors = {f"{node}.monitor": OmegaConf.select(cfg, f"{node}.monitor") for node in nodes}
-    diverged = EndWhenDiverged(monitors)  # before those that save
+    diverged = EndWhenDiverged(monitors)  # precedes the callbacks that save
     with translate_lightning_errors(" (trainer=cpu runs anywhere)"):
         own = [diverged, stopwatch, table, facts, stop, *callbacks]
         trainer = build_trainer(cfg, folder, own)
@@ -214,7 +214,7 @@ def limits(trainer: Trainer, datamodule: LightningDataModule, *splits: str) -> d
         sampler = getattr(datamodule, f"{split}_dataloader")().sampler
         kept = limit if isinstance(limit, int) else int(limit * len(sampler))
         if kept < len(sampler):
-            if fast := getattr(trainer, "fast_dev_run", False):  # which sets the others
+            if fast := getattr(trainer, "fast_dev_run", False):  # sets the others
                 name, limit = "fast_dev_run", fast
             batches = [] if split == "train" else list(sampler)[:kept]
             reviews = [review for batch in batches for review in batch]

@@ -105,7 +105,7 @@ class SentimentModule(LightningModule):
         """Settle what must be so before ``DistributedDataParallel`` takes the module."""
         # All processes have the same buffers; DDP would send them around before each step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
-        if self.trainer.world_size > 1:  # where a batch may only fill an empty shard
+        if self.trainer.world_size > 1:  # a batch may be only the filler of an empty shard
             classes = int(self.classifier.settings["num_classes"])
             self.val_metrics = classification_metrics(classes, "val/", ignore_index=NO_CLASS)
 

@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 _SHARED = ("embedding.", "encoder.")
 
-_TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # what the encoder's weights need
+_TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # of the encoder
 
-_NAMED = ("cell", "num_layers", "bidirectional")  # what a choice such as model=bigru settles
+_NAMED = ("cell", "num_layers", "bidirectional")  # settings of a choice such as model=bigru
 
-# What is set by another name where the embedding comes from a language model.
+# Settings that have another name if the embedding comes from a language model.
 _OF_ITS_OWN = {
     "embeddings.lr_scale": "pretrained.embedding_lr_scale",
     "embeddings.frozen_epochs": "pretrained.frozen_epochs",
@@ -219,8 +219,8 @@ def _warn_of_others(
     ]
     if others:
         log.warning(
-            "%s trained beside another %s split, and may have read texts that are held out here."
-            " Give the files and the split settings that were given there.",
+            "%s trained with another %s split, and may have read texts that are held out here."
+            " Give the same files and split settings as there.",
             subject,
             " and ".join(others),
         )

@@ -22,8 +22,8 @@ from sentiment.runtime.run_folder import check_unused, holds_results, run_folder
 
 log = logging.getLogger(__name__)
 
-# What decides the weights that come out. Files may have moved: the data module compares what they
-# hold. Device and precision may change with the machine.
+# Settings that determine the trained weights. Files may have moved: the data module compares their
+# contents. Device and precision may change with the machine.
 _DECIDING = (
     "seed", "data", "embeddings", "model", "pretrained", "loss", "softmax", "held_out_tokens",
     "optimizer", "scheduler",

@@ -145,7 +145,7 @@ class Prepared(NamedTuple):
 
     datamodule: SentimentDataModule
     module: SentimentModule
-    run_facts: dict[str, Any]  # what each checkpoint holds of the run
+    run_facts: dict[str, Any]  # facts of the run for each checkpoint
 
 
 def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> Prepared:
@@ -292,7 +292,7 @@ def median_latency(
     classifier.eval()
     seconds = []
     with torch.inference_mode():
-        for token_ids, lengths in (reviews[0], *reviews):  # the first call prepares what it needs
+        for token_ids, lengths in (reviews[0], *reviews):  # the first call is a warm-up
             start = time.perf_counter()
             classifier(token_ids.to(device), lengths).argmax(1).tolist()
             seconds.append(time.perf_counter() - start)

@@ -19,9 +19,9 @@ from sentiment.predict.saved import not_finite
 from sentiment.runtime.distributed import all_reduce_max, in_process_group, rank
 from sentiment.runtime.errors import InputError
 
-# Within so many seconds a second signal is the same wish: the terminal's, passed on by torchrun.
+# Seconds within which a second signal is the same one, which torchrun passes on.
 _ONE_WISH = 1.0
-_STEPS = 50  # between two looks where a look waits for a device or for other processes
+_STEPS = 50  # between two checks, if a check waits for a device or other processes
 
 
 def within_epoch(trainer: Trainer, batch_idx: int) -> bool:
@@ -154,7 +154,7 @@ class EndWhenDiverged(Callback):
             return
         losses = torch.stack(self._losses).tolist()
         self._losses.clear()
-        # How many batches ago the first was, this one being 1; 0 where all are finite.
+        # How many batches ago the first was (this one is 1); 0 if all are finite.
         wrong = (len(losses) - at for at, loss in enumerate(losses) if not math.isfinite(loss))
         if ago := all_reduce_max(next(wrong, 0)):
             step = trainer.global_step - (ago - 1) // trainer.accumulate_grad_batches
@@ -217,5 +217,5 @@ def _diverged(trainer: Trainer, module: LightningModule, problem: str) -> InputE
         tries.append("bring the weights of the classes closer together (loss.class_weights)")
     return InputError(
         f"training: epoch {trainer.current_epoch + 1}, {problem}{rate}: {', or '.join(tries)};"
-        " nothing of this was saved, and checkpoints from before it are kept"
+        " earlier checkpoints are kept, and none was saved with these values"
     )

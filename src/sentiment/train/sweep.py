@@ -101,7 +101,7 @@ class RankRuns(Callback):
         """Rank the runs by each one's ``results.json``."""
         try:
             rows = self.rank(config)
-        except InputError as error:  # of which Hydra would make a warning
+        except InputError as error:  # Hydra would turn it into a warning
             log.error("error: %s", error)
             sys.exit(2)
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]

@@ -119,7 +119,7 @@ def write_lines(texts: Sequence[Split], words: Sequence[str], path: Path) -> int
         for split in texts:
             corpus = split.corpus
             to_number = np.array([numbers.get(word, -1) for word in corpus.words], np.int64)
-            for first in range(0, len(split), _REVIEWS_AT_A_TIME):  # which bounds the memory
+            for first in range(0, len(split), _REVIEWS_AT_A_TIME):  # to bound the memory
                 reviews = split.reviews[first : first + _REVIEWS_AT_A_TIME]
                 ids, lengths = gather_reviews(corpus.token_ids, corpus.offsets, reviews)
                 tokens = to_number[ids]
@@ -166,8 +166,8 @@ def train_vectors(
         KeyboardInterrupt: ``stopping`` returned true.
     """
     model = _untrained(counts, settings)
-    # A thread lowers its learning rate by the lines that it has seen of those of all: given the
-    # number of its own lines, several threads lower it as far as one does.
+    # Each thread lowers its learning rate by the fraction of total_examples that it has seen, so it
+    # needs the number of its own lines to lower it as far as a single thread does.
     model.train(
         corpus_file=str(lines),
         total_examples=math.ceil(line_count / settings.workers),
