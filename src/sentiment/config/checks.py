@@ -54,10 +54,10 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
 
 
 def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None:
-    """Refuse keys, nodes and numbers that a config may hold after composing but not in use.
+    """Refuse keys, nodes and numbers that composing lets pass but that cannot be used.
 
     Composing checks types, but not whether ``+`` adds a key, ``~`` deletes one, or an interpolation
-    or a group without an option puts something else where a node belongs.
+    or a group without an option replaces a node by something else.
 
     Args:
         node: a mapping of the config.

@@ -83,7 +83,7 @@ _ZEROS: dict[tuple[bool, ...], str] = {
 
 
 def compression_in(head: bytes) -> tuple[str, str] | None:
-    """The compression of a file, and the command that unpacks it if this package cannot read it.
+    """The compression of a file, if any, and how to unpack it if this package cannot read it.
 
     Args:
         head: the first ``HEAD`` bytes of the file.
@@ -109,7 +109,7 @@ def binary_kind(head: bytes, path: Path) -> tuple[str, str] | None:
 
 
 def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
-    """The likely kind of a text file and how to convert it to CSV; None if it may be CSV.
+    """The other format that a text file seems to have and how to convert it to CSV, or None.
 
     A CSV file without a header may begin like that, too, so this only explains why reading failed.
 

@@ -71,10 +71,10 @@ def started_by_another_rank() -> bool:
 
 
 def is_reporting_rank() -> bool:
-    """Whether this process prints what is wrong: rank 0 for all, once they have joined.
+    """Whether this process prints errors: in a process group, rank 0 alone.
 
-    Before, it is the first process on each machine; and one that another process has started prints
-    what it alone can have found.
+    Before they join, the first process on each machine does, and so does one that another process
+    has started, whose errors no other can have found.
     """
     if in_process_group() or rank() == 0:
         return rank() == 0
@@ -82,7 +82,7 @@ def is_reporting_rank() -> bool:
 
 
 def is_first_survivor() -> bool:
-    """Whether this process prints that another one is lost: the first that still runs."""
+    """Whether this process, as the first that still runs, prints that another one is lost."""
     if rank() == 0:
         return True
     if _PARENT in os.environ and external_world_size() is None:
@@ -96,7 +96,7 @@ def _number(*names: str) -> int:
 
 
 def announce_parent() -> None:
-    """Let the processes that this one is about to start know it, so that they end with it."""
+    """Let processes that this one starts know its process id, so that they end with it."""
     if not started_by_another_rank():
         os.environ[_PARENT] = str(os.getpid())
 
@@ -174,7 +174,10 @@ def leave_group() -> None:
 
 
 def exit_together(code: int) -> NoReturn:
-    """Leave the process group and exit, before Lightning kills all because one has failed."""
+    """Leave the process group and exit.
+
+    A process that another rank has started exits with code 0, or Lightning would kill the others.
+    """
     agreed = in_process_group()
     leave_group()
     sys.exit(0 if started_by_another_rank() and agreed else code)

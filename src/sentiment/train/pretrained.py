@@ -111,7 +111,7 @@ def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder
 def with_pretrained_sizes(
     cfg: DictConfig, pretrained: PretrainedEncoder | None, overrides: Sequence[str] = ()
 ) -> DictConfig:
-    """The config with the sizes of the language model that the classifier starts from.
+    """Copy the config with the sizes of the language model that the classifier starts from.
 
     Raises:
         InputError: the command line, or the choice of vectors or tokenizer, asks for others.
@@ -161,7 +161,7 @@ def _was_given(key: str, overrides: Sequence[str]) -> bool:
 
 
 def log_pretrained(pretrained: PretrainedEncoder, fingerprints: Mapping[str, str]) -> None:
-    """Say what the classifier starts from, and warn where it may have read texts that are held out.
+    """Log what the classifier starts from, and warn if that may have read held-out texts.
 
     Args:
         pretrained: the language model, with weights.

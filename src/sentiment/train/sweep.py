@@ -110,7 +110,7 @@ class RankRuns(Callback):
             sys.exit(2)
 
     def rank(self, config: DictConfig) -> list[dict[str, object]]:
-        """Rank the runs that there are, by a search's first objective or by accuracy.
+        """Rank the existing runs by a search's first objective, or by validation accuracy.
 
         Raises:
             InputError: runs have ended, and none has that metric.
