@@ -342,7 +342,7 @@ def test_a_cache_that_cannot_be_written_to_still_opens(
 ) -> None:
     path, cache = write_reviews(tmp_path / "r.csv", 30), tmp_path / "cache"
     first = opened(path, cache)
-    copy = shutil.copy(path, tmp_path / "s.csv")  # of which no digest is remembered
+    copy = shutil.copy(path, tmp_path / "s.csv")  # no digest of it is remembered
 
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(cache))

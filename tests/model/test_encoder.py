@@ -281,7 +281,7 @@ def test_dropout_acts_in_training_between_layers_alone(one_call: bool) -> None:
     torch.manual_seed(1)
     first = stack(inputs, lengths)
     assert len(dropped) == 2
-    assert all(0.4 < share < 0.6 for share in dropped)
+    assert all(0.4 < fraction < 0.6 for fraction in dropped)
     assert real_steps(first.outputs, lengths).count_nonzero() == 8 * 100
     torch.manual_seed(1)
     torch.testing.assert_close(stack(inputs, lengths), first)

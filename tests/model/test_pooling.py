@@ -64,11 +64,11 @@ def test_attention_by_hand() -> None:
         pooling.projection.weight.copy_(torch.tensor([[1.0, 0.5], [-0.5, 2.0]]))
         pooling.projection.bias.copy_(torch.tensor([0.1, -0.2]))
         pooling.query.weight.copy_(torch.tensor([[0.7, -1.1]]))
-    shares = []
+    exponentials = []
     for h0, h1 in encoded.outputs[0].tolist():
         u0, u1 = math.tanh(h0 + 0.5 * h1 + 0.1), math.tanh(-0.5 * h0 + 2 * h1 - 0.2)
-        shares.append(math.exp(0.7 * u0 - 1.1 * u1))
-    weights = torch.tensor(shares, dtype=torch.float64) / sum(shares)
+        exponentials.append(math.exp(0.7 * u0 - 1.1 * u1))
+    weights = torch.tensor(exponentials, dtype=torch.float64) / sum(exponentials)
     pooled = pooling(encoded, mask)
     torch.testing.assert_close(pooled[0], weights @ encoded.outputs[0])
     torch.testing.assert_close(pooled[1], encoded.outputs[1, 0])  # one token takes all

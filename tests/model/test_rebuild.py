@@ -48,7 +48,7 @@ def test_settings_of_another_kind_are_refused(name: str, value: Any) -> None:
         torch.ones(3, dtype=torch.int64),
         torch.ones(3, device="meta"),
         torch.ones(3).to_sparse(),
-        torch.ones(1).expand(3),  # of which only one value is there
+        torch.ones(1).expand(3),  # stores only one value
     ],
 )
 def test_weights_of_another_kind_are_refused(wrong: Tensor) -> None:

@@ -218,10 +218,10 @@ def _check_compression(path: Path, csv_format: CsvFormat, head: bytes) -> None:
             f" it is not compressed set {csv_format.override('compression', 'none')}"
         )
         raise InputError(_with_likely_kind(path, head, why))
-    way_out = f"unpack it first ({unpack})"
+    remedy = f"unpack it first ({unpack})"
     if found in COMPRESSIONS:
-        way_out = f"set {csv_format.override('compression', found)}, or give it such a suffix"
-    raise InputError(f"{path}: is compressed by {found}; {way_out}")
+        remedy = f"set {csv_format.override('compression', found)}, or give it such a suffix"
+    raise InputError(f"{path}: is compressed by {found}; {remedy}")
 
 
 def _unopened(path: Path, error: OSError) -> str:

@@ -128,9 +128,9 @@ def hint_at_file(text: str) -> None:
         return
     reason = "a file of that name exists" if exists else "looks like a file"
     is_checkpoint = text.endswith(".ckpt")
-    way_out = (
+    remedy = (
         "more checkpoints come before all texts"
         if is_checkpoint
         else (f"did you mean --csv {text} --out OUT?")
     )
-    sys.stderr.write(f"note: {text!r} is predicted as a text, but {reason}; {way_out}\n")
+    sys.stderr.write(f"note: {text!r} is predicted as a text, but {reason}; {remedy}\n")

@@ -121,7 +121,7 @@ class SavedClassifier:
 
 
 def build(kind: type[_Built], stored: Mapping[str, Any]) -> _Built:
-    """Build a dataclass from a stored dictionary, of which entries without a field are ignored.
+    """Build a dataclass from a stored dictionary; entries without a field are ignored.
 
     Raises:
         ValueError: a field is missing or has another type than declared.
