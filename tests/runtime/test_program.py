@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import subprocess
@@ -124,3 +125,6 @@ def test_the_installed_commands_are_these() -> None:
     assert commands == {
         f"sentiment-{name}": f"sentiment.runtime.program:{name}" for name in COMMANDS
     }
+    for name in COMMANDS:
+        (module,) = getattr(programs, name).args
+        assert callable(importlib.import_module(module).main)

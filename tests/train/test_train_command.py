@@ -243,6 +243,7 @@ def test_the_command_line_trains_and_prints_what_to_do_next(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert list(run.glob("tensorboard/events*"))
+    assert (run / "train.log").is_file()
     cfg = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
     assert cfg["model"]["hidden_size"] == 8
     assert "epoch 2 of 2: train loss" in done.stdout
