@@ -71,7 +71,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("scheduler.start_factor=0", "scheduler.start_factor=0.0: must be above 0"),
         ("scheduler.warmup=1.5", "scheduler.warmup=1.5: must be at least 0 and below 1"),
         ("seed=-1", "seed=-1: must be at least 0 and at most 4294967295"),
-        ("data.split_seed=-1", "data.split_seed=-1: give"),
+        ("data.split_seed=-1", "data.split_seed=-1: must be"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
         (
             "trainer.accumulate_grad_batches=0",

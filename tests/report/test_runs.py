@@ -116,7 +116,7 @@ def test_refusals_say_what_and_where(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     (folder / ".hydra" / "config.yaml").write_text("a: 1")
     (folder / ".hydra" / "overrides.yaml").write_text("5")
-    with pytest.raises(InputError, match=r"overrides\.yaml holds no list"):
+    with pytest.raises(InputError, match=r"overrides\.yaml is not a list"):
         find_runs([tmp_path])
 
 

@@ -130,7 +130,7 @@ def test_warns_of_other_splits_than_the_language_model_had(
     cfg = composed(*SIZELESS, "trainer.max_epochs=1", f"data.csv={reviews}",
                    f"pretrained.path={model}", "data.split_seed=7")  # fmt: skip
     train(cfg, tmp_path / "run")
-    assert "beside another validation and test split, and may have read texts" in caplog.text
+    assert "with another validation and test split, and may have read texts" in caplog.text
 
 
 def test_warns_of_vectors_that_were_trained_beside_other_splits(
@@ -163,7 +163,7 @@ def test_one_other_split_is_named(
     log_pretrained(start, own)
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     log_pretrained(start, {**own, split: "another"})
-    assert f"beside another {name} split" in caplog.text
+    assert f"with another {name} split" in caplog.text
 
 
 def test_warns_of_a_language_model_without_a_record_of_held_out_texts(
