@@ -68,6 +68,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _plots_are_empty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write empty plots, but for tests of plots: drawing takes longer than a tiny training.
+
+    The session's own trainings draw: their fixtures come before this one.
+    """
+    if "report" not in request.path.parts and not request.node.get_closest_marker("plots"):
+        monkeypatch.setattr(
+            "sentiment.report.plots.save_figure", lambda figure, path, **_: path.touch()
+        )
+
+
 def compose_config(overrides: Sequence[str], folder: Path, program: str = "train") -> DictConfig:
     """Compose the config of a command line, with the given run folder."""
     register()

@@ -26,6 +26,7 @@ def run(folder: Path, *overrides: str) -> None:
     GlobalHydra.instance().clear()
 
 
+@pytest.mark.plots
 @pytest.mark.parametrize("classes", [2, 4])
 def test_each_baseline_writes_the_results_of_a_training(
     tmp_path: Path, trained: Path, classes: int, capsys: Any

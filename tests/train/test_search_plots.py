@@ -15,6 +15,8 @@ from optuna.trial import Trial
 
 from sentiment.train.search.report import draw_search
 
+pytestmark = pytest.mark.plots
+
 EACH = {"history.png", "importance.png", "parallel_coordinates.png", "slice.png"}
 MAXIMIZE, MINIMIZE = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 OBJECTIVES = ["val/accuracy", "parameters", "latency_ms", "fit_seconds"]
