@@ -184,10 +184,10 @@ def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
 def _check_together(cfg: DictConfig) -> None:
     """Refuse values of the trainer that do not go together, or with those of other nodes."""
     trainer = cfg.trainer
-    for name, other in {"fast_dev_run": "a number of batches", "deterministic": "warn"}.items():
-        allowed = isinstance(trainer[name], bool | int)
-        if not (allowed or (name == "deterministic" and trainer[name] == other)):
-            raise InputError(f"config: trainer.{name}={trainer[name]}: choose true, false, {other}")
+    for name, words in {"fast_dev_run": [], "deterministic": ["warn"]}.items():
+        if not isinstance(trainer[name], bool | int) and trainer[name] not in words:
+            choices = ", ".join(["true", "false", *(words or ["a number of batches"])])
+            raise InputError(f"config: trainer.{name}={trainer[name]}: choose {choices}")
     if trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise InputError(
             f"config: trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch}: above"

@@ -108,13 +108,6 @@ class Stopwatch(Callback):
         for name in self._COUNTS:
             setattr(self, name, state_dict[name])
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Read a checkpoint of version 0.1.0."""
-        if old := checkpoint["callbacks"].get("EpochTable"):
-            self.load_state_dict(old)
-
 
 class MetricsTable(Callback):
     """Keeps a row of metrics for each epoch, and writes them to ``metrics.csv``.
@@ -173,13 +166,6 @@ class MetricsTable(Callback):
         """Continue after the rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Read a checkpoint of version 0.1.0."""
-        if old := checkpoint["callbacks"].get("EpochTable"):
-            self.load_state_dict(old)
-
 
 class CheckpointFacts(Callback):
     """Adds facts of its run and epoch to each checkpoint.
@@ -196,6 +182,13 @@ class CheckpointFacts(Callback):
         self.run: dict[str, Any] = {}
         self._table = table
         self._settings = dict(settings)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Translate version 0.1.0, where one callback was both stopwatch and table."""
+        if old := checkpoint["callbacks"].get("EpochTable"):
+            checkpoint["callbacks"] |= dict.fromkeys(("Stopwatch", "MetricsTable"), old)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
