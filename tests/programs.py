@@ -21,12 +21,13 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from joblib.externals.loky import process_executor
 
 COMMANDS = ("train", "pretrain", "baseline", "vectors", "predict")
 
 
 class Program:
-    """A program that was started.
+    """A program that was started, in a session of its own, whose processes end with it.
 
     Args:
         name: such as ``train``.
@@ -68,6 +69,7 @@ class Program:
         """Run the program in the child; never returns."""
         code = 1
         try:
+            os.setsid()
             _redirect(self._stdout, self._stderr)
             _forget_the_test()
             os.environ.update({"OMP_NUM_THREADS": "1", **env})
@@ -83,6 +85,7 @@ class Program:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
+                process_executor._python_exit()  # else joblib's processes would remain
             os._exit(code & 0xFF)
 
     @property
@@ -136,6 +139,8 @@ class Program:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.send_signal(signal.SIGKILL)
         self.wait()
         self._folder.cleanup()

@@ -471,6 +471,6 @@ def test_cuda_agrees_with_the_cpu(
         results.append([values.detach().double().cpu()])
         for tensor in (leaf, *encoder.parameters()):
             assert tensor.grad is not None
-            results[-1].append(tensor.grad.double().cpu())
+            results[-1].append(tensor.grad.double().cpu().clone())  # moved with the encoder
     for expected, close in zip(*results, strict=True):
         assert (close - expected).norm() < (5e-3 if half else 5e-5) * expected.norm()

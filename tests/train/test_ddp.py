@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from conftest import compose_config, write_reviews
-from programs import run_program
+from programs import Program, run_program
 from sentiment.report.tables import is_number
 from sentiment.train.run import train
 
@@ -37,17 +37,40 @@ TIMES = {
 }
 
 
-def start(folder: Path, *overrides: str, launcher: Iterable[str] = (), **environment: str) -> Any:
-    """Begin a training in a folder, in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, "sentiment.train", *TINY, *overrides],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, start_new_session=True,
-    )  # fmt: skip
+def start(folder: Path, *overrides: str, **environment: str) -> Program:
+    return Program("train", *TINY, *overrides, cwd=folder, env=environment)
 
 
 def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    """Train in this process, and in those that Lightning starts."""
     return run_program("train", *TINY, *overrides, cwd=folder)
+
+
+def ranks(
+    folder: Path, *overrides: str, processes: int = 2, machines: int = 1
+) -> list[tuple[int, str, str]]:
+    """Train in processes as torchrun starts them: exit code and output of each."""
+    devices = processes // machines
+    group = {"TORCHELASTIC_RUN_ID": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}"]
+    started = [
+        start(
+            folder, *settings, f"trainer.num_nodes={machines}", *overrides, **group,
+            RANK=f"{rank}", WORLD_SIZE=f"{processes}", GROUP_RANK=f"{rank // devices}",
+            LOCAL_RANK=f"{rank % devices}", LOCAL_WORLD_SIZE=f"{devices}",
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+    return outputs_of(started)
+
+
+def outputs_of(processes: Sequence[Program]) -> list[tuple[int, str, str]]:
+    """Exit code and output of each process, when all have ended."""
+    ended = []
+    for process in processes:
+        with process:
+            ended.append((process.wait(), process.stdout, process.stderr))
+    return ended
 
 
 def alone(folder: Path, name: str, *overrides: str) -> Path:
@@ -137,10 +160,8 @@ def test_metrics_and_weights_are_those_of_one_process(
 ) -> None:
     given = [vectors(folder / "v.txt") if item == "VECTORS" else item for item in overrides]
     alone(folder, "one", *SAME, *given)
-    several = run(folder, *SAME, *given, "trainer.strategy=ddp", f"trainer.devices={processes}",
-                  "hydra.run.dir=several")  # fmt: skip
-    assert several.returncode == 0, several.stderr
-    assert not several.stderr
+    several = ranks(folder, *SAME, *given, "hydra.run.dir=several", processes=processes)
+    assert all((code, err) == (0, "") for code, _, err in several), several
     left, right = results_of(folder / "one"), results_of(folder / "several")
     assert right.pop("processes") == processes
     assert right.pop("imbalance") >= 1
@@ -159,10 +180,11 @@ def test_metrics_and_weights_are_those_of_one_process(
 def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
     """Also where Hydra chooses the folder, and nothing is in the cache."""
     splits = folder / "splits"
-    done = start(folder, "trainer=ddp", "logger=tensorboard", f"data.splits_dir={splits}",
-                 "trainer.accelerator=cpu", SENTIMENT_CACHE=str(folder / "cache"))  # fmt: skip
-    out, err = done.communicate(timeout=300)
-    assert (done.returncode, err) == (0, "")
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", "logger=tensorboard"]
+    settings.append(f"data.splits_dir={splits}")
+    with start(folder, *settings, SENTIMENT_CACHE=str(folder / "cache")) as process:
+        assert (process.wait(), process.stderr) == (0, "")
+        out = process.stdout
     (home,) = (folder / "runs").iterdir()
     assert sorted(path.name for path in home.iterdir()) == [
         ".hydra", "checkpoints", "confusion_matrix.png", "learning_curves.png", "metrics.csv",
@@ -175,12 +197,8 @@ def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
     assert "2 processes: the one with most tokens had 1.0" in out
     corpora = [path for path in (folder / "cache" / "corpora").iterdir() if path.is_dir()]
     assert len(corpora) == 1
-    evaluated = subprocess.run(
-        [sys.executable, "-m", "sentiment.evaluate", str(home / "checkpoints" / "best.ckpt"),
-         str(splits / "test.csv"), "--json"],
-        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    metrics = json.loads(evaluated.stdout)
+    best = str(home / "checkpoints" / "best.ckpt")
+    metrics = json.loads(run_program("evaluate", best, str(splits / "test.csv"), "--json").stdout)
     results = results_of(home)
     assert metrics["test/by_length"] == results.pop("test/by_length")
     for name, value in results.items():
@@ -190,19 +208,18 @@ def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
 
 def stopped(folder: Path, sign: signal.Signals, *overrides: str) -> tuple[int, str]:
     """Start a training, and send a signal to one of its processes, then to the first."""
-    process = start(folder, *overrides, "callbacks.save_minutes=0")
-    last = folder / "run" / "checkpoints" / "last.ckpt"
-    while not last.exists() and process.poll() is None:
-        time.sleep(0.02)
-    started = children(process.pid)
-    os.kill(started[0], sign)
-    time.sleep(0.1)
-    if process.poll() is None:
-        os.kill(process.pid, sign)
-    out, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    assert ends(*started)
-    return process.returncode, out
+    with start(folder, *overrides, "callbacks.save_minutes=0") as process:
+        last = folder / "run" / "checkpoints" / "last.ckpt"
+        while not last.exists() and process.poll() is None:
+            time.sleep(0.02)
+        started = children(process.pid)
+        os.kill(started[0], sign)
+        time.sleep(0.1)
+        process.send_signal(sign)
+        code = process.wait(60)
+        assert "Traceback" not in process.stderr
+        assert ends(*started)
+        return code, process.stdout
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
@@ -214,10 +231,11 @@ def test_a_stopped_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert out.count("Stopped. Resume with") == 1
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["SentimentDataModule"]["position"] == (0, saved["global_step"])
-    again = run(tmp_path, *overrides, "hydra.run.dir=run", "ckpt_path=auto")
-    assert again.returncode == 0, again.stderr
-    assert "Resuming from" in again.stdout
-    assert run(tmp_path, *overrides, "hydra.run.dir=whole").returncode == 0
+    again = ranks(tmp_path, *overrides, "hydra.run.dir=run", "ckpt_path=auto")
+    assert [code for code, *_ in again] == [0, 0], again
+    assert "Resuming from" in again[0][1]
+    whole = ranks(tmp_path, *overrides, "hydra.run.dir=whole")
+    assert [code for code, *_ in whole] == [0, 0], whole
     ours, theirs = weights_of(tmp_path / "run"), weights_of(tmp_path / "whole")
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
     pd.testing.assert_frame_equal(table_of(tmp_path / "run"), table_of(tmp_path / "whole"))
@@ -241,17 +259,18 @@ def test_another_number_of_processes_may_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [False, True], ids=["another", "the first"])
 def test_when_one_process_is_killed_the_others_end(folder: Path, first: bool) -> None:
-    process = start(folder, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=999",
-                    "callbacks.early_stopping=null", "hydra.run.dir=run")  # fmt: skip
-    last = folder / "run" / "checkpoints" / "last.ckpt"
-    while not last.exists() and process.poll() is None:
-        time.sleep(0.05)
-    started = children(process.pid)
-    begin = time.monotonic()
-    os.kill(process.pid if first else started[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - begin < 30
-    assert ends(*started)
+    with start(folder, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=999",
+               "callbacks.early_stopping=null", "hydra.run.dir=run") as process:  # fmt: skip
+        last = folder / "run" / "checkpoints" / "last.ckpt"
+        while not last.exists() and process.poll() is None:
+            time.sleep(0.05)
+        started = children(process.pid)
+        begin = time.monotonic()
+        os.kill(process.pid if first else started[0], signal.SIGKILL)
+        process.wait(60)
+        assert time.monotonic() - begin < 30
+        assert ends(*started)
+        err = process.stderr
     assert process.returncode in ((-signal.SIGKILL,) if first else (1, -signal.SIGKILL))
     assert "Traceback" not in err
     # Or else Lightning, which looks every five seconds, has ended it before it could report it.
@@ -281,28 +300,22 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert "vocabulary" not in done.stdout
 
 
-def torchrun(folder: Path, *overrides: str, machines: int = 2) -> list[tuple[int, str, str]]:
-    """Two machines on this one, each with a process: exit code and output of each."""
-    port = free_port()
-    nodes = [
-        start(
-            folder, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1",
-            f"trainer.num_nodes={machines}", *overrides,
-            launcher=["torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
-                      "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}",
-                      "-m"],
+def test_two_machines_train_by_torchrun(folder: Path) -> None:
+    address = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", *SAME]
+    settings += ["trainer.num_nodes=2", "hydra.run.dir=run"]
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
+             "--nproc-per-node=1", *address, "-m", "sentiment.train", *TINY, *settings],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for node in range(2)
-    ]  # fmt: skip
-    outputs = [node.communicate(timeout=300) for node in nodes]
-    return [(node.returncode, *texts) for node, texts in zip(nodes, outputs, strict=True)]
-
-
-def test_two_machines_train_by_torchrun(folder: Path) -> None:
-    first, second = torchrun(folder, *SAME, "hydra.run.dir=run")
-    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-    assert "Everything is in" in first[1]
-    assert second[1].strip() == ""
+    )  # fmt: skip
+    (out, err), (second_out, _) = first.communicate(timeout=300), second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), err
+    assert "Everything is in" in out
+    assert second_out.strip() == ""
     assert (folder / "run" / ".hydra" / "config.yaml").is_file()
     left, right = results_of(alone(folder, "one", *SAME)), results_of(folder / "run")
     assert right["test/loss"] == pytest.approx(left["test/loss"], rel=1e-4)
@@ -318,11 +331,10 @@ def test_two_machines_train_by_torchrun(folder: Path) -> None:
     ids=["folder", "number", "data"],
 )
 def test_torchrun_is_refused_in_one_line(folder: Path, overrides: list[str], expected: str) -> None:
-    ended = torchrun(folder, *overrides)
+    ended = ranks(folder, *overrides, machines=2)
     assert all(code for code, *_ in ended)
-    lines = "".join(err for *_, err in ended).splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert all(expected in line for line in errors)
+    errors = "".join(err for *_, err in ended).splitlines()
+    assert all(line.startswith("error: ") and expected in line for line in errors)
     assert 1 <= len(errors) <= 2  # once, or once on each machine
     assert not (folder / "runs").exists()
 
@@ -342,7 +354,7 @@ def test_processes_of_srun_train_together(folder: Path, machines: int) -> None:
               SLURM_NODEID=f"{number // tasks}")
         for number in range(2)
     ]  # fmt: skip
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert outputs[1] == ("", "")
+    outputs = outputs_of(processes)
+    assert [code for code, *_ in outputs] == [0, 0], outputs
+    assert outputs[1][1:] == ("", "")
     assert results_of(folder / "runs" / "4711")["processes"] == 2

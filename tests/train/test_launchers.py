@@ -16,7 +16,7 @@ import torch
 
 from conftest import TINY, write_reviews
 from hydra_plugins.sentiment_launchers import joblib_launcher
-from programs import run_program
+from programs import Program, run_program
 from sentiment.runtime import environment as machine
 
 LAUNCHERS = ("joblib", "submitit_local")
@@ -66,22 +66,11 @@ printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'
 """
 
 
-def command(*overrides: str) -> list[str]:
-    return [
-        sys.executable, "-m", "sentiment.train", "-m", *TINY, "data.csv=reviews.csv",
-        "hydra.sweep.dir=sweep", *overrides,
-    ]  # fmt: skip
-
-
-def environment(tmp_path: Path, **others: str) -> dict[str, str]:
-    return {**os.environ, "SENTIMENT_CACHE": str(tmp_path / "cache"), **others}
-
-
-def sweep(tmp_path: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+def start(tmp_path: Path, *overrides: str) -> Program:
     write_reviews(tmp_path / "reviews.csv", 60)
-    _, _, program, *given = command(*overrides)
+    given = ["-m", *TINY, "data.csv=reviews.csv", "hydra.sweep.dir=sweep", *overrides]
     cache = {"SENTIMENT_CACHE": str(tmp_path / "cache")}
-    return run_program(program.split(".")[1], *given, cwd=tmp_path, env=cache, path=tmp_path)
+    return Program("train", *given, cwd=tmp_path, env=cache, path=tmp_path)
 
 
 def statuses(tmp_path: Path) -> dict[str, str]:
@@ -118,23 +107,50 @@ def test_lines_of_several_runs_stay_whole(capfd: pytest.CaptureFixture[str]) -> 
 def test_runs_that_fail_or_are_killed_take_no_other_with_them(
     tmp_path: Path, launcher: str
 ) -> None:
+    """And those that end have the weights that the printed command gives in one process."""
     (tmp_path / "bomb.py").write_text(BOMB)
-    done = sweep(
-        tmp_path, f"hydra/launcher={launcher}", "seed=1,2,3,4,5", "trainer.max_epochs=1",
-        "+logger.bomb={_target_: bomb.Bomb, seed: ${seed}}",
-    )  # fmt: skip
-    assert done.returncode == 2
-    output = done.stdout + done.stderr
-    failed = dict.fromkeys("123", "failed")
-    assert statuses(tmp_path) == {"0": "ok", "4": "ok", **failed}, output
-    assert "error: 3 of 5 runs failed" in output
+    logger = "+logger.bomb={_target_: bomb.Bomb, seed: ${seed}}"
+    launched = f"hydra/launcher={launcher}"
+    with start(tmp_path, launched, "seed=2,3,4,5", "trainer.max_epochs=1", logger) as sweep:
+        assert sweep.wait() == 2
+        output = sweep.stdout + sweep.stderr
+    failed = dict.fromkeys("012", "failed")
+    assert statuses(tmp_path) == {"3": "ok", **failed}, output
+    assert "error: 3 of 4 runs failed" in output
     assert output.count("The table is in") == 1
     if launcher == "joblib":
-        assert "error: run 1 was ended by SIGKILL" in output
-        assert "[2] error: config: logger.bomb: no server" in output
+        assert "error: run 0 was ended by SIGKILL" in output
+        assert "[1] error: config: logger.bomb: no server" in output
         assert "RuntimeError: a bug" in output
     else:
-        assert "error: run 1 ended without a result: see" in output
+        assert "error: run 0 ended without a result: see" in output
+    assert_repeats_its_best(tmp_path, output)
+
+
+@pytest.mark.slow
+def test_runs_in_one_process_repeat_their_best(tmp_path: Path) -> None:
+    with start(tmp_path, "model=birnn,bigru", "data.batch_size=8") as sweep:
+        assert sweep.wait() == 0, sweep.stderr
+        output = sweep.stdout
+    table = pd.read_csv(tmp_path / "sweep" / "sweep.csv")
+    best = json.loads((tmp_path / "sweep" / "best.json").read_text())
+    assert best["val/accuracy"] == table["val/accuracy"].max()
+    assert_repeats_its_best(tmp_path, output)
+
+
+def assert_repeats_its_best(tmp_path: Path, output: str) -> None:
+    best = json.loads((tmp_path / "sweep" / "best.json").read_text())
+    assert f"Best: {best['checkpoint']}. Repeat it with:\n  {best['command']}\n" in output
+    _, _, program, *given = shlex.split(best["command"])
+    assert program == "sentiment.train"
+    done = run_program("train", *given, "hydra.run.dir=again", cwd=tmp_path, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        torch.load(tmp_path / path, weights_only=True)["state_dict"]
+        for path in (best["checkpoint"], "again/checkpoints/best.ckpt")
+    )
+    for name, weight in ours.items():
+        assert torch.equal(weight, theirs[name]), name
 
 
 @pytest.mark.slow
@@ -142,24 +158,20 @@ def test_runs_that_fail_or_are_killed_take_no_other_with_them(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_reaches_every_run(tmp_path: Path, launcher: str, number: signal.Signals) -> None:
     """A terminal sends Ctrl-C to the whole group of processes, a scheduler SIGTERM to the first."""
-    write_reviews(tmp_path / "reviews.csv", 60)
     endless = ["trainer.max_epochs=9999", "callbacks.early_stopping=null", "seed=1,2"]
     if launcher == "joblib":
         endless.append("hydra.launcher.n_jobs=2")  # even where there is one core
-    with subprocess.Popen(
-        command(f"hydra/launcher={launcher}", *endless), cwd=tmp_path, env=environment(tmp_path),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+    with start(tmp_path, f"hydra/launcher={launcher}", *endless) as process:
         while not all(trains(tmp_path / "sweep" / run) for run in "01"):
             assert process.poll() is None
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
+            time.sleep(0.2)
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+        assert process.wait(60) == 128 + number
+        output = process.stdout + process.stderr
+        wait_until_gone(process.pid)
     assert "The sweep ends here" in output
     assert "Traceback" not in output
     assert statuses(tmp_path) == {"0": "failed", "1": "failed"}
@@ -167,7 +179,6 @@ def test_a_stop_reaches_every_run(tmp_path: Path, launcher: str, number: signal.
     for run in "01":
         last = tmp_path / "sweep" / run / "checkpoints" / "last.ckpt"
         torch.load(last, weights_only=True)
-    wait_until_gone(process.pid)
 
 
 def wait_until_gone(group: int) -> None:
@@ -187,31 +198,6 @@ def trains(run: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
-def test_a_launcher_changes_no_figure_and_repeats_the_best(tmp_path: Path, launcher: str) -> None:
-    done = sweep(tmp_path, f"hydra/launcher={launcher}", "model=birnn,bigru", "data.batch_size=8")
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "sweep" / "sweep.csv").set_index("model")
-    best = json.loads((tmp_path / "sweep" / "best.json").read_text())
-    assert best["val/accuracy"] == table["val/accuracy"].max()
-    assert f"Best: {best['checkpoint']}. Repeat it with:\n  {best['command']}\n" in done.stdout
-    _, _, program, *given = shlex.split(best["command"])
-    assert program == "sentiment.train"
-    cache = {"SENTIMENT_CACHE": str(tmp_path / "cache")}
-    again = run_program("train", *given, "hydra.run.dir=again", cwd=tmp_path, env=cache)
-    assert again.returncode == 0, again.stderr
-    ours, theirs = (
-        torch.load(path, weights_only=True)["state_dict"]
-        for path in (
-            tmp_path / best["checkpoint"],
-            tmp_path / "again" / "checkpoints" / "best.ckpt",
-        )
-    )
-    for name, weight in ours.items():
-        assert torch.equal(weight, theirs[name]), name
-
-
-@pytest.mark.slow
 def test_a_sweep_goes_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -219,11 +205,10 @@ def test_a_sweep_goes_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tools / name).write_text(script)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    done = sweep(
-        tmp_path, "hydra/launcher=submitit_slurm", "hydra.launcher.partition=fast", "seed=1,2",
-        "hydra.launcher.cpus_per_task=1", "trainer.max_epochs=1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    given = ["hydra.launcher.partition=fast", "hydra.launcher.cpus_per_task=1", "seed=1,2"]
+    given += ["hydra/launcher=submitit_slurm", "trainer.max_epochs=1"]
+    with start(tmp_path, *given) as sweep:
+        assert sweep.wait() == 0, sweep.stdout + sweep.stderr
     assert statuses(tmp_path) == {"0": "ok", "1": "ok"}
     submitted = (tmp_path / "submitted.sh").read_text()
     assert "#SBATCH --partition=fast" in submitted
@@ -232,14 +217,14 @@ def test_a_sweep_goes_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_without_a_cluster_or_the_extra_one_line_says_so(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "hydra/launcher=submitit_slurm")
-    assert done.returncode == 2
-    (error,) = done.stderr.splitlines()
+    with start(tmp_path, "hydra/launcher=submitit_slurm") as sweep:
+        assert sweep.wait() == 2
+        (error,) = sweep.stderr.splitlines()
     assert error.startswith("error: hydra/launcher=submitit_slurm: there is no srun here")
     hidden = "import sys; sys.modules['hydra_plugins.hydra_submitit_launcher'] = None"
-    start = "from sentiment.train.command import main; main()"
+    main = "from sentiment.train.command import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", f"{hidden}; {start}", "-m", "hydra/launcher=submitit_local"],
+        [sys.executable, "-c", f"{hidden}; {main}", "-m", "hydra/launcher=submitit_local"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
