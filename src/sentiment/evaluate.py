@@ -55,7 +55,8 @@ def evaluate(
     """
     import torch
 
-    from sentiment.model.metrics import accuracy_by_length, summarise_predictions
+    from sentiment.model.metrics import Outcome, summarise_predictions
+    from sentiment.report.results import doubts, outcome_results
 
     reviews = predict_labelled(predictor, path, csv_format, file_labels)
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
@@ -67,9 +68,14 @@ def evaluate(
     left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
     _note(f"{len(labels) + missing:,} rows read{left_out}")
     members = predictor.members
-    return {
+    tested = {
         **summarise_predictions(combined, labels, "test/"),
-        "test/by_length": accuracy_by_length(combined, labels, reviews.lengths),
+        **outcome_results(Outcome.of(combined, labels, reviews.lengths), predictor.labels),
+    }
+    for doubt in doubts(tested):
+        _note(doubt)
+    return {
+        **tested,
         **(_facts_of_training(members[0]) if len(members) == 1 else {}),
         "labels": predictor.labels,
         "test_reviews": len(labels),
@@ -225,13 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
     with ending_at_once():
         import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
-        from sentiment.report.tables import (
-            json_text,
+        from sentiment.report.result_table import (
+            class_table,
             length_table,
             members_table,
-            print_table,
             result_table,
         )
+        from sentiment.report.tables import json_text, print_table
     limit_threads()
     with exit_on_input_error():
         check_csv(parsed)  # loading the checkpoints takes longer
@@ -246,5 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "members" in results:
             sys.stdout.write("\n")
             print_table(members_table(results["members"]))
+        sys.stdout.write("\n")
+        print_table(class_table(results["test/by_class"], results["test/confusion"]))
         sys.stdout.write("\n")
         print_table(length_table(results["test/by_length"]))

@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 import torch
 
-from sentiment.model.metrics import Outcome, accuracy_by_length
+from sentiment.model.metrics import (
+    Outcome,
+    accuracy_by_length,
+    by_class,
+    confidence_interval,
+    summarise_predictions,
+)
 
 
 def rows_of(lengths: list[int], wrong: int = 0) -> list[dict[str, Any]]:
@@ -47,3 +53,25 @@ def test_an_outcome_counts_every_review_once() -> None:
     outcome = Outcome.of(logits, labels, torch.arange(50))
     assert outcome.confusion.sum() == outcome.reliability.reviews.sum() == 50
     assert sum(row["reviews"] for row in outcome.by_length) == 50
+
+
+@pytest.mark.parametrize(
+    ("right", "reviews", "low", "high"),  # from the exact formula, by hand and in tables
+    [(10, 30, 0.1923, 0.5122), (5, 5, 0.5655, 1.0), (0, 5, 0.0, 0.4345)],
+)
+def test_an_interval_is_wilsons(right: int, reviews: int, low: float, high: float) -> None:
+    assert confidence_interval(right / reviews, reviews) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_what_cannot_be_divided_is_none() -> None:
+    rows = by_class(torch.tensor([[2, 0, 1], [0, 0, 0], [1, 0, 0]]))
+    assert [row["precision"] for row in rows] == [2 / 3, None, 0.0]
+    assert [row["recall"] for row in rows] == [2 / 3, None, 0.0]
+    assert [row["f1"] for row in rows] == [2 / 3, None, 0.0]
+
+
+def test_accuracy_has_no_rounding_error() -> None:
+    labels = torch.zeros(800, dtype=torch.int64)
+    logits = torch.zeros(800, 2)
+    logits[461:, 1] = 1.0
+    assert summarise_predictions(logits, labels, "")["accuracy"] == 461 / 800

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.report.results import best_metrics, log_data, log_model
+from sentiment.model.metrics import Outcome
+from sentiment.report.results import best_metrics, doubts, log_data, log_model, outcome_results
 
 
 def rows_of(*metrics: tuple[float, float]) -> list[dict[str, float]]:
@@ -49,10 +51,51 @@ def test_coverage_is_logged_as_in_the_table(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     facts: Any = SimpleNamespace(
-        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], dropped_duplicates=3,
-        dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
+        train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], class_counts=[5, 3],
+        dropped_duplicates=3, dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         log_data(facts, 0.96084, sample=False, pretrained=True)
     assert "15 rows read: 8 training" in caplog.text
+    assert "a (5), b (3)" in caplog.text
     assert "; 96.08 % of the tokens have a pre-trained vector" in caplog.text
+
+
+def results_of(true: list[int], predicted: list[int], labels: list[str]) -> dict[str, Any]:
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), len(labels)).float()
+    outcome = Outcome.of(logits, torch.tensor(true), torch.ones(len(true), dtype=torch.int64))
+    right = sum(a == b for a, b in zip(true, predicted, strict=True))
+    own = {"test/accuracy": right / len(true), "train_reviews": 700}
+    return own | outcome_results(outcome, labels)
+
+
+def test_stars_have_a_mean_absolute_error_and_names_have_none() -> None:
+    stars = ["1", "2", "3.5"]
+    assert results_of([0, 1, 2, 2], [0, 1, 0, 1], stars)["test/mae"] == (2.5 + 1.5) / 4
+    assert "test/mae" not in results_of([0, 1, 2], [0, 1, 0], ["1", "2", "many"])
+    assert "test/mae" not in results_of([0, 1], [0, 1], ["0", "1"])
+
+
+def test_each_class_has_its_own_metrics() -> None:
+    results = results_of([0, 0, 0, 1], [0, 0, 1, 1], ["no", "yes"])
+    no, yes = results["test/by_class"]
+    assert (no["label"], no["precision"], no["recall"], no["reviews"]) == ("no", 1.0, 2 / 3, 3)
+    assert (yes["label"], yes["precision"], yes["recall"], yes["reviews"]) == ("yes", 0.5, 1.0, 1)
+    assert results["test/confusion"] == [[2, 1], [0, 1]]
+    assert results["test/largest_class"] == 0.75
+
+
+def test_a_class_that_is_never_predicted_is_reported() -> None:
+    (doubt, other) = doubts(results_of([0] * 99 + [1], [0] * 100, ["good", "bad"]))
+    assert "bad (1)" in doubt
+    assert "loss.balanced=true" in doubt
+    assert "always answering good, 99.00 %" in other
+
+
+def test_a_better_baseline_is_reported() -> None:
+    results = results_of([0, 1, 0, 1], [0, 1, 0, 0], ["good", "bad"])
+    assert doubts(results) == []
+    assert doubts(results | {"baseline": {"test/accuracy": 0.7, "seconds": 1.0}}) == []
+    (doubt,) = doubts(results | {"baseline": {"test/accuracy": 0.8, "seconds": 1.0}})
+    assert "80.00 %" in doubt
+    assert "model.ngrams=3" in doubt

@@ -5,10 +5,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 
 from sentiment.batch import Batch, Shard
 from sentiment.train import callbacks
 from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
+from sentiment.train.stopping import EarlyStopping
 
 
 class Clock:
@@ -100,3 +102,56 @@ def test_a_moved_checkpoint_is_found_in_its_folder(tmp_path: Path) -> None:
     assert new.best_k_models == {new.best_model_path: score}
     assert new.best_model_score == score
     assert new.mode == "min"
+
+
+class Scripted(LightningModule):
+    """Has given metrics in each epoch: validation accuracy and loss."""
+
+    def __init__(self, *epochs: tuple[float, float]) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.weight.sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        accuracy, loss = self.epochs[self.current_epoch]
+        self.log_dict({"val/accuracy": accuracy, "val/loss": loss}, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder: Path, *epochs: tuple[float, float], patience: int = 99) -> tuple[int, int]:
+    """Fit with these metrics; the best epoch and how many there were, from 1."""
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=len(epochs), logger=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+        callbacks=[
+            OneCheckpoint(dirpath=folder, filename="best", monitor="val/accuracy"),
+            EarlyStopping(mode="max", patience=patience),
+        ],
+    )  # fmt: skip
+    trainer.fit(Scripted(*epochs), [0], [0])
+    best = torch.load(folder / "best.ckpt", weights_only=False)
+    return best["epoch"] + 1, trainer.current_epoch
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        ([(0.9, 0.5), (1.0, 0.3), (1.0, 0.2), (1.0, 0.25)], 3),
+        ([(1.0, 0.2), (1.0, 0.2)], 1),
+        ([(1.0, 0.2), (0.9, 0.1), (1.0, 0.15)], 3),
+    ],
+)
+def test_of_epochs_that_are_equally_good_the_one_of_the_lowest_loss_is_kept(
+    tmp_path: Path, epochs: list[tuple[float, float]], best: int
+) -> None:
+    assert fit(tmp_path, *epochs) == (best, len(epochs))
+
+
+def test_a_falling_loss_is_waited_for_where_the_metric_stays(tmp_path: Path) -> None:
+    falling = [(1.0, 0.5 - 0.1 * epoch) for epoch in range(4)]
+    assert fit(tmp_path, *falling, (1.0, 0.2), (1.0, 0.2), (1.0, 0.2), patience=2) == (4, 6)

@@ -23,7 +23,7 @@ from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.report.ranking import compare_runs, print_comparison
-from sentiment.report.results import data_results, log_data, plot_outcome
+from sentiment.report.results import data_results, log_data, outcome_results, plot_outcome
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import python_command, versions
@@ -107,7 +107,7 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
     )
     results = {
         **summarise_predictions(logits, labels, "test/"),
-        "test/by_length": outcome.by_length,
+        **outcome_results(outcome, facts.labels),
         **val,
         **data_results(facts),
         "model": weighting,

@@ -346,7 +346,7 @@ class VectorsConfig:
 
 @dataclass
 class EarlyStoppingConfig:
-    _target_: str = "lightning.pytorch.callbacks.EarlyStopping"
+    _target_: str = "sentiment.train.stopping.EarlyStopping"
     monitor: str = "val/accuracy"
     mode: str = "${best_mode:${.monitor}}"
     patience: int = ranged(5, at_least=0)

@@ -24,6 +24,7 @@ from sentiment.data.pipeline import (
     check_at_least_one,
     prepare,
 )
+from sentiment.data.reviews import short_text
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
@@ -206,6 +207,11 @@ class SentimentDataModule(LightningDataModule):
     def reviews(self, name: str) -> TokenisedReviews:
         """The reviews of a split (``train``, ``val``, ``test``), for models other than networks."""
         return self._reviews[name]
+
+    def example(self) -> str:
+        """A short text of the validation split, for a command line that predicts."""
+        val = self._prepared.splits.val
+        return short_text(val.corpus.path, self._csv_format, val.corpus.rows[val.reviews].tolist())
 
     def unlabeled(self) -> list[TokenisedReviews]:
         """The reviews of each file without labels; their classes are ``NO_CLASS``."""

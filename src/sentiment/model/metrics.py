@@ -1,6 +1,8 @@
 """The metrics of classifiers and language models, the same in training, test and evaluation."""
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +106,7 @@ def summarise_predictions(logits: Tensor, labels: Tensor, prefix: str) -> dict[s
     metrics = classification_metrics(logits.shape[1], prefix)
     metrics.update(logits.softmax(1), labels)
     values = {name: float(value) for name, value in metrics.compute().items()}
+    values[f"{prefix}accuracy"] = int((logits.argmax(1) == labels).sum()) / len(labels)  # exact
     values[f"{prefix}loss"] = float(torch.nn.functional.cross_entropy(logits, labels))
     values[f"{prefix}ece"] = reliability(logits, labels).error
     return values
@@ -114,6 +117,56 @@ def confusion_counts(logits: Tensor, labels: Tensor) -> Tensor:
     classes = logits.shape[1]
     pairs = labels * classes + logits.argmax(1)
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def by_class(confusion: Tensor) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class; None where there is nothing to divide by.
+
+    Args:
+        confusion: see ``confusion_counts``.
+
+    Returns:
+        For each class also ``reviews``, how many have it, and ``predicted``, how many are given it.
+    """
+    rows = []
+    counts = confusion.diag().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist()
+    for right, reviews, predicted in zip(*counts, strict=True):
+        rows.append(
+            {
+                "precision": right / predicted if predicted else None,
+                "recall": right / reviews if reviews else None,
+                "f1": 2 * right / (reviews + predicted) if reviews + predicted else None,
+                "reviews": reviews,
+                "predicted": predicted,
+            }
+        )
+    return rows
+
+
+def confidence_interval(fraction: float, reviews: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction of independent reviews (Wilson, 1927).
+
+    Args:
+        fraction: that was found, from 0 to 1.
+        reviews: in how many, 1 or more.
+    """
+    z = 1.959964  # the normal distribution is within this many standard deviations for 95 %
+    middle = fraction + z * z / (2 * reviews)
+    spread = z * math.sqrt(fraction * (1 - fraction) / reviews + (z / (2 * reviews)) ** 2)
+    scale = 1 + z * z / reviews
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def mean_absolute_error(confusion: Tensor, values: Sequence[float]) -> float:
+    """How far predicted labels are from true ones on average, where labels are numbers.
+
+    Args:
+        confusion: see ``confusion_counts``.
+        values: the number that each label stands for.
+    """
+    numbers = torch.tensor(values, dtype=torch.float64)
+    distances = (numbers[:, None] - numbers).abs()
+    return float((confusion * distances).sum() / confusion.sum())
 
 
 def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[dict[str, Any]]:

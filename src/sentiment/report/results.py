@@ -2,15 +2,31 @@
 
 import logging
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentiment.data.pipeline import DataFacts
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.metrics import Outcome
+from sentiment.model.metrics import (
+    Outcome,
+    by_class,
+    confidence_interval,
+    mean_absolute_error,
+)
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
-from sentiment.report.tables import format_percent, new_table, print_table, result_table, write_json
+from sentiment.report.result_table import class_table, result_table
+from sentiment.report.tables import (
+    format_count,
+    format_percent,
+    is_number,
+    listed,
+    new_table,
+    print_table,
+    write_json,
+)
 from sentiment.runtime.environment import python_command
 
 log = logging.getLogger(__name__)
@@ -48,7 +64,7 @@ def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrain
         f"{facts.train_reviews:,}",
         f"{facts.val_reviews:,}",
         f"{facts.test_reviews:,}",
-        ", ".join(facts.labels[:20]),
+        listed([f"{label} ({facts.class_counts[i]:,})" for i, label in enumerate(facts.labels)]),
         f"{facts.dropped_duplicates:,}",
         f"{facts.dropped_missing:,}",
         f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
@@ -113,6 +129,64 @@ def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -
     }
 
 
+def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
+    """The keys of ``results.json`` about a test that are more than one metric of all reviews.
+
+    Where there are more than two labels and all are numbers, such as stars, ``test/mae`` is the
+    mean absolute error.
+    """
+    confusion, rows = outcome.confusion, by_class(outcome.confusion)
+    reviews = int(confusion.sum())
+    numbers = [_number(label) for label in labels]
+    values = [number for number in numbers if number is not None]
+    ordered = len(labels) > 2 and len(values) == len(labels)
+    return {
+        "test/accuracy_interval": confidence_interval(int(confusion.trace()) / reviews, reviews),
+        "test/largest_class": max(row["reviews"] for row in rows) / reviews,
+        **({"test/mae": mean_absolute_error(confusion, values)} if ordered else {}),
+        "test/by_class": [{"label": label, **row} for label, row in zip(labels, rows, strict=True)],
+        "test/confusion": confusion.tolist(),
+        "test/by_length": outcome.by_length,
+    }
+
+
+def _number(label: str) -> float | None:
+    with suppress(ValueError):
+        if is_number(value := float(label)):
+            return value
+    return None
+
+
+def doubts(results: Mapping[str, Any]) -> list[str]:
+    """What the test metrics of a classifier say against it, and what to do about it; often none."""
+    found = []
+    rows, accuracy = results["test/by_class"], results["test/accuracy"]
+    never = [row for row in rows if row["reviews"] and not row["predicted"]]
+    balance = (
+        "; loss.balanced=true weighs rare labels up, and callbacks.checkpoint.monitor=val/f1"
+        " callbacks.early_stopping.monitor=val/f1 chooses by all labels alike"
+    )
+    if never:
+        names = listed([f"{row['label']} ({row['reviews']:,})" for row in never])
+        found.append(f"No test review was classified as {names}{balance}.")
+    if accuracy <= results["test/largest_class"]:
+        most = max(rows, key=lambda row: row["reviews"])
+        found.append(
+            f"The test accuracy of {format_percent(accuracy)} is no better than that of always"
+            f" answering {most['label']}, {format_percent(results['test/largest_class'])}"
+            f"{'' if never else balance}."
+        )
+    baseline = results.get("baseline", {}).get("test/accuracy", 0.0)
+    if baseline > accuracy:
+        found.append(
+            f"TF-IDF with logistic regression is better: {format_percent(baseline)} on the test"
+            f" reviews, after {results['baseline']['seconds']:.1f} s. With"
+            f" {format_count(results['train_reviews'])} training reviews, model.ngrams=3 and word"
+            " vectors help (docs/small_data.md); python -m sentiment.baseline makes that one."
+        )
+    return found
+
+
 def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
     """The key ``limited`` of ``results.json``: for each limited split, its setting."""
     settings = {split: limit.setting for split, limit in limited.items()}
@@ -140,22 +214,37 @@ def write_results(
     rows: Sequence[Mapping[str, float]],
     outcome: Outcome | None,
     best: Path | None,
+    example: str,
 ) -> None:
-    """Write results and plots; print the final table and the command that predicts."""
+    """Write results and plots; print the final tables and the command that predicts.
+
+    Args:
+        folder: the run folder.
+        results: the content of ``results.json``.
+        rows: the metrics of each epoch.
+        outcome: the outcome of the test, if there was one.
+        best: the checkpoint to predict with, if there is one.
+        example: a text for it.
+    """
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
     if outcome is not None:
         plot_outcome(folder, results, outcome)
     print_table(result_table(results))
+    if outcome is not None:
+        sys.stdout.write("\n")
+        print_table(class_table(results["test/by_class"], results["test/confusion"]))
+        sys.stdout.write("\n")
+        for doubt in doubts(results):
+            log.warning(doubt)
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))
         log.info("Reviews were left out (%s): the metrics do not compare with others.", settings)
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
         return
-    command = shlex.join([python_command(), "-m", "sentiment.predict", str(best)])
-    log.info("Everything is in %s. Predict with:", folder)
-    log.info('  %s "This movie was fantastic! I really enjoyed it."', command)
+    command = shlex.join([python_command(), "-m", "sentiment.predict", str(best), example])
+    log.info("Everything is in %s. Predict with:\n  %s", folder, command)
 
 
 def plot_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> None:

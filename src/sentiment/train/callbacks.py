@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from torch import Tensor
 
 from sentiment.model.metric_names import best_mode
 from sentiment.predict.checkpoint import CHECKPOINT_FORMAT
@@ -219,7 +220,8 @@ def accuracy_line(metrics: Mapping[str, float]) -> str:
 class OneCheckpoint(ModelCheckpoint):
     """Keeps one checkpoint, of the best epoch so far or of the last.
 
-    The best epoch stays known if the run folder is moved before the training is resumed.
+    Of epochs that are equally good, the one with the lowest validation loss is the best. It stays
+    known if the run folder is moved before the training is resumed.
 
     Args:
         dirpath: the folder.
@@ -248,6 +250,7 @@ class OneCheckpoint(ModelCheckpoint):
         self._path = Path(dirpath) / f"{filename}.ckpt"
         self._seconds = None if minutes is None else 60 * minutes
         self._saved_at = time.monotonic()
+        self._best_loss = -math.inf  # of the best epoch; unknown in a checkpoint of version 0.1.0
 
     @property
     def state_key(self) -> str:
@@ -258,6 +261,15 @@ class OneCheckpoint(ModelCheckpoint):
         """Save, unless no validation has given the metric yet."""
         if self.monitor is None or self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch is the best so far."""
+        loss = float(trainer.callback_metrics.get("val/loss", math.inf))
+        tied = current is not None and current == self.best_model_score and loss < self._best_loss
+        best = tied or super().check_monitor_top_k(trainer, current)
+        if best:
+            self._best_loss = loss
+        return best
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -270,6 +282,10 @@ class OneCheckpoint(ModelCheckpoint):
             trainer.save_checkpoint(self._path)
             self._saved_at = time.monotonic()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best epoch."""
+        return {**super().state_dict(), "best_loss": self._best_loss}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best epoch, whose file is in this folder even if the folder was moved."""
         state = {**state_dict, "dirpath": self.dirpath}
@@ -278,6 +294,7 @@ class OneCheckpoint(ModelCheckpoint):
         state["best_k_models"] = {
             self._moved(path): score for path, score in state["best_k_models"].items()
         }
+        self._best_loss = state.pop("best_loss", self._best_loss)
         super().load_state_dict(state)
 
     def _moved(self, path: str) -> str:

@@ -178,14 +178,16 @@ class SentimentModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of this validation, and set the temperature, the same in all processes.
 
-        The calibration error is that of logits divided by it.
+        The calibrated loss and the calibration error are those of logits divided by it.
         """
         own = [torch.cat(parts).cpu() for parts in zip(*self._validation, strict=True)]
         self._validation = []
         logits, labels = map(torch.cat, zip(*gather(own), strict=True))
         temperature = fit_temperature(logits, labels) if self._calibrated else 1.0
         self.classifier.temperature.fill_(temperature)
-        self.log("val/ece", reliability(logits / temperature, labels).error)
+        calibrated = logits / temperature
+        self.log("val/calibrated_loss", nn.functional.cross_entropy(calibrated, labels))
+        self.log("val/ece", reliability(calibrated, labels).error)
         metrics = self.val_metrics.compute()
         self.val_metrics.reset()
         for name, value in metrics.items():

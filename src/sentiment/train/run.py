@@ -13,6 +13,7 @@ from lightning import Callback, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sentiment.baseline.linear import baseline_results
 from sentiment.config.checks import check_config, check_one_process, is_mixed
 from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import sample_path
@@ -27,6 +28,7 @@ from sentiment.report.results import (
     data_results,
     log_data,
     log_model,
+    outcome_results,
     write_results,
 )
 from sentiment.runtime.distributed import (
@@ -60,6 +62,7 @@ from sentiment.train.resume import checkpoint_to_resume
 log = logging.getLogger(__name__)
 
 _REVIEWS_TO_TIME = 30
+_QUICK_BASELINE = 3_000_000  # tokens times classes
 
 
 def train(
@@ -118,6 +121,8 @@ def train(
         module.load_state_dict(best["state_dict"])
     pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
     metrics = test(fit.trainer, module, datamodule) if testing and not pruned else {}
+    if metrics and rank() == 0 and not command_line.multirun:
+        metrics |= _baseline(datamodule)
     results = {
         **metrics,
         **data_results(datamodule.facts, limits(fit.trainer, datamodule, "train", "val", "test")),
@@ -136,7 +141,9 @@ def train(
     if fit.trainer.world_size > 1:
         results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:
-        write_results(folder, results, fit.table.rows, module.outcome, fit.best)
+        write_results(
+            folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example()
+        )
     return results
 
 
@@ -268,7 +275,19 @@ def test(
         trainer.test(module, datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
-    return {**tested, "test/by_length": module.outcome.by_length if module.outcome else []}
+    if module.outcome is None:
+        return tested
+    return tested | outcome_results(module.outcome, datamodule.facts.labels)
+
+
+def _baseline(datamodule: SentimentDataModule) -> dict[str, Any]:
+    """The key ``baseline`` of ``results.json``, if fitting one takes no more than a few seconds."""
+    train, val, test = (datamodule.reviews(name) for name in ("train", "val", "test"))
+    classes = len(datamodule.facts.labels)
+    size = classes * int(train.lengths.sum())
+    if size > _QUICK_BASELINE or 0 in datamodule.facts.class_counts:
+        return {}
+    return {"baseline": baseline_results(train, val, test, classes=classes)}
 
 
 def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch import callbacks
 from torch import Tensor
 
 from sentiment.predict.saved import not_finite
@@ -89,7 +89,7 @@ class StopOnSignal(Callback):
         """
         self._listen()
         early = trainer.early_stopping_callback
-        if isinstance(early, EarlyStopping) and early.wait_count >= early.patience:
+        if isinstance(early, callbacks.EarlyStopping) and early.wait_count >= early.patience:
             trainer.should_stop = True
 
     def on_train_batch_end(
@@ -118,6 +118,44 @@ class StopOnSignal(Callback):
         self.asked, self._asked_at = signal.Signals(number), now
         if rank() == 0:
             sys.stderr.write("\nStopping after this batch (again to stop at once) ...\n")
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's early stopping, for which an equally good epoch of a lower loss is better.
+
+    Its arguments are Lightning's.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val/accuracy",
+        mode: str,
+        patience: int = 5,
+        min_delta: float = 0.0,
+        strict: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(monitor, min_delta, patience, verbose, mode, strict)
+        self._best_loss = -math.inf  # of the best epoch; unknown in a checkpoint of version 0.1.0
+
+    def _run_early_stopping_check(self, trainer: Trainer) -> None:
+        loss = float(trainer.callback_metrics.get("val/loss", math.inf))
+        tied = trainer.callback_metrics.get(self.monitor) == self.best_score
+        if tied and loss < self._best_loss:
+            self.wait_count = -1  # this epoch, which is not better by the metric, counts as one
+        super()._run_early_stopping_check(trainer)
+        if self.wait_count == 0:
+            self._best_loss = loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long it has waited, and for what."""
+        return {**super().state_dict(), "best_loss": self._best_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Wait on."""
+        super().load_state_dict(state_dict)
+        self._best_loss = state_dict.get("best_loss", self._best_loss)
 
 
 class EndWhenDiverged(Callback):

@@ -1,0 +1,208 @@
+"""The tables at the end of a training and of an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from sentiment.model.metrics import confidence_interval
+from sentiment.report.tables import (
+    MISSING,
+    format_count,
+    format_duration,
+    format_percent,
+    is_number,
+    new_table,
+)
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+_METRIC_ROWS = (
+    ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
+    ("ECE", "ece"),
+)  # fmt: skip
+_MOST_CLASSES, _MOST_CONFUSED = 12, 5  # in a table
+
+
+def result_table(results: Mapping[str, Any]) -> Table:
+    """Lay out what a training reached, on what data, and what it cost.
+
+    Args:
+        results: The content of ``results.json``; see the README for its keys. Any of them may be
+            missing, None or NaN: a line or split without a single value is left out.
+            ``best_epoch`` counts from 0, as Lightning does, and is shown counting from 1.
+
+    Returns:
+        A table no wider than 80 columns, as long as labels and device names are of common length.
+    """
+    outer = Table.grid()
+    splits = _split_table(results)
+    if splits.row_count:
+        outer.add_row(splits)
+        outer.add_row("")
+    facts = {"data": _data_facts(results), "cost": _cost_facts(results)}
+    beside = Table.grid(padding=(0, 4, 0, 0))
+    beside.add_row(*(_fact_table(heading, known) for heading, known in facts.items() if known))
+    if any(facts.values()):
+        outer.add_row(beside)
+    return outer
+
+
+def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
+
+    What each ``weight`` is stands beside them where they are not all the same.
+    """
+    table = new_table()
+    table.add_column("alone", overflow="fold")
+    weighted = len({each.get("weight") for each in members}) > 1
+    rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
+    for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in members:
+        weight = [f"{each['weight']:g}"] if weighted else []
+        metrics = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        table.add_row(Text(str(each["checkpoint"])), *weight, *metrics)
+    return table
+
+
+def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out ``test/by_length`` of ``results.json``: a row for each fifth of the reviews."""
+    table = new_table()
+    for heading in ("tokens", "reviews", "accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shortest, longest = map(format_count, row["tokens"])
+        tokens = shortest if shortest == longest else f"{shortest} - {longest}"
+        table.add_row(tokens, format_count(row["reviews"]), format_percent(row["accuracy"]))
+    return table
+
+
+def class_table(rows: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> Table:
+    """Lay out ``test/by_class`` of ``results.json``; of many classes, those with the lowest F1.
+
+    Args:
+        rows: a mapping for each class.
+        confusion: ``test/confusion``, whose columns stand beside them if there are few classes.
+    """
+    shown = [row for row in rows if row["f1"] is not None]
+    order = sorted(shown, key=lambda row: row["f1"])[:_MOST_CLASSES]
+    few = len(rows) <= _MOST_CONFUSED
+    table = new_table()
+    table.add_column("class" if len(order) == len(shown) else "hardest classes", overflow="fold")
+    for name in ("precision", "recall", "F1", "reviews"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows if few else ():
+        table.add_column(f"as {row['label']}", justify="right", overflow="fold")
+    for index, row in enumerate(rows):
+        if row in order:
+            cells = (format_percent(row[name]) for name in ("precision", "recall", "f1"))
+            counts = [row["reviews"], *(confusion[index] if few else ())]
+            table.add_row(Text(str(row["label"])), *cells, *map(format_count, counts))
+    return table
+
+
+def _split_table(results: Mapping[str, Any]) -> Table:
+    """Build the upper part: metrics and review counts, a column for each split."""
+    rows: dict[str, list[str]] = {}
+    for name, metric in _METRIC_ROWS:
+        values = [results.get(f"{split}/{metric}") for split in _SPLITS]
+        if metric == "accuracy":
+            rows[name] = [_format_metric(metric, value) for value in values]
+            rows |= _beside_accuracy(results)
+        elif metric == "loss" and "val/calibrated_loss" in results:  # two scales, so two rows
+            rows[name] = [_format_metric(metric, value) for value in (*values[:2], None)]
+            values = [None, results["val/calibrated_loss"], values[2]]
+            rows["calibrated loss"] = [_format_metric(metric, value) for value in values]
+        else:
+            rows[name] = [_format_metric(metric, value) for value in values]
+    rows["mean abs. error"] = [MISSING, MISSING, _format_metric("mae", results.get("test/mae"))]
+    rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]
+    shown = [i for i in range(len(_SPLITS)) if any(row[i] != MISSING for row in rows.values())]
+    table = new_table()
+    table.add_column("", no_wrap=True)
+    for i in shown:
+        heading = list(_SPLITS.values())[i]
+        style = "bold" if heading == "test" else ""
+        table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
+    for name, row in rows.items():
+        if any(cell != MISSING for cell in row):
+            table.add_row(name, *(row[i] for i in shown))
+    return table
+
+
+def _beside_accuracy(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The rows by which an accuracy can be judged."""
+    intervals = [MISSING]
+    for split in ("val", "test"):
+        accuracy, reviews = results.get(f"{split}/accuracy"), results.get(f"{split}_reviews")
+        if is_number(accuracy) and is_number(reviews) and reviews:
+            low, high = confidence_interval(accuracy, int(reviews))
+            intervals.append(f"{100 * low:.1f} - {100 * high:.1f} %")
+        else:
+            intervals.append(MISSING)
+    baseline = results.get("baseline", {})
+    tfidf = [format_percent(baseline.get(f"{split}/accuracy")) for split in ("val", "test")]
+    return {
+        "  95 % interval": intervals,
+        "  largest class": [MISSING, MISSING, format_percent(results.get("test/largest_class"))],
+        "  TF-IDF baseline": [MISSING, *tfidf],
+    }
+
+
+def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:
+    """Build a part of the lower half: names on the left, values on the right."""
+    table = new_table()
+    table.add_column(heading, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name.strip(), Text(value))
+    return table
+
+
+def _data_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """The facts about the data that ``results`` holds."""
+    labels, coverage = results.get("labels"), results.get("vector_coverage")
+    names = ", ".join(map(str, labels)) if isinstance(labels, list | tuple) else MISSING
+    return _known(
+        labels=names if len(names) <= 24 else f"{len(labels or ())} classes",
+        vocabulary=_with_unit(results.get("vocabulary_size"), "words"),
+        **{"with vectors": format_percent(coverage or None)},
+        duplicates=_with_unit(results.get("dropped_duplicates"), "dropped"),
+        seed=_as_text(results.get("seed")),
+    )
+
+
+def _cost_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    """The facts about the cost that ``results`` holds."""
+    best, device = results.get("best_epoch"), (results.get("device"), results.get("precision"))
+    epochs = _as_text(results.get("epochs"))
+    if is_number(best) and epochs != MISSING:
+        epochs += f" (best: {best + 1:.0f})"
+    return _known(
+        time=format_duration(results.get("fit_seconds")),
+        epochs=epochs,
+        speed=_with_unit(results.get("train_reviews_per_second"), "reviews/s"),
+        **{" ": _with_unit(results.get("train_tokens_per_second"), "tokens/s")},
+        parameters=format_count(results.get("parameters")),
+        device=", ".join(str(text) for text in device if text is not None) or MISSING,
+    )
+
+
+def _known(**facts: str) -> dict[str, str]:
+    """Leave out the facts whose value is missing."""
+    return {name: value for name, value in facts.items() if value != MISSING}
+
+
+def _format_metric(metric: str, value: Any) -> str:
+    if metric in {"accuracy", "f1", "ece"}:
+        return format_percent(value)
+    return f"{value:.4f}" if is_number(value) else MISSING
+
+
+def _with_unit(count: Any, unit: str) -> str:
+    return f"{format_count(count)} {unit}" if is_number(count) else MISSING
+
+
+def _as_text(value: object) -> str:
+    return MISSING if value is None else str(value)
