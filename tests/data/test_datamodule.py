@@ -12,6 +12,7 @@ import torch
 from conftest import write_reviews
 from sentiment.batch import NO_CLASS
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.tokenizer import joined
 from sentiment.runtime.errors import InputError
 
 
@@ -281,3 +282,20 @@ def test_facts_need_a_setup(tmp_path: Path) -> None:
 def test_arguments_are_checked_before_anything_is_read(options: dict[str, Any], facts: str) -> None:
     with pytest.raises(InputError, match=facts):
         SentimentDataModule(**options)
+
+
+def test_an_example_is_a_short_text_of_the_validation_split(tmp_path: Path) -> None:
+    texts = ["I didn't like it, really (not at all).", "Fine.", "word " * 300]
+    for name in ("train", "val", "test"):
+        table = pd.DataFrame({"review": texts, "sentiment": ["a", "b", "a"]})
+        table["review"] += f" {name}"
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    paths = {f"{name}_csv": str(tmp_path / f"{name}.csv") for name in ("train", "val", "test")}
+    assert ready(None, **paths).example() == "fine. val"
+
+
+def test_tokens_are_joined_as_they_are_written() -> None:
+    text = "I didn't like it, really (not at all)."
+    tokens = ["I", "did", "n't", "like", "it", ",", "really", "(", "not", "at", "all", ")", "."]
+    assert joined(tokens, "en") == text
+    assert joined(["很", "好"], "zh") == "很好"

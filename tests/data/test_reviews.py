@@ -9,7 +9,13 @@ import pytest
 
 from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import CsvFormat, FormatOfOptions
-from sentiment.data.reviews import check_columns, column_names, is_blank, read_reviews, read_table
+from sentiment.data.reviews import (
+    check_columns,
+    column_names,
+    is_blank,
+    read_reviews,
+    read_table,
+)
 from sentiment.runtime.errors import InputError
 
 PLAIN = 'review,sentiment\ngood,pos\n"bad, very\nbad",neg\n'

@@ -7,7 +7,6 @@ from sentiment.model.metrics import (
     Outcome,
     accuracy_by_length,
     by_class,
-    confidence_interval,
     summarise_predictions,
 )
 
@@ -53,14 +52,6 @@ def test_an_outcome_counts_every_review_once() -> None:
     outcome = Outcome.of(logits, labels, torch.arange(50))
     assert outcome.confusion.sum() == outcome.reliability.reviews.sum() == 50
     assert sum(row["reviews"] for row in outcome.by_length) == 50
-
-
-@pytest.mark.parametrize(
-    ("right", "reviews", "low", "high"),  # from the exact formula, by hand and in tables
-    [(10, 30, 0.1923, 0.5122), (5, 5, 0.5655, 1.0), (0, 5, 0.0, 0.4345)],
-)
-def test_an_interval_is_wilsons(right: int, reviews: int, low: float, high: float) -> None:
-    assert confidence_interval(right / reviews, reviews) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_what_cannot_be_divided_is_none() -> None:

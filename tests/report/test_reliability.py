@@ -19,7 +19,8 @@ def drawn(folder: Path, reviews: np.ndarray = REVIEWS) -> Figure:
 
 def test_draws_accuracy_over_score_and_the_fraction_of_reviews_below(tmp_path: Path) -> None:
     upper, lower = drawn(tmp_path).axes
-    diagonal, points = upper.lines
+    diagonal, points, *intervals = upper.lines
+    assert len(intervals) == 2  # lower and upper ends
     assert np.asarray(diagonal.get_xydata()).tolist() == [[0, 0], [100, 100]]
     np.testing.assert_allclose(np.asarray(points.get_xydata()), [[60, 70], [90, 50]])
     bars = [patch for patch in lower.patches if isinstance(patch, Rectangle)]

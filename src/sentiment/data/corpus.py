@@ -87,6 +87,11 @@ class Corpus:
         """Tokens of each review, (reviews,)."""
         return np.diff(self.offsets)
 
+    def tokens(self, review: int) -> list[str]:
+        """The tokens of a review."""
+        ids = self.token_ids[self.offsets[review] : self.offsets[review + 1]]
+        return [self.words[word] for word in ids.tolist()]
+
     def word_counts(self, reviews: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How often each word occurs in the given reviews, (words,)."""
         counts = np.zeros(len(self.words), np.int64)

@@ -1,5 +1,6 @@
 """The data of a training: from CSV files to batches, as one Lightning DataModule."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,9 @@ from sentiment.data.pipeline import (
     check_at_least_one,
     prepare,
 )
-from sentiment.data.reviews import short_text
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.splits import Split, write_splits
-from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.data.tokenizer import TokenizerSettings, joined
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
@@ -209,9 +209,12 @@ class SentimentDataModule(LightningDataModule):
         return self._reviews[name]
 
     def example(self) -> str:
-        """A short text of the validation split, for a command line that predicts."""
+        """A short text of the validation split, of its tokens, for a command line that predicts."""
         val = self._prepared.splits.val
-        return short_text(val.corpus.path, self._csv_format, val.corpus.rows[val.reviews].tolist())
+        corpus, lengths = val.corpus, val.corpus.lengths[val.reviews]
+        short = val.reviews[np.argsort(abs(lengths - 12), kind="stable")[:20]]
+        texts = [joined(corpus.tokens(each)[:16], self._tokenizer.language) for each in short]
+        return min(texts, key=lambda text: len(re.findall(r"^-|[^\w\s.,]", text)))
 
     def unlabeled(self) -> list[TokenisedReviews]:
         """The reviews of each file without labels; their classes are ``NO_CLASS``."""

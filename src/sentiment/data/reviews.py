@@ -4,8 +4,7 @@ A file of any size is read in constant memory. Knows nothing of tokens.
 """
 
 import difflib
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,26 +51,6 @@ def is_blank(text: str) -> bool:
         return not text.strip(_INVISIBLE_ASCII)
     beginning = text[:8]  # nearly always enough
     return not any(clean(part, strip_markup=False) for part in (beginning, text))
-
-
-def short_text(path: Path, csv_format: CsvFormat, rows: Collection[int], most: int = 80) -> str:
-    """A text for an example on a command line: one of few characters that needs no escapes.
-
-    Args:
-        path: the CSV file.
-        csv_format: how to read it.
-        rows: the rows to choose from, counted from 0.
-        most: characters; a longer text is cut between two words.
-    """
-    wanted = set(rows)
-    for chunk in read_reviews(path, csv_format, 2_000):
-        pairs = zip(chunk.rows, chunk.texts, strict=True)
-        texts = [" ".join(text.split()) for row, text in pairs if row in wanted]
-        if texts:
-            break
-    plain = [text for text in texts if not re.search(r"^-|[\\\"'`$!]", text)]
-    text = min(plain or texts, key=lambda text: abs(len(text) - most // 2))
-    return text if len(text) <= most else text[:most].rpartition(" ")[0] or text[:most]
 
 
 def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> Iterator[ReviewChunk]:

@@ -266,6 +266,13 @@ def _distinct(
     return distinct, indices
 
 
+def joined(tokens: Sequence[str], language: str) -> str:
+    """Tokens as a text again, about as it was written."""
+    if language in ("zh", "ja", "th"):
+        return "".join(tokens)
+    return re.sub(r" (?=[.,;:!?)\]%…]|n['\u2019]t\b|['\u2019]\w)|(?<=[(\[]) ", "", " ".join(tokens))
+
+
 def spacy_version() -> str:
     """The installed version of spaCy, read without importing it."""
     return importlib.metadata.version("spacy")

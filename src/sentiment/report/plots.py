@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sentiment.report.confidence import confidence_interval
 from sentiment.runtime.files import replaced_when_whole
 
 # Blue and vermilion of Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -170,13 +171,22 @@ def reliability_diagram(
     upper.plot([0, 100], [0, 100], color=_QUIET, linestyle="--", label="Calibrated")
     upper.plot(x, y, color=_BLUE, marker="o", clip_on=False, zorder=4, label="Accuracy")
     upper.vlines(x, x, y, color=_VERMILION, linewidth=2.5, label="Gap")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    intervals = [
+        confidence_interval(accuracy, int(count))
+        for accuracy, count in zip(accuracies[seen], reviews[seen], strict=True)
+    ]
+    low, high = 100 * np.array(intervals).reshape(-1, 2).T
+    upper.errorbar(
+        x, y, (np.maximum(0, y - low), np.maximum(0, high - y)), color=_BLUE, fmt="none",
+        elinewidth=1, capsize=2.5, alpha=0.7, label="95 % interval",
+    )  # fmt: skip
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, columnspacing=1.2)
     edges = 100 * np.arange(len(reviews) + 1) / len(reviews)
     fractions = 100 * reviews / max(reviews.sum(), 1)
     lower.bar(edges[:-1], fractions, np.diff(edges), align="edge", color=_BLUE, edgecolor="white")
     first = edges[min(int(seen.argmax()), len(reviews) // 2)]
     lower.set_xlim(first, 100)
-    upper.set_ylim(min([first, *y]), 100)
+    upper.set_ylim(min([first, *low]), 100)
     save_figure(figure, path)
     return figure
 

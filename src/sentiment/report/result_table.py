@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.model.metrics import confidence_interval
+from sentiment.report.confidence import confidence_interval
 from sentiment.report.tables import (
     MISSING,
     format_count,
@@ -167,7 +167,10 @@ def _data_facts(results: Mapping[str, Any]) -> dict[str, str]:
     return _known(
         labels=names if len(names) <= 24 else f"{len(labels or ())} classes",
         vocabulary=_with_unit(results.get("vocabulary_size"), "words"),
-        **{"with vectors": format_percent(coverage or None)},
+        **{
+            "with vectors": format_percent(coverage or None),
+            "known words": format_percent(results.get("vocabulary_coverage")),
+        },
         duplicates=_with_unit(results.get("dropped_duplicates"), "dropped"),
         seed=_as_text(results.get("seed")),
     )

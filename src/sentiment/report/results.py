@@ -13,9 +13,9 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import (
     Outcome,
     by_class,
-    confidence_interval,
     mean_absolute_error,
 )
+from sentiment.report.confidence import confidence_interval
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
 from sentiment.report.result_table import class_table, result_table
 from sentiment.report.tables import (
@@ -169,7 +169,7 @@ def doubts(results: Mapping[str, Any]) -> list[str]:
     if never:
         names = listed([f"{row['label']} ({row['reviews']:,})" for row in never])
         found.append(f"No test review was classified as {names}{balance}.")
-    if accuracy <= results["test/largest_class"]:
+    if accuracy <= results["test/largest_class"] < 1:
         most = max(rows, key=lambda row: row["reviews"])
         found.append(
             f"The test accuracy of {format_percent(accuracy)} is no better than that of always"

@@ -1,19 +1,14 @@
 """One training, from a config to a tested checkpoint: data, model, trainer, fit, test, write."""
 
 import logging
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from hydra.utils import instantiate
-from lightning import Callback, Trainer
+from lightning import Callback
 from omegaconf import DictConfig
-from torch import Tensor
 
-from sentiment.baseline.linear import baseline_results
 from sentiment.config.checks import check_config, check_one_process, is_mixed
 from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import sample_path
@@ -21,16 +16,15 @@ from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.results import (
     best_metrics,
     data_results,
     log_data,
     log_model,
-    outcome_results,
     write_results,
 )
+from sentiment.report.tables import format_percent
 from sentiment.runtime.distributed import (
     external_world_size,
     gather,
@@ -47,7 +41,6 @@ from sentiment.train.fit import (
     limits,
     prepare_fit,
     start_processes,
-    translate_lightning_errors,
 )
 from sentiment.train.module import SentimentModule
 from sentiment.train.pretrained import (
@@ -58,11 +51,9 @@ from sentiment.train.pretrained import (
     with_pretrained_sizes,
 )
 from sentiment.train.resume import checkpoint_to_resume
+from sentiment.train.testing import latency_ms, quick_baseline, test
 
 log = logging.getLogger(__name__)
-
-_REVIEWS_TO_TIME = 30
-_QUICK_BASELINE = 3_000_000  # tokens times classes
 
 
 def train(
@@ -112,7 +103,7 @@ def train(
     datamodule, module, run_facts = _prepare_in_all_processes(cfg, fit, pretrained)
     fit.facts.run.update(run_facts)
     if rank() == 0:
-        _log_beginning(cfg, datamodule, module, run_facts["vector_coverage"], pretrained)
+        _log_beginning(cfg, datamodule, module, run_facts, pretrained)
 
     fit.run(module, datamodule)
 
@@ -122,7 +113,7 @@ def train(
     pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
     metrics = test(fit.trainer, module, datamodule) if testing and not pruned else {}
     if metrics and rank() == 0 and not command_line.multirun:
-        metrics |= _baseline(datamodule)
+        metrics |= quick_baseline(datamodule)
     results = {
         **metrics,
         **data_results(datamodule.facts, limits(fit.trainer, datamodule, "train", "val", "test")),
@@ -178,10 +169,11 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
     if fit.resumed is not None:
         datamodule.load_state_dict(fit.resumed.data)  # refuses other data
     ngrams = datamodule.ngram_statistics()
-    module, vector_coverage = build_module(
+    module, coverage = build_module(
         cfg, datamodule.facts, embeddings, ngrams=ngrams, pretrained=pretrained
     )
-    return Prepared(datamodule, module, {"seed": cfg.seed, "vector_coverage": vector_coverage})
+    covered_by = "vector_coverage" if pretrained is None else "vocabulary_coverage"
+    return Prepared(datamodule, module, {"seed": cfg.seed, covered_by: coverage})
 
 
 def _prepare_in_all_processes(
@@ -242,13 +234,13 @@ def _log_beginning(
     cfg: DictConfig,
     datamodule: SentimentDataModule,
     module: SentimentModule,
-    vector_coverage: float,
+    run_facts: Mapping[str, Any],
     pretrained: PretrainedEncoder | None,
 ) -> None:
     fingerprints = datamodule.facts.fingerprints
     log_data(
         datamodule.facts,
-        vector_coverage,
+        run_facts.get("vector_coverage", 0.0),
         sample=cfg.data.csv == sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
@@ -256,64 +248,16 @@ def _log_beginning(
         log_pretrained(pretrained, fingerprints)
     if "path" in cfg.embeddings:
         warn_about_vectors(Path(cfg.embeddings.path), fingerprints)
+    if (largest := max(datamodule.facts.class_counts)) > 0.8 * datamodule.facts.train_reviews:
+        log.warning(
+            "%s of the training reviews have the label %s, so val/accuracy is high for always"
+            " answering it: choose by callbacks.checkpoint.monitor=val/f1"
+            " callbacks.early_stopping.monitor=val/f1, and see loss.balanced=true",
+            format_percent(largest / datamodule.facts.train_reviews),
+            datamodule.facts.labels[datamodule.facts.class_counts.index(largest)],
+        )
     node, layer = ("embeddings", "embedding") if pretrained is None else ("pretrained", "encoder")
     if (epochs := cfg[node].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:
         log.warning("%s.frozen_epochs=%d: the %s is never trained", node, epochs, layer)
     if cfg.trainer.enable_model_summary:
         log_model(module.classifier)
-
-
-def test(
-    trainer: Trainer, module: SentimentModule, datamodule: SentimentDataModule
-) -> dict[str, Any]:
-    """The metrics of the module on the test split.
-
-    Raises:
-        InputError: a metric is not finite, or Lightning refuses a setting.
-    """
-    with translate_lightning_errors():
-        trainer.test(module, datamodule, verbose=False)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    tested = {name: value for name, value in metrics.items() if name.startswith("test/")}
-    if module.outcome is None:
-        return tested
-    return tested | outcome_results(module.outcome, datamodule.facts.labels)
-
-
-def _baseline(datamodule: SentimentDataModule) -> dict[str, Any]:
-    """The key ``baseline`` of ``results.json``, if fitting one takes no more than a few seconds."""
-    train, val, test = (datamodule.reviews(name) for name in ("train", "val", "test"))
-    classes = len(datamodule.facts.labels)
-    size = classes * int(train.lengths.sum())
-    if size > _QUICK_BASELINE or 0 in datamodule.facts.class_counts:
-        return {}
-    return {"baseline": baseline_results(train, val, test, classes=classes)}
-
-
-def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule) -> float:
-    """Median time to classify a single validation review, in milliseconds."""
-    reviews = datamodule.single_reviews("val", _REVIEWS_TO_TIME)
-    batches = [(review.token_ids, review.lengths) for review in reviews]
-    return 1000 * median_latency(classifier, batches)
-
-
-def median_latency(
-    classifier: SentimentClassifier, reviews: Sequence[tuple[Tensor, Tensor]]
-) -> float:
-    """Median time to classify a single review, in seconds.
-
-    Args:
-        classifier: the classifier, which runs on its device in its precision.
-        reviews: (1, time) int64 token ids and (1,) int64 length of each.
-    """
-    device = classifier.embedding.weight.device
-    training = classifier.training
-    classifier.eval()
-    seconds = []
-    with torch.inference_mode():
-        for token_ids, lengths in (reviews[0], *reviews):  # the first call is a warm-up
-            start = time.perf_counter()
-            classifier(token_ids.to(device), lengths).argmax(1).tolist()
-            seconds.append(time.perf_counter() - start)
-    classifier.train(training)
-    return statistics.median(seconds[1:])

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from conftest import write_reviews
+from sentiment.data.datamodule import SentimentDataModule
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.train import run as latency
+from sentiment.train.testing import median_latency, quick_baseline
 
 
 def test_it_is_the_median_of_reviews_that_come_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +27,26 @@ def test_it_is_the_median_of_reviews_that_come_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(classifier, "forward", forward)
     monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
     reviews = [(torch.ones(1, size, dtype=torch.int64), torch.tensor([size])) for size in (3, 4, 5)]
-    assert latency.median_latency(classifier, reviews) == 3.0
+    assert median_latency(classifier, reviews) == 3.0
     assert seen == [(3, False), (3, False), (4, False), (5, False)]
     assert classifier.training
+
+
+def data_of(folder: Path) -> SentimentDataModule:
+    datamodule = SentimentDataModule(csv=str(write_reviews(folder / "reviews.csv")))
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule
+
+
+def test_a_baseline_is_fitted_to_the_training_reviews_and_tested_on_the_others(
+    tmp_path: Path,
+) -> None:
+    baseline = quick_baseline(data_of(tmp_path))["baseline"]
+    assert baseline["val/accuracy"] == baseline["test/accuracy"] == 1.0
+    assert baseline["seconds"] > 0
+
+
+def test_no_baseline_holds_a_training_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment.train.testing._QUICK_BASELINE", 100)
+    assert quick_baseline(data_of(tmp_path)) == {}
