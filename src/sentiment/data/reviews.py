@@ -22,6 +22,7 @@ from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.errors import InputError
 
 _MAX_MISSING = 0.1  # fraction of rows
+CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
 _INVISIBLE_ASCII = "".join(map(chr, (*range(33), 127)))
 
 
@@ -127,7 +128,7 @@ def read_table(
     Args:
         path: the file.
         csv_format: how it is read.
-        chunk_rows: most rows of a chunk.
+        chunk_rows: most rows of a chunk; one of long rows has fewer.
         blank_lines: whether each blank line below the header is a row, too, if there is a single
             column.
 
@@ -140,7 +141,7 @@ def read_table(
     blank_lines &= width == 1
     expected = found.rows + found.blank_lines * blank_lines
     header = csv_format.header
-    read = 0
+    read = characters = 0
     cells: list[list[str]] = []
     changed = f"{path}: the file changed while it was being read; start again"
     with open_table(path, csv_format) as text:
@@ -155,10 +156,11 @@ def read_table(
                 if len(row.cells) > width:
                     raise InputError(changed)
                 cells.append(row.cells + [""] * (width - len(row.cells)))
-                if len(cells) == chunk_rows:
+                characters += sum(map(len, row.cells))
+                if len(cells) == chunk_rows or characters > CHARACTERS_AT_A_TIME:
                     yield TableChunk(cells, read, text.progress)
                     read += len(cells)
-                    cells = []
+                    cells, characters = [], 0
         except BadRowError as error:
             raise InputError(changed) from error
         if cells:

@@ -47,6 +47,11 @@ class Split:
         return replace(self, reviews=self.reviews[chosen], classes=self.classes[chosen])
 
     @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n,) tokens of each review."""
+        return self.corpus.offsets[self.reviews + 1] - self.corpus.offsets[self.reviews]
+
+    @property
     def digests(self) -> npt.NDArray[np.void]:
         """(n,) values that are equal if one text repeats another."""
         rows = np.ascontiguousarray(self.corpus.folded[self.reviews])

@@ -22,7 +22,7 @@ from sentiment.data.file_kinds import (
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import compression_of, uncompressed
 
-LONGEST = 1 << 24  # characters; the longest line or cell, which bounds the memory
+LONGEST = 1 << 26  # characters; the longest line or cell, which bounds the memory
 _BLOCK = 1 << 18
 
 
