@@ -333,15 +333,23 @@ class SentimentDataModule(LightningDataModule):
 
     def _open_labeled(self) -> dict[str, Corpus]:
         labeled = self._files.labeled.items()
-        return {name: self._open(path, self._csv_format) for name, path in labeled}
+        return {
+            name: self._open(path, self._csv_format, classes=name in ("csv", "train_csv"))
+            for name, path in labeled
+        }
 
     def _open_unlabeled(self) -> list[Corpus]:
         csv_format = replace(self._csv_format, label_column=None)
         return [self._open(path, csv_format) for path in self._files.unlabeled]
 
-    def _open(self, path: Path, csv_format: CsvFormat) -> Corpus:
+    def _open(self, path: Path, csv_format: CsvFormat, *, classes: bool = False) -> Corpus:
         return open_corpus(
-            path, csv_format, self._tokenizer, cache=self._cache, num_workers=self._num_workers
+            path,
+            csv_format,
+            self._tokenizer,
+            cache=self._cache,
+            num_workers=self._num_workers,
+            classes=classes,
         )
 
     def loader(
