@@ -161,7 +161,10 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("review,sentiment\na,1,x\nb,0,x\n", "row 1 (line 2): has 3 cells, and the header 2"),
         ("review,sentiment\n" + "a,1\n" * 1500 + "a,1,x\n" * 1500, "line 1502"),
         ("\n\n", "empty"),
-        ("review|sentiment\na|1\n", "'review|sentiment'; its separator may be '|'"),
+        (
+            "review|sentiment\na|1\n",
+            "'review|sentiment'; the separator is likely '|': set",
+        ),
         ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
         (
             'review,sentiment\n"a, b",1\n"c,0\n',

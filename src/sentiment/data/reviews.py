@@ -16,10 +16,10 @@ from sentiment.data.csv_format import (
     separator_of,
     separator_of_suffix,
 )
-from sentiment.data.survey import survey
+from sentiment.data.survey import likely_separator, survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 
 _MAX_MISSING = 0.1  # fraction of rows
 CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
@@ -195,11 +195,12 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
     for column in columns:
         if column not in names:
             close = difflib.get_close_matches(column, names, n=1)
+            likely = likely_separator(path, csv_format) if len(names) == 1 else ""
             hint = f"did you mean {close[0]!r}? " if close else ""
             what = "it has" if csv_format.header else "without a header they are numbered:"
             error = InputError(
-                f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
-                f"{_likely_separator(names)} ({_settings(csv_format)})"
+                f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
+                f"; {likely or _settings(csv_format)}"
             )
             raise explained(path, csv_format, error)
         if names.count(column) > 1:
@@ -216,9 +217,3 @@ def _settings(csv_format: CsvFormat) -> str:
     if csv_format.header:
         return f"give --text-column{label} or --separator; --no-header if its first row is a review"
     return f"give --text-column{label} or --separator; --header if its first row has their names"
-
-
-def _likely_separator(names: Sequence[str]) -> str:
-    """A hint for a file that seems to have a single column."""
-    found = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
-    return f"; its separator may be {found[0]!r}" if found else ""
