@@ -11,7 +11,9 @@ import torch
 
 from conftest import write_reviews
 from sentiment.batch import NO_CLASS
+from sentiment.data import datamodule
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.tokenizer import joined
 from sentiment.runtime.errors import InputError
 
@@ -299,3 +301,38 @@ def test_tokens_are_joined_as_they_are_written() -> None:
     tokens = ["I", "did", "n't", "like", "it", ",", "really", "(", "not", "at", "all", ")", "."]
     assert joined(tokens, "en") == text
     assert joined(["很", "好"], "zh") == "很好"
+
+
+def test_batches_are_bounded_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(datamodule, "LONGEST_TEXT", 50)
+    monkeypatch.setattr(datamodule, "USUAL_TEXT", 20)
+    usual = [f"film {row} was {'bad' if row % 2 else 'fine'}" for row in range(60)]
+    texts = [*usual, "what a bore " * 200, "what a joy " * 9]
+    frame = {"review": texts, "sentiment": [f"{row % 2}" for row in range(62)]}
+    pd.DataFrame(frame).to_csv(tmp_path / "r.csv", index=False)
+    module = ready(tmp_path / "r.csv", batch_size=4, test_size=0.1)
+    splits = [module.train_dataloader(), module.val_dataloader(), module.test_dataloader()]
+    (message,) = [each.getMessage() for each in caplog.records if "cut to" in each.getMessage()]
+    for fact in ("cut to 50 tokens", ": 1,", "r.csv, row 61, which has 600", "data.max_length"):
+        assert fact in message
+    batches = [batch for split in splits for batch in split]
+    assert sum(len(batch.labels) for batch in batches) == 62
+    assert max(batch.token_ids.numel() for batch in batches) <= 4 * 20
+    assert max(batch.token_ids.shape[1] for batch in batches) == 50
+    assert module.state_dict()["max_length"] == 50  # so predictions are cut, too
+
+    caplog.clear()
+    module = ready(tmp_path / "r.csv", batch_size=4, test_size=0.1, max_length=1000)
+    batches = [*module.train_dataloader(), *module.val_dataloader(), *module.test_dataloader()]
+    assert max(batch.token_ids.shape[1] for batch in batches) == 600
+    assert "cut to" not in caplog.text
+
+
+def test_usual_reviews_have_the_batches_of_their_number(tmp_path: Path) -> None:
+    module = ready(write_reviews(tmp_path / "r.csv", 200), batch_size=8)
+    lengths = module.reviews("train").lengths
+    expected = list(BucketBatchSampler(lengths, batch_size=8))
+    sampler: Any = module.train_dataloader().sampler
+    assert list(sampler) == expected

@@ -79,3 +79,38 @@ def test_a_headerless_csv_may_begin_as_other_texts_do(
     assert [chunk.cells for chunk in read_table(path, csv_format, 10)] == [
         [[text, "pos"], ["b", "neg"]]
     ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "déjà vu à Noël"),
+        ("cp1252", "Schöne Grüße"),
+        ("cp1251", "Очень хороший фильм"),
+        ("gb18030", "剧情无聊。演技很差"),
+        ("cp932", "この映画は面白かった"),
+        ("euc_kr", "이 영화는 재미있어요"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 300_000])
+def test_a_message_has_the_line_that_cannot_be_decoded_and_its_likely_encoding(
+    tmp_path: Path, encoding: str, text: str, before: int
+) -> None:
+    path = tmp_path / "r.csv"
+    rows = ["review,sentiment", *["fine,1"] * (before // 6), "é,1", f"{text},0", "bad,0"]
+    path.write_bytes(
+        b"\r\n".join(row.encode("utf-8" if row[0] == "é" else encoding) for row in rows)
+    )
+    with pytest.raises(InputError) as caught:
+        next(read_table(path, CsvFormat(), 10))
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line {before // 6 + 3}: byte ")
+    assert f"data.encoding={encoding}," in message
+    assert f"{text[:4]}" in message
+
+
+def test_utf_8_is_likely_where_the_setting_is_ascii(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\ncafé,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 2: .*café.*data\.encoding=utf-8"):
+        next(read_table(path, CsvFormat(encoding="ascii"), 10))

@@ -1,6 +1,17 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from sentiment.data.labels import as_in_file, equal_labels, likeness, order_labels
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import (
+    as_in_file,
+    equal_labels,
+    labels_of_classes,
+    likeness,
+    order_labels,
+)
+from sentiment.data.reviews import ReviewChunk
 from sentiment.runtime.errors import InputError
 
 
@@ -72,6 +83,11 @@ def test_labels_are_ordered_by_number_then_name() -> None:
         (FOUND, ["2", "9", "10", "x", "y"], r"r\.csv: .*'y'.*data\.labels=.*; it has '10', '9'"),
         (FOUND, ["2", "2"], r"data\.labels=.*twice"),
         ({"r.csv": ["false", "true"]}, ["True", "True"], r'data\.labels=\["false","true"\]'),
+        (
+            {"r.csv": ["a", "b"]},
+            ["a", "b", *(f"c{n}" for n in range(77))],
+            r"'c0', .*'c19' and 57 more of .*; it has 'a', 'b'",
+        ),
         ({"r.csv": ["a"]}, None, r"r\.csv: .*'a'.*data\.label_column"),
         ({"r.csv": [f"w{n}" for n in range(1001)]}, None, r"r\.csv: 1,001 .*data\.label_column"),
     ],
@@ -90,6 +106,51 @@ def test_labels_that_are_likely_the_same_are_logged(caplog: pytest.LogCaptureFix
     with pytest.raises(InputError):
         order_labels({"r.csv": [f"{n}" for n in range(800)] + [f"{n}.0" for n in range(800)]})
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("marker", ["NA", "n/a", "null", "None", r"\N"])
+def test_a_class_that_may_be_a_missing_label_is_logged(
+    marker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_labels({"r.csv": ["good", "bad", marker]}, ["good", "bad", marker])
+    assert not caplog.records  # as asked
+    order_labels({"r.csv": ["good", "bad", marker, "nano"]})
+    (record,) = caplog.records
+    assert f"r.csv: label {marker!r} " in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "fact"),
+    [
+        (["a b c"], [f"{n / 7:.3f}" for n in range(60)], "numbers that are measured"),
+        (["a b c"], [f"id{n}" for n in range(60)], "data.label_column"),
+        (["good", "bad"], [f"what a film, number {n}" for n in range(60)], "swapped"),
+        (["a b c"], [f"{n}" for n in range(1001)] * 2, "1,001 different"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_before_the_rest_is_read(
+    texts: list[str], labels: list[str], fact: str
+) -> None:
+    texts = texts * (len(labels) // len(texts))
+
+    def chunks() -> Iterator[ReviewChunk]:
+        yield ReviewChunk(texts, labels, [*range(len(labels))], 0, 0.5)
+        raise AssertionError("the rest was read")
+
+    with pytest.raises(InputError, match=rf"r\.csv: .*{fact}"):
+        list(labels_of_classes(chunks(), Path("r.csv"), CsvFormat(label_column="stars")))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"class {n % 77}" for n in range(90)], [f"{n % 10 / 2}" for n in range(60)],
+        [f"{n}" for n in range(9)],
+    ],
+)  # fmt: skip
+def test_labels_that_may_be_classes_pass(labels: list[str]) -> None:
+    chunk = ReviewChunk(["a"] * len(labels), labels, [*range(len(labels))], 0, 1.0)
+    assert list(labels_of_classes([chunk], Path("r.csv"), CsvFormat())) == [chunk]
 
 
 def test_labels_of_yaml_are_those_of_the_file() -> None:

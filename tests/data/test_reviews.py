@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sentiment.data import reviews
 from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import CsvFormat, FormatOfOptions
 from sentiment.data.reviews import (
@@ -104,7 +105,9 @@ def test_a_text_is_blank_where_cleaning_leaves_nothing_of_it() -> None:
         assert is_blank(text) == (clean(text, strip_markup=False) == ""), ascii(text)
 
 
-def test_rows_count_on_over_chunks_and_progress_ends_at_one(tmp_path: Path) -> None:
+def test_rows_count_on_over_chunks_and_progress_ends_at_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "r.csv"
     path.write_text("review,sentiment\n" + "".join(f"t {n},{n % 2}\n" for n in range(25)))
     chunks = list(read_reviews(path, CsvFormat(), chunk_rows=10))
@@ -112,6 +115,10 @@ def test_rows_count_on_over_chunks_and_progress_ends_at_one(tmp_path: Path) -> N
     assert chunks[-1].progress == 1
     unlabelled = list(read_reviews(path, CsvFormat(label_column=None)))
     assert [len(chunk.texts) for chunk in unlabelled] == [25]
+    monkeypatch.setattr(reviews, "CHARACTERS_AT_A_TIME", 30)
+    short = list(read_reviews(path, CsvFormat(), chunk_rows=10))
+    assert len(short) > 3
+    assert [row for chunk in short for row in chunk.rows] == [*range(25)]
     assert unlabelled[0].labels == []
 
 
@@ -160,7 +167,10 @@ def test_a_character_cut_in_two_is_located(tmp_path: Path, end: bytes) -> None:
         ("review,sentiment\na,1,x\nb,0,x\n", "row 1 (line 2): has 3 cells, and the header 2"),
         ("review,sentiment\n" + "a,1\n" * 1500 + "a,1,x\n" * 1500, "line 1502"),
         ("\n\n", "empty"),
-        ("review|sentiment\na|1\n", "'review|sentiment'; its separator may be '|'"),
+        (
+            "review|sentiment\na|1\n",
+            "'review|sentiment'; the separator is likely '|': set",
+        ),
         ('review,sentiment\n"a,1\n"b",0\n', "row 1 (lines 2 to 3): has text behind"),
         (
             'review,sentiment\n"a, b",1\n"c,0\n',

@@ -244,3 +244,18 @@ def test_a_file_without_new_texts_is_refused(tmp_path: Path, splits: Splits) -> 
     copy = corpus_of(tmp_path, numbered("train", 20), None, "copy")
     with pytest.raises(InputError, match=r"copy\.csv: .*data\.unlabeled_csv"):
         unlabeled_splits([copy], splits)
+
+
+def test_splits_with_few_reviews_or_without_a_class_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = ["a", "b"] * 100
+    corpus = corpus_of(tmp_path, numbered("text", 200), labels)
+    split_reviews(corpus, ["a", "b"], **SIZES)
+    assert not caplog.records
+    test = corpus_of(tmp_path, numbered("test", 30), ["a"] * 30, "test")
+    val = corpus_of(tmp_path, numbered("val", 3), ["a", "b", "a"], "val")
+    split_reviews(corpus, ["a", "b"], val=val, test=test, **SIZES, labels_chosen=True)
+    (record,) = caplog.records
+    for fact in ("r.csv", "3 reviews for validation", "30 reviews for test, none of them 'b'"):
+        assert fact in record.getMessage()

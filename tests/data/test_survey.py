@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, FormatOfOptions
 from sentiment.data.reviews import read_table
 from sentiment.runtime.errors import InputError
 
@@ -105,6 +105,36 @@ def test_what_fits_no_dialect_is_refused(tmp_path: Path, content: str, message: 
     assert f"{path}, " in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "separator"),
+    [
+        ('"t";"l"\n"a, ""b""; c";"1"\n', ";"),
+        ('t;l\nsaid "a", "b";1\n', ";"),
+        ('t|l\n"a, b"|1\n', "|"),
+        ('t\tl\n"a, b"\t1\n', "tab"),
+        ("t;l\na, b;1\n", ";"),
+    ],
+)
+@pytest.mark.parametrize("csv_format", [CsvFormat(), FormatOfOptions()])
+def test_a_message_has_the_likely_separator(
+    tmp_path: Path, content: str, separator: str, csv_format: CsvFormat
+) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        next(read_table(path, csv_format, 10))
+    value = separator if separator == "tab" else repr(separator)
+    assert f"{csv_format.override('separator', value)}" in str(caught.value)
+
+
+def test_without_a_header_the_likely_separator_is_in_most_lines(tmp_path: Path) -> None:
+    rows = 'fine, really;1\n"a" then, "b";0\nc;1\n'
+    with pytest.raises(InputError, match="data.separator=';'"):
+        read(tmp_path / "r.csv", rows, header=False)
+    with pytest.raises(InputError, match="check the separator"):
+        read(tmp_path / "r.csv", 't,l\n"a" b; c,1\n"d, e",0\n')
 
 
 def test_what_is_set_is_not_sought(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from sentiment import Predictor
 from sentiment.model.classifier import SentimentClassifier
+from sentiment.predict import member
 from sentiment.predict import predictor as predictor_module
 from sentiment.predict.checkpoint import DATA_KEY
 from sentiment.runtime.errors import InputError
@@ -87,8 +88,20 @@ def test_many_texts_are_read_some_at_a_time(
     monkeypatch.setattr(predictor_module, "TEXTS_AT_A_TIME", 3)
     torch.testing.assert_close(predictor.logits(iter(texts)), whole, atol=1e-6, rtol=0)
     assert predictor.logits([]).shape == (0, 2)
+    monkeypatch.setattr(predictor_module, "CHARACTERS_AT_A_TIME", 60)
+    torch.testing.assert_close(predictor.logits(iter(texts)), whole, atol=1e-6, rtol=0)
     with pytest.raises(InputError, match=r"text 5 .*'\\ud800'"):
         predictor([*[GOOD] * 4, "a \ud800 b"])
+
+
+def test_a_checkpoint_without_a_limit_reads_the_beginning_of_a_huge_text(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LONGEST_TEXT", 24)
+    old = Predictor.load(changed(checkpoint, tmp_path / "old.ckpt", max_length=None))
+    same = Predictor.load(checkpoint)
+    twice = f"{GOOD} {BAD}"  # 24 tokens
+    assert torch.equal(old.logits([f"{twice} " * 9]), same.logits([twice]))
 
 
 def test_a_forked_process_predicts(predictor: Predictor) -> None:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import labels_of_classes
 from sentiment.data.reviews import ReviewChunk, read_reviews
 from sentiment.data.tokenizer import (
     RULES_VERSION,
@@ -116,6 +117,7 @@ def open_corpus(
     cache: Path,
     num_workers: int | None = None,
     progress: bool = True,
+    classes: bool = False,
 ) -> Corpus:
     """Open the corpus of a CSV file in the cache; if it is missing, tokenise the file first.
 
@@ -128,6 +130,7 @@ def open_corpus(
         cache: the folder of tokenised files.
         num_workers: processes that tokenise; None is one for each core that this process may use.
         progress: whether a terminal shows a progress bar.
+        classes: whether its labels are to be the classes of a training; see ``labels_of_classes``.
 
     Raises:
         InputError: see ``read_reviews``; or the file changes while it is read, or the cache folder
@@ -144,7 +147,10 @@ def open_corpus(
         remove_leftovers(folder.parent)
         if folder.exists():  # but damaged
             shutil.rmtree(folder)
-        chunks = encode_chunks(read_reviews(path, csv_format), tokenizer, workers)
+        reviews = read_reviews(path, csv_format)
+        if classes:
+            reviews = labels_of_classes(reviews, path, csv_format)
+        chunks = encode_chunks(reviews, tokenizer, workers)
         with folder_when_whole(folder) as temporary:
             _write_corpus(chunks, temporary, path.name, progress)
             if not path.exists() or file_state(path) != state:

@@ -78,6 +78,12 @@ class CsvFormat:
         """What a user types to change a setting."""
         return f"data.{setting}={value}"
 
+    def separator_override(self, separator: str) -> str:
+        """What a user types in a shell to set a separator."""
+        if separator == "\t":
+            return self.override("separator", "tab")
+        return f'"{self.override("separator", repr(separator))}"'
+
     def _error(self, setting: str, reason: str) -> InputError:
         return InputError(f"{self.override(setting, repr(getattr(self, setting)))}: {reason}")
 
@@ -88,6 +94,10 @@ class FormatOfOptions(CsvFormat):
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
         return f"--{setting} {value}"
+
+    def separator_override(self, separator: str) -> str:
+        """What a user types in a shell to set a separator."""
+        return self.override("separator", "tab" if separator == "\t" else repr(separator))
 
 
 def separator_of(path: Path, csv_format: CsvFormat) -> str:

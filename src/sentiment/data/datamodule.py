@@ -1,5 +1,6 @@
 """The data of a training: from CSV files to batches, as one Lightning DataModule."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,11 @@ from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
 
+log = logging.getLogger(__name__)
+
+LONGEST_TEXT = 16_384  # tokens
+USUAL_TEXT = 4_096
+
 
 class SentimentDataModule(LightningDataModule):
     """Reads, splits, tokenises and batches reviews.
@@ -54,8 +60,10 @@ class SentimentDataModule(LightningDataModule):
         language, lowercase, strip_markup, cleaning: see ``TokenizerSettings``.
         min_freq: words that occur less often are unknown.
         max_size: largest number of words in the vocabulary.
-        max_length, keep: see ``pad_reviews``.
-        batch_size, tokens_per_batch: see ``BucketBatchSampler``.
+        max_length, keep: see ``pad_reviews``; without ``max_length``, a text is cut to
+            ``LONGEST_TEXT`` tokens, with a warning.
+        batch_size, tokens_per_batch: see ``BucketBatchSampler``; without ``tokens_per_batch``, a
+            batch has at most as many positions as ``batch_size`` texts of ``USUAL_TEXT`` tokens.
         cache_dir: folder of tokenised files; None is ``$SENTIMENT_CACHE`` or the user's cache.
         num_workers: processes that tokenise; None is one for each core.
         seed: seed of the order of batches, and of the folds for n-gram features.
@@ -142,8 +150,10 @@ class SentimentDataModule(LightningDataModule):
             vocabulary=vocabulary,
         )
         self._splits_dir = splits_dir
-        self.max_length, self._keep = max_length, str(keep)
-        self._batch_size, self._tokens_per_batch = batch_size, tokens_per_batch
+        self._cuts_unasked = max_length is None
+        self.max_length, self._keep = max_length or LONGEST_TEXT, str(keep)
+        self._batch_size = batch_size
+        self._tokens_per_batch = tokens_per_batch or USUAL_TEXT * (batch_size or 1)
         self._cache = cache_directory(cache_dir)
         self._num_workers = num_workers
         self._seed = seed
@@ -194,6 +204,8 @@ class SentimentDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches, shuffled anew in every epoch; unlabeled reviews join them if asked."""
         beside = self._unlabeled if self._unlabeled_ratio else []
+        if self._cuts_unasked and rank() == 0:
+            self._warn_of_cut_texts()
         return self.loader(self._reviews["train"], train=True, beside=beside)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -306,17 +318,41 @@ class SentimentDataModule(LightningDataModule):
             keep=self._keep,
         )
 
+    def _warn_of_cut_texts(self) -> None:
+        """Log how many texts are too long for a batch, and where the longest is."""
+        splits = self._prepared.splits
+        used = [splits.train, splits.val, splits.test]
+        used += self._prepared.unlabeled if self._unlabeled_ratio else []
+        cut = sum(int((split.lengths > self.max_length).sum()) for split in used)
+        if cut:
+            longest = max(used, key=lambda split: split.lengths.max(initial=0))
+            index = int(longest.lengths.argmax())
+            log.warning(
+                "texts cut to %s tokens (data.keep=%s): %s, the longest %s, row %s, which has %s;"
+                " data.max_length sets another limit",
+                f"{self.max_length:,}", self._keep, f"{cut:,}", longest.corpus.path,
+                longest.corpus.rows[longest.reviews[index]] + 1, f"{longest.lengths[index]:,}",
+            )  # fmt: skip
+
     def _open_labeled(self) -> dict[str, Corpus]:
         labeled = self._files.labeled.items()
-        return {name: self._open(path, self._csv_format) for name, path in labeled}
+        return {
+            name: self._open(path, self._csv_format, classes=name in ("csv", "train_csv"))
+            for name, path in labeled
+        }
 
     def _open_unlabeled(self) -> list[Corpus]:
         csv_format = replace(self._csv_format, label_column=None)
         return [self._open(path, csv_format) for path in self._files.unlabeled]
 
-    def _open(self, path: Path, csv_format: CsvFormat) -> Corpus:
+    def _open(self, path: Path, csv_format: CsvFormat, *, classes: bool = False) -> Corpus:
         return open_corpus(
-            path, csv_format, self._tokenizer, cache=self._cache, num_workers=self._num_workers
+            path,
+            csv_format,
+            self._tokenizer,
+            cache=self._cache,
+            num_workers=self._num_workers,
+            classes=classes,
         )
 
     def loader(

@@ -66,6 +66,15 @@ _MEMBERS = (
     (r"[^/]*/data\.pkl", "a checkpoint of PyTorch", "use it as a checkpoint, not as a CSV file"),
     (r"[^/]*\.npy", "NumPy arrays", "write their texts and labels as CSV"),
 )
+# Encodings, what texts in them consist of, and its fraction of the characters that are not ASCII.
+_BY_CHARACTERS = (
+    ("utf-8", ".+", 1),
+    ("cp1251", "[\u0430-\u044f\u0451]{3,}", 0.6),  # Cyrillic
+    ("euc_kr", "[\uac00-\ud7a3]{2,}", 0.8),  # Hangul
+    ("cp932", "[\u3041-\u30ff]", 0.3),  # Kana
+    ("gb18030", "[\u3000-\u303f\u4e00-\u9fff\uff00-\uff5e]{3,}", 0.8),  # Han
+    ("cp1252", ".+", 1),
+)
 _BYTE_ORDER_MARKS = (  # the longer first
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -161,6 +170,26 @@ def likely_encodings(head: bytes, encoding: str, zeros: float) -> tuple[tuple[st
         why = f"it has no byte order mark, so it is {encoding}-le or {encoding}-be"
         return (f"{encoding}-le",), why
     return (), ""
+
+
+def likely_encoding(line: bytes, encoding: str) -> tuple[str, str]:
+    """The encoding that a line is likely in if it is not the expected one, and a part of its text.
+
+    Args:
+        line: the bytes of the line.
+        encoding: the one in which it cannot be decoded.
+
+    Returns:
+        The encoding, and its first characters that are not ASCII with those around them.
+    """
+    for name, usual, least in _BY_CHARACTERS:
+        with suppress(UnicodeDecodeError):
+            text = line.decode(name)
+            others = [at for at, character in enumerate(text) if not character.isascii()]
+            fits = sum(map(len, re.findall(usual, text))) >= least * len(others) > 0
+            if fits and codecs.lookup(name) != codecs.lookup(encoding):
+                return name, text[max(0, others[0] - 10) : others[0] + 10].strip()
+    return "utf-8" if line and line.isascii() else "latin-1", ""
 
 
 def _begins(head: bytes, mark: bytes) -> bool:

@@ -2,15 +2,22 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 from sentiment.data.cleaning import clean
-from sentiment.runtime.errors import InputError
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import ReviewChunk
+from sentiment.runtime.errors import InputError, listed
 
 log = logging.getLogger(__name__)
 
 _MOST_LABELS = 1000
+_ENOUGH_ROWS = 50  # to judge by whether labels are classes
+# What files write, in any case, where a label is missing.
+_MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "\\n"}
 # Words of YAML and Hydra for the same value, by that value as a string.
 _WORDS = {
     "true": ("true", "yes", "on"),
@@ -24,7 +31,8 @@ def order_labels(
 ) -> list[str]:
     """The labels in the order of the classes: as chosen, else by number, else by name.
 
-    Labels that are likely the same, such as ``1`` and ``1.0``, are logged.
+    Labels that are likely the same, such as ``1`` and ``1.0``, are logged, and so are labels such
+    as ``NA`` unless ``chosen`` has them.
 
     Args:
         by_file: the labels in each file.
@@ -47,14 +55,15 @@ def order_labels(
         unknown = [label for label in found if label not in labels]
         if unknown:
             raise InputError(
-                f"{files}: label {unknown[0]!r} is not among data.labels={labels}; add it, or"
-                " remove its rows from the file"
+                f"{files}: label {unknown[0]!r} is not among data.labels=[{listed(labels)}]; add"
+                " it, or remove its rows from the file"
             )
         absent = [label for label in labels if label not in found]
         if absent:
             raise InputError(
-                f"{files}: no row has the label {absent[0]!r} of data.labels={labels}; it has"
-                f" {', '.join(map(repr, list(found)[:20]))}"
+                f"{files}: no row has the label {listed(absent, repr)} of"
+                f" data.labels=[{listed(labels)}]; it has"
+                f" {listed(list(found), repr)}"
             )
     if len(labels) < 2:
         raise InputError(
@@ -66,11 +75,57 @@ def order_labels(
             f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
             " data.label_column the right column?"
         )
+    for label in labels if chosen is None else ():
+        if label.casefold() in _MISSING:
+            log.warning(
+                "%s: label %r makes a class of its own; if it stands for a missing label, empty"
+                " these cells: rows without a label are left out",
+                files, label,
+            )  # fmt: skip
     known: dict[object, str] = {}
     for label in labels:
         if (other := known.setdefault(likeness(label), label)) != label:
             log.warning("labels %r and %r make two classes; mend the file if not", other, label)
     return labels
+
+
+def labels_of_classes(
+    chunks: Iterable[ReviewChunk], path: Path, csv_format: CsvFormat
+) -> Iterator[ReviewChunk]:
+    """Yield the chunks of a file that is to be trained on, as long as their labels may be classes.
+
+    Raises:
+        InputError: there are far too many labels, most rows have one of their own, or they are
+            measured numbers.
+    """
+    counts: Counter[str] = Counter()
+    rows = letters_of_texts = letters_of_labels = 0
+    for chunk in chunks:
+        counts.update(chunk.labels)
+        rows += len(chunk.labels)
+        letters_of_texts += sum(map(len, chunk.texts))
+        letters_of_labels += sum(map(len, chunk.labels))
+        own = rows >= _ENOUGH_ROWS and len(counts) > 0.9 * rows
+        measured = rows >= _ENOUGH_ROWS and 2 * sum(map(_is_fraction, counts)) > _ENOUGH_ROWS
+        if len(counts) > _MOST_LABELS or own or measured:
+            likely = "give data.label_column another name"
+            if letters_of_labels > 2 * letters_of_texts:
+                likely = "data.text_column and data.label_column seem to be swapped"
+            elif measured:
+                likely = "numbers that are measured must be made classes first"
+            shown = [
+                label if len(label) <= 40 else f"{label[:37]}..." for label in list(counts)[:3]
+            ]
+            raise InputError(
+                f"{path}: {len(counts):,} different labels in {rows:,} rows, such as"
+                f" {listed(shown, repr)}; is {csv_format.label_column!r} the label column? {likely}"
+            )
+        yield chunk
+
+
+def _is_fraction(label: str) -> bool:
+    value = _number(label)
+    return value is not None and value.is_finite() and value != value.to_integral_value()
 
 
 def _by_number_then_name(label: str) -> tuple[int, float, str]:

@@ -22,7 +22,7 @@ from sentiment.data.splits import (
     unlabeled_splits,
 )
 from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
-from sentiment.runtime.errors import InputError, as_typed
+from sentiment.runtime.errors import InputError, as_typed, listed
 
 
 @dataclass(frozen=True)
@@ -280,6 +280,6 @@ def _display_names(labels: list[str], settings: PreparationSettings) -> list[str
     if len(names) != len(labels):
         raise InputError(
             f"data.label_names={list(names)}: {len(names)} names for {len(labels)} labels"
-            f" ({', '.join(labels[:20])})"
+            f" ({listed(labels)})"
         )
     return list(map(str, names))

@@ -15,12 +15,13 @@ from sentiment.data.csv_format import (
     separator_of,
     separator_of_suffix,
 )
-from sentiment.data.survey import survey
+from sentiment.data.survey import likely_separator, survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 
 _MAX_MISSING = 0.1  # fraction of rows
+CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
 _INVISIBLE_ASCII = "".join(map(chr, (*range(33), 127)))
 
 
@@ -106,7 +107,7 @@ def read_table(
     Args:
         path: the file.
         csv_format: how it is read.
-        chunk_rows: most rows of a chunk.
+        chunk_rows: most rows of a chunk; one of long rows has fewer.
         blank_lines: whether each blank line below the header is a row, too, if there is a single
             column.
 
@@ -119,7 +120,7 @@ def read_table(
     blank_lines &= width == 1
     expected = found.rows + found.blank_lines * blank_lines
     header = csv_format.header
-    read = 0
+    read = characters = 0
     cells: list[list[str]] = []
     changed = f"{path}: the file changed while it was being read; start again"
     with open_table(path, csv_format) as text:
@@ -134,10 +135,11 @@ def read_table(
                 if len(row.cells) > width:
                     raise InputError(changed)
                 cells.append(row.cells + [""] * (width - len(row.cells)))
-                if len(cells) == chunk_rows:
+                characters += sum(map(len, row.cells))
+                if len(cells) == chunk_rows or characters > CHARACTERS_AT_A_TIME:
                     yield TableChunk(cells, read, text.progress)
                     read += len(cells)
-                    cells = []
+                    cells, characters = [], 0
         except BadRowError as error:
             raise InputError(changed) from error
         if cells:
@@ -172,11 +174,12 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
     for column in columns:
         if column not in names:
             close = difflib.get_close_matches(column, names, n=1)
+            likely = likely_separator(path, csv_format) if len(names) == 1 else ""
             hint = f"did you mean {close[0]!r}? " if close else ""
             what = "it has" if csv_format.header else "without a header they are numbered:"
             error = InputError(
-                f"{path}: no column {column!r}; {hint}{what} {', '.join(map(repr, names[:20]))}"
-                f"{_likely_separator(names)} ({_settings(csv_format)})"
+                f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
+                f"; {likely or _settings(csv_format)}"
             )
             raise explained(path, csv_format, error)
         if names.count(column) > 1:
@@ -193,9 +196,3 @@ def _settings(csv_format: CsvFormat) -> str:
     if csv_format.header:
         return f"give --text-column{label} or --separator; --no-header if its first row is a review"
     return f"give --text-column{label} or --separator; --header if its first row has their names"
-
-
-def _likely_separator(names: Sequence[str]) -> str:
-    """A hint for a file that seems to have a single column."""
-    found = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
-    return f"; its separator may be {found[0]!r}" if found else ""

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -19,10 +19,12 @@ from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.reviews import column_names, read_table
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import text_when_whole
 
 log = logging.getLogger(__name__)
+
+_FEW = 10  # reviews of a split
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Split:
     def take(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Split":
         """Only the chosen reviews, by indices into the split or by a mask."""
         return replace(self, reviews=self.reviews[chosen], classes=self.classes[chosen])
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n,) tokens of each review."""
+        return self.corpus.offsets[self.reviews + 1] - self.corpus.offsets[self.reviews]
 
     @property
     def digests(self) -> npt.NDArray[np.void]:
@@ -134,7 +141,25 @@ def split_reviews(
                 f"{splits[name].corpus.path}: every text of this {name} file is also in another"
                 " split, so none is left; give different files"
             )
+    _warn_of_small(splits, labels)
     return Splits(splits["training"], splits["validation"], splits["test"], list(labels), dropped)
+
+
+def _warn_of_small(splits: Mapping[str, Split], labels: Sequence[str]) -> None:
+    """Log which of the splits for validation and test have few reviews, or none of a class."""
+    small = []
+    for name in ("validation", "test"):
+        counts = np.bincount(splits[name].classes, minlength=len(labels))
+        absent = [label for label, count in zip(labels, counts, strict=True) if not count]
+        if absent or len(splits[name]) < _FEW:
+            none = f", none of them {listed(absent, repr)}" if absent else ""
+            small.append(f"{len(splits[name]):,} reviews for {name}{none}")
+    if small:
+        log.warning(
+            "%s: only %s; metrics of so few say little: add rows, or raise data.val_size and"
+            " data.test_size",
+            splits["training"].corpus.path, "; ".join(small),
+        )  # fmt: skip
 
 
 def _unique(split: Split) -> Split:
@@ -195,6 +220,7 @@ def _stratified(
             f"{split.corpus.path}: too few rows to split: {len(split)} different texts in"
             f" {classes} classes, {counts[rarest]} of them {labels[rarest]!r}, with {key}={size};"
             " every split needs each class: add rows, merge rare classes, or change the fraction"
+            f"{' (is data.label_column the right one?)' if 2 * classes > len(split) else ''}"
         )
     from sklearn.model_selection import train_test_split  # slow to import, and not for all data
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from sentiment.data.csv_format import CsvFormat, separator_of
@@ -162,7 +163,7 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
                 if len(cells) != len(found.names):
                     where = _where(found, csv_format, row.first_line, row.last_line)
                     if len(cells) > len(found.names):
-                        found.error = where, _too_long(cells, found.names, csv_format, separator)
+                        found.error = where, _too_long(path, cells, found.names, csv_format)
                         break
                     found.short += 1
                     found.first_short = found.first_short or where
@@ -174,7 +175,7 @@ def _read_through(path: Path, csv_format: CsvFormat, dialect: Dialect) -> Survey
                     found.separators_as_in_prose &= not any(map(unspaced.search, cells))
         except BadRowError as error:
             found.rows += 1
-            why = _broken(error.reason, csv_format, separator)
+            why = _broken(path, error.reason, csv_format, separator)
             found.error = _where(found, csv_format, *error.lines), why
         found.met = text.met
     if not found.names and not found.error:
@@ -188,17 +189,40 @@ def _where(found: Survey, csv_format: CsvFormat, first: int, last: int) -> str:
     return f"{row} ({f'line {first}' if first == last else f'lines {first} to {last}'})"
 
 
-def _too_long(cells: list[str], names: list[str], csv_format: CsvFormat, separator: str) -> str:
+def likely_separator(path: Path, csv_format: CsvFormat) -> str:
+    """The separator that the first lines show, if it is another, and how to set it; else ""."""
+    lines: list[str] = []
+    with suppress(InputError), open_table(path, csv_format) as text:
+        lines = [line for line in islice(text.lines(), 100) if line.strip()]
+    now = separator_of(path, csv_format)
+
+    def shown(mark: str) -> bool:
+        """Whether nearly every line has as many of these marks as the first one."""
+        counts = [line.count(mark) for line in lines]
+        return counts[0] > 0 and counts.count(counts[0]) >= 0.8 * len(counts)
+
+    others = [mark for mark in (";", "\t", "|", ",") if lines and mark != now and mark in lines[0]]
+    if not others or now in lines[0]:
+        others = [] if not lines or shown(now) else list(filter(shown, others))
+    if not others:
+        return ""
+    likely = max(others, key=lines[0].count)
+    return f"the separator is likely {likely!r}: set {csv_format.separator_override(likely)}"
+
+
+def _too_long(path: Path, cells: list[str], names: list[str], csv_format: CsvFormat) -> str:
+    separator = separator_of(path, csv_format)
     first = "the header" if csv_format.header else "the first row"
     shown = f" ({', '.join(map(repr, names[:20]))})" if csv_format.header else ""
     one = f"; {csv_format.override('separator', 'tab')} if each line is a text" * (len(names) == 1)
-    return (
-        f"has {len(cells)} cells, and {first} {len(names)}{shown}; check the separator (now"
-        f" {separator!r}) and the quotes around texts{one}"
-    )
+    check = f"check the separator (now {separator!r}) and the quotes around texts{one}"
+    likely = likely_separator(path, csv_format) or check
+    return f"has {len(cells)} cells, and {first} {len(names)}{shown}; {likely}"
 
 
-def _broken(reason: str, csv_format: CsvFormat, separator: str) -> str:
+def _broken(path: Path, reason: str, csv_format: CsvFormat, separator: str) -> str:
+    if likely := likely_separator(path, csv_format):
+        return f"{reason}, and {likely}"
     return (
         f"{reason}, so this is not a well-formed CSV; mend the row, check the separator (now"
         f" {separator!r}), or set {csv_format.override('quoting', 'none')} if quotation marks are a"

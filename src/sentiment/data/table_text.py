@@ -16,13 +16,14 @@ from sentiment.data.file_kinds import (
     HEAD,
     binary_kind,
     compression_in,
+    likely_encoding,
     likely_encodings,
     textual_kind,
 )
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import compression_of, uncompressed
 
-LONGEST = 1 << 24  # characters; the longest line or cell, which bounds the memory
+LONGEST = 1 << 26  # characters; the longest line or cell, which bounds the memory
 _BLOCK = 1 << 18
 
 
@@ -84,7 +85,8 @@ class TableText:
         self._check(head)
         encoding = codecs.lookup(self._format.encoding).name
         decoder = codecs.getincrementaldecoder(encoding)()
-        offset, block, start, held = 0, head, True, ""
+        offset = lines = 0
+        block, start, held = head, True, ""
         while True:
             pending = len(decoder.getstate()[0])
             try:
@@ -96,7 +98,10 @@ class TableText:
                 if isinstance(error, UnicodeDecodeError):
                     position += error.start
                 self._check_encoding(head, 0.05)
-                raise self._undecodable(position) from error
+                at = max(0, position - offset)
+                line = block[block.rfind(b"\n", 0, at) + 1 :].partition(b"\n")[0]
+                number = lines + block.count(b"\n", 0, at) + 1
+                raise self._undecodable(position, number, line) from error
             if start:
                 text, start = text.removeprefix("\ufeff"), not text
             held = "\r" if block and text.endswith("\r") else ""
@@ -104,6 +109,7 @@ class TableText:
             if not block:
                 return
             offset += len(block)
+            lines += block.count(b"\n")
             block = self.read()
 
     def read(self) -> bytes:
@@ -133,13 +139,13 @@ class TableText:
                 f" {self._format.override('encoding', likely[0])}"
             )
 
-    def _undecodable(self, position: int) -> InputError:
-        encoding = self._format.encoding
-        others = [name for name in ("utf-8", "latin-1", "cp1252") if name != encoding]
+    def _undecodable(self, position: int, number: int, line: bytes) -> InputError:
+        likely, text = likely_encoding(line, self._format.encoding)
+        shown = f", in which the line has {text!r}" if text else " (or the file is incomplete)"
         return InputError(
-            f"{self._path}: byte {position} is not {encoding} text; set the encoding, such as"
-            f" {self._format.override('encoding', others[-1])} ({' and '.join(others)} are common),"
-            " or save the file as UTF-8"
+            f"{self._path}, line {number}: byte {position} of the file is not"
+            f" {self._format.encoding} text; it is likely {likely}{shown}; set"
+            f" {self._format.override('encoding', likely)}, or save the file as UTF-8"
         )
 
 

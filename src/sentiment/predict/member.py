@@ -15,6 +15,7 @@ from sentiment.predict.checkpoint import load_classifier
 from sentiment.predict.saved import SavedClassifier
 
 _POSITIONS_PER_BATCH = 16_384
+LONGEST_TEXT = 1 << 18  # tokens; for checkpoints of trainings without a limit
 
 
 class Member:
@@ -40,7 +41,7 @@ class Member:
         self.tokenizer_settings = saved.data.tokenizer
         self._ids = {word: index for index, word in enumerate(saved.data.vocabulary)}
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
-        self._max_length = saved.data.max_length
+        self._max_length = saved.data.max_length or LONGEST_TEXT
         self._keep = saved.data.keep
         self.device = device
 
@@ -95,7 +96,7 @@ class Member:
 
     def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
         """Yield indices of texts of similar length, with a bounded number of padded positions."""
-        cut = np.minimum(np.maximum(lengths, 1), self._max_length or np.iinfo(np.int64).max)
+        cut = np.minimum(np.maximum(lengths, 1), self._max_length)
         order = np.argsort(cut, kind="stable")
         start = 0
         while start < len(order):

@@ -6,7 +6,6 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, overload
@@ -14,6 +13,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from sentiment.data.reviews import CHARACTERS_AT_A_TIME
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
 from sentiment.predict.member import Member
 from sentiment.runtime.environment import require_device
@@ -133,10 +133,10 @@ class Predictor:
             TypeError, InputError: see ``__call__``.
         """
         parts: list[Tensor] = []
-        stream = _in_order(texts)
-        while some := list(islice(stream, TEXTS_AT_A_TIME)):
-            logits = self.member_logits(some, first=len(parts) * TEXTS_AT_A_TIME + 1)
-            parts.append(self.combine(logits))
+        first = 1
+        for some in _some_at_a_time(texts):
+            parts.append(self.combine(self.member_logits(some, first=first)))
+            first += len(some)
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
     def member_logits(
@@ -203,6 +203,20 @@ class Predictor:
             "score": scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
+
+
+def _some_at_a_time(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield texts in groups that are bounded in number and, but for the last text, in length."""
+    some: list[str] = []
+    characters = 0
+    for text in _in_order(texts):
+        some.append(text)
+        characters += len(text) if isinstance(text, str) else 0  # others are an error later
+        if len(some) == TEXTS_AT_A_TIME or characters > CHARACTERS_AT_A_TIME:
+            yield some
+            some, characters = [], 0
+    if some:
+        yield some
 
 
 def _in_order(texts: Iterable[str]) -> Iterator[str]:

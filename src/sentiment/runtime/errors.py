@@ -2,7 +2,7 @@
 
 import difflib
 import textwrap
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 
 class InputError(ValueError):
@@ -25,6 +25,12 @@ def as_typed(value: object) -> str:
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
+
+
+def listed(names: Sequence[str], quote: Callable[[str], str] = str, most: int = 20) -> str:
+    """The names with commas between them; of many the first ones, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(quote, names[:most])) + more
 
 
 def valid_names(name: str, names: Collection[str]) -> str:
