@@ -12,9 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from sentiment.config.arguments import hydra_arguments
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import spell_null_choices
 from sentiment.config.resolvers import config_directory, register
+from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import exit_stopped, write_error
@@ -39,10 +40,10 @@ def run_program(
         KeyboardInterrupt: on Ctrl-C in other programs.
     """
     register()
-    sys.argv[1:] = spell_null_choices(sys.argv[1:])
     compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
     try:
         with translate_config_errors():
+            sys.argv[1:] = hydra_arguments(sys.argv[1:], config_schema(name))
             compose(_refusing(task))()
     except InputError as error:
         _refuse(error)

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sentiment.config.schemas import SCHEMAS, PretrainConfig, TrainConfig
+from sentiment.config.suggest import unknown_key
 from sentiment.model.metric_names import CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
-from sentiment.runtime.errors import InputError, as_typed, valid_names
+from sentiment.runtime.errors import InputError, as_typed
 
 # How a number is compared with each limit of ``ranged``.
 _LIMITS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
@@ -74,9 +75,9 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
         if name not in hints:
             if _torch_takes(schema, str(name)):
                 continue
-            names = [valid for valid in hints if not valid.startswith("_")]
-            hint = _INSTEAD.get(key) or valid_names(str(name), names)
-            raise InputError(f"config: unknown key {key!r}; {hint}")
+            if instead := _INSTEAD.get(key):
+                raise InputError(f"config: unknown key {key!r}; {instead}")
+            raise InputError(f"config: {unknown_key(key, hints)}")
         if name not in node.keys():  # noqa: SIM118 (also keys without a value)
             raise InputError(f"config: {key} is missing; it can be set, but not deleted")
         value = node[name]

@@ -30,7 +30,7 @@ def train_command(*overrides: str) -> str:
 
 def override(key: str, value: str) -> str:
     """A setting as Hydra's grammar takes it: quoted where it must be."""
-    if re.fullmatch(r"[\w./:+-]+", value):
+    if re.fullmatch(r"[\w./:+-]+", value, re.ASCII):
         return f"{key}={value}"
     quoted = value.replace("'", "\\'")
     return f"{key}='{quoted}'"
@@ -142,4 +142,9 @@ def group_options(group: str) -> list[str]:
     if not re.fullmatch(r"[a-z_]+", group):
         return []
     names = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
-    return [name for name in names if not name.startswith("_")]
+    return list(filter(is_option, names))
+
+
+def is_option(name: str) -> bool:
+    """Whether a config of a group is for users: not a schema, nor a file that others begin with."""
+    return not name.startswith("_") and not name.endswith("schema")
