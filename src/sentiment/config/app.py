@@ -3,7 +3,7 @@
 import functools
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,13 +12,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+import sentiment
 from sentiment.config.arguments import hydra_arguments
+from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
+from sentiment.config.help import help_text
 from sentiment.config.resolvers import config_directory, register
 from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import exit_stopped, write_error
+from sentiment.runtime.program import ending_at_once, exit_stopped, write_error
 
 
 def run_program(
@@ -39,18 +42,41 @@ def run_program(
             with code 130 on Ctrl-C in a program that resumes.
         KeyboardInterrupt: on Ctrl-C in other programs.
     """
+    if answer := _answer(name, sys.argv[1:]):
+        sys.stdout.write(f"{answer}\n")
+        return
     register()
     compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
     try:
         with translate_config_errors():
             sys.argv[1:] = hydra_arguments(sys.argv[1:], config_schema(name))
-            compose(_refusing(task))()
+            compose(_refusing(_checked(task, name)))()
     except InputError as error:
         _refuse(error)
     except KeyboardInterrupt:
         if not resumes:
             raise
         exit_stopped(" before the training had begun, or at once")
+
+
+def _answer(name: str, arguments: Sequence[str]) -> str | None:
+    """What ``--version`` or ``--help`` prints, if it was asked for."""
+    if "--version" in arguments:
+        return f"sentiment {sentiment.__version__}"
+    return help_text(name, arguments) if {"--help", "-h"} & {*arguments} else None
+
+
+def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConfig], Any]:
+    """Check a config, as a sweeper has for its runs, before the task imports slow libraries."""
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.RUN:
+            with ending_at_once(remove_unused_folder):
+                check_config(cfg, config_schema(name))
+        return task(cfg)
+
+    return run
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -41,16 +41,17 @@ log = logging.getLogger(__name__)
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
     """Train once; returns the metrics and how the run ended, for a sweeper."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
+    if not multirun:
+        _check_sweep(hydra_config)
     with ending_at_once(remove_unused_folder):
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
     prepare_process()
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     folder = Path(hydra_config.runtime.output_dir)
     try:
         with translate_config_errors(), translate_lost_connection():
-            _check_sweep(hydra_config)
             pruner = _pruner(hydra_config.sweeper)
             results = train(
                 cfg,
@@ -82,8 +83,7 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
 def _check_sweep(hydra_config: HydraConf) -> None:
     chosen = hydra_config.runtime.choices.get("sweep")
     # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in sys.argv[1:]
-    if chosen is not None and not in_sweep:
+    if chosen is not None and ONE_RUN not in sys.argv[1:]:
         raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 
 
