@@ -17,6 +17,7 @@ from sentiment.config.arguments import hydra_arguments
 from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.help import help_text
+from sentiment.config.overrides import ONE_RUN
 from sentiment.config.resolvers import config_directory, register
 from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
@@ -72,11 +73,18 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.RUN:
+            _check_sweep(HydraConfig.get().runtime.choices.get("sweep"))
             with ending_at_once(remove_unused_folder):
                 check_config(cfg, config_schema(name))
         return task(cfg)
 
     return run
+
+
+def _check_sweep(chosen: str | None) -> None:
+    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
+    if chosen is not None and ONE_RUN not in sys.argv[1:]:
+        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
