@@ -110,7 +110,7 @@ def test_imdb_that_was_not_fetched(
     monkeypatch.chdir(tmp_path)
     message = refusal(composed, tmp_path / "run", override)
     assert message.startswith(f"{expected}: no such file;")
-    assert "python scripts/download_imdb.py" in message
+    assert "sentiment.download imdb" in message
 
 
 def test_vectors_that_cannot_be_used(tmp_path: Path, composed: Compose) -> None:

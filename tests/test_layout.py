@@ -24,7 +24,9 @@ BELOW: dict[str, set[str]] = {
     "vectors": {"runtime", "data", "report", "config", "train"},
     "evaluate": {"runtime", "model", "data", "predict", "report"},
     "compare": {"runtime", "report"},
+    "download": {"runtime", "data"},
     "__init__": {"predict"},
+    "__main__": {"runtime"},
 }
 # Which rooms, or modules of them, may import each library.
 USERS: dict[str, set[str]] = {

@@ -68,6 +68,10 @@ class GridSweeper(BasicSweeper):
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """The overrides of each run of each batch, all of them checked."""
+        from sentiment.config.overrides import UserOptions
+
+        for override in overrides:
+            override.config_loader = UserOptions(override.config_loader)  # type: ignore[assignment]
         batches = BasicSweeper.split_arguments(overrides, max_batch_size)
         assert self.config is not None
         _ = self.config.hydra.sweep.dir  # which is chosen once, for all runs

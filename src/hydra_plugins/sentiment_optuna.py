@@ -109,13 +109,15 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the trials that the study still lacks."""
+        from sentiment.config.overrides import UserOptions
         from sentiment.train.search.report import report_end
         from sentiment.train.search.space import read_space
         from sentiment.train.sweep import ranked
 
         with ranked(self._callbacks, self._config) as add_jobs:
             self._check_counts()
-            parser = OverridesParser.create(config_loader=self._loader)
+            loader: Any = UserOptions(self._loader)
+            parser = OverridesParser.create(config_loader=loader)
             space = read_space(self._params, arguments, parser)
             self._check_space(space)
             self._folder.mkdir(parents=True, exist_ok=True)

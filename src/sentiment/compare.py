@@ -28,10 +28,10 @@ from sentiment.runtime.program import exit_on_input_error
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: a table on standard output, or one line that says what is wrong."""
     parser = OneLineParser(
-        prog="python -m sentiment.compare",
+        "sentiment.compare",
         description="Compare trainings and baselines: one table of all runs, the best first. Runs"
         " that differ in nothing but the seed are one row: mean +/- sample standard deviation.",
-        epilog="Example: python -m sentiment.compare runs sweeps --markdown",
+        epilog="Example: %(prog)s runs sweeps --markdown",
     )
     parser.add_argument(
         "folder",

@@ -199,7 +199,7 @@ def _note(text: str) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(
-        prog="python -m sentiment.evaluate",
+        "sentiment.evaluate",
         description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )
     parser.add_argument(

@@ -93,7 +93,7 @@ def test_a_used_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_imdb_that_was_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"python scripts/download_imdb\.py"):
+    with pytest.raises(InputError, match=r"sentiment\.download imdb"):
         run(tmp_path / "run", "data=imdb")
 
 

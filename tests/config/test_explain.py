@@ -42,13 +42,26 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.hiden_size=3", "'model.hiden_size'; did you mean 'hidden_size'?"),
-        ("modle.hidden_size=3", "did you mean 'model'?"),
-        ("seeds=3", "did you mean 'seed'?"),
+        ("model.hiden_size=3", "'model.hiden_size'; did you mean model.hidden_size?"),
+        ("modle.hidden_size=3", "did you mean model?"),
+        ("seeds=3", "did you mean seed?"),
         ("optimizer.lrr=3", "valid: lr, betas"),
-        ("callbacks.early_stopping.patient=1", "did you mean 'patience'?"),
+        ("callbacks.early_stopping.patient=1", "did you mean callbacks.early_stopping.patience?"),
+        ("lr=0.01", "did you mean optimizer.lr?"),
+        ("model.lr=0.01", "did you mean optimizer.lr?"),
+        ("+epochs=3", "did you mean trainer.max_epochs?"),
+        ("vocab_size=3", "did you mean data.max_size?"),
+        ("gpus=2", "did you mean trainer=gpu trainer.devices=VALUE?"),
+        ("model.dropout=0.5", "model.layer_dropout or model.head_dropout?"),
+        ("optimizer.momentum=0.9", "optimizer=rmsprop or sgd has it"),
         ("+foo=1", "'foo'; valid: seed, ckpt_path"),
-        ("model.hidden_size=big", "model.hidden_size: Value 'big'"),
+        ("model.hidden_size=big", "model.hidden_size=big: give a whole number"),
+        ("data.max_length=1e+99", "data.max_length=1e+99: give a whole number"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: give a number"),
+        ("calibrated=maybe", "calibrated=maybe: give true or false"),
+        ("data.labels=a", "data.labels: give a list"),
+        ("data=my.csv", "did you mean data=csv data.csv=my.csv?"),
+        ("data=my/own.csv", "did you mean data=csv data.csv=my/own.csv?"),
         ("model.cell=lsm", "expected one of [rnn, gru, lstm]"),
         ("model.pooling=maxi", "max+mean"),
         ("model=bilstmm", "did you mean 'bilstm'?"),
@@ -92,7 +105,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
             "when an epoch is validated",
         ),
         ("callbacks.checkpoint=null", "callbacks.checkpoint: cannot be left out"),
-        ("model=gru,lstm", "to run each of several values add -m"),
+        ("model=gru,lstm", "add -m to run each"),
         ("data.separator=;", "any of ,;()[]{} needs quotes"),
         ("trainer.max_steps=3", "valid: accelerator"),
     ],
@@ -105,9 +118,11 @@ def test_a_wrong_override_is_refused(composed: Compose, override: str, expected:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("model: {hiden_size: 3}", "did you mean 'hidden_size'?"),
+        ("model: {hiden_size: 3}", "did you mean model.hidden_size?"),
+        ("epochs: 3", "did you mean trainer.max_epochs?"),
         ("model: {hidden_size: big}", "model.hidden_size"),
-        ("modle: {hidden_size: 3}", "did you mean 'model'?"),
+        ("modle: {hidden_size: 3}", "did you mean model?"),
+        ("model:\n\thidden_size: 3", "mine.yaml, line 3: a tab"),
         ("trainer: {max_epochs: many}", "trainer.max_epochs"),
     ],
 )
@@ -121,6 +136,37 @@ def test_a_wrong_experiment_file_is_refused(tmp_path: Path, content: str, expect
         translate_config_errors(),
     ):
         compose("train", ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"])
+
+
+@pytest.mark.parametrize("content", ["model: {cell: gru}", "defaults:\n  - override /model: gru"])
+def test_an_experiment_file_that_sets_no_keys_of_the_whole_config_is_refused(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(content)
+    register()
+    with (
+        initialize_config_dir(str(config_directory()), version_base="1.3"),
+        pytest.raises(InputError, match="its first line has to be # @package _global_"),
+        translate_config_errors(),
+    ):
+        compose("train", ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"])
+
+
+@pytest.mark.parametrize("option", ["wandb", "mlflow"])
+def test_a_logger_that_is_not_installed_is_named_with_its_extra(
+    composed: Compose, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: object, **settings: object) -> None:
+        raise ModuleNotFoundError(f"Requirement '{option}>=1' not met.")
+
+    kind = {"wandb": "WandbLogger", "mlflow": "MLFlowLogger"}[option]
+    monkeypatch.setattr(f"lightning.pytorch.loggers.{kind}.__init__", start)
+    with (
+        pytest.raises(InputError, match=rf"pip install 'sentiment\[{option}\]'"),
+        translate_config_errors(),
+    ):
+        build_trainer(composed(f"logger={option}"), tmp_path, [])
 
 
 @pytest.mark.parametrize(

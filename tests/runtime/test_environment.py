@@ -12,7 +12,7 @@ from sentiment.runtime.environment import (
     device_name,
     limit_threads,
     prepare_process,
-    python_command,
+    program_command,
     require_device,
 )
 from sentiment.runtime.errors import InputError
@@ -57,12 +57,33 @@ def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", str(own))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: str(own.with_name(name)))
-    assert python_command() == "python"
+    monkeypatch.setattr(sys, "argv", ["src/sentiment/train/__main__.py"])
+    assert program_command("sentiment.train", "a b") == "python -m sentiment.train 'a b'"
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/python")
-    assert python_command() == ".venv/bin/python3"
+    assert program_command("sentiment.train") == ".venv/bin/python3 -m sentiment.train"
     monkeypatch.chdir(own.parents[2].parent)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert python_command().endswith(".venv/bin/python3")
+    assert ".venv/bin/python3 -m sentiment.compare" in program_command("sentiment.compare")
+
+
+@pytest.mark.parametrize(
+    ("called", "on_path", "expected"),
+    [
+        ("sentiment", True, "sentiment predict x"),
+        ("sentiment", False, "env/bin/sentiment predict x"),
+        ("sentiment-train", True, "sentiment-predict x"),
+        ("sentiment-train", False, "env/bin/sentiment-predict x"),
+    ],
+)
+def test_another_command_is_named_as_this_one_was_called(
+    called: str, on_path: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "env" / "bin" / called
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(own), "train"])
+    found = own if on_path else tmp_path / called
+    monkeypatch.setattr(shutil, "which", lambda name: str(found.with_name(name)))
+    assert program_command("sentiment.predict", "x") == expected
 
 
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import sentiment
+import sentiment.__main__ as everything
 from sentiment.runtime import program as programs
 
 SOURCE = Path(sentiment.__file__).parents[1]
@@ -19,7 +20,9 @@ SLOW = {
     "torch", "lightning", "torchmetrics", "sklearn", "pandas", "spacy", "torchtext", "scipy",
     "matplotlib", "optuna", "gensim", "joblib", "requests",
 }  # fmt: skip
-COMMANDS = {"train", "pretrain", "baseline", "vectors", "evaluate", "predict", "compare"}
+COMMANDS = {
+    "train", "pretrain", "baseline", "vectors", "evaluate", "predict", "compare", "download",
+}  # fmt: skip
 START = """
 import contextlib, importlib, sys
 from hydra.core.global_hydra import GlobalHydra
@@ -35,18 +38,25 @@ print("imported:", *{slow!r} & sys.modules.keys())
 
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors")]
-    given = [(name, "--help") for name in (*hydra, "predict.command", "evaluate", "compare")]
+    plain = ("predict.command", "evaluate", "compare", "download", "__main__")
+    given: list[tuple[str, ...]]
+    given = [(name, flag) for name in (*hydra, *plain) for flag in ("--help", "--version")]
+    given += [("__main__", "train", "--help"), ("__main__", "train", "lr=3")]
+    given += [("train.command", "--lr", "3"), ("pretrain.command", "+model.nope=1")]
+    given += [("train.command", several) for several in ("sweep=optuna", "seed=1,2")]
     given += [(name, "--cfg=job") for name in hydra]
     given += [(name, override) for name in hydra for override in ("data.sede=3", "daat=csv")]
     done = subprocess.run(
         [sys.executable, "-c", START.format(given=given, slow=SLOW)],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert (done.stdout.count("powered by Hydra"), done.stdout.count("show this help")) == (4, 3)
-    assert done.stdout.count("\nsplit_seed: 42") + done.stdout.count("\n  split_seed: 42") >= 8
+    assert done.stdout.lower().count("\nusage: ") == 9
+    assert done.stdout.count("sentiment 0.1.0\n") == 9
+    assert done.stdout.count("\n  split_seed: 42") == 4
     errors = done.stderr.splitlines()
-    assert [error.partition(":")[0] for error in errors] == ["error"] * 8
-    assert all("did you mean" in error for error in errors)
+    assert [error.partition(":")[0] for error in errors] == ["error"] * 13
+    assert sum("did you mean" in error for error in errors) == 10
+    assert sum("add -m" in error for error in errors) == 2
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
@@ -122,9 +132,39 @@ def test_the_installed_commands_are_these() -> None:
     if not project.is_file():
         pytest.skip("installed, without its sources")
     commands = tomllib.loads(project.read_text())["project"]["scripts"]
+    assert commands.pop("sentiment") == "sentiment.__main__:main"
     assert commands == {
         f"sentiment-{name}": f"sentiment.runtime.program:{name}" for name in COMMANDS
     }
+    assert programs.COMMANDS.keys() == COMMANDS
     for name in COMMANDS:
         (module,) = getattr(programs, name).args
         assert callable(importlib.import_module(module).main)
+
+
+def test_one_command_lists_and_runs_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bin/sentiment"])
+    with pytest.raises(SystemExit):
+        everything.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Usage: sentiment COMMAND ..."
+    assert {line.split()[0] for line in lines if line.startswith("  ")} == COMMANDS
+
+    given: list[list[str]] = []
+    program = SimpleNamespace(main=lambda: given.append(sys.argv[1:]))
+    monkeypatch.setitem(sys.modules, "sentiment.train.command", program)
+    monkeypatch.setattr("sys.argv", ["bin/sentiment", "train", "model=gru", "--cfg", "job"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    with pytest.raises(SystemExit) as ended:
+        everything.main()
+    assert (ended.value.code, given) == (None, [["model=gru", "--cfg", "job"]])
+    # By this, Lightning starts the other processes of a training.
+    assert getattr(sys.modules["__main__"].__spec__, "name", None) == "sentiment.train"
+
+    monkeypatch.setattr("sys.argv", ["bin/sentiment", "trian"])
+    with pytest.raises(SystemExit) as ended:
+        everything.main()
+    assert ended.value.code == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err

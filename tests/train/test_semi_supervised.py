@@ -306,7 +306,7 @@ def test_the_recipe_is_the_pretrained_one_with_the_terms(composed: Compose) -> N
     assert (mixed.loss.entropy, mixed.loss.virtual_adversarial) == (0.5, 1)
     assert mixed.trainer.accelerator == "gpu"
     assert mixed.model == plain.model
-    with pytest.raises(InputError, match="download_imdb"):
+    with pytest.raises(InputError, match="sentiment.download imdb"):
         check_config(mixed)
 
 

@@ -144,7 +144,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["output=/proc/v.txt"], "output=/proc/v.txt: cannot be written there"),
         (["data.csv=r.csv", "output=./r.csv"], "is a file of reviews, which would be replaced"),
         (["data.unlabeled_csv=[a.csv]", "output=a.csv"], "would be replaced"),
-        (["data=imdb"], "python scripts/download_imdb.py"),
+        (["data=imdb"], "sentiment.download imdb"),
     ],
 )
 def test_what_cannot_be_used_is_refused(

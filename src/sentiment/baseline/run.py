@@ -1,7 +1,6 @@
 """Fit and test linear classifiers of n-grams on the splits of a training."""
 
 import logging
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from sentiment.report.ranking import compare_runs, print_comparison
 from sentiment.report.results import data_results, log_data, outcome_results, plot_outcome
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
-from sentiment.runtime.environment import python_command, versions
+from sentiment.runtime.environment import program_command, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import check_unused
 
@@ -82,7 +81,7 @@ def compare_command(folder: Path) -> str:
     near = [runs] if runs.is_dir() else []
     above = [] if folder.resolve().is_relative_to(runs.resolve()) else [folder]
     folders = [str(path) for path in (*above, *near)]
-    return shlex.join([python_command(), "-m", "sentiment.compare", *folders])
+    return program_command("sentiment.compare", *folders)
 
 
 def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import functools
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,12 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+import sentiment
+from sentiment.config.arguments import hydra_arguments
+from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import spell_null_choices
+from sentiment.config.help import help_text
+from sentiment.config.overrides import ONE_RUN
 from sentiment.config.resolvers import config_directory, register
+from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import exit_stopped, write_error
+from sentiment.runtime.program import ending_at_once, exit_stopped, write_error
 
 
 def run_program(
@@ -38,18 +43,48 @@ def run_program(
             with code 130 on Ctrl-C in a program that resumes.
         KeyboardInterrupt: on Ctrl-C in other programs.
     """
+    if answer := _answer(name, sys.argv[1:]):
+        sys.stdout.write(f"{answer}\n")
+        return
     register()
-    sys.argv[1:] = spell_null_choices(sys.argv[1:])
     compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
     try:
         with translate_config_errors():
-            compose(_refusing(task))()
+            sys.argv[1:] = hydra_arguments(sys.argv[1:], config_schema(name))
+            compose(_refusing(_checked(task, name)))()
     except InputError as error:
         _refuse(error)
     except KeyboardInterrupt:
         if not resumes:
             raise
         exit_stopped(" before the training had begun, or at once")
+
+
+def _answer(name: str, arguments: Sequence[str]) -> str | None:
+    """What ``--version`` or ``--help`` prints, if it was asked for."""
+    if "--version" in arguments:
+        return f"sentiment {sentiment.__version__}"
+    return help_text(name, arguments) if {"--help", "-h"} & {*arguments} else None
+
+
+def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConfig], Any]:
+    """Check a config, as a sweeper has for its runs, before the task imports slow libraries."""
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.RUN:
+            _check_sweep(HydraConfig.get().runtime.choices.get("sweep"))
+            with ending_at_once(remove_unused_folder):
+                check_config(cfg, config_schema(name))
+        return task(cfg)
+
+    return run
+
+
+def _check_sweep(chosen: str | None) -> None:
+    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
+    if chosen is not None and ONE_RUN not in sys.argv[1:]:
+        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -13,8 +13,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sentiment.config.schemas import SCHEMAS, PretrainConfig, TrainConfig
+from sentiment.config.suggest import unknown_key
 from sentiment.model.metric_names import CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
-from sentiment.runtime.errors import InputError, as_typed, valid_names
+from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import InputError, as_typed
 
 # How a number is compared with each limit of ``ranged``.
 _LIMITS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
@@ -69,14 +71,16 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
     hints = dict.fromkeys(node) if schema is None else typing.get_type_hints(schema)
     fields = () if schema is None else dataclasses.fields(schema)
     limits = {field.name: field.metadata for field in fields}
-    for name in dict.fromkeys([*node, *hints]):
+    names = dict.fromkeys([*node, *hints])
+    # The precision comes last: torch, which is slow to import, knows what the machine can do.
+    for name in sorted(names, key=lambda name: (name == "trainer", name == "precision")):
         key = f"{prefix}{name}"
         if name not in hints:
             if _torch_takes(schema, str(name)):
                 continue
-            names = [valid for valid in hints if not valid.startswith("_")]
-            hint = _INSTEAD.get(key) or valid_names(str(name), names)
-            raise InputError(f"config: unknown key {key!r}; {hint}")
+            if instead := _INSTEAD.get(key):
+                raise InputError(f"config: unknown key {key!r}; {instead}")
+            raise InputError(f"config: {unknown_key(key, hints)}")
         if name not in node.keys():  # noqa: SIM118 (also keys without a value)
             raise InputError(f"config: {key} is missing; it can be set, but not deleted")
         value = node[name]
@@ -249,6 +253,6 @@ def check_imdb(cfg: DictConfig) -> None:
         for path in given if several else [given]:
             if path in _IMDB_FILES and not Path(path).exists():
                 raise InputError(
-                    f"data.{key}={path}: no such file; download it by python"
-                    f" scripts/download_imdb.py, or give data.{key}=FILE"
+                    f"data.{key}={path}: no such file; download it by"
+                    f" {program_command('sentiment.download', 'imdb')}, or give data.{key}=FILE"
                 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,23 +17,49 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from omegaconf import OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
+from yaml import MarkedYAMLError
 
-from sentiment.config.overrides import group_options
+from sentiment.config.overrides import group_options, is_option
+from sentiment.config.schemas import PretrainConfig, TrainConfig
+from sentiment.config.suggest import unknown_key
 from sentiment.runtime.errors import InputError, first_words, valid_names
 
 # Options that need more than the package itself, and the extra that brings it.
-_EXTRAS = {"submitit_local": "slurm", "submitit_slurm": "slurm"}
+_EXTRAS = {
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
+
+# OmegaConf's messages about a value, and ours.
+_VALUES = {
+    r"Value '(.*)' of type .* could not be converted to Integer": "={}: give a whole number",
+    r"Value '(.*)' of type .* could not be converted to Float": "={}: give a number",
+    r"Value '(.*)' is not a valid bool": "={}: give true or false",
+    r"Cannot convert .* to string: '(.*)'": "={}: give a text",
+    r"(.*) is not a ListConfig|Cannot merge DictConfig with ListConfig": ": give a list, as [A,B]",
+    r"Invalid type assigned: .* value: (.*)": "={}: is a node; set its keys, as {key}.NAME=VALUE",
+    r"field '(.*)' is not Optional": ": cannot be left out (null)",
+    r"Value (.*) \(.*\) is not a valid input for <enum": "={}: give a single name",
+}
+
+# Groups whose files set keys of a whole config, and what makes them do so.
+_GLOBAL_GROUPS = {"experiment": TrainConfig, "sweep": TrainConfig, "pretrain": PretrainConfig}
+_PACKAGE = "# @package _global_"
 
 # Words in Hydra's message about an override, and a hint for each.
 _HINTS = {
-    "Ambiguous value": " (to run each of several values add -m)",
     "override 'model'": " (a language model is set by model.cell, model.hidden_size, ...)",
 }
+
+_QUOTES = "a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\""
 
 _LONG = 300  # characters of a line that another library writes
 
@@ -59,17 +86,25 @@ def translate_config_errors() -> Iterator[None]:
 def _refusal(error: Exception) -> InputError | None:
     wraps = isinstance(error, HydraException | OmegaConfBaseException)
     for link in _chain(error) if wraps else [error]:
-        if isinstance(link, InputError):  # from one of our resolvers or constructors
-            return link
-        if isinstance(link, OSError) and (link.filename or (link is error and link.errno)):
-            return _path_refused(link)
-        if hint := _of_the_system(link):
-            return InputError(f"{first_words(link)}{hint}")
+        if refusal := _of_cause(link, alone=link is error):
+            return refusal
     if isinstance(error, InstantiationException):
         return constructor_error(error)
-    if wraps:
-        return InputError(_explain(error))
-    return InputError(_explain_choice(error)) if _is_hydras(error) else None
+    if wraps or _is_hydras(error):
+        return InputError(_explain(error) if wraps else _explain_choice(error))
+    return None
+
+
+def _of_cause(link: BaseException, *, alone: bool) -> InputError | None:
+    """The refusal by one of our resolvers or constructors, the system, or the YAML parser."""
+    if isinstance(link, InputError):
+        return link
+    if isinstance(link, OSError) and (link.filename or (alone and link.errno)):
+        return _path_refused(link)
+    if isinstance(link, MarkedYAMLError):
+        return _broken_yaml(link)
+    hint = _of_the_system(link)
+    return InputError(f"{first_words(link)}{hint}") if hint else None
 
 
 def _of_the_system(error: BaseException) -> str | None:
@@ -79,6 +114,14 @@ def _of_the_system(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or any(mark in message for mark in marks):
         return ": no memory is left; lower the sizes of the model, of vectors and of batches"
     return "; give another path" if message.startswith("Symlink loop") else None
+
+
+def _broken_yaml(error: MarkedYAMLError) -> InputError:
+    mark, problem = error.problem_mark, " ".join((error.problem or str(error)).split())
+    if "'\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces"
+    row = "" if mark is None else f"{mark.name}, line {mark.line + 1}: "
+    return InputError(f"{row}{problem}")
 
 
 def constructor_error(error: InstantiationException, hint: str = "") -> InputError | None:
@@ -96,6 +139,8 @@ def constructor_error(error: InstantiationException, hint: str = "") -> InputErr
         return cause
     reason = " ".join(str(cause).split()) or type(cause).__name__
     key = str(error).partition("full_key:")[2].strip() or "a node"
+    if isinstance(cause, ImportError) and (name := key.rpartition(".")[2]) in _EXTRAS:
+        return InputError(f"config: {_missing_extra(key.replace('.', '='), name)}")
     ours = "call to target 'sentiment." in str(error)
     expected = isinstance(cause, ValueError | ImportError)
     if ours and not expected and "unexpected keyword argument" not in reason:
@@ -150,37 +195,81 @@ def _explain(error: BaseException) -> str:
             if known and dataclasses.is_dataclass(link.object_type) and link.key is not None:
                 every = [field.name for field in dataclasses.fields(link.object_type)]
                 if str(link.key) not in every:
-                    names = [name for name in every if not name.startswith("_")]
-                    key = link.full_key or str(link.key)
-                    return f"config: unknown key {key!r}; {valid_names(str(link.key), names)}"
+                    return f"config: {_unknown_key(link, every)}"
             if isinstance(link, MissingMandatoryValue):
                 return f"config: {link.full_key} has no value; give {link.full_key}=VALUE"
             if link.full_key:
-                reason = _first_line(link)
-                if "is not Optional" in str(link):
-                    reason = "cannot be left out (null)"
-                elif "is not in struct" in reason:
-                    reason = f"no such key; if it is meant, add it by +{link.full_key}=VALUE"
-                return f"config: {link.full_key}: {reason}"
+                return f"config: {link.full_key}{_wrong_value(link)}"
     if isinstance(error, MissingConfigException) and error.options:
         return _explain_missing(error)
-    if isinstance(error, OverrideParseException | ConfigCompositionException):
-        quotes = " (a value with spaces or any of ,;()[]{} needs quotes: \"key='value'\")"
-        hint = quotes * isinstance(error, OverrideParseException)
-        hint += next((hint for mark, hint in _HINTS.items() if mark in str(error)), "")
-        return f"command line: {_first_line(error)}{hint}"
+    return _explain_composing(error)
+
+
+def _explain_composing(error: BaseException) -> str:
+    first = _first_line(error)
+    if match := re.match(rf"In '({'|'.join(_GLOBAL_GROUPS)})/(.*)': .* override '\w+@\1\.", first):
+        return f"config: {_lacks_package(*match.groups())}"
+    if match := re.match("Ambiguous value for argument '(.*)'$", first):
+        key, _, value = match[1].partition("=")
+        return (
+            f"command line: {match[1]}: several values; add -m to run each of them, or give a list"
+            f" as '{key}=[{value}]', a text as \"{key}='{value}'\""
+        )
+    if isinstance(error, OverrideParseException):
+        return f"command line: {error.override}: cannot be read; {_QUOTES}"
+    if isinstance(error, ConfigCompositionException):
+        hint = next((hint for mark, hint in _HINTS.items() if mark in str(error)), "")
+        if match := re.match(r"Could not override '(\w+)'", first):
+            return f"command line: {match[1]}: this program has no such group{hint}; see --help"
+        return f"command line: {first}{hint}"
     interval = "does not support sweep type" in str(error)
     hint = " (an interval has endlessly many values for a grid; add sweep=optuna)" * interval
     return f"config: {' '.join(str(error).split())}{hint}"
 
 
+def _wrong_value(link: OmegaConfBaseException) -> str:
+    reason = _first_line(link)
+    if "is not in struct" in reason:
+        return f": no such key; if it is meant, add it by +{link.full_key}=VALUE"
+    for pattern, ours in _VALUES.items():
+        if match := re.match(pattern, reason):
+            return ours.format(match[1], key=link.full_key)
+    return f": {reason}"
+
+
+def _unknown_key(link: OmegaConfBaseException, names: list[str]) -> str:
+    """Explain a key that the schema lacks, as it was typed if that was on the command line."""
+    key, value = link.full_key or str(link.key), None
+    for item in sys.argv[1:]:
+        typed, equals, text = item.lstrip("+").partition("=")
+        if equals and f"{typed}.".startswith(f"{key}."):
+            key, value = typed, text
+    root = None if link.parent_node is None else OmegaConf.get_type(link.parent_node._get_root())
+    schema = root if dataclasses.is_dataclass(root) else TrainConfig
+    if _GLOBAL_GROUPS.get(key) is schema:
+        return _lacks_package(key, value)
+    return unknown_key(key, names, value=value, schema=schema)
+
+
+def _lacks_package(group: str, option: str | None) -> str:
+    return (
+        f"{group}/{option or 'NAME'}.yaml: its first line has to be {_PACKAGE}, so that its keys"
+        " are those of the whole config"
+    )
+
+
+def _missing_extra(setting: str, option: str) -> str:
+    return f"{setting} is not installed: pip install 'sentiment[{_EXTRAS[option]}]'"
+
+
 def _explain_missing(error: MissingConfigException) -> str:
-    options = list(error.options or [])
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    file = str(error.missing_cfg_file)
+    if file.startswith("data/") and Path(path := file.removeprefix("data/")).suffix:
+        return f"config: data={path}: did you mean data=csv data.csv={path}?"
+    group, _, option = file.rpartition("/")
     if option in _EXTRAS:
-        return f"{group}={option} is not installed: pip install 'sentiment[{_EXTRAS[option]}]'"
-    hidden = ("schema", "_base")  # parts of the others
-    choices = sorted(name for name in options if not name.endswith(hidden))
+        return _missing_extra(f"{group}={option}", option)
+    choices = sorted(filter(is_option, error.options or []))
     return f"config: no option {option!r} in {group}; {valid_names(option, choices)}"
 
 

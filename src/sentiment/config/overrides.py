@@ -1,36 +1,32 @@
 """The overrides that a run was started with, and the commands that messages suggest."""
 
 import re
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.resolvers import config_directory
 from sentiment.report.runs import below, read_yaml
-from sentiment.runtime.environment import python_command
+from sentiment.runtime.environment import program_command
 
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
 
 
-def command(program: str, *overrides: str) -> str:
-    """The command line that runs one of our programs with these overrides, quoted for a shell."""
-    return shlex.join([python_command(), "-m", program, *overrides])
-
-
 def train_command(*overrides: str) -> str:
     """The command line that trains with these overrides, quoted for a shell."""
-    return command("sentiment.train", *overrides)
+    return program_command("sentiment.train", *overrides)
 
 
 def override(key: str, value: str) -> str:
     """A setting as Hydra's grammar takes it: quoted where it must be."""
-    if re.fullmatch(r"[\w./:+-]+", value):
+    if re.fullmatch(r"[\w./:+-]+", value, re.ASCII):
         return f"{key}={value}"
     quoted = value.replace("'", "\\'")
     return f"{key}='{quoted}'"
@@ -142,4 +138,21 @@ def group_options(group: str) -> list[str]:
     if not re.fullmatch(r"[a-z_]+", group):
         return []
     names = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
-    return [name for name in names if not name.startswith("_")]
+    return list(filter(is_option, names))
+
+
+class UserOptions:
+    """A loader of configs for Hydra's parser, whose ``glob`` finds only the options for users."""
+
+    def __init__(self, loader: ConfigLoader | None) -> None:
+        self._loader = loader
+
+    def get_group_options(self, group: str, *others: Any, **named: Any) -> list[str]:
+        """The options of a group; arguments as those of Hydra's own method."""
+        assert self._loader is not None  # Hydra gives its sweepers one
+        return [*filter(is_option, self._loader.get_group_options(group, *others, **named))]
+
+
+def is_option(name: str) -> bool:
+    """Whether a config of a group is for users: not a schema, nor a file that others begin with."""
+    return not name.startswith("_") and not name.endswith("schema")

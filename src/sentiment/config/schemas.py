@@ -393,3 +393,8 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     ("scheduler", "cosine_schema", CosineConfig),
     ("scheduler", "plateau_schema", PlateauConfig),
 )
+
+
+def config_schema(program: str) -> type:
+    """The schema of a program's whole config."""
+    return next(node for _, name, node in SCHEMAS if name == f"{program}_schema")

@@ -11,6 +11,7 @@ from sentiment.data.cleaning import CLEANINGS
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.rebuild import has_type, rebuild
 from sentiment.predict.saved import SavedClassifier, SavedData, SavedParts, build
+from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
 
@@ -140,8 +141,9 @@ def _where_to_find(kind: Kind) -> str:
 
 def _remedy(path: Path, wanted: Kind) -> str:
     if wanted is LANGUAGE_MODEL:
-        return "python -m sentiment.pretrain writes one"
-    return f"train a classifier from it: python -m sentiment.train pretrained.path={path}"
+        return f"{program_command('sentiment.pretrain')} writes one"
+    train = program_command("sentiment.train", f"pretrained.path={path}")
+    return f"train a classifier from it: {train}"
 
 
 def load_classifier(path: str | Path) -> SavedClassifier:

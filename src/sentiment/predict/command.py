@@ -92,15 +92,15 @@ def _decoded_argument(text: str, index: int) -> str:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(
-        prog="python -m sentiment.predict",
+        "sentiment.predict",
         description="Predict labels with a trained checkpoint, or with several together.",
         epilog="A text that begins with a dash comes after --, which ends the options.\n\n"
         "Examples:\n"
-        '  python -m sentiment.predict best.ckpt "What a film!"\n'
-        '  python -m sentiment.predict a.ckpt b.ckpt "What a film!"\n'
-        "  python -m sentiment.predict best.ckpt -- -awful\n"
-        "  python -m sentiment.predict best.ckpt --csv in.csv --out out.csv\n"
-        "  cat lines.txt | python -m sentiment.predict best.ckpt -",
+        '  %(prog)s best.ckpt "What a film!"\n'
+        '  %(prog)s a.ckpt b.ckpt "What a film!"\n'
+        "  %(prog)s best.ckpt -- -awful\n"
+        "  %(prog)s best.ckpt --csv in.csv --out out.csv\n"
+        "  cat lines.txt | %(prog)s best.ckpt -",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")

@@ -1,7 +1,6 @@
 """Report a training: its data and model, ``results.json``, plots, and the final table."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from sentiment.report.tables import (
     print_table,
     write_json,
 )
-from sentiment.runtime.environment import python_command
+from sentiment.runtime.environment import program_command
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +50,11 @@ def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrain
         log.info(
             "This is the bundled sample, for a first look: its metrics mean nothing for real"
             " reviews."
-            "\n  Your own:  %s -m sentiment.train data=csv data.csv=FILE"
-            " data.text_column=NAME data.label_column=NAME"
-            "\n  IMDB:      %s scripts/download_imdb.py && %s -m sentiment.train experiment=imdb",
-            *3 * [python_command()],
+            "\n  Your own:  %s data=csv data.csv=FILE data.text_column=NAME data.label_column=NAME"
+            "\n  IMDB:      %s && %s",
+            program_command("sentiment.train"),
+            program_command("sentiment.download", "imdb"),
+            program_command("sentiment.train", "experiment=imdb"),
         )
     read = facts.train_reviews + facts.val_reviews + facts.test_reviews
     log.info(
@@ -182,7 +182,8 @@ def doubts(results: Mapping[str, Any]) -> list[str]:
             f"TF-IDF with logistic regression is better: {format_percent(baseline)} on the test"
             f" reviews, after {results['baseline']['seconds']:.1f} s. With"
             f" {format_count(results['train_reviews'])} training reviews, model.ngrams=3 and word"
-            " vectors help (docs/small_data.md); python -m sentiment.baseline makes that one."
+            " vectors help (docs/small_data.md);"
+            f" {program_command('sentiment.baseline')} makes that one."
         )
     return found
 
@@ -243,7 +244,7 @@ def write_results(
     if best is None:
         log.info("Everything is in %s. No checkpoint was kept.", folder)
         return
-    command = shlex.join([python_command(), "-m", "sentiment.predict", str(best), example])
+    command = program_command("sentiment.predict", str(best), example)
     log.info("Everything is in %s. Predict with:\n  %s", folder, command)
 
 

@@ -22,7 +22,7 @@ _NO_SETTINGS = (
     "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
     "trainer.profiler",
 )  # fmt: skip
-_OF_NETWORKS = (  # without effect on a baseline, which reads whole reviews at once
+OF_NETWORKS = (  # without effect on a baseline, which reads whole reviews at once
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
 _OF_ENCODER = (  # determined by a language model, not by the config
@@ -109,7 +109,7 @@ def read_run(folder: Path) -> Run:
         return Run(folder, "unreadable", {}, {}, {}, {})
     if settings and "precision" in values:
         settings["trainer.precision"] = values["precision"]
-    without = () if "model" in choices else _OF_NETWORKS
+    without = () if "model" in choices else OF_NETWORKS
     if settings.get("pretrained.path") is not None:
         without = (*without, *_OF_ENCODER)
     return Run(

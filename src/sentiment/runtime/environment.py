@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
 import shutil
 import signal
 import sys
@@ -143,12 +144,32 @@ def keep_freed_memory() -> None:
     mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def python_command() -> str:
-    """The command that runs this Python: ``python``, unless that would run another one."""
-    own = Path(sys.executable)
-    found = shutil.which("python")
+def program_command(program: str, *arguments: str) -> str:
+    """The command line of one of our programs, quoted for a shell.
+
+    The program is named as the running one was: by the console script ``sentiment`` or
+    ``sentiment-train``, or as a module that Python runs.
+
+    Args:
+        program: the name of its module, such as ``sentiment.train``.
+        arguments: its arguments.
+    """
+    called, name = Path(sys.argv[0]), program.removeprefix("sentiment.")
+    if called.stem == "sentiment":
+        words = [_as_typed(called), name]
+    elif called.stem.startswith("sentiment-"):
+        words = [_as_typed(called.with_name(f"sentiment-{name}{called.suffix}"))]
+    else:
+        words = [_as_typed(Path(sys.executable), "python"), "-m", program]
+    return shlex.join([*words, *arguments])
+
+
+def _as_typed(own: Path, name: str | None = None) -> str:
+    """The name of a program that a shell finds, unless that is another one: then its path."""
+    name = name or own.stem
+    found = shutil.which(name)
     if found is not None and Path(found).parent == own.parent:
-        return "python"
+        return name
     return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 

@@ -116,6 +116,18 @@ def exit_on_input_error() -> Iterator[None]:
         sys.exit(141)
 
 
+# What each command does, as ``python -m sentiment`` lists it.
+COMMANDS = {
+    "train": "train a classifier on a CSV file of texts and labels; with -m, several",
+    "predict": "predict texts, the rows of a CSV file, or lines with a trained classifier",
+    "evaluate": "measure a trained classifier on a CSV file with labels",
+    "compare": "compare trainings and baselines in one table",
+    "baseline": "train linear classifiers of n-grams, in seconds, on the same reviews",
+    "vectors": "train word vectors on your texts, for a training to start from",
+    "pretrain": "train a language model on your texts, for a training to start from",
+    "download": "download the IMDB reviews, or GloVe vectors",
+}
+
 # Where the commands that pip installs begin.
 train = partial(start, "sentiment.train.command")
 pretrain = partial(start, "sentiment.pretrain.command")
@@ -123,4 +135,5 @@ baseline = partial(start, "sentiment.baseline.command")
 compare = partial(start, "sentiment.compare")
 vectors = partial(start, "sentiment.vectors.command")
 evaluate = partial(start, "sentiment.evaluate")
+download = partial(start, "sentiment.download")
 predict = partial(start, "sentiment.predict.command")

@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -19,7 +18,7 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import ONE_RUN, CommandLine
+from sentiment.config.overrides import CommandLine
 from sentiment.model.metric_names import CLASSIFIER_METRICS
 from sentiment.runtime.distributed import (
     ProcessLost,
@@ -41,16 +40,15 @@ log = logging.getLogger(__name__)
 
 def _run(cfg: DictConfig) -> dict[str, Any]:
     """Train once; returns the metrics and how the run ended, for a sweeper."""
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     with ending_at_once(remove_unused_folder):
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
     prepare_process()
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     folder = Path(hydra_config.runtime.output_dir)
     try:
         with translate_config_errors(), translate_lost_connection():
-            _check_sweep(hydra_config)
             pruner = _pruner(hydra_config.sweeper)
             results = train(
                 cfg,
@@ -77,14 +75,6 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
             gc.collect()  # trainer and weights refer to one another; the next run needs the memory
     metrics = {name: value for name, value in results.items() if isinstance(value, int | float)}
     return {**metrics, "status": "pruned" if results.get("pruned") else "ok"}
-
-
-def _check_sweep(hydra_config: HydraConf) -> None:
-    chosen = hydra_config.runtime.choices.get("sweep")
-    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN or ONE_RUN in sys.argv[1:]
-    if chosen is not None and not in_sweep:
-        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
 
 
 def _pruner(sweeper: Any) -> "PruneHopeless | None":

@@ -15,10 +15,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.explain import constructor_error
-from sentiment.config.overrides import CommandLine, command, override
+from sentiment.config.overrides import CommandLine, override
 from sentiment.predict.checkpoint import Kind
 from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size
+from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
@@ -110,9 +111,8 @@ class Fit:
                 log.info("Stopped. Resume with the same command and %s", again)
             elif not self.command_line.multirun:  # a sweep logs at its end how to continue
                 given = self.command_line.repeated()
-                log.info(
-                    "Stopped. Resume with:\n  %s", command(self.kind.programs[0], *given, again)
-                )
+                again = program_command(self.kind.programs[0], *given, again)
+                log.info("Stopped. Resume with:\n  %s", again)
             raise Stopped(128 + self.stop.agreed)
         if self.resumed is not None and self.resumed.steps == self.trainer.global_step:
             log.info("That training was complete already: nothing was trained.")

@@ -1,24 +1,20 @@
-"""Fetch the Large Movie Review Dataset (Maas et al., 2011) and write it as three CSV files.
+"""Download the Large Movie Review Dataset (Maas et al., 2011) and write it as three CSV files.
 
 imdb_train.csv and imdb_test.csv have the columns review, sentiment (negative, positive) and
 rating (1-4, 7-10), imdb_unlabeled.csv the column review; each in a fixed random order.
 """
 
-import argparse
 import csv
-import logging
 import random
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from sentiment.data.download import fetch
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import replaced_when_whole
-from sentiment.runtime.program import exit_on_input_error
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
@@ -78,29 +74,27 @@ def write_csv(path: Path, columns: Row, rows: Iterable[Row]) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out-dir", type=Path, default=Path("data"), help="default: data")
-    parser.add_argument("--url", default=URL, help=f"default: {URL}")
-    parser.add_argument("--sha256", default=SHA256, help="digest of the archive")
-    return parser.parse_args(argv)
+def download_imdb(folder: Path, *, url: str = URL, sha256: str = SHA256) -> dict[Path, int]:
+    """Download the archive into the cache, once, and write the CSV files.
 
+    Args:
+        folder: gets the files.
+        url: where the archive is.
+        sha256: its digest, 64 hexadecimal digits.
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch the archive and write the CSV files; exit with code 2 if that fails."""
-    arguments = _arguments(argv)
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    with exit_on_input_error():
-        path = cache_directory() / "aclImdb_v1.tar.gz"
-        fetch([arguments.url], sha256=arguments.sha256, path=path)
-        for split, rows in read_archive(path).items():
-            random.Random(SEED).shuffle(rows)
-            target = arguments.out_dir / f"imdb_{split}.csv"
-            write_csv(target, _UNLABELED if split == "unlabeled" else _LABELED, rows)
-            print(f"{target}: {len(rows):,} reviews")
+    Returns:
+        The number of reviews in each file.
 
+    Raises:
+        InputError: the archive cannot be downloaded or is another one, or a file cannot be written.
+    """
+    from sentiment.data.download import fetch
 
-if __name__ == "__main__":
-    main()
+    path = fetch([url], sha256=sha256, path=cache_directory() / "aclImdb_v1.tar.gz")
+    written = {}
+    for split, rows in read_archive(path).items():
+        random.Random(SEED).shuffle(rows)
+        target = folder / f"imdb_{split}.csv"
+        write_csv(target, _UNLABELED if split == "unlabeled" else _LABELED, rows)
+        written[target] = len(rows)
+    return written

@@ -1,25 +1,21 @@
 import functools
 import gzip
 import hashlib
-import importlib.util
 import io
-import os
 import random
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+from sentiment.download import main
+
 REVIEWS = {
     "aclImdb/train/pos/0_9.txt": "A \u201cfilm\u201d, with commas,\nand a line break.",
     "aclImdb/train/pos/10_7.txt": "Good.",
@@ -39,15 +35,6 @@ OTHERS = {
     "../aclImdb/train/pos/3_9.txt": "out of the folder",
     "/aclImdb/train/pos/4_9.txt": "out of the folder",
 }
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -86,7 +73,7 @@ def pack(members: dict[str, str]) -> bytes:
 
 
 def serve(web: tuple[Path, str], name: str, content: bytes) -> list[str]:
-    """Put the content on the web; return the options with which a script finds it."""
+    """Put the content on the web; return the options with which the command finds it."""
     folder, url = web
     (folder / name).write_bytes(content)
     return ["--url", f"{url}/{name}", "--sha256", hashlib.sha256(content).hexdigest()]
@@ -97,7 +84,7 @@ def test_imdb_writes_the_three_files(
 ) -> None:
     options = serve(web, "imdb.tar.gz", pack(OTHERS | REVIEWS))
     out = tmp_path / "out"
-    script("download_imdb").main([*options, "--out-dir", str(out)])
+    main(["imdb", *options, "--out-dir", str(out)])
     names = {"imdb_train.csv", "imdb_test.csv", "imdb_unlabeled.csv"}
     assert {path.name for path in out.iterdir()} == names
     train = pd.read_csv(out / "imdb_train.csv")
@@ -123,7 +110,7 @@ def test_imdb_order_depends_on_the_seed_alone(web: tuple[Path, str], tmp_path: P
     orders = []
     for members in (reviews, dict(reversed(reviews.items()))):
         options = serve(web, "imdb.tar.gz", pack(members))
-        script("download_imdb").main([*options, "--out-dir", str(tmp_path)])
+        main(["imdb", *options, "--out-dir", str(tmp_path)])
         orders.append(list(pd.read_csv(tmp_path / "imdb_train.csv").review))
     assert orders[0] == orders[1]
     assert orders[0] != sorted(orders[0], key=list(reviews.values()).index)
@@ -152,7 +139,7 @@ def test_imdb_refuses_another_archive(
 ) -> None:
     options = serve(web, "imdb.tar.gz", content)
     with pytest.raises(SystemExit, match=r"^2$"):
-        script("download_imdb").main([*options, "--out-dir", str(tmp_path / "out")])
+        main(["imdb", *options, "--out-dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
@@ -164,7 +151,7 @@ def test_imdb_refuses_a_wrong_checksum(
 ) -> None:
     options = serve(web, "imdb.tar.gz", pack(REVIEWS))[:2]
     with pytest.raises(SystemExit, match=r"^2$"):
-        script("download_imdb").main([*options, "--out-dir", str(tmp_path / "out")])
+        main(["imdb", *options, "--out-dir", str(tmp_path / "out")])
     assert "wrong SHA-256" in capsys.readouterr().err
     assert not (tmp_path / "cache" / "aclImdb_v1.tar.gz").exists()
 
@@ -175,7 +162,7 @@ def test_imdb_says_where_it_cannot_write(
     options = serve(web, "imdb.tar.gz", pack(REVIEWS))
     (tmp_path / "taken").write_text("")
     with pytest.raises(SystemExit, match=r"^2$"):
-        script("download_imdb").main([*options, "--out-dir", str(tmp_path / "taken")])
+        main(["imdb", *options, "--out-dir", str(tmp_path / "taken")])
     assert f"error: cannot write {tmp_path / 'taken'}" in capsys.readouterr().err
 
 
@@ -188,30 +175,24 @@ def test_glove_is_put_into_the_cache(
     sha256 = hashlib.sha256((folder / "glove.6B.zip").read_bytes()).hexdigest()
     cache = tmp_path / "mine"
     options = ["--archive", "6B", "--size", "50", "--cache-dir", str(cache)]
-    main = script("download_glove").main
-    main([*options, "--mirror", url, "--sha256", sha256])
+    main(["glove", *options, "--mirror", url, "--sha256", sha256])
     path = cache / "glove.6B.50d.txt"
     assert path.read_text() == "the 1 2\n"
     assert capsys.readouterr().out == f"{path}\n"
     with pytest.raises(SystemExit, match=r"^2$"):
-        main(["--size", "60"])
+        main(["glove", "--size", "60"])
     assert "error: GloVe 6B has no vectors of size 60" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["download_imdb", "download_glove"])
-def test_the_command_line(name: str, tmp_path: Path) -> None:
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(SCRIPTS / f"{name}.py"), *options],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"SENTIMENT_CACHE": str(tmp_path)},
-        )
-
-    assert "--sha256" in run("--help").stdout
-    wrong = run("--sha256", "abc")
-    assert wrong.returncode == 2
-    assert wrong.stdout == ""
-    assert wrong.stderr == "error: sha256 must be 64 hexadecimal digits, not 'abc'\n"
-    assert run("--nonsense").returncode == 2
+@pytest.mark.parametrize("source", ["imdb", "glove"])
+def test_the_command_line(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([source, "--help"])
+    assert "--sha256" in capsys.readouterr().out
+    for options in (["--sha256", "abc"], ["--nonsense"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main([source, *options])
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: ")
+        assert captured.err.count("\n") == 1

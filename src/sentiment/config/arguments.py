@@ -1,0 +1,109 @@
+"""The command line of a program with a config: what was typed, as Hydra takes it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from sentiment.config.overrides import group_options, override, spell_null_choices
+from sentiment.config.suggest import suggestion
+from sentiment.runtime.errors import InputError
+
+_TABLES = (".csv", ".tsv", ".gz", ".xz", ".bz2", ".zip")
+# Quoted texts, and runs of characters without a meaning in Hydra's grammar.
+_WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,()\[\]{}:='"]+""")
+
+
+def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
+    """The arguments with Hydra's options first, and with quotes where its grammar needs them.
+
+    Args:
+        arguments: what was typed after the program's name.
+        schema: the dataclass of the program's config, for hints.
+
+    Raises:
+        InputError: an argument is neither an option of Hydra's nor a setting.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        raise InputError(_no_option(unknown[0], arguments, schema))
+    options = [item for item in arguments if item not in parsed.overrides]
+    settings = spell_null_choices(parsed.overrides)
+    for number, item in enumerate(settings):
+        if "=" not in item and not item.startswith("~"):
+            raise InputError(_no_setting(item, settings[:number]))
+    return [*options, *map(quoted, settings)]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InputError(f"command line: {message} (--help says more)")
+
+
+def _no_option(item: str, arguments: Sequence[str], schema: type) -> str:
+    name, equals, value = item.partition("=")
+    rest = arguments[arguments.index(item) + 1 :] if item in arguments else []
+    if not equals and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+        value = rest[0]
+        item = f"{item} {value}"
+    key, value = name.lstrip("-").replace("-", "_"), value or "VALUE"
+    known = setting(key, value, schema) if name.startswith("--") else ""
+    return f"command line: {item}: no such option; settings are KEY=VALUE: {known}--help lists them"
+
+
+def setting(key: str, value: str, schema: Any) -> str:
+    """A question after the setting that an option of this name may mean, or an empty text."""
+    if key == "data" and value.endswith(_TABLES):
+        return f"did you mean data=csv data.csv={value}? "
+    if key in schema.__dataclass_fields__ or "." in key:
+        return f"did you mean {key}={value}? "
+    return suggestion(key, value, schema=schema)
+
+
+def _no_setting(item: str, before: Sequence[str]) -> str:
+    hint = ""
+    groups = [group for group in ("model", "experiment") if item in group_options(group)]
+    if before and (not groups or before[-1].startswith("data.")):
+        key, _, value = before[-1].partition("=")
+        hint = f"; a value with spaces needs quotes: \"{key}='{value} {item}'\""
+    elif groups or item.endswith(_TABLES):
+        hint = f"; did you mean {groups[0] if groups else 'data=csv data.csv'}={item}?"
+    return f"command line: {item}: not a setting, which is KEY=VALUE{hint}"
+
+
+def quoted(item: str) -> str:
+    """An override in which texts are quoted that Hydra's grammar does not take without quotes.
+
+    These are texts with letters beyond ASCII, punctuation marks or ``~/``, which becomes the home
+    folder. What has a meaning in the grammar keeps it: ``a,b`` are two values, ``[a,b]`` is a list.
+    """
+    key, equals, value = item.partition("=")
+    if not equals or _is_grammatical(item):
+        return item
+    several = re.search(r"\w", value) and ("," in value or value[0] in "[{'\"")
+    made = f"{key}={_WORD.sub(_quoted_word, value)}" if several else override(key, _home(value))
+    return made if _is_grammatical(made) else item
+
+
+def _is_grammatical(item: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(item)
+    except HydraException:
+        return False
+    return True
+
+
+def _quoted_word(match: re.Match[str]) -> str:
+    word = match[0].strip()
+    if word[:1] in ("'", '"') or re.fullmatch(r"[\w/.+\-$%*@?|\\ ]*", word, re.ASCII):
+        return match[0]
+    return override("", _home(word))[1:]
+
+
+def _home(text: str) -> str:
+    return str(Path(text).expanduser()) if text.startswith("~/") else text

@@ -1,0 +1,115 @@
+"""What ``--help`` prints of a program with a config: examples, groups, settings, options."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sentiment.config.overrides import is_option
+from sentiment.config.resolvers import config_directory
+from sentiment.config.schemas import config_schema
+from sentiment.config.suggest import setting_keys
+from sentiment.report.runs import OF_NETWORKS, read_yaml
+from sentiment.runtime.environment import program_command
+from sentiment.runtime.program import COMMANDS
+
+_MINE = "data=csv data.csv=my.csv data.text_column=text data.label_column=stars"
+_EXAMPLES = {
+    "train": (
+        "",
+        _MINE,
+        "model=stacked_bigru model.hidden_size=64 optimizer.lr=1e-3 trainer.max_epochs=5",
+        "-m model=bigru,bilstm seed=1,2",
+        "ckpt_path=auto hydra.run.dir=runs/mine",
+    ),
+    "pretrain": (
+        f"{_MINE} data.unlabeled_csv=more.csv",
+        "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv model.hidden_size=256",
+        "data=imdb pretrain=gpu",
+        "ckpt_path=auto hydra.run.dir=runs/lm",
+    ),
+    "baseline": (_MINE, "data=imdb weightings=[tfidf]"),
+    "vectors": (_MINE, "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv output=imdb.txt"),
+}
+_OPTIONS = {
+    "-m": "run every combination of values that have commas between them",
+    "--cfg job": "print the settings that a command has composed, and do nothing else",
+    "--config-dir DIR": "find further options of groups in this folder",
+    "--version": "print the version",
+}
+_WIDTH = 100
+
+
+def help_text(name: str, arguments: Sequence[str] = ()) -> str:
+    """The help of a program.
+
+    Args:
+        name: its name, such as ``train``.
+        arguments: what was typed after it: folders with options of the user's own are read.
+    """
+    program = program_command(f"sentiment.{name}")
+    groups = _groups(name)
+    lines = [
+        f"Usage: {program} [-m] [GROUP=OPTION ...] [KEY=VALUE ...]",
+        "",
+        f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
+        "",
+        "Examples:",
+        *(f"  {program} {example}".rstrip() for example in _EXAMPLES[name]),
+        "",
+        "Groups, and the options of each (* is the default):",
+        *_rows({group: _options(group, chosen, arguments) for group, chosen in groups.items()}),
+        "",
+        "Settings:",
+        *_rows(_settings(name)),
+        "",
+        "Options:",
+        *_rows({option: [what] for option, what in _OPTIONS.items()}),
+        "",
+        "docs/configuration.md explains each setting.",
+    ]
+    return "\n".join(lines)
+
+
+def _groups(name: str) -> dict[str, str | None]:
+    """The groups of a program, and the default option of each."""
+    defaults = read_yaml(config_directory() / f"{name}.yaml")["defaults"]
+    pairs = (each for each in defaults if isinstance(each, dict))
+    return {group: option for ((group, option),) in map(dict.items, pairs) if " " not in group}
+
+
+def _options(group: str, chosen: str | None, arguments: Sequence[str]) -> list[str]:
+    paths = {path.stem for folder in _folders(arguments) for path in folder.glob(f"{group}/*.yaml")}
+    names = [f"{name}*" if name == chosen else name for name in sorted(filter(is_option, paths))]
+    return [f"{name}," for name in names[:-1]] + names[-1:]
+
+
+def _folders(arguments: Sequence[str]) -> list[Path]:
+    """The folders with config files: ours, and those that the command line adds."""
+    text = " ".join(arguments)
+    added = re.findall(r"--config-dir[ =](\S+)|-cd (\S+)|file://([^\],'\" ]+)", text)
+    return [config_directory(), *(Path("".join(found)) for found in added)]
+
+
+def _settings(name: str) -> dict[str, list[str]]:
+    """The names of a program's settings by the node that holds them."""
+    keys = list(dict.fromkeys(setting_keys(config_schema(name))))
+    nodes = {key.rpartition(".")[0] for key in keys} | _groups(name).keys()
+    if "trainer" not in nodes:
+        keys = [key for key in keys if key not in OF_NETWORKS]
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        above, _, last = key.rpartition(".")
+        if key not in nodes:
+            found.setdefault(f"{above}." if above else "", []).append(last)
+    return found
+
+
+def _rows(rows: dict[str, list[str]]) -> Iterable[str]:
+    """Lines with a heading and its words, which are wrapped beside it."""
+    width = max(map(len, rows)) + 2
+    for heading, words in rows.items():
+        first = f"  {heading:{width}}"
+        yield textwrap.fill(
+            " ".join(words), _WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
+        )

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sentiment.config.arguments import hydra_arguments
+from sentiment.config.schemas import TrainConfig, VectorsConfig
+from sentiment.runtime.errors import InputError
+
+
+def value_of(item: str) -> Any:
+    (argument,) = hydra_arguments([item], TrainConfig)
+    return OverridesParser.create().parse_override(argument).value()
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("data.csv=übung.csv", "übung.csv"),
+        ("data.text_column=文本", "文本"),
+        ("data.csv=my file (1).csv", "my file (1).csv"),
+        ("data.csv=it's.csv", "it's.csv"),
+        ("data.separator=;", ";"),
+        ("data.separator=,", ","),
+        ("data.csv=~/x.csv", str(Path.home() / "x.csv")),
+        ("data.labels=[négatif,très bon,'à, b']", ["négatif", "très bon", "à, b"]),
+        ("data.unlabeled_csv=[~/a.csv,b.csv]", [str(Path.home() / "a.csv"), "b.csv"]),
+        ("data.csv=plain.csv", "plain.csv"),
+        ("data.labels=[a,b]", ["a", "b"]),
+        ("optimizer.lr=1e-3", 1e-3),
+        ("data.csv='a, b.csv'", "a, b.csv"),
+    ],
+)
+def test_a_text_needs_no_quotes_of_its_own(item: str, expected: object) -> None:
+    assert value_of(item) == expected
+
+
+def test_values_of_a_sweep_stay_several() -> None:
+    (item,) = hydra_arguments(["data.csv=übung.csv,b.csv"], TrainConfig)
+    override = OverridesParser.create().parse_override(item)
+    assert list(override.sweep_string_iterator()) == ["'übung.csv'", "b.csv"]
+
+
+def test_options_and_settings_come_in_any_order() -> None:
+    given = ["model=gru", "--cfg", "job", "seed=3", "-m"]
+    assert hydra_arguments(given, TrainConfig) == ["--cfg", "job", "-m", "model=gru", "seed=3"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("--epochs 3", "did you mean trainer.max_epochs=3?"),
+        ("--lr=0.01", "did you mean optimizer.lr=0.01?"),
+        ("--batch-size 64", "did you mean data.batch_size=64?"),
+        ("--model gru", "did you mean model=gru?"),
+        ("--data my.csv", "did you mean data=csv data.csv=my.csv?"),
+        ("--nonsense", "--help"),
+        ("my.csv", "did you mean data=csv data.csv=my.csv?"),
+        ("bigru", "did you mean model=bigru?"),
+        ("data.csv=a b.csv", "\"data.csv='a b.csv'\""),
+        ("--cfg all-of-it", "invalid choice"),
+    ],
+)
+def test_what_is_no_setting_is_refused_with_the_one_that_was_meant(
+    given: str, expected: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        hydra_arguments(given.split(), TrainConfig)
+    message = str(caught.value)
+    assert message.startswith("command line: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_hint_names_only_settings_of_the_program() -> None:
+    with pytest.raises(InputError) as caught:
+        hydra_arguments(["--embedding-dim", "50"], VectorsConfig)
+    assert "did you mean size=50?" in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        hydra_arguments(["--lr", "3"], VectorsConfig)
+    assert "did you mean" not in str(caught.value)

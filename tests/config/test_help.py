@@ -1,0 +1,53 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from sentiment.config.help import help_text
+from sentiment.config.overrides import UserOptions
+from sentiment.config.resolvers import config_directory, register
+
+
+def test_help_lists_groups_with_their_options_and_every_setting() -> None:
+    shown = help_text("train")
+    for path in config_directory().glob("*/*.yaml"):
+        if path.parent.name not in ("hydra", "pretrain") and path.stem != "_base":
+            assert path.stem in shown
+    assert "schema" not in shown
+    assert "_base" not in shown
+    assert "bilstm*" in shown
+    assert shown.count("sentiment.train") == 6  # its usage, and five examples
+    assert max(map(len, shown.splitlines())) < 160
+
+
+@pytest.mark.parametrize("program", ["baseline", "vectors"])
+def test_help_lists_only_what_the_program_takes(program: str) -> None:
+    shown = help_text(program)
+    for other in ("optimizer", "model", "experiment", "batch_size", "max_length"):
+        assert other not in shown
+    assert "label_column" in shown
+
+
+@pytest.mark.parametrize(
+    "given", ["--config-dir {}", "--config-dir={}", "'hydra.searchpath=[file://{}]'"]
+)
+def test_help_lists_options_of_the_user_s_own(tmp_path: Path, given: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "hotels.yaml").touch()
+    assert "hotels," in help_text("train", given.format(tmp_path).split())
+
+
+def test_a_glob_finds_the_options_for_users() -> None:
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        loader: Any = UserOptions(GlobalHydra.instance().config_loader())
+        (override,) = OverridesParser.create(config_loader=loader).parse_overrides(
+            ["model=glob(*)"]
+        )
+        found = list(override.sweep_string_iterator())
+    assert "bilstm" in found
+    assert not {"schema", "_base"} & {*found}
