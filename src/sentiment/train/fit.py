@@ -1,7 +1,6 @@
 """Fit a network: build the trainer and its callbacks, start the processes, end in order."""
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -159,9 +158,7 @@ def prepare_fit(
     # With deterministic algorithms torch would also fill all new memory before it is written to.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     stopwatch = Stopwatch()
-    table = MetricsTable(
-        folder / "metrics.csv", stopwatch, line=None if sys.stdout.isatty() else line
-    )
+    table = MetricsTable(folder / "metrics.csv", stopwatch, line)
     facts = CheckpointFacts(table, settings)
     stop = StopOnSignal(folder / "checkpoints" / "last.ckpt")
     nodes = ("callbacks.checkpoint", "callbacks.early_stopping", "scheduler")
