@@ -192,6 +192,7 @@ def test_a_terminal_has_the_epochs_lines_above_a_bar(
     written = terminal.getvalue()
     for bar in ("Epoch 1 of 2:", "Epoch 2 of 2, validation:", "Test:"):
         assert bar in written
+    assert written.count("Epoch 1 of 2:   0%") == 1  # and goes on
     assert "Epoch 0" not in written
     epochs = [line for line in terminal.screen if "poch" in line and "accuracy" in line]
     assert [line[:13] for line in epochs] == ["epoch 1 of 2:", "epoch 2 of 2:"]

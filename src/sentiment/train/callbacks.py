@@ -308,6 +308,7 @@ class ProgressBar(Callback):
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._shown = ""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -356,9 +357,10 @@ class ProgressBar(Callback):
         self._close()
 
     def _show(self, trainer: Trainer, what: str, total: float, batch_idx: int) -> None:
-        if self._bar is None or self._bar.desc != f"{what}: ":
+        if self._bar is None or self._shown != what:
             self._close()
             self._bar = progress_bar(what, total, "batch", shown=trainer.is_global_zero)
+            self._shown = what
         self._bar.update(batch_idx + 1 - self._bar.n)
 
     def _close(self) -> None:

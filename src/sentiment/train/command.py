@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from sentiment.runtime.distributed import (
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
+from sentiment.runtime.run_folder import mark_stopped
 
 if TYPE_CHECKING:
     from sentiment.train.search.pruning import PruneHopeless
@@ -44,12 +46,17 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     with ending_at_once(remove_unused_folder):
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
+        from sentiment.train.sweep import quiet
     prepare_process()
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     folder = Path(hydra_config.runtime.output_dir)
     try:
-        with translate_config_errors(), translate_lost_connection():
+        with (
+            translate_config_errors(),
+            translate_lost_connection(),
+            quiet() if multirun else nullcontext(),
+        ):
             _check_sweep(hydra_config)
             pruner = _pruner(hydra_config.sweeper)
             results = train(
@@ -64,6 +71,9 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
         sys.exit(1)
     except Stopped as stop:
         exit_together(stop.exit_code)
+    except KeyboardInterrupt:
+        mark_stopped(folder)
+        raise
     except Exception as error:
         if not multirun or isinstance(error, SweepError):
             raise

@@ -19,6 +19,7 @@ from sentiment.predict.checkpoint import Kind
 from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size
 from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.runtime.run_folder import mark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
     CheckpointFacts,
@@ -99,11 +100,14 @@ class Fit:
             InputError: training diverged (see ``EndWhenDiverged``), or Lightning refuses a setting.
             Stopped: Ctrl-C or SIGTERM ended it; ``checkpoints/last.ckpt`` holds the state.
         """
+        folder = self.stop.checkpoint.parents[1]
+        mark_stopped(folder, False)
         with self.stop.listening(), translate_lightning_errors():
             with suppress(Interrupted):
                 self.trainer.fit(module, datamodule, ckpt_path=self.ckpt_path)
             self.stop.agree()
         if self.stop.agreed is not None:
+            mark_stopped(folder)
             again = override("ckpt_path", str(self.stop.checkpoint))
             if external_world_size() is not None:
                 log.info("Stopped. Resume with the same command and %s", again)
