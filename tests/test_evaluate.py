@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from sentiment.evaluate import main
+from terminal import on_terminal
 
 
 def test_a_checkpoint_gives_the_metrics_of_its_training(trained: Path, capsys: Any) -> None:
@@ -67,6 +68,22 @@ def test_equal_labels_of_a_file_are_noted(trained: Path, tmp_path: Path, capsys:
         assert json.loads(printed.out)["test/accuracy"] == 1
         assert printed.err.count(noted) == 1
         assert f"{len(table)} rows read\n" in printed.err
+
+
+def test_a_terminal_has_a_bar_with_notes_above_it(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.read_csv(trained / "splits" / "test.csv")
+    table["sentiment"] = table["sentiment"].map({"awful": "0.0", "lovely": "1.0"})
+    table.to_csv(tmp_path / "r.csv", index=False)
+    terminal = on_terminal(monkeypatch)
+    checkpoint = str(trained / "checkpoints" / "best.ckpt")
+    main([checkpoint, str(tmp_path / "r.csv"), "--json", "--labels", "0", "1"])
+    for fact in ("Evaluating r.csv", f"/{len(table)}", "row/s"):
+        assert fact in terminal.getvalue()
+    notes = [line for line in terminal.screen if "note: " in line]
+    assert len(notes) == 3
+    assert all(line.startswith("note: ") for line in notes)
 
 
 def test_what_a_file_lacks_is_noted(trained: Path, tmp_path: Path, capsys: Any) -> None:

@@ -25,6 +25,7 @@ from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -138,7 +139,7 @@ def predict_labelled(
     import torch
 
     from sentiment.data.labels import equal_labels
-    from sentiment.data.reviews import read_reviews
+    from sentiment.data.reviews import read_reviews, row_count
     from sentiment.data.splits import reviews_fingerprint
 
     classes = _classes_by_label(predictor, file_labels)
@@ -147,27 +148,30 @@ def predict_labelled(
     lengths: list[npt.NDArray[np.int64]] = []
     digests: list[npt.NDArray[np.uint64]] = []
     missing = 0
-    for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
-        for label, row in zip(chunk.labels, chunk.rows, strict=True):
-            if label in classes:
-                continue
-            equal = {classes[other]: other for other in equal_labels(label, classes)}
-            if len(equal) != 1:
-                known = ", ".join(map(repr, list(classes)[:20]))
-                raise InputError(
-                    f"{path}, row {row + 1}: label {label!r} of column"
-                    f" {csv_format.label_column!r} is none of {known};"
-                    " --label-column names another column, --labels what this file calls"
-                    f" {', '.join(predictor.labels[:20])}"
-                )
-            ((classes[label], other),) = equal.items()
-            _note(f"label {label!r} is taken for {other!r}")
-        encoded = predictor.tokenizer.encode(chunk.texts)
-        logits.append(predictor.member_logits(chunk.texts, encoded))
-        labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
-        lengths.append(encoded.lengths)
-        digests.append(encoded.digests)
-        missing += chunk.missing
+    rows = row_count(path, csv_format)
+    with progress_bar(f"Evaluating {path.name}", rows, "row") as bar:
+        for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
+            for label, row in zip(chunk.labels, chunk.rows, strict=True):
+                if label in classes:
+                    continue
+                equal = {classes[other]: other for other in equal_labels(label, classes)}
+                if len(equal) != 1:
+                    known = ", ".join(map(repr, list(classes)[:20]))
+                    raise InputError(
+                        f"{path}, row {row + 1}: label {label!r} of column"
+                        f" {csv_format.label_column!r} is none of {known};"
+                        " --label-column names another column, --labels what this file calls"
+                        f" {', '.join(predictor.labels[:20])}"
+                    )
+                ((classes[label], other),) = equal.items()
+                _note(f"label {label!r} is taken for {other!r}")
+            encoded = predictor.tokenizer.encode(chunk.texts)
+            logits.append(predictor.member_logits(chunk.texts, encoded))
+            labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
+            lengths.append(encoded.lengths)
+            digests.append(encoded.digests)
+            missing += chunk.missing
+            bar.update(len(chunk.rows) + chunk.missing)
     joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
     names = file_labels or predictor.raw_labels
     return LabelledReviews(
@@ -193,7 +197,9 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
+    from tqdm import tqdm
+
+    tqdm.write(f"note: {text}", file=sys.stderr)  # above a progress bar
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from conftest import compose_config
 from sentiment.config.overrides import CommandLine
 
@@ -13,3 +15,20 @@ def test_the_data_settings_of_a_run_are_those_of_another_program(tmp_path: Path)
     started = CommandLine.of_hydra()
     assert started.data() == [*given[:5]]
     assert started.data(but=("max_length",)) == [*given[:3], given[4]]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "plain"), [("optuna", []), ("imdb", ["data.val_size=0.2", "trainer.max_epochs=4"])]
+)
+def test_a_run_of_a_search_is_repeated_without_its_sweep(
+    tmp_path: Path, sweep: str, plain: list[str]
+) -> None:
+    own = ["model=gru", "optimizer.lr=0.002", "trainer.max_epochs=7"]
+    repeated = CommandLine(task=[own[0], f"sweep={sweep}", *own[1:], "ckpt_path=auto"]).repeated()
+    assert repeated == [*plain, *own]
+    assert compose_config(repeated, tmp_path) == compose_config([*own, f"sweep={sweep}"], tmp_path)
+
+
+def test_a_sweep_of_the_user_stays_in_the_command() -> None:
+    repeated = CommandLine(task=["sweep=mine", "model=gru"]).repeated()
+    assert repeated == ["sweep=mine", "model=gru", "hydra.mode=RUN"]

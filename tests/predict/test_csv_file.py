@@ -13,6 +13,7 @@ from sentiment.predict.command import main
 from sentiment.predict.csv_file import predict_csv
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.errors import InputError
+from terminal import on_terminal
 
 GOOD = "the film number 1 was lovely , and so was act 1"
 BAD = "the film number 2 was awful , and so was act 2"
@@ -28,6 +29,20 @@ def test_csv_rows_get_a_label_and_a_score(checkpoint: Path, tmp_path: Path) -> N
     assert out["id"].tolist() == ["007", "8", "9"]
     assert out["label"].fillna("").tolist() == ["lovely", "", "awful"]
     assert out["score"].dropna().astype(float).between(0.5, 1).all()
+
+
+def test_a_terminal_has_a_bar_of_the_rows(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.csv"
+    pd.DataFrame({"review": [GOOD] * 1_500}).to_csv(source, index=False)
+    terminal = on_terminal(monkeypatch)
+    predict_csv(
+        predictor, source, tmp_path / "out.csv", CsvFormat(text_column="review", label_column=None)
+    )
+    for fact in ("Predicting in.csv", "/1500", "row/s"):
+        assert fact in terminal.getvalue()
+    assert terminal.screen == [""]
 
 
 def test_columns_of_these_names_stay_as_they_are(

@@ -8,6 +8,7 @@ import yaml
 from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs, read_run
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import mark_stopped
 
 
 def write_run(
@@ -49,7 +50,14 @@ def test_how_a_run_ended(tmp_path: Path) -> None:
     write_run(tmp_path / "1", [], {"pruned": True})
     write_run(tmp_path / "2", [], {"test/accuracy": 0.5})
     write_run(tmp_path / "3", [], ["no mapping"])
-    assert [run.status for run in find_runs([tmp_path])] == ["failed", "pruned", "ok", "unreadable"]
+    write_run(tmp_path / "4", [])
+    mark_stopped(tmp_path / "4")
+    write_run(tmp_path / "5", [])
+    mark_stopped(tmp_path / "5")
+    mark_stopped(tmp_path / "5", False)
+    assert [run.status for run in find_runs([tmp_path])] == [
+        "failed", "pruned", "ok", "unreadable", "stopped", "failed",
+    ]  # fmt: skip
 
 
 def test_baselines_have_the_config_of_the_folder_above(tmp_path: Path) -> None:

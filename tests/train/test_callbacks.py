@@ -1,3 +1,6 @@
+import logging
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -5,12 +8,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
 
+from conftest import TINY, write_reviews
 from sentiment.batch import Batch, Shard
+from sentiment.runtime.progress import LinesAboveBars
 from sentiment.train import callbacks
 from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
+from sentiment.train.run import train
 from sentiment.train.stopping import EarlyStopping
+from terminal import Terminal, on_terminal
 
 
 class Clock:
@@ -49,7 +57,7 @@ def test_training_and_the_rest_are_timed_apart(
     clock = Clock()
     monkeypatch.setattr(callbacks, "time", clock)
     stopwatch = Stopwatch()
-    table = MetricsTable(tmp_path / "metrics.csv", stopwatch, line=None)
+    table = MetricsTable(tmp_path / "metrics.csv", stopwatch, accuracy_line)
     trainer, module = trainer_of(train_loss=0.5, val_loss=0.25), SimpleNamespace()
 
     def call(hook: str, *arguments: Any) -> None:
@@ -85,7 +93,7 @@ def test_training_and_the_rest_are_timed_apart(
     again = Stopwatch()
     again.load_state_dict(stopwatch.state_dict())
     assert again.state_dict() == stopwatch.state_dict()
-    continued = MetricsTable(tmp_path / "metrics.csv", again, line=None)
+    continued = MetricsTable(tmp_path / "metrics.csv", again, accuracy_line)
     continued.load_state_dict(table.state_dict())
     assert continued.rows == table.rows
 
@@ -155,3 +163,53 @@ def test_of_epochs_that_are_equally_good_the_one_of_the_lowest_loss_is_kept(
 def test_a_falling_loss_is_waited_for_where_the_metric_stays(tmp_path: Path) -> None:
     falling = [(1.0, 0.5 - 0.1 * epoch) for epoch in range(4)]
     assert fit(tmp_path, *falling, (1.0, 0.2), (1.0, 0.2), (1.0, 0.2), patience=2) == (4, 6)
+
+
+@pytest.fixture
+def train_on_terminal(
+    tmp_path: Path, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Terminal]:
+    """Train with some callbacks on a terminal, which is returned, to the end or to an error."""
+
+    def run(*others: Callback) -> Terminal:
+        terminal = on_terminal(monkeypatch)
+        logger = logging.getLogger("sentiment")
+        monkeypatch.setattr(logger, "level", logging.INFO)
+        monkeypatch.setattr(logger, "handlers", [LinesAboveBars(terminal)])
+        reviews = write_reviews(tmp_path / "reviews.csv", 60)
+        cfg = composed(*TINY, f"data.csv={reviews}", "data.batch_size=8")
+        with suppress(ZeroDivisionError):
+            train(cfg, tmp_path / "run", callbacks=others)
+        return terminal
+
+    return run
+
+
+def test_a_terminal_has_the_epochs_lines_above_a_bar(
+    train_on_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = train_on_terminal()
+    written = terminal.getvalue()
+    for bar in ("Epoch 1 of 2:", "Epoch 2 of 2, validation:", "Test:"):
+        assert bar in written
+    assert written.count("Epoch 1 of 2:   0%") == 1  # and goes on
+    assert "Epoch 0" not in written
+    epochs = [line for line in terminal.screen if "poch" in line and "accuracy" in line]
+    assert [line[:13] for line in epochs] == ["epoch 1 of 2:", "epoch 2 of 2:"]
+    assert not any("batch/s" in line for line in terminal.screen)
+
+
+class EndInSecondBatch(Callback):
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx:
+            raise ZeroDivisionError
+
+
+def test_an_error_is_not_glued_to_the_bar(
+    train_on_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = train_on_terminal(EndInSecondBatch())
+    assert "Epoch 1 of 2:" in terminal.getvalue()
+    assert terminal.screen[-1] == ""

@@ -174,7 +174,7 @@ def test_a_stop_reaches_every_run(tmp_path: Path, launcher: str, number: signal.
         wait_until_gone(process.pid)
     assert "The sweep ends here" in output
     assert "Traceback" not in output
-    assert statuses(tmp_path) == {"0": "failed", "1": "failed"}
+    assert statuses(tmp_path) == {"0": "stopped", "1": "stopped"}
     assert "none is the best" in output
     for run in "01":
         last = tmp_path / "sweep" / run / "checkpoints" / "last.ckpt"

@@ -1,6 +1,7 @@
 """Many trainings in one process: refusals, ranking, and what each training leaves behind."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[int]) -
             raise InputError("no such luck")
         if cfg.seed == 4:
             raise ZeroDivisionError
-        results = {"val/accuracy": 1 / cfg.seed}
+        logging.getLogger("sentiment.train.run").info("a log line")
+        sys.stdout.write("a table\n")
+        results = {"val/accuracy": 1 / cfg.seed, "fit_seconds": 7}
         (folder / "results.json").write_text(json.dumps(results))
         return results
 
@@ -126,6 +129,23 @@ def test_what_cannot_be_is_refused_before_the_first_run(
     assert all(part in error for part in expected), error
     assert not trained
     assert not Path("sweep").exists()
+
+
+def test_each_run_is_one_line(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], trained: list[int]
+) -> None:
+    sweep("seed=2,3", "optimizer.lr=1e-3,2e-3")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:6] == [
+        "Run 0 (seed=2, optimizer.lr=0.001): val/accuracy 50.00 % in 7.0s",
+        "Run 1 (seed=2, optimizer.lr=0.002): val/accuracy 50.00 % in 7.0s",
+        "error: no such luck",
+        "Run 2 (seed=3, optimizer.lr=0.001): failed",
+        "error: no such luck",
+        "Run 3 (seed=3, optimizer.lr=0.002): failed",
+    ]
+    log = Path("sweep/0/train.log").read_text()
+    assert all(said in log for said in ("a log line", "Run 0 (seed=2"))
 
 
 @pytest.mark.parametrize("subdir", ["${hydra.job.num}", "a/${seed}"])

@@ -247,6 +247,9 @@ def test_the_command_line_trains_and_prints_what_to_do_next(tmp_path: Path) -> N
     cfg = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
     assert cfg["model"]["hidden_size"] == 8
     assert "epoch 2 of 2: train loss" in done.stdout
+    logged = (run / "train.log").read_text()
+    for fact in ("epoch 2 of 2: train loss", "LSTM of 8, both directions", "macro F1"):
+        assert logged.count(fact) == done.stdout.count(fact) == 1
     command = re.search(r"python -m sentiment\.predict (\S+)", done.stdout)
     assert command is not None
     assert (tmp_path / command[1]).is_file()
@@ -311,11 +314,13 @@ def test_a_stopped_sweep_reports_the_runs_that_ended(tmp_path: Path) -> None:
         "train", "-m", *TINY, "data.csv=reviews.csv", "trainer.max_epochs=1,9999",
         "callbacks.early_stopping=null", "hydra.sweep.dir=sweep", cwd=tmp_path,
     ) as process:  # fmt: skip
-        process.wait_for("epoch 2 of 9999")
+        while not (tmp_path / "sweep" / "1" / "metrics.csv").exists():
+            assert process.poll() is None, process.stderr
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 128 + signal.SIGINT
         assert "The sweep ends here" in process.stdout
-    assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "failed"]
+    assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "stopped"]
 
 
 @pytest.mark.slow

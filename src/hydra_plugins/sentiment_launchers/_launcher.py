@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -34,11 +34,9 @@ class RunsInProcesses(Launcher):
         self._config = config
         self._asked = 0  # the signal that ends the sweep
 
-    def _log_runs(self, runs: Sequence[tuple[int, Sequence[str]]], how: str) -> None:
+    def _begin(self, runs: Sequence[Any], how: str) -> None:
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         log.info("Launching %d runs %s", len(runs), how)
-        for number, overrides in runs:
-            log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
 
     def _lost(self, number: int, overrides: Sequence[str], why: str) -> JobReturn:
         """The result of a run that ended without one."""

@@ -66,7 +66,7 @@ class JoblibLauncher(RunsInProcesses):
             for index in range(count):
                 self._idle.put((index, _pool_of_one(index, count)))
             self._pools = count
-        self._log_runs(runs, f"in {count} processes with OMP_NUM_THREADS={threads_of_each(count)}")
+        self._begin(runs, f"in {count} processes with OMP_NUM_THREADS={threads_of_each(count)}")
         state = Singleton.get_state()
         with (
             self._stoppable(self._stop),

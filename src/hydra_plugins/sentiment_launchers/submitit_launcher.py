@@ -43,7 +43,7 @@ class _SubmititLauncher(RunsInProcesses):
         runs = list(enumerate(job_overrides, initial_job_idx))
         threads = self._threads_of_a_run(len(runs))
         setting = f" with OMP_NUM_THREADS={threads}" if threads else ""
-        self._log_runs(runs, f"through submitit ({self.cluster}){setting}")
+        self._begin(runs, f"through submitit ({self.cluster}){setting}")
         executor = self._executor()
         numbers, overrides = zip(*runs, strict=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # jobs inherit it

@@ -23,6 +23,7 @@ from sentiment.predict.ngram_classifier import (
     classifier_of,
     presence,
 )
+from sentiment.runtime.progress import progress_bar
 
 _Ints = npt.NDArray[np.int64]
 
@@ -98,9 +99,13 @@ def fit_best(
         The best classifier and its strength.
     """
     kind = KINDS[weighting]
-    ngrams = NgramCounts(longest=kind.longest)
-    counts, val_counts = ngrams.fit(*train.flat()), ngrams.count(*val.flat())
-    fitted = [kind.fit(counts, train.classes, strength) for strength in kind.strengths]
+    fitted = []
+    with progress_bar(f"Fitting {weighting}", len(kind.strengths), "fit") as bar:
+        ngrams = NgramCounts(longest=kind.longest)
+        counts, val_counts = ngrams.fit(*train.flat()), ngrams.count(*val.flat())
+        for strength in kind.strengths:
+            fitted.append(kind.fit(counts, train.classes, strength))
+            bar.update()
     accuracies = [(each.logits(val_counts).argmax(1) == val.classes).mean() for each in fitted]
     best = int(np.argmax(accuracies))
     classifier = classifier_of(weighting, ngrams, fitted[best], classes=classes)

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.resolvers import config_directory
-from sentiment.report.runs import below, read_yaml
+from sentiment.report.runs import below, flat, read_yaml
 from sentiment.runtime.environment import program_command
 
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
@@ -94,9 +94,14 @@ class CommandLine:
         """The overrides that another run with the same settings needs."""
         kept = [*self.flags]
         kept += [item for item in self.hydra if item.startswith("hydra.searchpath=")]
-        kept += [item for item in self.task if not item.startswith("ckpt_path=")]
-        # A sweep's file may set more than the space, so a single run of it needs the file, too.
-        return [*kept, ONE_RUN] if any(item.startswith("sweep=") for item in self.task) else kept
+        task = [item for item in self.task if not item.startswith("ckpt_path=")]
+        for item in self.task:
+            if item.startswith("sweep="):
+                own = _settings_of_sweep(item.removeprefix("sweep="))
+                if own is None:
+                    return [*kept, *task, ONE_RUN]
+                task = [*own, *(each for each in task if each != item)]
+        return [*kept, *task]
 
     def data(self, *, but: Collection[str] = ()) -> list[str]:
         """The overrides with which another program makes the same splits.
@@ -107,6 +112,17 @@ class CommandLine:
         pattern = r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?="
         wanted = (re.match(pattern, item) for item in self.repeated())
         return [*self.flags, *(each.string for each in wanted if each and each[1] not in but)]
+
+
+def _settings_of_sweep(name: str) -> list[str] | None:
+    """What a file of ``conf/sweep`` sets for each run, as overrides; None of any other file."""
+    content = read_yaml(config_directory() / "sweep" / f"{name}.yaml")
+    if content is None or not all(
+        str(key).startswith("override /hydra/") for each in content["defaults"] for key in each
+    ):
+        return None
+    task = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
+    return [override(key, str(value)) for key, value in flat(task)]
 
 
 def sweep_command(given: CommandLine, folder: Path) -> str:

@@ -168,6 +168,11 @@ def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
     return list(survey(Path(path), csv_format).names)
 
 
+def row_count(path: Path, csv_format: CsvFormat) -> int:
+    """The number of a file's rows below the header, without blank lines; errors as above."""
+    return survey(Path(path), csv_format).rows
+
+
 def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> None:
     """Raise InputError, with the names of the columns, if a file lacks one of these."""
     names = column_names(path, csv_format)

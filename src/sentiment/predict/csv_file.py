@@ -17,12 +17,14 @@ from sentiment.data.reviews import (
     is_blank,
     output_separator,
     read_table,
+    row_count,
 )
 from sentiment.data.workers import encode_chunks
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.progress import progress_bar
 
 # Suffixes of formats that are not written.
 _NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
@@ -58,6 +60,7 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
     columns = _new_columns(source, names)
     text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
+    total = row_count(source, csv_format)
     read = rows = without_text = 0
 
     def chunks() -> Iterator[_Rows]:
@@ -73,6 +76,7 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
         _one_thread_less(),  # leaves a core for those processes, reading and writing
         _naming_target(target),
         text_when_whole(target) as out,
+        progress_bar(f"Predicting {source.name}", total, "row") as bar,
     ):
         # All cells are quoted, because a bare carriage return would split a row.
         writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -82,6 +86,7 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
             writer.writerows(chunk.with_predictions(logits.softmax(1), predictor.labels))
             rows += len(chunk.cells)
+            bar.update(len(chunk.cells))
             without_text += len(chunk.cells) - len(chunk.texts)
         if rows != read:  # before the target appears
             raise RuntimeError(f"{source}: {read} rows were read, and {rows} predicted")

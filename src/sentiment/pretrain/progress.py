@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """Logs the progress within a long epoch, unless a progress bar shows it.
+    """Logs the progress within a long epoch.
 
     Args:
         seconds: time between two lines.

@@ -1,7 +1,6 @@
 """One pretraining: fit a language model on all texts that may train, and write its metrics."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,7 @@ def pretrain(
         kind=LANGUAGE_MODEL,
         ckpt_path=ckpt_path,
         line=perplexity_line,
-        callbacks=[*callbacks] if sys.stdout.isatty() else [Progress(), *callbacks],
+        callbacks=[Progress(), *callbacks],
         command_line=command_line,
     )
     if fit.trainer.world_size > 1:

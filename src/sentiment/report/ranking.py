@@ -27,7 +27,8 @@ METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _HEADINGS = {"accuracy": "acc. %", "f1": "F1 %", "ece": "ECE %", "auroc": "AUROC"}
 _SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
 _OF_DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerprints")
-_ORDER = {"ok": 0, "limited": 1, "pruned": 2, "unreadable": 4, "failed": 5}  # others: 3
+_ORDER = {"ok": 0, "limited": 1, "pruned": 2, "stopped": 4, "unreadable": 5, "failed": 6}
+_OTHER = 3
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
         ``rank`` (from 1, or None), ``status``, a column for each override, the metric,
         ``val/accuracy``, ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters`` and
         ``folder``. The status is ``ok``, ``limited`` (see ``set_apart``), ``pruned``,
-        ``no <metric>``, ``unreadable`` or, without ``results.json``, ``failed``.
+        ``no <metric>``, ``unreadable`` or, without ``results.json``, ``stopped`` or ``failed``.
     """
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
     rows: list[dict[str, object]] = [
@@ -118,7 +119,7 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
     ]
     sign = 1 if is_lower_better(metric) else -1
     rows.sort(key=lambda row: sign * value if is_number(value := row[metric]) else math.inf)
-    rows.sort(key=lambda row: _ORDER.get(str(row["status"]), 3))
+    rows.sort(key=lambda row: _ORDER.get(str(row["status"]), _OTHER))
     ok = [row | {"rank": rank} for rank, row in enumerate(rows, 1) if row["status"] == "ok"]
     return ok + rows[len(ok) :]
 

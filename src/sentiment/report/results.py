@@ -237,7 +237,7 @@ def write_results(
         print_table(class_table(results["test/by_class"], results["test/confusion"]))
         sys.stdout.write("\n")
         for doubt in doubts(results):
-            log.warning(doubt)
+            log.info(doubt)
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))
         log.info("Reviews were left out (%s): the metrics do not compare with others.", settings)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import was_stopped
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML has it
 # Settings without effect on the metrics, or shown elsewhere.
@@ -43,8 +44,8 @@ class Run:
 
     Attributes:
         folder: where its ``results.json`` is.
-        status: ``ok``, ``pruned``, ``unreadable``; without results ``failed``, or ``vectors`` of
-            ``sentiment.vectors``, which has no metrics.
+        status: ``ok``, ``pruned``, ``unreadable``; without results ``stopped`` by a signal,
+            ``failed``, or ``vectors`` of ``sentiment.vectors``, which has no metrics.
         results: the content of ``results.json``.
         overrides: the values of its command line, as written, by full key.
         choices: the option of each config group, such as ``model``: ``bilstm``.
@@ -136,7 +137,7 @@ def _read_results(folder: Path) -> tuple[dict[str, Any], str]:
         values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written anew
     except FileNotFoundError:
-        return {}, "failed"
+        return {}, "stopped" if was_stopped(folder) else "failed"
     except (OSError, ValueError, RecursionError):
         return {}, "unreadable"
     if not isinstance(values, dict):

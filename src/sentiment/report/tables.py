@@ -8,6 +8,7 @@ here, not a style.
 import csv
 import io
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from sentiment.runtime.files import replaced_when_whole
+
+log = logging.getLogger(__name__)
 
 PLAIN_WIDTH = 120
 """Columns a table may take where no terminal says how many there are."""
@@ -68,10 +71,10 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def print_table(table: Table, file: IO[str] | None = None, *, width: int | None = None) -> None:
-    """Print ``table`` to ``file`` (default: standard output).
+    """Print ``table`` to ``file`` (default: standard output), and log it for a log file.
 
     In a terminal the table has the terminal's width and colours. Anywhere else it is plain text,
-    in characters the file can hold.
+    in characters the file can hold. The log record is below the level of a console.
 
     Args:
         table: what to print.
@@ -79,18 +82,25 @@ def print_table(table: Table, file: IO[str] | None = None, *, width: int | None 
         width: number of columns if the output is not a terminal; None is as many as needed to
             wrap or cut no cell.
     """
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("\n%s", _plain_text(table, io.StringIO(), width).rstrip())
     console = Console(file=file)
     if console.is_terminal:
         console.print(table)
         return
+    text = _plain_text(table, file, width)
+    console.file.write(text.encode(console.encoding, "replace").decode(console.encoding))
+
+
+def _plain_text(table: Table, file: IO[str] | None, width: int | None) -> str:
+    """The lines of a table that goes to ``file``."""
     if width is None:
-        unlimited = console.options.update(width=10_000)
-        width = max(PLAIN_WIDTH, Measurement.get(console, unlimited, table).maximum)
-    console = Console(file=file, width=width)
+        console = Console(file=file, width=10_000)
+        width = max(PLAIN_WIDTH, Measurement.get(console, console.options, table).maximum)
+    console = Console(file=file, width=width, color_system=None)
     with console.capture() as capture:
         console.print(table)
-    lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
-    console.file.write(lines.encode(console.encoding, "replace").decode(console.encoding))
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def is_number(value: object) -> TypeGuard[float]:

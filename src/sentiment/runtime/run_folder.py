@@ -4,6 +4,26 @@ from pathlib import Path
 
 from sentiment.runtime.errors import InputError
 
+_STOPPED = ".stopped"  # a file in the folder of a run that was stopped
+
+
+def mark_stopped(folder: Path, stopped: bool = True) -> None:
+    """Mark in a run folder that its run was stopped, so that it does not count as failed, or not.
+
+    Args:
+        folder: the run folder, which exists.
+        stopped: False takes the mark away, as the run goes on.
+    """
+    if stopped:
+        (folder / _STOPPED).touch()
+    else:
+        (folder / _STOPPED).unlink(missing_ok=True)
+
+
+def was_stopped(folder: Path) -> bool:
+    """Whether the run of a folder was stopped, and has not gone on since."""
+    return (folder / _STOPPED).exists()
+
 
 def run_folder(checkpoint: str | Path) -> Path | None:
     """The run folder of a checkpoint; None if its folder is not an existing ``checkpoints``."""

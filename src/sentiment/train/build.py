@@ -244,8 +244,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     ]
     if cfg.callbacks.early_stopping is not None:
         callbacks.append(instantiate(cfg.callbacks.early_stopping))
-    terminal = sys.stdout.isatty()
-    if terminal and cfg.trainer.enable_progress_bar:
+    if sys.stdout.isatty() and cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
     trainer: Trainer = instantiate(
@@ -254,7 +253,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         callbacks=callbacks,
         logger=loggers or False,
         default_root_dir=str(folder),
-        enable_progress_bar=terminal and cfg.trainer.enable_progress_bar,
+        enable_progress_bar=False,  # ours
         enable_model_summary=False,
     )
     _check_processes(trainer)

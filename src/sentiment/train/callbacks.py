@@ -5,17 +5,21 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from sentiment.model.metric_names import best_mode
 from sentiment.predict.checkpoint import CHECKPOINT_FORMAT
 from sentiment.report.tables import write_csv
 from sentiment.runtime.distributed import all_reduce_max
+from sentiment.runtime.progress import progress_bar
 from sentiment.train.stopping import within_epoch
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +122,10 @@ class MetricsTable(Callback):
     Args:
         path: the CSV file.
         stopwatch: must precede this among the callbacks.
-        line: formats the line that is logged for each epoch, unless a progress bar shows it; None
-            logs nothing.
+        line: formats the line that is logged for each epoch.
     """
 
-    def __init__(self, path: Path, stopwatch: Stopwatch, line: EpochLine | None) -> None:
+    def __init__(self, path: Path, stopwatch: Stopwatch, line: EpochLine) -> None:
         self.rows: list[dict[str, float]] = []
         self._path = path
         self._stopwatch = stopwatch
@@ -155,9 +158,8 @@ class MetricsTable(Callback):
         if not trainer.is_global_zero:
             return
         write_csv(self._path, self.rows)
-        if self._line is not None:
-            epoch, line = trainer.current_epoch + 1, self._line(metrics)
-            log.info("epoch %d of %s: %s; %.1f s", epoch, trainer.max_epochs, line, seconds)
+        epoch, line = trainer.current_epoch + 1, self._line(metrics)
+        log.info("epoch %d of %s: %s; %.1f s", epoch, trainer.max_epochs, line, seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""
@@ -301,10 +303,71 @@ class OneCheckpoint(ModelCheckpoint):
         return str(Path(self.dirpath or "", Path(path).name)) if path else path
 
 
-class ProgressBar(TQDMProgressBar):
-    """Lightning's bar without the logger's version, which says nothing here."""
+class ProgressBar(Callback):
+    """Shows on a terminal which epoch of how many is trained or validated, and the test."""
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The metrics at the end of the bar."""
-        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._shown = ""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a training batch."""
+        self._show(trainer, _epoch(trainer), trainer.num_training_batches, batch_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a validation batch."""
+        if not trainer.sanity_checking:
+            what = f"{_epoch(trainer)}, validation"
+            self._show(trainer, what, trainer.num_val_batches[0], batch_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a test batch."""
+        self._show(trainer, "Test", trainer.num_test_batches[0], batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the bar of the epoch."""
+        self._close()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the bar of the test."""
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End the bar of whatever was stopped."""
+        self._close()
+
+    def _show(self, trainer: Trainer, what: str, total: float, batch_idx: int) -> None:
+        if self._bar is None or self._shown != what:
+            self._close()
+            self._bar = progress_bar(what, total, "batch", shown=trainer.is_global_zero)
+            self._shown = what
+        self._bar.update(batch_idx + 1 - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def _epoch(trainer: Trainer) -> str:
+    return f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"

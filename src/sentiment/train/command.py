@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from sentiment.runtime.distributed import (
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
+from sentiment.runtime.run_folder import mark_stopped
 
 if TYPE_CHECKING:
     from sentiment.train.search.pruning import PruneHopeless
@@ -45,10 +47,15 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     with ending_at_once(remove_unused_folder):
         from sentiment.train.fit import Stopped, SweepError
         from sentiment.train.run import train
+        from sentiment.train.sweep import quiet
     prepare_process()
     folder = Path(hydra_config.runtime.output_dir)
     try:
-        with translate_config_errors(), translate_lost_connection():
+        with (
+            translate_config_errors(),
+            translate_lost_connection(),
+            quiet() if multirun else nullcontext(),
+        ):
             pruner = _pruner(hydra_config.sweeper)
             results = train(
                 cfg,
@@ -62,6 +69,9 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
         sys.exit(1)
     except Stopped as stop:
         exit_together(stop.exit_code)
+    except KeyboardInterrupt:
+        mark_stopped(folder)
+        raise
     except Exception as error:
         if not multirun or isinstance(error, SweepError):
             raise

@@ -1,7 +1,6 @@
 """Fit a network: build the trainer and its callbacks, start the processes, end in order."""
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.runtime.run_folder import mark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
     CheckpointFacts,
@@ -101,11 +101,14 @@ class Fit:
             InputError: training diverged (see ``EndWhenDiverged``), or Lightning refuses a setting.
             Stopped: Ctrl-C or SIGTERM ended it; ``checkpoints/last.ckpt`` holds the state.
         """
+        folder = self.stop.checkpoint.parents[1]
+        mark_stopped(folder, False)
         with self.stop.listening(), translate_lightning_errors():
             with suppress(Interrupted):
                 self.trainer.fit(module, datamodule, ckpt_path=self.ckpt_path)
             self.stop.agree()
         if self.stop.agreed is not None:
+            mark_stopped(folder)
             again = override("ckpt_path", str(self.stop.checkpoint))
             if external_world_size() is not None:
                 log.info("Stopped. Resume with the same command and %s", again)
@@ -159,9 +162,7 @@ def prepare_fit(
     # With deterministic algorithms torch would also fill all new memory before it is written to.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     stopwatch = Stopwatch()
-    table = MetricsTable(
-        folder / "metrics.csv", stopwatch, line=None if sys.stdout.isatty() else line
-    )
+    table = MetricsTable(folder / "metrics.csv", stopwatch, line)
     facts = CheckpointFacts(table, settings)
     stop = StopOnSignal(folder / "checkpoints" / "last.ckpt")
     nodes = ("callbacks.checkpoint", "callbacks.early_stopping", "scheduler")

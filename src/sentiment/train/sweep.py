@@ -1,20 +1,32 @@
-"""The end of a multirun: one ranked table of all runs, and the best of them."""
+"""A multirun: a line for each run and, at the end, one ranked table of all and the best of them."""
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.config.overrides import CommandLine, override, sweep_command, train_command
 from sentiment.report.ranking import Job, compare_runs, print_comparison, sweep_rows, sweep_runs
-from sentiment.report.runs import run_folders
-from sentiment.report.tables import is_number, listed, write_csv, write_json
+from sentiment.report.runs import parse_overrides, run_folders
+from sentiment.report.tables import (
+    format_duration,
+    format_percent,
+    is_number,
+    listed,
+    write_csv,
+    write_json,
+)
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.progress import LinesAboveBars
 
 if TYPE_CHECKING:
     from hydra._internal.callbacks import Callbacks
@@ -84,14 +96,66 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     }
 
 
+class _Unseen(io.StringIO):
+    """Standard output of a run of a multirun; a progress bar shows where the true one is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.isatty = sys.stdout.isatty  # type: ignore[method-assign]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave what a run prints to its log file, but for warnings, errors and progress bars."""
+    consoles = [each for each in logging.root.handlers if isinstance(each, LinesAboveBars)]
+    levels = [each.level for each in consoles]
+    for console in consoles:
+        console.setLevel(logging.WARNING)
+    try:
+        with redirect_stdout(_Unseen()):
+            yield
+    finally:
+        for console, level in zip(consoles, levels, strict=True):
+            console.setLevel(level)
+
+
 class RankRuns(Callback):
-    """Ranks the runs of a multirun, prints them and writes ``sweep.csv``.
+    """Logs a line for each run of a multirun, ranks them, prints them and writes ``sweep.csv``.
 
     The process ends with exit code 2 if any of the runs failed.
     """
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
+        self._varied: set[str] = set()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Find the settings that differ between the runs."""
+        # Its lines have all overrides of each run.
+        logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
+        given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        varied = dict.fromkeys(config.hydra.sweeper.get("params") or {}, True)
+        varied |= {each.get_key_element(): each.is_sweep_override() for each in given}
+        self._varied = {key.lstrip("+") for key, is_varied in varied.items() if is_varied}
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Log how a run ended, unless it is a trial, which the search logs itself."""
+        is_trial = config.hydra.sweeper.get("trial") is not None
+        if (
+            is_trial
+            or config.hydra.mode != RunMode.MULTIRUN
+            or job_return.status != JobStatus.COMPLETED
+        ):
+            return
+        outcome = job_return.return_value
+        overrides = parse_overrides(map(str, config.hydra.overrides.task))
+        own = ", ".join(f"{key}={text}" for key, text in overrides.items() if key in self._varied)
+        ended = outcome["status"]
+        if ended == "ok":
+            names = [name for name in ("val/accuracy", "test/accuracy") if name in outcome]
+            metrics = [f"{name} {format_percent(outcome[name])}" for name in names]
+            ended = f"{', '.join(metrics)} in {format_duration(outcome.get('fit_seconds'))}"
+        log.info("Run %s%s: %s", config.hydra.job.num, f" ({own})" if own else "", ended)
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Add runs that are known to have ended, and how; their folders are not trusted."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from sentiment.data.dataset import gather_reviews
 from sentiment.data.splits import Split
 from sentiment.data.vocabulary import count_words
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from gensim.models import Word2Vec
@@ -205,7 +205,7 @@ class _Progress:
 
     def __init__(self, epochs: int, stopping: Callable[[], bool]) -> None:
         self._stopping = stopping
-        self._bar = tqdm(total=epochs, desc="Training vectors", unit="epoch", disable=None)
+        self._bar = progress_bar("Training vectors", epochs, "epoch")
 
     def on_train_begin(self, model: Any) -> None:
         self._bar.refresh()

@@ -55,6 +55,5 @@ class PruneHopeless(Callback):
         if self._trial.should_prune():
             self.pruned = True
             trainer.should_stop = True
-            log.info(
-                "Pruned after epoch %d: other trials were better by then", trainer.current_epoch
-            )
+            epoch = max(self._reported) + 1
+            log.info("Pruned after epoch %d: other trials were better by then", epoch)

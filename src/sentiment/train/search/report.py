@@ -31,8 +31,9 @@ def log_trial(search: Search, trial: FrozenTrial, *, of: int) -> None:
         "" if best is None else f"; best so far: {_values(search, best)} in trial {best.number}"
     )
     log.info(
-        "Trial %d: %s. %d of %d trials (%d pruned, %d failed)%s%s",
+        "Trial %d (%s): %s. %d of %d trials (%d pruned, %d failed)%s%s",
         trial.number,
+        _settings(trial),
         _ending(search, trial),
         ended,
         of,
@@ -43,18 +44,22 @@ def log_trial(search: Search, trial: FrozenTrial, *, of: int) -> None:
     )
 
 
+def _settings(trial: FrozenTrial) -> str:
+    return ", ".join(f"{key}={as_text(value)}" for key, value in trial.params.items())
+
+
 def _ending(search: Search, trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
-        return f"failed ({trial.user_attrs.get('error', 'no reason given')})"
-    if trial.state == TrialState.PRUNED:
-        return f"pruned after epoch {(trial.last_step or 0) + 1}"
     same = trial.user_attrs.get("same_as")
-    values = _values(search, trial)
-    return (
-        values
-        if same is None
-        else f"{values}, as trial {same} of the same settings, not trained again"
-    )
+    if same is not None:
+        return f"{_values(search, trial)}, as trial {same} of the same settings, not trained again"
+    if trial.state == TrialState.FAIL:
+        ended = f"failed ({trial.user_attrs.get('error', 'no reason given')})"
+    elif trial.state == TrialState.PRUNED:
+        ended = f"pruned after epoch {(trial.last_step or 0) + 1}"
+    else:
+        ended = _values(search, trial)
+    seconds = trial.duration.total_seconds() if trial.duration else None
+    return f"{ended} in {format_duration(seconds)}"
 
 
 def _values(search: Search, trial: FrozenTrial) -> str:
@@ -104,8 +109,7 @@ def trade_offs(search: Search) -> Table:
     down = not is_lower_better(search.objectives[0])
     for trial in sorted(search.best(), key=lambda trial: trial.values[0], reverse=down):
         cells = [_format(*pair) for pair in zip(search.objectives, trial.values, strict=True)]
-        settings = ", ".join(f"{key}={as_text(value)}" for key, value in trial.params.items())
-        table.add_row(str(trial.number), *cells, Text(settings))
+        table.add_row(str(trial.number), *cells, Text(_settings(trial)))
     return table
 
 

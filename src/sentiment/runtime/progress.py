@@ -1,0 +1,40 @@
+"""Progress bars, and log lines that appear above them."""
+
+import logging
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def progress_bar(description: str, total: float, unit: str, *, shown: bool = True) -> "tqdm[Any]":
+    """A bar with rate and time left on standard error, which disappears when it is closed.
+
+    Args:
+        description: what is in progress.
+        total: the number of units.
+        unit: what is counted, in the singular.
+        shown: False shows nothing, as does a standard error that is not a terminal.
+    """
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=description,
+        total=total,
+        unit=f" {unit}",
+        disable=not (shown and sys.stderr.isatty()),
+        leave=False,
+        dynamic_ncols=True,
+    )
+
+
+class LinesAboveBars(logging.StreamHandler[Any]):
+    """Writes log lines, on a terminal above the progress bars that are open."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        tqdm = sys.modules.get("tqdm")  # not imported: no bar is open
+        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(self.stream):
+            super().emit(record)

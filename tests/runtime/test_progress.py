@@ -1,0 +1,46 @@
+"""Progress bars and the log lines above them."""
+
+import io
+import logging
+import sys
+
+import pytest
+
+from sentiment.runtime.progress import LinesAboveBars, progress_bar
+from terminal import on_terminal
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("name", logging.INFO, "file", 1, text, None, None)
+
+
+def test_a_log_line_appears_above_an_open_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    handler = LinesAboveBars(terminal)
+    with progress_bar("Reading", 4, "row") as bar:
+        bar.update(2)
+        bar.refresh()
+        assert terminal.screen[-1].startswith("Reading:  50%")
+        assert "2/4" in terminal.screen[-1]
+        assert "row/s" in terminal.screen[-1]
+        handler.emit(record("a line"))
+        line, below = terminal.screen
+        assert line == "a line"
+        assert below.startswith("Reading:  50%")
+    handler.emit(record("the end"))
+    assert terminal.screen == ["a line", "the end", ""]
+
+
+def test_there_is_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    with progress_bar("Reading", 4, "row") as bar:
+        bar.update(4)
+    assert not pipe.getvalue()
+
+
+def test_a_bar_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    with progress_bar("Reading", 4, "row", shown=False) as bar:
+        bar.update(4)
+    assert not terminal.getvalue()
