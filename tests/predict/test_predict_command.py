@@ -46,6 +46,19 @@ def test_options_may_stand_between_texts(checkpoint: Path, capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out)["text"] == GOOD
 
 
+def test_the_most_probable_labels_come_first(
+    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main([str(checkpoint), "--top", "2", GOOD, BAD])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(line["scores"]) for line in lines] == [["lovely", "awful"], ["awful", "lovely"]]
+    assert all(sum(line["scores"].values()) == pytest.approx(1, abs=2e-6) for line in lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    main([str(checkpoint), "--top", "1", "-"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["scores"] == {"lovely": answer["score"]}
+
+
 def test_lines_come_as_they_are_there() -> None:
     stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]
@@ -117,6 +130,8 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
         (["a.ckpt"], "give either texts"),
         (["a.ckpt", "text", "--csv", "x"], "give either texts"),
         (["a.ckpt", "--csv", "x"], "--csv and --out go together"),
+        (["a.ckpt", "text", "--scores"], "--scores adds columns to --out"),
+        (["a.ckpt", "text", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a.ckpt", "./a.ckpt", "text"], "a.ckpt: is given twice"),
     ],
 )

@@ -28,12 +28,22 @@ from sentiment.runtime.program import ending_at_once, exit_on_input_error
 if TYPE_CHECKING:
     from sentiment.predict.predictor import Predictor
 
+_MOST_NAMED = 12  # new columns that the last message names
 
-def predict_lines(predictor: "Predictor", groups: Iterable[list[str]], out: IO[str]) -> None:
-    """Write a JSON line for each text; the texts of a group are predicted together."""
+
+def predict_lines(
+    predictor: "Predictor", groups: Iterable[list[str]], out: IO[str], *, top: int | None = None
+) -> None:
+    """Write a JSON line for each text; the texts of a group are predicted together.
+
+    With ``top``, its scores are those of this many labels, the most probable first.
+    """
     for texts in groups:
         for text, prediction in zip(texts, predictor(texts), strict=True):
             rounded = {name: round(score, 6) for name, score in prediction["scores"].items()}
+            if top is not None:
+                order = sorted(rounded, key=prediction["scores"].__getitem__, reverse=True)
+                rounded = {name: rounded[name] for name in order[:top]}
             answer = {
                 "text": text,
                 "label": prediction["label"],
@@ -119,6 +129,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a CSV with the columns label and score added (predicted_label and predicted_score if"
         " IN has one of these), in UTF-8; .tsv, .gz, .bz2, .xz and .zip are understood",
     )
+    parser.add_argument(
+        "--scores",
+        action="store_true",
+        help="add to OUT a column for each class, too, such as score_positive; they sum to 1",
+    )
+    parser.add_argument(
+        "--top",
+        type=_count,
+        metavar="K",
+        help="the K most probable labels, best first: the scores of a JSON line, and in OUT the"
+        " columns label_1, score_1, label_2 ... instead of label and score",
+    )
     add_csv_options(parser, labels=False)
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -133,26 +155,48 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
         parser.error("--csv and --out go together")
+    if parsed.scores and parsed.csv is None:
+        parser.error("--scores adds columns to --out; a JSON line has all scores without it")
     return parsed
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _check_top(top: int | None, labels: Sequence[str]) -> None:
+    if top is not None and top > len(labels):
+        raise InputError(
+            f"--top {top}: there are {len(labels)} labels ({', '.join(labels[:20])}); give at most"
+            f" {len(labels)}"
+        )
 
 
 def _predict_csv(parsed: argparse.Namespace) -> None:
     """Predict the CSV file of the command line, and report what was written."""
-    from sentiment.predict.csv_file import check_target, predict_csv  # not needed for one text
+    from sentiment.predict.csv_file import check_target, predict_csv  # not needed for texts
 
     source, target = parsed.csv, parsed.out
     check_csv(parsed)
     check_target(source, target, parsed.checkpoints)
     predictor = load_predictor(parsed)
+    _check_top(parsed.top, predictor.labels)
     keep_freed_memory()
     rows, without_text, added = predict_csv(
-        predictor, source, target, csv_format_from(parsed, predictor)
+        predictor,
+        source,
+        target,
+        csv_format_from(parsed, predictor),
+        top=parsed.top,
+        scores=parsed.scores,
     )
+    many = len(added) > _MOST_NAMED
+    names = f"{len(added)} columns" if many else f"{', '.join(added[:-1])} and {added[-1]}"
     empty = f" ({without_text:,} without a text left empty)" if without_text else ""
     each = f"one for each of {source}" if rows else f"as {source} has none below its header"
-    sys.stderr.write(
-        f"wrote {rows:,} rows to {target}, {each}, with {' and '.join(added)} added{empty}\n"
-    )
+    sys.stderr.write(f"wrote {rows:,} rows to {target}, {each}, with {names} added{empty}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -166,10 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _predict_csv(parsed)
             return
         predictor = load_predictor(parsed)
+        _check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
-            predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
+            groups = lines_as_they_come(sys.stdin.buffer)
+            predict_lines(predictor, groups, sys.stdout, top=parsed.top)
             return
         texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
         for text in texts:
             hint_at_file(text)
-        predict_lines(predictor, [texts], sys.stdout)
+        predict_lines(predictor, [texts], sys.stdout, top=parsed.top)
