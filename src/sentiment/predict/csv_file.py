@@ -90,7 +90,7 @@ def predict_csv(
     workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
     with (
         _one_thread_less(),  # leaves a core for those processes, reading and writing
-        _naming_target(target),
+        naming_target(target),
         text_when_whole(target) as out,
     ):
         # All cells are quoted, because a bare carriage return would split a row.
@@ -128,20 +128,20 @@ def _new_columns(
 
 
 def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> None:
-    """Check that predictions can be written to a file, before anything is predicted.
+    """Check that a CSV file can be written, before anything is predicted.
 
     Raises:
         InputError: the target cannot be written, or is one of the files that are read.
     """
     folder = target.resolve().parent
-    with _naming_target(target):
+    with naming_target(target):
         exists = target.exists()
         if target.is_dir():
             problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
         elif exists and source.exists() and target.samefile(source):
-            problem = "the file that is read; give another for the predictions"
+            problem = "the file that is read; give another"
         elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
-            problem = "the checkpoint; give another file for the predictions"
+            problem = "the checkpoint; give another file"
         elif exists and not target.is_file():
             problem = "a device or a pipe; give a file, which may be new"
         elif not folder.is_dir():
@@ -156,7 +156,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
 
 
 @contextmanager
-def _naming_target(target: Path) -> Iterator[None]:
+def naming_target(target: Path) -> Iterator[None]:
     """Turn an error of the operating system into one line about the target."""
     try:
         yield
