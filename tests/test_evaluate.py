@@ -182,15 +182,34 @@ def test_a_column_that_is_not_there_names_the_options(
         assert "data." not in error
 
 
-def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:
-    checkpoint = str(trained / "checkpoints" / "best.ckpt")
-    for arguments in ([checkpoint, checkpoint], ["reviews.csv", checkpoint]):
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert stopped.value.code == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {checkpoint} ")
-        assert error.count("\n") == 1
+def test_a_run_folder_stands_for_its_best_checkpoint(trained: Path, capsys: Any) -> None:
+    main([str(trained), str(trained / "splits" / "test.csv"), "--json"])
+    assert json.loads(capsys.readouterr().out)["test/accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        ([], "give at least two files: checkpoints first, the CSV file last"),
+        (["{run}/checkpoints/best.ckpt"], "give at least two files"),
+        (["a.ckpt", "--labels", "0", "1", "r.csv"], "give at least two files"),
+        (["a.ckpt", "b.ckpt"], "b.ckpt stands where the CSV file belongs"),
+        (["r.csv", "a.ckpt"], "a.ckpt stands where the CSV file belongs"),
+        (["r.csv", "{run}"], "{run} stands where the CSV file belongs"),
+        (["a.ckpt", "r.csv", "s.csv"], "r.csv stands where a checkpoint belongs"),
+        (["a.ckpt", "--csv", "r.csv"], "'--csv' is not an option; files come without one"),
+    ],
+)
+def test_files_in_another_order_are_one_line(
+    trained: Path, capsys: Any, arguments: list[str], fact: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([argument.format(run=trained) for argument in arguments])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {fact.format(run=trained)}")
+    assert error.count("\n") == 1
+    assert ("--labels or --weights, which take all" in error) == ("--labels" in arguments)
 
 
 @pytest.mark.parametrize("together", [False, True])

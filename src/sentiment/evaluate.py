@@ -19,12 +19,15 @@ from sentiment.predict.options import (
     add_csv_options,
     check_csv,
     csv_format_from,
+    is_checkpoint,
+    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -223,13 +226,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )
     parser.add_argument(
-        "checkpoints",
+        "files",
         type=Path,
-        nargs="+",
-        metavar="checkpoint",
-        help="checkpoints/best.ckpt of a run folder; the probabilities of several are averaged",
+        nargs="*",
+        metavar="file",
+        help="checkpoints/best.ckpt of a run folder, or the folder; more, whose probabilities are"
+        " averaged; and last a CSV file with texts and labels",
     )
-    parser.add_argument("csv", type=Path, help="a CSV file with texts and labels, after them")
     add_checkpoint_options(parser)
     add_csv_options(parser, labels=True)
     parser.add_argument(
@@ -246,9 +249,20 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="write the misclassified reviews to a CSV file, those with the highest scores first",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parsed = parser.parse_intermixed_args(arguments)
-    if parsed.csv.suffix == ".ckpt":
-        parser.error(f"{parsed.csv} stands where the CSV file belongs: checkpoints first, CSV last")
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    order = "checkpoints first, the CSV file last"
+    if parsed.labels or parsed.weights:
+        order += ", then --labels or --weights, which take all that follows"
+    if unknown:
+        parser.error(f"{unknown[0][:40]!r} is not an option; files come without one: {order}")
+    if len(parsed.files) < 2:
+        parser.error(f"give at least two files: {order}")
+    *parsed.checkpoints, parsed.csv = parsed.files
+    if is_checkpoint(parsed.csv):
+        parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
+    for path in filter(is_csv, parsed.checkpoints):
+        parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
+    parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
 
 

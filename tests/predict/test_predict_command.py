@@ -130,6 +130,13 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
         (["a.ckpt"], "give either texts"),
         (["a.ckpt", "text", "--csv", "x"], "give either texts"),
         (["a.ckpt", "--csv", "x"], "--csv and --out go together"),
+        (["a.ckpt", "--out", "x"], "--out goes with --csv IN"),
+        (["a.ckpt", "in.csv", "--out", "x"], "--out goes with --csv IN"),
+        (["--csv", "x", "--out", "y"], "the following arguments are required: checkpoint"),
+        (["in.csv", "a.ckpt"], "'in.csv' stands where the checkpoint belongs"),
+        (["a film", "a.ckpt"], "'a film' stands where the checkpoint belongs"),
+        (["a film" * 999], "'a filma filma"),
+        (["a.ckpt", "text", "-"], "- stands alone"),
         (["a.ckpt", "text", "--scores"], "--scores adds columns to --out"),
         (["a.ckpt", "text", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a.ckpt", "./a.ckpt", "text"], "a.ckpt: is given twice"),
@@ -144,6 +151,50 @@ def test_wrong_arguments_are_one_line_and_code_2(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {fact}")
     assert error.count("\n") == 1
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(
+    trained: Path, baselines: Path, capsys: Any
+) -> None:
+    folders = [trained, baselines / "tfidf"]
+    main([*map(str, folders), GOOD])
+    printed = capsys.readouterr().out
+    main([*(str(folder / "checkpoints" / "best.ckpt") for folder in folders), GOOD])
+    assert capsys.readouterr().out == printed
+    assert len(printed.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        main([str(trained), str(trained / "checkpoints" / "best.ckpt"), GOOD])
+    assert "is given twice" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_best_checkpoint_names_another(
+    baselines: Path, tmp_path: Path, capsys: Any
+) -> None:
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    (tmp_path / "empty").mkdir()
+    for folder, fact in (
+        (baselines, f"such as {baselines / 'tfidf' / 'checkpoints' / 'best.ckpt'}"),
+        (tmp_path / "stopped", f"such as {last}"),
+        (tmp_path / "empty", "writes checkpoints/best.ckpt into its run folder"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(folder), GOOD])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {folder}: a folder, not a checkpoint; ")
+        assert error.endswith(f"{fact}\n")
+
+
+def test_an_empty_standard_input_is_noted(
+    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    main([str(checkpoint), "-"])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "note: standard input is empty: nothing was predicted\n"
 
 
 def test_a_text_that_looks_like_a_file_is_noted(

@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint; {_where_to_find(kind)}")
     if path.is_dir():
-        raise InputError(f"{path}: a folder; give a file in it, such as checkpoints/best.ckpt")
+        raise InputError(f"{path}: a folder, not a checkpoint; {_where_inside(path, kind)}")
     try:
         _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -136,6 +136,14 @@ def _unreadable(path: Path, kind: Kind, error: Exception) -> str:
 
 def _where_to_find(kind: Kind) -> str:
     return f"{kind.programs[0]} writes checkpoints/best.ckpt into its run folder"
+
+
+def _where_inside(folder: Path, kind: Kind) -> str:
+    """Name a checkpoint in a folder, or below one of its run folders."""
+    for pattern in ("checkpoints/last.ckpt", "*.ckpt", "*/checkpoints/best.ckpt"):
+        if found := sorted(folder.glob(pattern)):
+            return f"give a file, such as {found[-1]}"
+    return _where_to_find(kind)
 
 
 def _remedy(path: Path, wanted: Kind) -> str:

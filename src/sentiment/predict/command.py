@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,12 +19,15 @@ from sentiment.predict.options import (
     check_csv,
     csv_format_from,
     hint_at_file,
+    is_checkpoint,
+    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.predict.predictor import Predictor
@@ -33,12 +37,15 @@ _MOST_NAMED = 12  # new columns that the last message names
 
 def predict_lines(
     predictor: "Predictor", groups: Iterable[list[str]], out: IO[str], *, top: int | None = None
-) -> None:
-    """Write a JSON line for each text; the texts of a group are predicted together.
+) -> int:
+    """Write a JSON line for each text, and return their number.
 
-    With ``top``, its scores are those of this many labels, the most probable first.
+    The texts of a group are predicted together. With ``top``, the scores of a line are those of
+    this many labels, the most probable first.
     """
+    lines = 0
     for texts in groups:
+        lines += len(texts)
         for text, prediction in zip(texts, predictor(texts), strict=True):
             rounded = {name: round(score, 6) for name, score in prediction["scores"].items()}
             if top is not None:
@@ -52,6 +59,7 @@ def predict_lines(
             }
             out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
+    return lines
 
 
 def lines_as_they_come(stream: IO[bytes]) -> Iterator[list[str]]:
@@ -113,12 +121,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "  cat lines.txt | python -m sentiment.predict best.ckpt -",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder, or the folder"
+    )
     parser.add_argument(
         "text",
         nargs="*",
-        help="more checkpoints (all that come first and end in .ckpt), whose probabilities are"
-        " averaged; then texts, each answered by a JSON line; - reads lines from stdin",
+        default=[],
+        help="more checkpoints (all that come first), whose probabilities are averaged; then texts,"
+        " each answered by a JSON line; - reads lines from stdin",
     )
     add_checkpoint_options(parser)
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
@@ -148,9 +159,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"{unknown[0][:40]!r} is not an option; a text that begins with a dash comes after --,"
             f" as in {parser.prog} best.ckpt -- {unknown[0][:40]}"
         )
-    others = list(takewhile(lambda text: text.endswith(".ckpt"), parsed.text))
-    parsed.checkpoints = [parsed.checkpoint, *map(Path, others)]
+    others = list(takewhile(is_checkpoint, parsed.text))
+    parsed.checkpoints = [*map(best_checkpoint, (parsed.checkpoint, *others))]
     parsed.text = parsed.text[len(others) :]
+    _check_positions(parser, parsed)
     if (parsed.csv is None) == (not parsed.text):
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
@@ -158,6 +170,23 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if parsed.scores and parsed.csv is None:
         parser.error("--scores adds columns to --out; a JSON line has all scores without it")
     return parsed
+
+
+def _check_positions(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Refuse arguments that stand in each other's position."""
+    first = parsed.checkpoint
+    exists = False
+    with suppress(OSError, ValueError):  # a text may be too long for a path
+        exists = first.exists()
+    if is_csv(first) or not (exists or is_checkpoint(first)):
+        parser.error(
+            f"{str(first)[:40]!r} stands where the checkpoint belongs, which comes first: give"
+            " checkpoints/best.ckpt of a run folder, or the folder"
+        )
+    if parsed.out is not None and parsed.csv is None:
+        parser.error("--out goes with --csv IN, the file to predict")
+    if "-" in parsed.text and len(parsed.text) > 1:
+        parser.error("- stands alone: it reads lines from stdin instead of texts")
 
 
 def _count(text: str) -> int:
@@ -213,7 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
             groups = lines_as_they_come(sys.stdin.buffer)
-            predict_lines(predictor, groups, sys.stdout, top=parsed.top)
+            if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):
+                sys.stderr.write("note: standard input is empty: nothing was predicted\n")
             return
         texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
         for text in texts:
