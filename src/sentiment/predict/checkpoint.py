@@ -60,10 +60,15 @@ class OtherCheckpoint(InputError):  # noqa: N818 (short for its kind)
         self.what = what
 
 
-def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER, *others: Kind) -> dict[str, Any]:
     """Open a checkpoint of one of our programs without running any code in it.
 
     The whole file is verified by its checksums, and the weights are checked to be finite.
+
+    Args:
+        path: the file.
+        kind: the kind of checkpoint that is needed, which messages name.
+        others: further kinds that will do.
 
     Raises:
         InputError: the file is missing, truncated, damaged, holds code, or was written by a later
@@ -80,9 +85,10 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # arbitrary bytes make unpickling fail in any way
         raise InputError(f"{path}: {_unreadable(path, kind, error)}") from error
-    if isinstance(checkpoint, dict) and kind.data_key in checkpoint:
-        _check_parts(path, checkpoint, kind)
-        return checkpoint
+    for wanted in (kind, *others):
+        if isinstance(checkpoint, dict) and wanted.data_key in checkpoint:
+            _check_parts(path, checkpoint, wanted)
+            return checkpoint
     for other in (CLASSIFIER, LANGUAGE_MODEL):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
             raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", _remedy(path, kind))
