@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sentiment import Predictor
 from sentiment.evaluate import main
 from terminal import on_terminal
 
@@ -198,12 +199,100 @@ def test_a_column_that_is_not_there_names_the_options(
         assert "data." not in error
 
 
-def test_the_csv_comes_last(trained: Path, capsys: Any) -> None:
+def test_a_run_folder_stands_for_its_best_checkpoint(trained: Path, capsys: Any) -> None:
+    main([str(trained), str(trained / "splits" / "test.csv"), "--json"])
+    assert json.loads(capsys.readouterr().out)["test/accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        ([], "give at least two files: checkpoints first, the CSV file last"),
+        (["{run}/checkpoints/best.ckpt"], "give at least two files"),
+        (["a.ckpt", "--labels", "0", "1", "r.csv"], "give at least two files"),
+        (["a.ckpt", "b.ckpt"], "b.ckpt stands where the CSV file belongs"),
+        (["r.csv", "a.ckpt"], "a.ckpt stands where the CSV file belongs"),
+        (["r.csv", "{run}"], "{run} stands where the CSV file belongs"),
+        (["a.ckpt", "r.csv", "s.csv"], "r.csv stands where a checkpoint belongs"),
+        (["a.ckpt", "--csv", "r.csv"], "'--csv' is not an option; files come without one"),
+    ],
+)
+def test_files_in_another_order_are_one_line(
+    trained: Path, capsys: Any, arguments: list[str], fact: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([argument.format(run=trained) for argument in arguments])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {fact.format(run=trained)}")
+    assert error.count("\n") == 1
+    assert ("--labels or --weights, which take all" in error) == ("--labels" in arguments)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_misclassified_reviews_are_written_with_the_worst_first(
+    trained: Path, baselines: Path, tmp_path: Path, capsys: Any, together: bool
+) -> None:
+    paths = [trained / "checkpoints" / "best.ckpt"]
+    paths += [baselines / "tfidf" / "checkpoints" / "best.ckpt"] * together
+    table = pd.read_csv(trained / "splits" / "test.csv", dtype=str)
+    texts, labels = table["review"].tolist(), table["sentiment"].tolist()
+    flipped = [1, 4, 9]  # these labels are wrong, so that right predictions are misclassified
+    for row in flipped:
+        labels[row] = {"awful": "lovely", "lovely": "awful"}[labels[row]]
+    texts[0] = ""  # left out, but a row
+    texts[4] += ' "é",\nand more'
+    pd.DataFrame({"text": texts, "sentiment": labels}).to_csv(tmp_path / "r.csv", index=False)
+    target = tmp_path / "wrong.tsv.gz"
+    options = ["--errors", str(target), "--text-column", "text", "--json"]
+    main([*map(str, paths), str(tmp_path / "r.csv"), *options])
+    printed = capsys.readouterr()
+    assert f"{len(flipped)} misclassified reviews are in {target}" in printed.err
+    assert json.loads(printed.out)["test/accuracy"] == pytest.approx(1 - 3 / (len(table) - 1))
+    errors = pd.read_csv(target, sep="\t")
+    assert errors.columns.tolist() == ["row", "text", "label", "predicted_label", "score"]
+    assert sorted(errors["row"]) == [row + 1 for row in flipped]
+    assert errors["score"].is_monotonic_decreasing
+    assert errors["text"].tolist() == [texts[row - 1] for row in errors["row"]]
+    assert errors["label"].tolist() == [labels[row - 1] for row in errors["row"]]
+    predict = Predictor.load(*paths)
+    for text, label, score in zip(
+        errors["text"], errors["predicted_label"], errors["score"], strict=True
+    ):
+        assert predict(text)["label"] == label
+        assert predict(text)["score"] == pytest.approx(score, abs=1e-6)
+
+
+def test_without_misclassified_reviews_their_file_has_a_header_alone(
+    trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    checkpoint, reviews = trained / "checkpoints" / "best.ckpt", trained / "splits" / "test.csv"
+    main([str(checkpoint), str(reviews), "--errors", str(tmp_path / "e.csv")])
+    assert "0 misclassified reviews" in capsys.readouterr().err
+    assert (tmp_path / "e.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"), [("r.csv", "the file that is read"), ("no/e.csv", "there is no folder")]
+)
+def test_a_file_for_errors_that_cannot_be_written_is_refused(
+    trained: Path, tmp_path: Path, capsys: Any, name: str, fact: str
+) -> None:
+    reviews = tmp_path / "r.csv"
+    reviews.write_text("review,sentiment\nfine,awful\n")
     checkpoint = str(trained / "checkpoints" / "best.ckpt")
-    for arguments in ([checkpoint, checkpoint], ["reviews.csv", checkpoint]):
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert stopped.value.code == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {checkpoint} ")
-        assert error.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        main([checkpoint, str(reviews), "--errors", str(tmp_path / name)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / name}: {fact}")
+
+
+def test_no_file_of_errors_appears_where_a_label_is_unknown(
+    trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    reviews = tmp_path / "r.csv"
+    reviews.write_text("review,sentiment\nfine,awful\nbad,neutral\n")
+    checkpoint = str(trained / "checkpoints" / "best.ckpt")
+    with pytest.raises(SystemExit):
+        main([checkpoint, str(reviews), "--errors", str(tmp_path / "e.csv")])
+    assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]

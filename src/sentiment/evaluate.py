@@ -19,6 +19,8 @@ from sentiment.predict.options import (
     add_csv_options,
     check_csv,
     csv_format_from,
+    is_checkpoint,
+    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
@@ -26,6 +28,7 @@ from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from sentiment.data.csv_format import CsvFormat
     from sentiment.predict.member import Member
+    from sentiment.predict.misclassified import Misclassified
     from sentiment.predict.predictor import Predictor
 
 
@@ -41,6 +45,7 @@ def evaluate(
     path: Path,
     csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
+    errors: Path | None = None,
 ) -> dict[str, Any]:
     """Test one classifier, or several together, on a file: keys as in ``results.json``.
 
@@ -50,16 +55,27 @@ def evaluate(
         csv_format: how to read it.
         file_labels: the labels as the file has them, in the order of the classifier's; None is as
             in the training or its results.
+        errors: a CSV file to write the misclassified reviews to, with the columns ``row`` (1 is the
+            first row below the header), ``text``, ``label``, ``predicted_label`` and ``score``: the
+            reviews with the highest score first.
 
     Raises:
-        InputError: the file cannot be read, or has unknown labels.
+        InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written.
     """
     import torch
 
+    from sentiment.data.reviews import output_separator
     from sentiment.model.metrics import Outcome, summarise_predictions
+    from sentiment.predict.misclassified import written_misclassified
     from sentiment.report.results import doubts, outcome_results
 
-    reviews = predict_labelled(predictor, path, csv_format, file_labels)
+    if errors is None:
+        reviews = predict_labelled(predictor, path, csv_format, file_labels)
+    else:
+        separator = output_separator(path, errors, csv_format)
+        with written_misclassified(errors, predictor.labels, separator) as wrong:
+            reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
+        _note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     combined = predictor.combine(logits)
     present = set(labels.tolist())
@@ -133,8 +149,12 @@ def predict_labelled(
     path: Path,
     csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
+    wrong: "Misclassified | None" = None,
 ) -> LabelledReviews:
-    """Predict the reviews of a labelled file; arguments and errors as in ``evaluate``."""
+    """Predict the reviews of a labelled file, and add those that are misclassified to ``wrong``.
+
+    Other arguments and errors as in ``evaluate``.
+    """
     import numpy as np
     import torch
 
@@ -167,7 +187,10 @@ def predict_labelled(
                 _note(f"label {label!r} is taken for {other!r}")
             encoded = predictor.tokenizer.encode(chunk.texts)
             logits.append(predictor.member_logits(chunk.texts, encoded))
-            labels.append(np.array([classes[label] for label in chunk.labels], np.int64))
+            true = [classes[label] for label in chunk.labels]
+            if wrong is not None:
+                wrong.add(chunk.texts, chunk.rows, true, predictor.combine(logits[-1]))
+            labels.append(np.array(true, np.int64))
             lengths.append(encoded.lengths)
             digests.append(encoded.digests)
             missing += chunk.missing
@@ -209,13 +232,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measure a trained checkpoint, or several together, on a CSV file with labels.",
     )
     parser.add_argument(
-        "checkpoints",
+        "files",
         type=Path,
-        nargs="+",
-        metavar="checkpoint",
-        help="checkpoints/best.ckpt of a run folder; the probabilities of several are averaged",
+        nargs="*",
+        metavar="file",
+        help="checkpoints/best.ckpt of a run folder, or the folder; more, whose probabilities are"
+        " averaged; and last a CSV file with texts and labels",
     )
-    parser.add_argument("csv", type=Path, help="a CSV file with texts and labels, after them")
     add_checkpoint_options(parser)
     add_csv_options(parser, labels=True)
     parser.add_argument(
@@ -225,10 +248,27 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="what this file calls the labels, in the order of the classifier's; for example, 0 1"
         " for negative and positive. Default: as in the training",
     )
+    parser.add_argument(
+        "--errors",
+        type=Path,
+        metavar="FILE",
+        help="write the misclassified reviews to a CSV file, those with the highest scores first",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parsed = parser.parse_intermixed_args(arguments)
-    if parsed.csv.suffix == ".ckpt":
-        parser.error(f"{parsed.csv} stands where the CSV file belongs: checkpoints first, CSV last")
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    order = "checkpoints first, the CSV file last"
+    if parsed.labels or parsed.weights:
+        order += ", then --labels or --weights, which take all that follows"
+    if unknown:
+        parser.error(f"{unknown[0][:40]!r} is not an option; files come without one: {order}")
+    if len(parsed.files) < 2:
+        parser.error(f"give at least two files: {order}")
+    *parsed.checkpoints, parsed.csv = parsed.files
+    if is_checkpoint(parsed.csv):
+        parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
+    for path in filter(is_csv, parsed.checkpoints):
+        parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
+    parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
 
 
@@ -236,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
+        from sentiment.predict.csv_file import check_target  # with torch, which is slow to import
         from sentiment.report.result_table import (
             class_table,
             length_table,
@@ -247,9 +287,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_threads()
     with exit_on_input_error():
         check_csv(parsed)  # loading the checkpoints takes longer
+        if parsed.errors is not None:
+            check_target(parsed.csv, parsed.errors, parsed.checkpoints)
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
-        results = evaluate(predictor, parsed.csv, csv_format, parsed.labels)
+        results = evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")
             return

@@ -23,7 +23,7 @@ from sentiment.predict.checkpoint import (
 from sentiment.predict.member import Member
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.runtime.errors import InputError
-from sentiment.train.pretrained import load_language_model
+from sentiment.train.pretrained import load_pretrained
 
 
 class Bomb:
@@ -194,7 +194,7 @@ def test_damage_anywhere_is_refused_or_changes_nothing(
     trained: Path, baselines: Path, pretrained: Path, tmp_path: Path
 ) -> None:
     def language_model(path: Path) -> list[Any]:
-        start = load_language_model(path)
+        start = load_pretrained(path)
         weights = [value.tolist() for value in (start.weights or {}).values()]
         return [weights, start.settings, start.data]
 

@@ -70,6 +70,83 @@ def test_columns_of_these_names_stay_as_they_are(
     assert not third.exists()
 
 
+def test_every_class_gets_a_column_of_scores(
+    checkpoint: Path, baselines: Path, predictor: Predictor, tmp_path: Path, capsys: Any
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'review,label\n"{GOOD}",a\n,b\n"{BAD}",c\n')
+    command = ["--csv", str(source), "--out", str(target), "--scores"]
+    main([str(checkpoint), *command])
+    report = capsys.readouterr().err
+    added = ["predicted_label", "predicted_score", "score_awful", "score_lovely"]
+    assert f"{', '.join(added[:-1])} and {added[-1]} added (1 without a text" in report
+    out = pd.read_csv(target)
+    assert out.columns.tolist() == ["review", "label", *added]
+    assert out.iloc[1][added].isna().all()
+    for row, text in ((0, GOOD), (2, BAD)):
+        expected = predictor(text)["scores"]
+        scores = {name: out[f"score_{name}"][row] for name in expected}
+        assert scores == pytest.approx(expected, abs=1e-6)
+        assert sum(scores.values()) == pytest.approx(1, abs=2e-6)
+        assert scores[out["predicted_label"][row]] == out["predicted_score"][row]
+    other = str(baselines / "tfidf" / "checkpoints" / "best.ckpt")
+    main([str(checkpoint), other, *command])
+    together = pd.read_csv(target)
+    assert (together["score_lovely"] != out["score_lovely"]).any()
+
+
+def test_the_most_probable_labels_get_columns_in_order(
+    checkpoint: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'review,label\n"{BAD}",a\n')
+    command = [str(checkpoint), "--csv", str(source), "--out", str(target)]
+    main([*command, "--top", "2"])
+    (row,) = csv.DictReader(target.open())
+    assert list(row) == ["review", "label", "label_1", "score_1", "label_2", "score_2"]
+    assert (row["label"], row["label_1"], row["label_2"]) == ("a", "awful", "lovely")
+    scores = predictor(BAD)["scores"]
+    assert float(row["score_2"]) == pytest.approx(scores["lovely"], abs=1e-6)
+    main([*command, "--top", "1", "--scores"])
+    (row,) = csv.DictReader(target.open())
+    assert list(row)[2:] == ["label_1", "score_1", "score_awful", "score_lovely"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "fact"),
+    [
+        ("review,score_lovely", ["--scores"], "in.csv: has columns score_lovely already; rename"),
+        ("review,label_2", ["--top", "2"], "in.csv: has columns label_2 already; rename label_2"),
+        ("review", ["--top", "3"], "--top 3: there are 2 labels (awful, lovely); give at most 2"),
+    ],
+)
+def test_columns_that_cannot_be_added_are_refused(
+    checkpoint: Path, tmp_path: Path, capsys: Any, columns: str, options: list[str], fact: str
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f"{columns}\nfine\n")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), "--csv", str(source), "--out", str(target), *options])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert fact in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_labels_that_are_numbers_do_not_mix_with_ranks(checkpoint: Path, tmp_path: Path) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["SentimentDataModule"] |= {"labels": ["1", "5"], "raw_labels": ["1", "5"]}
+    torch.save(saved, tmp_path / "best.ckpt")
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("review\nfine\n")
+    stars = Predictor.load(tmp_path / "best.ckpt")
+    with pytest.raises(InputError, match="'score_1'; give one of them"):
+        predict_csv(stars, source, target, CsvFormat(), top=1, scores=True)
+    written = predict_csv(stars, source, target, CsvFormat(), scores=True)
+    assert written.columns == ["label", "score", "score_1", "score_5"]
+
+
 def test_a_file_without_rows_is_reported(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("review\n")

@@ -46,6 +46,19 @@ def test_options_may_stand_between_texts(checkpoint: Path, capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out)["text"] == GOOD
 
 
+def test_the_most_probable_labels_come_first(
+    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main([str(checkpoint), "--top", "2", GOOD, BAD])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(line["scores"]) for line in lines] == [["lovely", "awful"], ["awful", "lovely"]]
+    assert all(sum(line["scores"].values()) == pytest.approx(1, abs=2e-6) for line in lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    main([str(checkpoint), "--top", "1", "-"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["scores"] == {"lovely": answer["score"]}
+
+
 def test_lines_come_as_they_are_there() -> None:
     stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]
@@ -117,6 +130,15 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
         (["a.ckpt"], "give either texts"),
         (["a.ckpt", "text", "--csv", "x"], "give either texts"),
         (["a.ckpt", "--csv", "x"], "--csv and --out go together"),
+        (["a.ckpt", "--out", "x"], "--out goes with --csv IN"),
+        (["a.ckpt", "in.csv", "--out", "x"], "--out goes with --csv IN"),
+        (["--csv", "x", "--out", "y"], "the following arguments are required: checkpoint"),
+        (["in.csv", "a.ckpt"], "'in.csv' stands where the checkpoint belongs"),
+        (["a film", "a.ckpt"], "'a film' stands where the checkpoint belongs"),
+        (["a film" * 999], "'a filma filma"),
+        (["a.ckpt", "text", "-"], "- stands alone"),
+        (["a.ckpt", "text", "--scores"], "--scores adds columns to --out"),
+        (["a.ckpt", "text", "--top", "0"], "argument --top: '0' is not a whole number from 1 on"),
         (["a.ckpt", "./a.ckpt", "text"], "a.ckpt: is given twice"),
     ],
 )
@@ -129,6 +151,50 @@ def test_wrong_arguments_are_one_line_and_code_2(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {fact}")
     assert error.count("\n") == 1
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(
+    trained: Path, baselines: Path, capsys: Any
+) -> None:
+    folders = [trained, baselines / "tfidf"]
+    main([*map(str, folders), GOOD])
+    printed = capsys.readouterr().out
+    main([*(str(folder / "checkpoints" / "best.ckpt") for folder in folders), GOOD])
+    assert capsys.readouterr().out == printed
+    assert len(printed.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        main([str(trained), str(trained / "checkpoints" / "best.ckpt"), GOOD])
+    assert "is given twice" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_best_checkpoint_names_another(
+    baselines: Path, tmp_path: Path, capsys: Any
+) -> None:
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    (tmp_path / "empty").mkdir()
+    for folder, fact in (
+        (baselines, f"such as {baselines / 'tfidf' / 'checkpoints' / 'best.ckpt'}"),
+        (tmp_path / "stopped", f"such as {last}"),
+        (tmp_path / "empty", "writes checkpoints/best.ckpt into its run folder"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(folder), GOOD])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {folder}: a folder, not a checkpoint; ")
+        assert error.endswith(f"{fact}\n")
+
+
+def test_an_empty_standard_input_is_noted(
+    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    main([str(checkpoint), "-"])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "note: standard input is empty: nothing was predicted\n"
 
 
 def test_a_text_that_looks_like_a_file_is_noted(

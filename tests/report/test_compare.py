@@ -45,7 +45,8 @@ def test_long_rows_are_wrapped(runs: Path, capsys: Any, monkeypatch: pytest.Monk
     words = [f"model.setting_{number}=a_long_value_of_{number}" for number in range(20)]
     config = {"model": {key.partition(".")[2]: value for key, _, value in
                         (word.partition("=") for word in words)}}  # fmt: skip
-    write_run(runs / "3", words, {"test/accuracy": 0.5, "seed": 1}, config)
+    results = {"test/accuracy": 0.5, "seed": 1, "test_reviews": 10}
+    write_run(runs / "3", words, results, config)
     for columns in (100, 150):
         monkeypatch.setenv("COLUMNS", str(columns))
         main([str(runs)])

@@ -109,22 +109,68 @@ def test_an_option_stands_for_what_it_settles() -> None:
     assert named(compare_runs(runs)) == ["bilstm stop=null", "bilstm"]
 
 
-def test_other_reviews_are_noted() -> None:
-    other: list[dict[str, Any]] = [
+def test_runs_rank_among_those_with_the_same_test_reviews() -> None:
+    others: list[dict[str, Any]] = [
         {"fingerprints": {"test": "other", "val": VAL_FINGERPRINT}},
         {"fingerprints": {"test": TEST_FINGERPRINT, "val": "other"}},
-        {"fingerprints": None, "val/accuracy": None},
+        {"fingerprints": None, "val/accuracy": None, "test_reviews": 7},
     ]
     runs = [
-        run(str(rank), 1 / rank, model=str(rank), results=results)
-        for rank, results in enumerate([{}, *other], start=1)
+        run(str(index), index / 9, model=f"model {index}", results=results,
+            choices={"data": "csv"}, settings={"data.csv": "r.csv", "lr": str(results == {})})
+        for index, results in enumerate([{}, *others], start=1)
+    ]  # fmt: skip
+    comparison = compare_runs(runs)
+    assert [(row["data_set"], row["rank"], row["name"]) for row in comparison.rows] == [
+        ("r.csv, 100 test reviews", 1, "model 3"),
+        ("r.csv, 100 test reviews", 2, "model 1"),
+        ("r.csv, 100 test reviews (2)", 1, "model 2"),
+        ("r.csv, 7 test reviews (no record of which)", 1, "model 4"),
     ]
-    test, val = compare_runs(runs).notes
-    assert test.endswith("test reviews differ: #1, #3 on 100; #2 on 100; #4 on 100 (no record of"
-                         " which)")  # fmt: skip
-    assert val.endswith("validation reviews differ: #1, #2 on 10; #3 on 10")
+    (val,) = comparison.notes
+    assert val.startswith("r.csv, 100 test reviews: validation metrics do not compare")
+    assert val.endswith("#1 on 10; #2 on 10")
+    text = printed(comparison)
+    for name in ("r.csv, 100 test reviews", "r.csv, 100 test reviews (2)"):
+        assert text.count(name) == 1
+    assert sum(line.startswith("1 ") for line in text) == 3
+    markdown = comparison_markdown(comparison)
+    assert markdown.count("| # | run |") == 3
+    assert markdown.index("(2)**") < markdown.index("`model 2`")
+    assert flat_rows(comparison)[2]["data_set"] == "r.csv, 100 test reviews (2)"
     renamed = run("b", 0.8, model="gru", results={"labels": ["-", "+"]})
-    assert compare_runs([run("a"), renamed]).notes == []
+    together = compare_runs([run("a"), renamed])
+    assert [row["rank"] for row in together.rows] == [1, 2]
+    assert together.notes == []
+    assert not any("test reviews" in line for line in printed(together))
+
+
+def test_what_a_pretrained_encoder_settles_does_not_name_other_runs() -> None:
+    runs = [
+        run("a", settings={"model.hidden_size": "64", "pretrained.path": "null"}),
+        run("b", settings={"pretrained.path": "lm.ckpt"}),
+    ]
+    assert named(compare_runs(runs)) == [
+        "bilstm pretrained.path=null", "bilstm pretrained.path=lm.ckpt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [3, 10, 20])
+def test_long_names_stay_readable_in_80_columns(count: int) -> None:
+    runs = [
+        run(f"sweeps/2026-11-20_10-00-33/{index}", index / 99, model="stacked_bigru",
+            choices={"experiment": "imdb_lstm_dropout"},
+            settings={"embeddings.path": f"vectors/of_the_unlabeled_reviews_of_imdb_{index}.txt",
+                      "optimizer.lr": f"0.00{index}"})
+        for index in range(count)
+    ]  # fmt: skip
+    lines = printed(compare_runs(runs), 80)
+    assert max(map(len, lines)) <= 80
+    words = {word for line in lines for word in line.split()}
+    assert {f"sweeps/2026-11-20_10-00-33/{index}" for index in range(count)} <= words
+    assert "embeddings.path=vectors/" in words  # broken after punctuation
+    assert f"of_the_unlabeled_reviews_of_imdb_{count - 1}.txt" in words
+    assert {"acc.", "fit", "n"} <= words
 
 
 def test_runs_without_a_row_are_named_with_the_reason() -> None:
@@ -139,7 +185,7 @@ def test_runs_without_a_row_are_named_with_the_reason() -> None:
     for reason, word in zip(comparison.left_out, ("accuracy", "failed", "pruned", "limit_test"),
                             strict=True):  # fmt: skip
         assert word in reason
-    assert "(b, e)" in comparison.lines[-1]
+    assert "(b, e)" in comparison.notes[-1]
     alone = compare_runs([run("f", results=limited), run("g", results=limited)])
     assert len(alone.rows) == 1
     assert "limit_test_batches=1" in alone.notes[-1]

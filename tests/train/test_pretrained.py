@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from sentiment.predict.checkpoint import load_classifier, read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.train.pretrained import (
     find_pretrained,
-    load_language_model,
+    load_pretrained,
     log_pretrained,
     warn_about_vectors,
     with_pretrained_sizes,
@@ -55,16 +56,78 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert "another validation split" not in caplog.text
     assert "pretrained.frozen_epochs=9: the encoder is never trained" in caplog.text
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    start, saved = load_language_model(model), load_classifier(best)
+    start, saved = load_pretrained(model), load_classifier(best)
     assert saved.data.vocabulary == start.data["vocabulary"]
     assert "160" in saved.data.vocabulary  # of the unlabeled reviews alone
     assert isinstance(saved.classifier, SentimentClassifier)
     weights = saved.classifier.state_dict()
-    assert start.weights is not None
-    for name, value in start.weights.items():
+    shared = start.weights_for(saved.classifier.settings, saved.data.labels)
+    assert {name.partition(".")[0] for name in shared} == {"embedding", "encoder"}
+    for name, value in shared.items():
         assert torch.equal(weights[name], value), name
     assert results["vector_coverage"] > 0.95
     assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
+
+
+def test_a_classifier_goes_on_from_another_with_the_same_labels(
+    tmp_path: Path, composed: Compose, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = composed(
+        *SIZELESS, f"data.csv={trained / 'reviews.csv'}", f"pretrained.path={trained}",
+        "trainer.max_epochs=1", "optimizer.lr=1e-9",
+    )  # fmt: skip
+    with caplog.at_level("INFO"):
+        results = train(cfg, tmp_path / "run")
+    best = trained / "checkpoints" / "best.ckpt"
+    assert f"Starts from the classifier of {best}: LSTM of 8, both directions" in caplog.text
+    assert "its own head" in caplog.text
+    assert "may have read" not in caplog.text  # the splits are the same
+    before = json.loads((trained / "results.json").read_text())
+    assert results["test/accuracy"] == before["test/accuracy"] == 1
+    assert results["val/loss"] == pytest.approx(before["val/loss"], rel=1e-4)
+    assert (results["vocabulary_size"], results["parameters"]) == (
+        before["vocabulary_size"],
+        before["parameters"],
+    )
+
+
+def test_other_labels_get_a_new_head(
+    tmp_path: Path, composed: Compose, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 90, classes=3)
+    start = load_pretrained(trained)
+    cfg = composed(*SIZELESS, f"data.csv={reviews}", f"pretrained.path={trained}",
+                   "pretrained.frozen_epochs=9")  # fmt: skip
+    with caplog.at_level("INFO"):
+        train(cfg, tmp_path / "run")
+    assert "a new head, as its labels are awful, lovely" in caplog.text
+    assert "with another validation and test split" in caplog.text
+    saved = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert saved.data.labels == ["awful", "lovely", "plain"]
+    assert saved.data.vocabulary == start.data["vocabulary"]
+    assert isinstance(saved.classifier, SentimentClassifier)
+    weights = saved.classifier.state_dict()
+    assert start.weights is not None
+    for name in ("embedding.weight", "encoder.rnn.weight_hh_l0_reverse"):
+        assert torch.equal(weights[name], start.weights[name]), name
+
+
+def test_a_head_that_reads_other_inputs_is_not_kept(trained: Path) -> None:
+    start, labels = load_pretrained(trained), ["awful", "lovely"]
+    assert "head.1.weight" in start.weights_for(start.settings, labels)
+    for name, value, there in (("pooling", "max", "max\\+mean"), ("head_size", 9, "null")):
+        settings = {**start.settings, name: value}
+        reason = start.new_head_because(settings, labels)
+        assert reason is not None
+        assert re.search(f"model.{name}={there}", reason)
+        assert not any("head" in each for each in start.weights_for(settings, labels))
+
+
+def test_weights_of_other_n_grams_are_left_out(trained: Path) -> None:
+    start, wide = load_pretrained(trained), torch.ones(32, 16 + 2)  # two n-gram features
+    taken = replace(start, weights={"encoder.rnn.weight_ih_l0_reverse": wide})
+    (weight,) = taken.weights_for(start.settings, []).values()
+    assert weight.shape == (32, 16)
 
 
 def test_words_that_the_language_model_lacks_are_counted(
@@ -119,7 +182,7 @@ def test_a_training_resumes_without_the_language_model(
     with pytest.raises(InputError, match=r"began with pretrained.lr_scale=0.3, not 0.5"):
         train(composed(*go_on, "pretrained.lr_scale=0.5"), tmp_path / "run")
     without = [item for item in go_on if not item.startswith("pretrained")]
-    with pytest.raises(InputError, match="began with pretrained=a language model, not without"):
+    with pytest.raises(InputError, match="began with pretrained=a checkpoint, not without"):
         train(composed(*without, "model.hidden_size=8", "embeddings.size=16"), tmp_path / "run")
 
 
@@ -158,20 +221,20 @@ def test_warns_of_vectors_that_were_trained_beside_other_splits(
 def test_one_other_split_is_named(
     model: Path, caplog: pytest.LogCaptureFixture, split: str, name: str
 ) -> None:
-    start = load_language_model(model)
+    start = load_pretrained(model)
     own = dict(start.data["held_out"])
-    log_pretrained(start, own)
+    log_pretrained(start, own, None)
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    log_pretrained(start, {**own, split: "another"})
+    log_pretrained(start, {**own, split: "another"}, None)
     assert f"with another {name} split" in caplog.text
 
 
 def test_warns_of_a_language_model_without_a_record_of_held_out_texts(
     model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start = load_language_model(model)
+    start = load_pretrained(model)
     data = {name: value for name, value in start.data.items() if name != "held_out"}
-    log_pretrained(replace(start, data=data), {"val": "v", "test": "t"})
+    log_pretrained(replace(start, data=data), {"val": "v", "test": "t"}, None)
     assert "does not say which texts were held out" in caplog.text
 
 
@@ -214,6 +277,17 @@ def test_a_path_of_no_language_model_is_refused_by_its_setting(
     assert message.endswith("; sentiment.pretrain writes checkpoints/best.ckpt into its run folder")
 
 
+def test_a_stack_needs_the_merge_that_its_upper_layers_read(
+    composed: Compose, trained: Path
+) -> None:
+    cfg = composed(f"pretrained.path={trained}", "model.merge=sum")
+    single = load_pretrained(trained)
+    assert with_pretrained_sizes(cfg, single).model.hidden_size == 8
+    stack = replace(single, settings={**single.settings, "num_layers": 2})
+    with pytest.raises(InputError, match="model.merge=sum: the classifier of .*merge=concat"):
+        with_pretrained_sizes(cfg, stack)
+
+
 def test_sizes_are_taken_over_where_the_command_line_leaves_them(
     composed: Compose, model: Path
 ) -> None:
@@ -229,13 +303,12 @@ def test_sizes_are_taken_over_where_the_command_line_leaves_them(
 
 
 def test_other_files_are_refused(
-    trained: Path, model: Path, tmp_path: Path, composed: Compose
+    baselines: Path, model: Path, tmp_path: Path, composed: Compose
 ) -> None:
-    classifier = trained / "checkpoints" / "best.ckpt"
-    with pytest.raises(InputError, match="a classifier, not a language model"):
-        load_language_model(classifier)
+    with pytest.raises(InputError, match="a baseline, which has no encoder"):
+        load_pretrained(baselines / "tfidf")
     with pytest.raises(InputError, match="no such checkpoint"):
-        load_language_model(tmp_path / "nope.ckpt")
+        load_pretrained(tmp_path / "nope.ckpt")
     with pytest.raises(InputError, match=r"not a classifier; train a classifier from it: .*path="):
         load_classifier(model)
     with pytest.raises(InputError, match="not a classifier"):
@@ -244,8 +317,8 @@ def test_other_files_are_refused(
     checkpoint["TextDataModule"]["vocabulary"] = ["one"]
     torch.save(checkpoint, tmp_path / "changed.ckpt")
     with pytest.raises(InputError, match="its parts do not fit together"):
-        load_language_model(tmp_path / "changed.ckpt")
+        load_pretrained(tmp_path / "changed.ckpt")
     checkpoint["hyper_parameters"]["language_model"]["hidden_size"] = 9
     torch.save(checkpoint, tmp_path / "changed.ckpt")
     with pytest.raises(InputError, match="written by another version"):
-        load_language_model(tmp_path / "changed.ckpt")
+        load_pretrained(tmp_path / "changed.ckpt")

@@ -128,7 +128,7 @@ class ModelConfig:
 
 @dataclass
 class PretrainedConfig:
-    """A language model of ``sentiment.pretrain`` to start from, and how it is fine-tuned.
+    """A language model or a classifier to start from, and how it is fine-tuned.
 
     The scales are fractions of the head's learning rate; for ``frozen_epochs`` only the head is
     trained.

@@ -141,7 +141,7 @@ class SentimentClassifier(nn.Module):
             rows[self.embedding.padding_idx] = 0
 
     def load_pretrained(self, weights: Mapping[str, Tensor]) -> None:
-        """Load the embedding and the encoder of a ``LanguageModel``.
+        """Load weights of a ``LanguageModel`` or of another classifier.
 
         If the encoder also reads n-gram features, their weights start at zero.
 

@@ -61,10 +61,15 @@ class OtherCheckpoint(InputError):  # noqa: N818 (short for its kind)
         self.what = what
 
 
-def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER, *others: Kind) -> dict[str, Any]:
     """Open a checkpoint of one of our programs without running any code in it.
 
     The whole file is verified by its checksums, and the weights are checked to be finite.
+
+    Args:
+        path: the file.
+        kind: the kind of checkpoint that is needed, which messages name.
+        others: further kinds that will do.
 
     Raises:
         InputError: the file is missing, truncated, damaged, holds code, or was written by a later
@@ -75,15 +80,16 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER) -> dict[str, Any]
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint; {_where_to_find(kind)}")
     if path.is_dir():
-        raise InputError(f"{path}: a folder; give a file in it, such as checkpoints/best.ckpt")
+        raise InputError(f"{path}: a folder, not a checkpoint; {_where_inside(path, kind)}")
     try:
         _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # arbitrary bytes make unpickling fail in any way
         raise InputError(f"{path}: {_unreadable(path, kind, error)}") from error
-    if isinstance(checkpoint, dict) and kind.data_key in checkpoint:
-        _check_parts(path, checkpoint, kind)
-        return checkpoint
+    for wanted in (kind, *others):
+        if isinstance(checkpoint, dict) and wanted.data_key in checkpoint:
+            _check_parts(path, checkpoint, wanted)
+            return checkpoint
     for other in (CLASSIFIER, LANGUAGE_MODEL):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
             raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", _remedy(path, kind))
@@ -137,6 +143,14 @@ def _unreadable(path: Path, kind: Kind, error: Exception) -> str:
 
 def _where_to_find(kind: Kind) -> str:
     return f"{kind.programs[0]} writes checkpoints/best.ckpt into its run folder"
+
+
+def _where_inside(folder: Path, kind: Kind) -> str:
+    """Name a checkpoint in a folder, or below one of its run folders."""
+    for pattern in ("checkpoints/last.ckpt", "*.ckpt", "*/checkpoints/best.ckpt"):
+        if found := sorted(folder.glob(pattern)):
+            return f"give a file, such as {found[-1]}"
+    return _where_to_find(kind)
 
 
 def _remedy(path: Path, wanted: Kind) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,22 +19,38 @@ from sentiment.predict.options import (
     check_csv,
     csv_format_from,
     hint_at_file,
+    is_checkpoint,
+    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.predict.predictor import Predictor
 
+_MOST_NAMED = 12  # new columns that the last message names
 
-def predict_lines(predictor: "Predictor", groups: Iterable[list[str]], out: IO[str]) -> None:
-    """Write a JSON line for each text; the texts of a group are predicted together."""
+
+def predict_lines(
+    predictor: "Predictor", groups: Iterable[list[str]], out: IO[str], *, top: int | None = None
+) -> int:
+    """Write a JSON line for each text, and return their number.
+
+    The texts of a group are predicted together. With ``top``, the scores of a line are those of
+    this many labels, the most probable first.
+    """
+    lines = 0
     for texts in groups:
+        lines += len(texts)
         for text, prediction in zip(texts, predictor(texts), strict=True):
             rounded = {name: round(score, 6) for name, score in prediction["scores"].items()}
+            if top is not None:
+                order = sorted(rounded, key=prediction["scores"].__getitem__, reverse=True)
+                rounded = {name: rounded[name] for name in order[:top]}
             answer = {
                 "text": text,
                 "label": prediction["label"],
@@ -42,6 +59,7 @@ def predict_lines(predictor: "Predictor", groups: Iterable[list[str]], out: IO[s
             }
             out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
+    return lines
 
 
 def lines_as_they_come(stream: IO[bytes]) -> Iterator[list[str]]:
@@ -103,12 +121,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "  cat lines.txt | %(prog)s best.ckpt -",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder")
+    parser.add_argument(
+        "checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder, or the folder"
+    )
     parser.add_argument(
         "text",
         nargs="*",
-        help="more checkpoints (all that come first and end in .ckpt), whose probabilities are"
-        " averaged; then texts, each answered by a JSON line; - reads lines from stdin",
+        default=[],
+        help="more checkpoints (all that come first), whose probabilities are averaged; then texts,"
+        " each answered by a JSON line; - reads lines from stdin",
     )
     add_checkpoint_options(parser)
     parser.add_argument("--csv", type=Path, metavar="IN", help="predict the rows of a CSV file")
@@ -119,6 +140,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a CSV with the columns label and score added (predicted_label and predicted_score if"
         " IN has one of these), in UTF-8; .tsv, .gz, .bz2, .xz and .zip are understood",
     )
+    parser.add_argument(
+        "--scores",
+        action="store_true",
+        help="add to OUT a column for each class, too, such as score_positive; they sum to 1",
+    )
+    parser.add_argument(
+        "--top",
+        type=_count,
+        metavar="K",
+        help="the K most probable labels, best first: the scores of a JSON line, and in OUT the"
+        " columns label_1, score_1, label_2 ... instead of label and score",
+    )
     add_csv_options(parser, labels=False)
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -126,33 +159,73 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"{unknown[0][:40]!r} is not an option; a text that begins with a dash comes after --,"
             f" as in {parser.prog} best.ckpt -- {unknown[0][:40]}"
         )
-    others = list(takewhile(lambda text: text.endswith(".ckpt"), parsed.text))
-    parsed.checkpoints = [parsed.checkpoint, *map(Path, others)]
+    others = list(takewhile(is_checkpoint, parsed.text))
+    parsed.checkpoints = [*map(best_checkpoint, (parsed.checkpoint, *others))]
     parsed.text = parsed.text[len(others) :]
+    _check_positions(parser, parsed)
     if (parsed.csv is None) == (not parsed.text):
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
         parser.error("--csv and --out go together")
+    if parsed.scores and parsed.csv is None:
+        parser.error("--scores adds columns to --out; a JSON line has all scores without it")
     return parsed
+
+
+def _check_positions(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Refuse arguments that stand in each other's position."""
+    first = parsed.checkpoint
+    exists = False
+    with suppress(OSError, ValueError):  # a text may be too long for a path
+        exists = first.exists()
+    if is_csv(first) or not (exists or is_checkpoint(first)):
+        parser.error(
+            f"{str(first)[:40]!r} stands where the checkpoint belongs, which comes first: give"
+            " checkpoints/best.ckpt of a run folder, or the folder"
+        )
+    if parsed.out is not None and parsed.csv is None:
+        parser.error("--out goes with --csv IN, the file to predict")
+    if "-" in parsed.text and len(parsed.text) > 1:
+        parser.error("- stands alone: it reads lines from stdin instead of texts")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _check_top(top: int | None, labels: Sequence[str]) -> None:
+    if top is not None and top > len(labels):
+        raise InputError(
+            f"--top {top}: there are {len(labels)} labels ({', '.join(labels[:20])}); give at most"
+            f" {len(labels)}"
+        )
 
 
 def _predict_csv(parsed: argparse.Namespace) -> None:
     """Predict the CSV file of the command line, and report what was written."""
-    from sentiment.predict.csv_file import check_target, predict_csv  # not needed for one text
+    from sentiment.predict.csv_file import check_target, predict_csv  # not needed for texts
 
     source, target = parsed.csv, parsed.out
     check_csv(parsed)
     check_target(source, target, parsed.checkpoints)
     predictor = load_predictor(parsed)
+    _check_top(parsed.top, predictor.labels)
     keep_freed_memory()
     rows, without_text, added = predict_csv(
-        predictor, source, target, csv_format_from(parsed, predictor)
+        predictor,
+        source,
+        target,
+        csv_format_from(parsed, predictor),
+        top=parsed.top,
+        scores=parsed.scores,
     )
+    many = len(added) > _MOST_NAMED
+    names = f"{len(added)} columns" if many else f"{', '.join(added[:-1])} and {added[-1]}"
     empty = f" ({without_text:,} without a text left empty)" if without_text else ""
     each = f"one for each of {source}" if rows else f"as {source} has none below its header"
-    sys.stderr.write(
-        f"wrote {rows:,} rows to {target}, {each}, with {' and '.join(added)} added{empty}\n"
-    )
+    sys.stderr.write(f"wrote {rows:,} rows to {target}, {each}, with {names} added{empty}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -166,10 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _predict_csv(parsed)
             return
         predictor = load_predictor(parsed)
+        _check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
-            predict_lines(predictor, lines_as_they_come(sys.stdin.buffer), sys.stdout)
+            groups = lines_as_they_come(sys.stdin.buffer)
+            if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):
+                sys.stderr.write("note: standard input is empty: nothing was predicted\n")
             return
         texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
         for text in texts:
             hint_at_file(text)
-        predict_lines(predictor, [texts], sys.stdout)
+        predict_lines(predictor, [texts], sys.stdout, top=parsed.top)

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from sentiment.runtime.progress import progress_bar
 _NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
 
 # Names of the added columns; the second pair is for a file that has one of the first.
-_NEW_COLUMNS = (("label", "score"), ("predicted_label", "predicted_score"))
+_NEW_COLUMNS = (["label", "score"], ["predicted_label", "predicted_score"])
 
 
 class Written(NamedTuple):
@@ -38,10 +39,18 @@ class Written(NamedTuple):
 
     rows: int
     without_text: int  # rows that have no label, because they have no text
-    columns: tuple[str, str]  # names of the new columns, label and score
+    columns: list[str]  # names of the new columns
 
 
-def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: CsvFormat) -> Written:
+def predict_csv(
+    predictor: Predictor,
+    source: Path,
+    target: Path,
+    csv_format: CsvFormat,
+    *,
+    top: int | None = None,
+    scores: bool = False,
+) -> Written:
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
     If the source already has one of these, the new ones are ``predicted_label`` and
@@ -50,14 +59,24 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
     the compression of its suffix, or else the source's separator and no compression; it appears
     only when it is complete. Other processes tokenise a long file ahead of the classifier.
 
+    Args:
+        predictor: the classifiers.
+        source: the file with the texts.
+        target: the file that is written.
+        csv_format: how the source is read.
+        top: add ``label_1``, ``score_1``, ``label_2`` ... instead, for at most this many of the
+            most probable labels.
+        scores: whether to add a column for each class, too, such as ``score_positive``.
+
     Raises:
-        InputError: the source cannot be read, or has columns of all these names; or the target
-            cannot be written, or is the source or a checkpoint.
+        InputError: the source cannot be read, or has columns of these names; or the target cannot
+            be written, or is the source or a checkpoint.
     """
     check_columns(source, csv_format, [csv_format.text_column])
     check_target(source, target, [member.path for member in predictor.members])
     names = column_names(source, csv_format)
-    columns = _new_columns(source, names)
+    top = None if top is None else min(top, len(predictor.labels))
+    columns = _new_columns(source, names, predictor.labels, top, scores=scores)
     text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
     total = row_count(source, csv_format)
@@ -74,7 +93,7 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
     workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
     with (
         _one_thread_less(),  # leaves a core for those processes, reading and writing
-        _naming_target(target),
+        naming_target(target),
         text_when_whole(target) as out,
         progress_bar(f"Predicting {source.name}", total, "row") as bar,
     ):
@@ -84,7 +103,8 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
             writer.writerow([*names, *columns])
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
-            writer.writerows(chunk.with_predictions(logits.softmax(1), predictor.labels))
+            added = _added_cells(logits.softmax(1), predictor.labels, top, scores=scores)
+            writer.writerows(chunk.with_cells(added, len(columns)))
             rows += len(chunk.cells)
             bar.update(len(chunk.cells))
             without_text += len(chunk.cells) - len(chunk.texts)
@@ -93,31 +113,40 @@ def predict_csv(predictor: Predictor, source: Path, target: Path, csv_format: Cs
     return Written(rows, without_text, columns)
 
 
-def _new_columns(source: Path, names: Sequence[str]) -> tuple[str, str]:
-    """Names for the two new columns that the source does not have."""
-    for columns in _NEW_COLUMNS:
+def _new_columns(
+    source: Path, names: Sequence[str], labels: Sequence[str], top: int | None, *, scores: bool
+) -> list[str]:
+    """The names of the new columns, which the source does not have."""
+    of_classes = [f"score_{label}" for label in labels] if scores else []
+    choices = [[*columns, *of_classes] for columns in _NEW_COLUMNS]
+    if top is not None:
+        best = [f"{name}_{rank + 1}" for rank in range(top) for name in ("label", "score")]
+        if both := [name for name in best if name in of_classes]:
+            raise InputError(f"--top and --scores both add a column {both[0]!r}; give one of them")
+        choices = [best + of_classes]
+    for columns in choices:
         if not set(columns) & set(names):
             return columns
-    taken = [name for columns in _NEW_COLUMNS for name in columns if name in names]
-    rename = " and ".join(name for name in _NEW_COLUMNS[0] if name in taken)
-    raise InputError(f"{source}: has columns {', '.join(taken)} already; rename {rename}")
+    taken = [name for name in dict.fromkeys(chain(*choices)) if name in names]
+    rename = " and ".join([name for name in choices[0] if name in taken][:20])
+    raise InputError(f"{source}: has columns {', '.join(taken[:20])} already; rename {rename}")
 
 
 def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> None:
-    """Check that predictions can be written to a file, before anything is predicted.
+    """Check that a CSV file can be written, before anything is predicted.
 
     Raises:
         InputError: the target cannot be written, or is one of the files that are read.
     """
     folder = target.resolve().parent
-    with _naming_target(target):
+    with naming_target(target):
         exists = target.exists()
         if target.is_dir():
             problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
         elif exists and source.exists() and target.samefile(source):
-            problem = "the file that is read; give another for the predictions"
+            problem = "the file that is read; give another"
         elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
-            problem = "the checkpoint; give another file for the predictions"
+            problem = "the checkpoint; give another file"
         elif exists and not target.is_file():
             problem = "a device or a pipe; give a file, which may be new"
         elif not folder.is_dir():
@@ -132,7 +161,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
 
 
 @contextmanager
-def _naming_target(target: Path) -> Iterator[None]:
+def naming_target(target: Path) -> Iterator[None]:
     """Turn an error of the operating system into one line about the target."""
     try:
         yield
@@ -154,6 +183,21 @@ def _one_thread_less() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _added_cells(
+    probabilities: Tensor, labels: Sequence[str], top: int | None, *, scores: bool
+) -> Iterator[list[str]]:
+    """The new cells of each text; ``probabilities`` is (texts, classes)."""
+    best = probabilities.sort(dim=1, descending=True, stable=True)
+    ranked = zip(
+        best.values[:, : top or 1].tolist(), best.indices[:, : top or 1].tolist(), strict=True
+    )
+    for (values, classes), all_scores in zip(ranked, probabilities.tolist(), strict=True):
+        cells = []
+        for score, label in zip(values, classes, strict=True):
+            cells += [labels[label], f"{score:.6f}"]
+        yield cells + [f"{score:.6f}" for score in all_scores] * scores
+
+
 class _Rows:
     """Some rows of a CSV file; None stands for a missing text."""
 
@@ -162,13 +206,7 @@ class _Rows:
         self.texts = [text for text in texts if text is not None]
         self._present = [text is not None for text in texts]
 
-    def with_predictions(self, probabilities: Tensor, labels: list[str]) -> Iterator[list[str]]:
-        """The rows with label and score added; ``probabilities`` is (texts, classes)."""
-        scores, classes = probabilities.max(1)
-        predicted = zip(classes.tolist(), scores.tolist(), strict=True)
+    def with_cells(self, added: Iterator[list[str]], width: int) -> Iterator[list[str]]:
+        """The rows with the cells of each text added; without a text, ``width`` empty ones."""
         for cells, present in zip(self.cells, self._present, strict=True):
-            if present:
-                best, score = next(predicted)
-                yield [*cells, labels[best], f"{score:.6f}"]
-            else:
-                yield [*cells, "", ""]
+            yield cells + (next(added) if present else [""] * width)

@@ -13,6 +13,7 @@ from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import load_classifier
 from sentiment.predict.saved import SavedClassifier
+from sentiment.runtime.run_folder import best_checkpoint
 
 _POSITIONS_PER_BATCH = 16_384
 LONGEST_TEXT = 1 << 18  # tokens; for checkpoints of trainings without a limit
@@ -49,10 +50,15 @@ class Member:
     def load(cls, path: str | Path, device: str = "cpu") -> "Member":
         """Load a checkpoint of ``sentiment.train`` or ``sentiment.baseline``.
 
+        Args:
+            path: the file, or a run folder, of which the best checkpoint is loaded.
+            device: where a network computes.
+
         Raises:
             InputError: see ``load_classifier``.
         """
-        return cls(load_classifier(path), Path(path), device)
+        path = best_checkpoint(path)
+        return cls(load_classifier(path), path, device)
 
     @property
     def num_parameters(self) -> int:

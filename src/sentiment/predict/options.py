@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
@@ -25,6 +26,16 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="how much each of several checkpoints counts; default: all the same",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a path ends as checkpoints do, or is a run folder that has one."""
+    return str(path).endswith(".ckpt") or best_checkpoint(path) != Path(path)
+
+
+def is_csv(path: str | Path) -> bool:
+    """Whether a path ends as CSV files do."""
+    return str(path).endswith((".csv", ".tsv"))
 
 
 def _weight(text: str) -> float:
@@ -124,13 +135,12 @@ def hint_at_file(text: str) -> None:
     exists = False
     with suppress(OSError, ValueError):  # too long for a file name, or not allowed in one
         exists = Path(text).is_file()
-    if not exists and (" " in text or not text.endswith((".ckpt", ".csv", ".tsv"))):
+    if not exists and (" " in text or not (is_checkpoint(text) or is_csv(text))):
         return
     reason = "a file of that name exists" if exists else "looks like a file"
-    is_checkpoint = text.endswith(".ckpt")
     remedy = (
         "more checkpoints come before all texts"
-        if is_checkpoint
+        if is_checkpoint(text)
         else (f"did you mean --csv {text} --out OUT?")
     )
     sys.stderr.write(f"note: {text!r} is predicted as a text, but {reason}; {remedy}\n")

@@ -90,7 +90,8 @@ class Predictor:
     ) -> "Predictor":
         """Load one or several checkpoints, which need no other files.
 
-        The probabilities of several are averaged; each has its own tokenizer.
+        A run folder stands for its best checkpoint. The probabilities of several are averaged;
+        each has its own tokenizer.
 
         Raises:
             InputError: a file is missing, damaged, of another kind, or holds code; the device

@@ -2,15 +2,24 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
 from sentiment.model.metric_names import is_lower_better
-from sentiment.report.runs import Run, parse_overrides, read_run, run_folders, set_apart
+from sentiment.report.runs import (
+    OF_ENCODER,
+    Run,
+    parse_overrides,
+    read_run,
+    run_folders,
+    set_apart,
+)
 from sentiment.report.tables import (
     MISSING,
     PLAIN_WIDTH,
@@ -27,6 +36,9 @@ METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _HEADINGS = {"accuracy": "acc. %", "f1": "F1 %", "ece": "ECE %", "auroc": "AUROC"}
 _SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
 _OF_DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerprints")
+_ROOM_FOR_NAMES, _LEAST_ROOM = 40, 16  # columns of a terminal
+_DISPENSABLE = ("seeds", "test\nF1 %", "param.")  # are left out to make that room
+_BREAKS = ("/=,", "._-")  # a long word is broken after one of the first, or else of the second
 _ORDER = {"ok": 0, "limited": 1, "pruned": 2, "stopped": 4, "unreadable": 5, "failed": 6}
 _OTHER = 3
 
@@ -52,7 +64,7 @@ class Comparison:
 
     Attributes:
         metric: what the rows are ranked by.
-        rows: best first; see ``compare_runs``.
+        rows: those of one data set after the other, each best first; see ``compare_runs``.
         left_out: folders of runs without a row, by the reason.
         notes: what keeps metrics from being comparable, and which runs have no row.
     """
@@ -62,15 +74,16 @@ class Comparison:
     left_out: dict[str, list[str]]
     notes: list[str]
 
-    @property
-    def lines(self) -> list[str]:
-        """The lines below a table: the devices and the notes."""
-        devices: dict[str, list[str]] = {}
-        for row in self.rows:
-            devices.setdefault(row["device"] or "unknown device", []).append(f"#{row['rank']}")
-        several = len(devices) > 1
-        lines = [f"{name}: {listed(ranks)}" if several else name for name, ranks in devices.items()]
-        return lines + [f"Note: {note}" for note in self.notes]
+    def tables(self) -> Iterator[tuple[str, list[dict[str, Any]], list[str]]]:
+        """For each data set its name ("" if there is only one), its rows and the lines below.
+
+        The lines are the devices and, below the last table, the notes.
+        """
+        names = list(dict.fromkeys(row["data_set"] for row in self.rows))
+        for name in names:
+            rows = [row for row in self.rows if row["data_set"] == name]
+            notes = [f"Note: {note}" for note in self.notes] if name == names[-1] else []
+            yield name if len(names) > 1 else "", rows, _devices(rows) + notes
 
 
 def sweep_runs(folder: Path, jobs: Sequence[Job]) -> list[Run]:
@@ -127,7 +140,7 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
 def compare_runs(
     runs: Sequence[Run], *, metric: str | None = None, by_run: bool = False
 ) -> Comparison:
-    """Set runs side by side, the best mean of a metric first.
+    """Set runs side by side: those of each data set, the best mean of a metric first.
 
     Args:
         runs: What ``find_runs`` or ``sweep_runs`` returned.
@@ -136,10 +149,11 @@ def compare_runs(
         by_run: False makes one row of runs that differ in nothing but the seed.
 
     Returns:
-        A row has ``rank``, ``name``, ``settings`` (those that differ, by full key), ``n`` (runs),
-        ``seeds``, ``<metric> mean`` and ``<metric> spread`` (sample standard deviation), which are
-        None unless all n runs have the metric, ``parameters``, ``device``, what ``results.json``
-        holds of the data, and ``folders``.
+        A row has ``data_set`` (a name of the test reviews), ``rank`` (among those of its data set),
+        ``name``, ``settings`` (those that differ there, by full key), ``n`` (runs), ``seeds``,
+        ``<metric> mean`` and ``<metric> spread`` (sample standard deviation), which are None unless
+        all n runs have the metric, ``parameters``, ``device``, what ``results.json`` holds of the
+        data, and ``folders``.
     """
     tested = any(run.status == "ok" and is_number(run.results.get(METRICS[0])) for run in runs)
     is_search = metric is None and not tested
@@ -152,12 +166,15 @@ def compare_runs(
             kept.append(run)
         else:
             left_out.setdefault(_reason(run, status), []).append(str(run.folder))
-    rows = _grouped(kept, metric, by_run=by_run) if kept else []
-    notes = _other_reviews(rows, "test") + _other_reviews(rows, "val")
+    rows, notes = list[dict[str, Any]](), list[str]()
+    data_sets = _by_data_set(kept)
+    for name, own in data_sets.items():
+        ranked = _grouped(own, metric, by_run=by_run)
+        rows += [{"data_set": name, **row} for row in ranked]
+        about = f"{name}: " if len(data_sets) > 1 else ""
+        notes += [about + note for note in _not_comparable(ranked)]
     if rows and is_search:
         notes.append("no run has test metrics, as in a search: ranked by validation accuracy")
-    if again := [f"#{row['rank']}" for row in rows if row["n"] > max(1, len(row["seeds"]))]:
-        notes.append(f"several runs of one seed in {listed(again)}: --by-run has a row for each")
     if kept and all(run.results.get("limited") for run in kept):
         notes.append(_limits(kept))
     if left_out:
@@ -167,27 +184,77 @@ def compare_runs(
 
 
 def print_comparison(comparison: Comparison, file: IO[str] | None = None) -> None:
-    """Print a table: where no terminal has a width, in ``COLUMNS`` columns, or else in 120."""
-    caption = Text("\n".join(comparison.lines), style="dim")
-    table = new_table(caption=caption, caption_justify="left")
-    columns = _columns(comparison, plain=True)
-    for head in columns:
-        words = head in {"run", "seeds"}
-        justify: Any = "left" if words else "right"
-        table.add_column(head, justify=justify, no_wrap=not words, overflow="fold")
-    for rank, row in enumerate(zip(*columns.values(), strict=True), start=1):
-        table.add_row(*map(Text, row), style="bold" if rank == 1 else "")
-    width = os.environ.get("COLUMNS", "")
-    print_table(table, file, width=int(width) if width.isdecimal() else PLAIN_WIDTH)
+    """Print the tables: where no terminal has a width, in ``COLUMNS`` columns, or else in 120."""
+    console, given = Console(file=file), os.environ.get("COLUMNS", "")
+    width = int(given) if given.isdecimal() else PLAIN_WIDTH
+    width = console.width if console.is_terminal else width
+    for index, (name, rows, lines) in enumerate(comparison.tables()):
+        table = new_table(
+            title=Text("\n" * (index > 0) + name, style="bold") if name else None,
+            title_justify="left",
+            caption=Text("\n".join(lines), style="dim"),
+            caption_justify="left",
+        )
+        columns = _fitted(_columns(rows, comparison.metric, plain=True), width)
+        for head in columns:
+            words = head in {"run", "seeds"}
+            justify: Any = "left" if words else "right"
+            table.add_column(head, justify=justify, no_wrap=not words, overflow="fold")
+        for rank, row in enumerate(zip(*columns.values(), strict=True), start=1):
+            table.add_row(*map(Text, row), style="bold" if rank == 1 else "")
+        print_table(table, file, width=width)
+
+
+def _fitted(columns: dict[str, list[str]], width: int) -> dict[str, list[str]]:
+    """Leave out columns until the names of the runs have room, and break names that are too long.
+
+    Args:
+        columns: cells by heading.
+        width: of the terminal.
+    """
+    names = columns["run"]
+    wanted = min(_ROOM_FOR_NAMES, _width(names))
+    for dropped in ("", *_DISPENSABLE):
+        columns = {head: cells for head, cells in columns.items() if head != dropped}
+        others = (_width([head, *cells]) + 2 for head, cells in columns.items() if head != "run")
+        if (room := width - sum(others)) >= wanted:
+            break
+    room = max(room, _LEAST_ROOM)
+    return columns | {"run": ["\n".join(_broken(name, room)) for name in names]}
+
+
+def _width(cells: Sequence[str]) -> int:
+    return max(cell_len(line) for cell in cells for line in cell.splitlines() or [""])
+
+
+def _broken(text: str, room: int) -> Iterator[str]:
+    """The lines of a text, broken after punctuation where a word is longer than ``room``."""
+    for line in text.splitlines():
+        words = []
+        for word in line.split(" "):
+            rest = word
+            while len(rest) > room:
+                ends = (max(rest.rfind(mark, 0, room) for mark in marks) for marks in _BREAKS)
+                at = next((end + 1 for end in ends if end > room // 3), room)
+                words.append(rest[:at] + "\n")
+                rest = rest[at:]
+            words.append(rest + " ")
+        yield "".join(words).rstrip()
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """A comparison as a Markdown table, for a README, with its notes below."""
-    columns = _columns(comparison, plain=False)
-    table = [[head.replace("\n", " ") for head in columns], ["---"] * len(columns)]
-    table += [[c.replace("|", r"\|") for c in row] for row in zip(*columns.values(), strict=True)]
-    lines = [f"| {' | '.join(row)} |\n" for row in table]
-    return "".join(lines + [f"\n{line}\n" for line in comparison.lines])
+    """A comparison as Markdown tables, for a README, with its notes below."""
+    parts = []
+    for name, rows, notes in comparison.tables():
+        columns = _columns(rows, comparison.metric, plain=False)
+        table = [[head.replace("\n", " ") for head in columns], ["---"] * len(columns)]
+        table += [
+            [c.replace("|", r"\|") for c in row] for row in zip(*columns.values(), strict=True)
+        ]
+        lines = [f"**{name}**\n\n"] if name else []
+        lines += [f"| {' | '.join(row)} |\n" for row in table]
+        parts.append("".join(lines + [f"\n{line}\n" for line in notes]))
+    return "\n".join(parts)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, object]]:
@@ -225,6 +292,22 @@ def _limits(runs: Sequence[Run]) -> str:
     limits = [run.results.get("limited") or {} for run in runs]
     settings = dict.fromkeys(setting for each in limits for setting in each.values())
     return f"limited by {listed(list(settings))}, which left reviews out"
+
+
+def _by_data_set(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by a name of the reviews that they are tested on, most runs first."""
+    reviews: dict[tuple[object, object], list[Run]] = {}
+    for run in runs:
+        fingerprint = (run.results.get("fingerprints") or {}).get("test")
+        reviews.setdefault((fingerprint, run.results.get("test_reviews")), []).append(run)
+    named: dict[str, list[Run]] = {}
+    for (known, count), own in sorted(reviews.items(), key=lambda item: -len(item[1])):
+        name = f"{own[0].data}, " if own[0].data else ""
+        name += f"{format_count(count)} test reviews" if is_number(count) else "test reviews"
+        name += "" if known else " (no record of which)"
+        others = sum(other.startswith(name) for other in named)
+        named[f"{name} ({others + 1})" if others else name] = own
+    return named
 
 
 def _grouped(runs: Sequence[Run], metric: str, *, by_run: bool) -> list[dict[str, Any]]:
@@ -278,7 +361,10 @@ def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
         frame = frame.drop(columns=["model", "experiment"], errors="ignore")
         given = pd.DataFrame([[key in run.overrides for key in frame] for run in runs])
         given.columns = frame.columns
-        varied = frame.groupby(heads, dropna=False).transform("nunique", dropna=False) > 1
+        named = frame.groupby(heads, dropna=False)
+        varied = named.transform("nunique", dropna=False) > 1
+        for key in frame.columns.intersection(list(OF_ENCODER)):  # not known of every row
+            varied[key] = named[key].transform("nunique") > 1
         shown = frame.where(varied | (given & frame.nunique().gt(1)))
         heads += [frame[key] for key in shown.dropna(axis="columns", how="all")]
         rows = [
@@ -291,25 +377,38 @@ def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
     ]
 
 
-def _other_reviews(rows: Sequence[Mapping[str, Any]], split: str) -> list[str]:
-    """A note if rows with metrics of a split do not have the same reviews in it."""
+def _devices(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each device, with the ranks of its rows if there are several."""
+    devices: dict[str, list[str]] = {}
+    for row in rows:
+        devices.setdefault(row["device"] or "unknown device", []).append(f"#{row['rank']}")
+    several = len(devices) > 1
+    return [f"{name}: {listed(ranks)}" if several else name for name, ranks in devices.items()]
+
+
+def _not_comparable(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Notes on rows of one data set: other validation reviews, and several runs of one seed."""
     ranks: dict[tuple[object, object], list[str]] = {}
     for row in rows:
-        if is_number(row[f"{split}/accuracy mean"]):
-            reviews = (row["fingerprints"] or {}).get(split), row[f"{split}_reviews"]
+        if is_number(row["val/accuracy mean"]):
+            reviews = (row["fingerprints"] or {}).get("val"), row["val_reviews"]
             ranks.setdefault(reviews, []).append(f"#{row['rank']}")
     parts = [
         f"{listed(who)} on {format_count(count)}{'' if known else ' (no record of which)'}"
         for (known, count), who in ranks.items()
     ]
-    name = "validation" if split == "val" else split
-    note = f"{name} metrics do not compare, as the {name} reviews differ: {'; '.join(parts)}"
-    return [note] if len(parts) > 1 else []
+    differ = "validation metrics do not compare, as the validation reviews differ"
+    notes = [f"{differ}: {'; '.join(parts)}"] if len(parts) > 1 else []
+    if again := [f"#{row['rank']}" for row in rows if row["n"] > max(1, len(row["seeds"]))]:
+        notes.append(f"several runs of one seed in {listed(again)}: --by-run has a row for each")
+    return notes
 
 
-def _columns(comparison: Comparison, *, plain: bool) -> dict[str, list[str]]:
+def _columns(
+    rows: Sequence[Mapping[str, Any]], metric: str, *, plain: bool
+) -> dict[str, list[str]]:
     """Cells by heading: narrow ASCII with folders if plain, else for Markdown with all metrics."""
-    rows, metrics = comparison.rows, dict.fromkeys((comparison.metric, *METRICS))
+    metrics = dict.fromkeys((metric, *METRICS))
     if plain:  # to save room
         del metrics["test/ece"]
     columns = {

@@ -26,7 +26,7 @@ _NO_SETTINGS = (
 OF_NETWORKS = (  # without effect on a baseline, which reads whole reviews at once
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
-_OF_ENCODER = (  # determined by a language model, not by the config
+OF_ENCODER = (  # determined by a pretrained encoder, if there is one, not by the config
     "model.cell", "model.hidden_size", "model.num_layers", "model.bidirectional", "embeddings.size",
 )  # fmt: skip
 # Files that are compared by the fingerprints in the results, not by their paths.
@@ -71,6 +71,14 @@ class Run:
             return f"{experiment} {model}" if "model" in self.overrides else experiment
         return self.folder.resolve().name if model == "null" else model
 
+    @property
+    def data(self) -> str:
+        """Its config option of the data, or the name of its file of reviews; "" if unknown."""
+        files = (self.settings.get(f"data.{name}") for name in ("test_csv", "csv", "train_csv"))
+        option = self.choices.get("data", "csv")
+        named = (name for name in files if name not in (None, "null"))
+        return option if option != "csv" else next(named, "")
+
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Read the runs at or below each folder, each once; 2 comes before 10.
@@ -112,7 +120,7 @@ def read_run(folder: Path) -> Run:
         settings["trainer.precision"] = values["precision"]
     without = () if "model" in choices else OF_NETWORKS
     if settings.get("pretrained.path") is not None:
-        without = (*without, *_OF_ENCODER)
+        without = (*without, *OF_ENCODER)
     return Run(
         folder=folder,
         status=status,

@@ -1,5 +1,6 @@
 """Run folders, which hold checkpoints and results: find one, and refuse one that is in use."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from sentiment.runtime.errors import InputError
@@ -29,6 +30,16 @@ def run_folder(checkpoint: str | Path) -> Path | None:
     """The run folder of a checkpoint; None if its folder is not an existing ``checkpoints``."""
     folder = Path(checkpoint).resolve().parent
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
+
+
+def best_checkpoint(path: str | Path) -> Path:
+    """The best checkpoint of a run folder; any other path unchanged."""
+    path = Path(path)
+    for best in (path / "checkpoints" / "best.ckpt", path / "best.ckpt"):
+        with suppress(OSError, ValueError):  # too long for a path, or not allowed in one
+            if best.is_file():
+                return best
+    return path
 
 
 def holds_results(folder: Path) -> bool:

@@ -44,8 +44,8 @@ def build_module(
 ) -> tuple[SentimentModule, float]:
     """The module with its first weights, and the fraction of tokens that have a pre-trained vector.
 
-    With a language model every vocabulary word has a vector, and the fraction is that of the tokens
-    that are in its vocabulary.
+    With a pretrained encoder every vocabulary word has a vector, and the fraction is that of the
+    tokens that are in its vocabulary.
     """
     vectors = first_vectors(cfg, facts, embeddings)
     classifier = instantiate(
@@ -67,7 +67,7 @@ def build_module(
     if pretrained is None:
         updates = parameter_updates(cfg, classifier, embeddings)
     else:
-        classifier.load_pretrained(pretrained.weights or {})
+        classifier.load_pretrained(pretrained.weights_for(classifier.settings, facts.labels))
         known = int(facts.word_counts.sum())
         covered = known / max(1, known + facts.unknown_words)
         updates = parameter_updates(

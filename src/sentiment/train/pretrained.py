@@ -1,6 +1,6 @@
-"""Starting a classifier from a language model: its weights, words and sizes.
+"""Starting a classifier from a language model or a classifier: its weights, words and sizes.
 
-Also warns where a language model or vectors were trained beside other splits.
+Also warns where that or vectors were trained beside other splits.
 """
 
 import copy
@@ -15,21 +15,33 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.language_model import LanguageModel
 from sentiment.model.rebuild import rebuild
-from sentiment.predict.checkpoint import CLASSIFIER, LANGUAGE_MODEL, read_checkpoint
+from sentiment.predict.checkpoint import (
+    CLASSIFIER,
+    LANGUAGE_MODEL,
+    NGRAMS_KEY,
+    Kind,
+    read_checkpoint,
+)
 from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.runtime.run_folder import best_checkpoint
 from sentiment.train.resume import read_resumable
 
 log = logging.getLogger(__name__)
 
 _SHARED = ("embedding.", "encoder.")
 
+_HEAD = ("pooling.", "head.")
+
+_OF_HEAD = ("pooling", "merge", "head_size")  # settings that decide whether a head fits
+
 _TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # of the encoder
 
 _NAMED = ("cell", "num_layers", "bidirectional")  # settings of a choice such as model=bigru
 
-# Settings that have another name if the embedding comes from a language model.
+# Settings that have another name if the embedding comes from a checkpoint.
 _OF_ITS_OWN = {
     "embeddings.lr_scale": "pretrained.embedding_lr_scale",
     "embeddings.frozen_epochs": "pretrained.frozen_epochs",
@@ -38,62 +50,109 @@ _OF_ITS_OWN = {
 
 @dataclass(frozen=True)
 class PretrainedEncoder:
-    """What a classifier takes from a language model.
+    """What a classifier takes from a language model or from another classifier.
 
     Attributes:
         source: the checkpoint that it comes from.
+        kind: what that is.
         settings: the arguments of the model's constructor.
-        data: the state of the data module: vocabulary, tokenizer settings, what was held out.
-        weights: the weights of embedding and encoder, by their names in a classifier; None in a
-            resumed training, whose checkpoint has them.
+        data: the state of the data module: vocabulary, tokenizer settings, labels of a classifier,
+            what was held out.
+        weights: the weights of embedding, encoder, pooling and head, as far as the model has them,
+            by their names in a classifier; None in a resumed training, whose checkpoint has them.
     """
 
     source: str
+    kind: Kind
     settings: Mapping[str, Any]
     data: Mapping[str, Any]
     weights: Mapping[str, Tensor] | None
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"the {self.kind.name.removeprefix('a ')} of {self.source}"
 
-def load_language_model(path: str | Path) -> PretrainedEncoder:
-    """Load a checkpoint of ``sentiment.pretrain`` for a classifier to start from.
+    def new_head_because(self, settings: Mapping[str, Any], labels: Sequence[str]) -> str | None:
+        """Why a classifier cannot keep the head, or None if it can.
+
+        Args:
+            settings: the arguments of the classifier's constructor.
+            labels: its labels.
+        """
+        if self.kind is LANGUAGE_MODEL:
+            return "a language model has none"
+        if (there := self.data["labels"]) != list(labels):
+            return f"its labels are {', '.join(map(str, there[:20]))}"
+        for name in _OF_HEAD:
+            if (value := self.settings[name]) != settings[name]:
+                return f"it has model.{name}={as_typed(value)}"
+        return None
+
+    def weights_for(self, settings: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Tensor]:
+        """The weights that a classifier starts with; arguments as for ``new_head_because``."""
+        head = () if self.new_head_because(settings, labels) else _HEAD
+        size = self.settings["embedding_size"]
+        return {  # without those of the n-gram features, which belong to the reviews there
+            name: weight[:, :size] if "weight_ih_l0" in name else weight
+            for name, weight in (self.weights or {}).items()
+            if name.startswith((*_SHARED, *head))
+        }
+
+
+def load_pretrained(path: str | Path) -> PretrainedEncoder:
+    """Load a language model or a classifier for another classifier to start from.
+
+    Args:
+        path: the checkpoint, or a run folder, of which the best checkpoint is loaded.
 
     Raises:
         InputError: see ``read_checkpoint``; or weights and settings do not fit together.
     """
+    path = best_checkpoint(path)
     try:
-        checkpoint = read_checkpoint(path, LANGUAGE_MODEL)
+        checkpoint = read_checkpoint(path, LANGUAGE_MODEL, CLASSIFIER)
     except InputError as error:
         raise InputError(f"pretrained.path: {error}") from error
-    data = checkpoint[LANGUAGE_MODEL.data_key]
+    if NGRAMS_KEY in checkpoint["hyper_parameters"]:
+        raise InputError(f"pretrained.path: {path}: a baseline, which has no encoder to start from")
+    kind = LANGUAGE_MODEL if LANGUAGE_MODEL.data_key in checkpoint else CLASSIFIER
+    data = checkpoint[kind.data_key]
     problem = f"{path}: its parts do not fit together"
     try:
+        prefix = "model." if kind is LANGUAGE_MODEL else "classifier."
         weights = {
-            name.removeprefix("model."): value
+            name.removeprefix(prefix): value
             for name, value in checkpoint["state_dict"].items()
-            if name.startswith("model.")
+            if name.startswith(prefix)
         }
-        settings = checkpoint["hyper_parameters"]["language_model"]
-        model = rebuild(LanguageModel, settings, weights)
+        model: LanguageModel | SentimentClassifier
+        if kind is LANGUAGE_MODEL:
+            settings = checkpoint["hyper_parameters"]["language_model"]
+            model = rebuild(LanguageModel, settings, weights)
+        else:
+            settings = checkpoint["hyper_parameters"]["classifier"]
+            model = rebuild(SentimentClassifier, settings, weights)
         fits = (
             len(data["vocabulary"]) == model.settings["vocabulary_size"]
             and set(map(type, data["vocabulary"])) == {str}
             and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
+            and (kind is LANGUAGE_MODEL or len(data["labels"]) == model.settings["num_classes"])
         )
     except Exception as error:  # torch fails in many ways on odd settings
         raise InputError(
             f"{problem} ({first_words(error)}); was it written by another version?"
         ) from error
     if not fits:
-        raise InputError(f"{problem} (vocabulary, tokenizer); was it changed?")
-    shared = {name: value for name, value in weights.items() if name.startswith(_SHARED)}
-    return PretrainedEncoder(str(path), model.settings, data, shared)
+        raise InputError(f"{problem} (vocabulary, tokenizer, labels); was it changed?")
+    return PretrainedEncoder(str(path), kind, model.settings, data, weights)
 
 
 def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder | None:
-    """The language model at ``pretrained.path``, or None for a classifier from scratch.
+    """What is at ``pretrained.path``, or None for a classifier from scratch.
 
-    A resumed training finds all that it needs in ``ckpt_path``: the language model may be gone.
+    A resumed training finds all that it needs in ``ckpt_path``: the other file may be gone.
 
     Raises:
         InputError: the checkpoint cannot be used.
@@ -104,14 +163,14 @@ def find_pretrained(cfg: DictConfig, ckpt_path: str | None) -> PretrainedEncoder
     if ckpt_path is not None:
         saved = read_resumable(ckpt_path)
         settings = saved["hyper_parameters"]["classifier"]
-        return PretrainedEncoder(ckpt_path, settings, saved[CLASSIFIER.data_key], None)
-    return load_language_model(path)
+        return PretrainedEncoder(ckpt_path, CLASSIFIER, settings, saved[CLASSIFIER.data_key], None)
+    return load_pretrained(path)
 
 
 def with_pretrained_sizes(
     cfg: DictConfig, pretrained: PretrainedEncoder | None, overrides: Sequence[str] = ()
 ) -> DictConfig:
-    """Copy the config with the sizes of the language model that the classifier starts from.
+    """Copy the config with the sizes of the model that the classifier starts from.
 
     Raises:
         InputError: the command line, or the choice of vectors or tokenizer, asks for others.
@@ -126,15 +185,20 @@ def with_pretrained_sizes(
     for name, value in pretrained.data["tokenizer"].items():
         if name in cfg.data and cfg.data[name] != value:
             raise InputError(
-                f"config: data.{name}={as_typed(cfg.data[name])}: the language model of"
-                f" {pretrained.source} was trained with data.{name}={as_typed(value)}; give"
-                " that here too"
+                f"config: data.{name}={as_typed(cfg.data[name])}: {pretrained.name} was trained"
+                f" with data.{name}={as_typed(value)}; give that here too"
             )
     for key, own in _OF_ITS_OWN.items():
         if _was_given(key, overrides):
             raise InputError(
-                f"config: {key}: has no effect on the embedding of a language model; give {own}"
+                f"config: {key}: has no effect on the embedding of pretrained.path; give {own}"
             )
+    depth, both = pretrained.settings["num_layers"], pretrained.settings["bidirectional"]
+    if depth > 1 and both and (merge := pretrained.settings.get("merge")) != str(cfg.model.merge):
+        raise InputError(  # the upper layers read what it makes of both directions
+            f"config: model.merge={cfg.model.merge}: {pretrained.name} has model.merge={merge};"
+            " give that here too"
+        )
     taken = copy.deepcopy(cfg)
     values = {f"model.{name}": pretrained.settings[name] for name in _TAKEN}
     values["embeddings.size"] = pretrained.settings["embedding_size"]
@@ -142,9 +206,8 @@ def with_pretrained_sizes(
         group, name = key.split(".")
         if taken[group][name] != value and _was_given(key, overrides):
             raise InputError(
-                f"config: {key}={as_typed(taken[group][name])}: the language model of"
-                f" {pretrained.source} has {as_typed(value)}; leave the choice to it, or pretrain"
-                " another"
+                f"config: {key}={as_typed(taken[group][name])}: {pretrained.name} has"
+                f" {as_typed(value)}; leave the choice to it, or train another"
             )
         taken[group][name] = value
     return taken
@@ -160,32 +223,38 @@ def _was_given(key: str, overrides: Sequence[str]) -> bool:
     )
 
 
-def log_pretrained(pretrained: PretrainedEncoder, fingerprints: Mapping[str, str]) -> None:
+def log_pretrained(
+    pretrained: PretrainedEncoder, fingerprints: Mapping[str, str], new_head: str | None
+) -> None:
     """Log what the classifier starts from, and warn if that may have read held-out texts.
 
     Args:
-        pretrained: the language model, with weights.
+        pretrained: the model, with weights.
         fingerprints: fingerprints of this training's splits; see ``DataFacts``.
+        new_head: why the head starts from random weights; None if it is the model's.
     """
     settings = pretrained.settings
     log.info(
-        "Starts from the language model of %s: %s of %d, %s; vectors of %d; its own %s words",
-        pretrained.source,
+        "Starts from %s: %s of %d, %s; vectors of %d; its own %s words; %s",
+        pretrained.name,
         str(settings["cell"]).upper(),
         settings["hidden_size"],
         "both directions" if settings["bidirectional"] else "one direction",
         settings["embedding_size"],
         f"{settings['vocabulary_size']:,}",
+        "its own head" if new_head is None else f"a new head, as {new_head}",
     )
     held_out = pretrained.data.get("held_out")
+    what = pretrained.kind.name.removeprefix("a ")
     if held_out is None:
         log.warning(
-            "The language model is of an earlier version, which does not say which texts were held"
-            " out: it may have read texts that validate or test here, unless it was given the same"
-            " files and split settings."
+            "The %s is of an earlier version, which does not say which texts were held out: it may"
+            " have read texts that validate or test here, unless it was given the same files and"
+            " split settings.",
+            what,
         )
         return
-    _warn_of_others("The language model was", held_out, fingerprints)
+    _warn_of_others(f"The {what} was", held_out, fingerprints)
 
 
 def vectors_note(path: Path) -> Path:
@@ -220,7 +289,7 @@ def _warn_of_others(
     if others:
         log.warning(
             "%s trained with another %s split, and may have read texts that are held out here."
-            " Give the same files and split settings as there.",
+            " Unless those were other texts, give the same files and split settings as there.",
             subject,
             " and ".join(others),
         )

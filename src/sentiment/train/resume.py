@@ -161,7 +161,7 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         settings = {key: value for key, value in settings.items() if key[:10] != "pretrained"}
     else:
         del settings["pretrained.path"]  # may have moved
-        settings["pretrained"] = "a language model"
+        settings["pretrained"] = "a checkpoint"
     # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)
@@ -212,6 +212,8 @@ def check_resumable(
     """
     checkpoint = read_resumable(path, kind)
     before = with_class_names(checkpoint["settings"])
+    if "pretrained" in before:
+        before["pretrained"] = "a checkpoint"  # earlier versions: a language model
     home = run_folder(path)
     if home is None:
         raise InputError(
@@ -225,11 +227,12 @@ def check_resumable(
         )
     for key in sorted(before.keys() | settings.keys()):
         if before.get(key) != settings.get(key):
-            hint = (
-                " (its schedule spreads over all epochs; scheduler=none or plateau does not)"
-                if key == "trainer.max_epochs"
-                else ""
-            )
+            hint, instead = "", "start anew"
+            if key == "trainer.max_epochs":
+                schedule = settings.get("scheduler._target_")
+                hint = f", over which scheduler={schedule} lowers the learning rate to its end"
+                if kind is CLASSIFIER:
+                    instead = f"train on from it in a new run: pretrained.path={home}"
             name = key.removesuffix("._target_")
             if key in before:
                 now = as_typed(settings[key]) if key in settings else "without"
@@ -238,6 +241,6 @@ def check_resumable(
                 change = f"without {name}, not with {as_typed(settings[key])}"
             raise InputError(
                 f"ckpt_path={path}: the training began {change}{hint}; resume it with the same"
-                " settings, or start anew"
+                f" settings, or {instead}"
             )
     return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))

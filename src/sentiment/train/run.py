@@ -207,8 +207,8 @@ def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
     """The number of the cleaning for a training's texts: that of the checkpoint it comes from.
 
     Args:
-        checkpoints: data states of the training that it resumes, or of the language model that it
-            starts from; none for a training from scratch.
+        checkpoints: data states of the training that it resumes, or of the model that it starts
+            from; none for a training from scratch.
     """
     if not checkpoints:
         return CURRENT_CLEANING
@@ -245,7 +245,8 @@ def _log_beginning(
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
     if pretrained is not None and pretrained.weights is not None:
-        log_pretrained(pretrained, fingerprints)
+        settings, labels = module.classifier.settings, datamodule.facts.labels
+        log_pretrained(pretrained, fingerprints, pretrained.new_head_because(settings, labels))
     if "path" in cfg.embeddings:
         warn_about_vectors(Path(cfg.embeddings.path), fingerprints)
     if (largest := max(datamodule.facts.class_counts)) > 0.8 * datamodule.facts.train_reviews:
