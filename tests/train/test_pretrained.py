@@ -65,7 +65,7 @@ def test_a_classifier_starts_from_its_weights_and_words(
     assert {name.partition(".")[0] for name in shared} == {"embedding", "encoder"}
     for name, value in shared.items():
         assert torch.equal(weights[name], value), name
-    assert results["vector_coverage"] > 0.95
+    assert results["vocabulary_coverage"] > 0.95
     assert Predictor.load(best)("the film was lovely")["label"] in ("awful", "lovely")
 
 
@@ -139,7 +139,7 @@ def test_words_that_the_language_model_lacks_are_counted(
     cfg = composed(*SIZELESS, f"data.csv={tmp_path / 'reviews.csv'}", f"pretrained.path={model}",
                    "trainer.max_epochs=1")  # fmt: skip
     results = train(cfg, tmp_path / "run")
-    assert 12 / 15 - 0.03 < results["vector_coverage"] <= 12 / 15  # some numbers were held out
+    assert 12 / 15 - 0.03 < results["vocabulary_coverage"] <= 12 / 15  # some numbers were held out
 
 
 def test_texts_are_cleaned_as_the_language_model_had_them(
@@ -158,7 +158,7 @@ def test_texts_are_cleaned_as_the_language_model_had_them(
     results = train(composed(*base), tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert data_state(last)["tokenizer"]["cleaning"] == 1
-    assert results["vector_coverage"] > 0.95
+    assert results["vocabulary_coverage"] > 0.95
     state["tokenizer"]["cleaning"] = 3
     torch.save(saved, old)
     with pytest.raises(InputError, match="cleaning=3"):

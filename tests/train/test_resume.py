@@ -256,7 +256,7 @@ def test_a_plateau_resumes_as_if_it_had_not_been_stopped(
 def test_early_stopping_that_has_ended_a_training_ends_it_again(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 64)
     folder = tmp_path / "run"
-    overrides = [*TINY, f"data.csv={reviews}", "scheduler=none", "optimizer.lr=1e-9",
+    overrides = [*TINY, f"data.csv={reviews}", "scheduler=none", "optimizer.lr=1e-15",
                  "trainer.max_epochs=9", "callbacks.early_stopping.patience=2"]  # fmt: skip
     first = train(compose_config(overrides, folder), folder)
     assert first["epochs"] == 3
