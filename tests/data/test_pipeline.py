@@ -79,3 +79,21 @@ def test_a_fingerprint_is_of_the_reviews_in_any_order(tmp_path: Path) -> None:
     assert fingerprint([*some, some[0]]) != plain
     swapped = [row.replace(",lovely", ",?").replace(",awful", ",lovely") for row in some]
     assert fingerprint([row.replace(",?", ",awful") for row in swapped]) != plain
+
+
+def test_texts_that_the_tokenizer_does_not_split_are_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"这部电影很{'好' if row % 2 else '坏'}看第{row}集" for row in range(60)]
+    for name in ("train", "test"):
+        text = "".join(f"{each}{name},{row % 2}\n" for row, each in enumerate(rows))
+        (tmp_path / f"{name}.csv").write_text(f"review,sentiment\n{text}")
+    train, test = str(tmp_path / "train.csv"), str(tmp_path / "test.csv")
+    for language, messages in (("en", 1), ("zh", 0)):
+        caplog.clear()
+        data = SentimentDataModule(train_csv=train, test_csv=test, num_workers=1, language=language)
+        data.prepare_data()
+        data.setup()
+        found = [each for each in caplog.records if "data.language=zh" in each.getMessage()]
+        assert len(found) == messages
+        assert all("train.csv: Chinese" in each.getMessage() for each in found)

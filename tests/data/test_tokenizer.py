@@ -1,4 +1,5 @@
 import random
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -9,7 +10,7 @@ import pytest
 import spacy
 
 from sentiment.data import tokenizer as tokenizer_module
-from sentiment.data.tokenizer import RULES_VERSION, Tokenizer, TokenizerSettings
+from sentiment.data.tokenizer import RULES_VERSION, Tokenizer, TokenizerSettings, unsplit_script
 from sentiment.runtime.errors import InputError
 
 
@@ -76,8 +77,8 @@ def test_settings_decide() -> None:
 
 
 def test_an_unknown_language_is_refused() -> None:
-    # "th" needs a package that we do not install; the last is a module of spaCy's, no language.
-    for language in ("qq", "th", "tokenizer_exceptions"):
+    # "ko" needs a package that we do not install; the last is a module of spaCy's, no language.
+    for language in ("qq", "ko", "tokenizer_exceptions"):
         with pytest.raises(InputError, match=f"data.language='{language}'") as caught:
             Tokenizer(TokenizerSettings(language=language))
         assert "\n" not in str(caught.value)
@@ -276,3 +277,72 @@ def test_threads_may_reach_the_number_of_strings_together(monkeypatch: pytest.Mo
 def test_half_a_character_is_refused_as_python_does() -> None:
     with pytest.raises(UnicodeEncodeError):
         english().encode(["a \ud800 b" + "\ud800" * 200])
+
+
+# By language: what reviews begin and end with. Twenty reviews are enough to notice the script.
+REVIEWS = {
+    "zh": (
+        "这部电影 这本书 那家餐厅 酒店的服务 昨天看的演出",
+        "非常好看我很喜欢 太无聊了浪费时间 真的很精彩值得推荐 令人失望不推荐",
+    ),
+    "ja": (
+        "この映画は この本は あのレストランは ホテルのサービスは 昨日の公演は",
+        "とても面白かったです。 つまらなくて時間の無駄でした。 本当に素晴らしい。 最悪でした。",
+    ),
+    "th": (
+        "หนังเรื่องนี้ หนังสือเล่มนี้ ร้านอาหารนั้น บริการของโรงแรม การแสดงเมื่อวาน",
+        "สนุกมากและฉันชอบมาก น่าเบื่อมากเสียเวลาเปล่า ยอดเยี่ยมจริงๆควรแนะนำ ผิดหวังมากไม่แนะนำ",
+    ),
+    "ar": ("الفيلم الكتاب المطعم الفندق العرض", "رائع ممل ممتاز سيئ"),
+    "hi": ("फिल्म किताब होटल फोन कहानी", "अच्छी खराब शानदार उबाऊ"),
+}
+PACKAGES = {"ja": "sudachipy", "th": "pythainlp"}
+
+
+def reviews_in(language: str) -> list[str]:
+    beginnings, ends = (each.split() for each in REVIEWS[language])
+    space = " " if language in ("ar", "hi") else ""
+    return [f"{beginning}{space}{end}" for beginning in beginnings for end in ends]
+
+
+@pytest.mark.parametrize(
+    ("language", "remedy"),
+    [("zh", "data.language=zh"), ("ja", "sudachidict_core"), ("th", "pythainlp"), ("ar", ""),
+     ("hi", "")],
+)  # fmt: skip
+@pytest.mark.parametrize("tokenizer", ["en", "xx"])
+def test_a_script_that_is_not_split_into_words_is_noticed(
+    language: str, remedy: str, tokenizer: str
+) -> None:
+    finding = unsplit_script(
+        Tokenizer(TokenizerSettings(language=tokenizer)).encode(reviews_in(language)).words
+    )
+    assert (finding is not None) == bool(remedy)
+    assert remedy in (finding or "")
+    assert f"data.language={language}" in (finding or f"data.language={language}")
+
+
+@pytest.mark.parametrize("language", REVIEWS)
+def test_the_language_s_own_tokenizer_splits_it(language: str) -> None:
+    if language in PACKAGES:
+        pytest.importorskip(PACKAGES[language])
+    texts = reviews_in(language)
+    encoded = Tokenizer(TokenizerSettings(language=language)).encode([*texts, texts[0] * 3000])
+    assert unsplit_script(encoded.words) is None
+    assert encoded.lengths.min() >= 2
+    assert len(encoded.words) < 80  # they come again
+
+
+def test_a_few_foreign_words_are_no_script() -> None:
+    assert unsplit_script([]) is None
+    assert unsplit_script(["fine", "film", "这部电影非常好看我很喜欢", "and", "plain"]) is None
+
+
+@pytest.mark.parametrize(("language", "package"), PACKAGES.items())
+def test_a_language_s_missing_package_is_named(
+    language: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (package, f"{package}.tokenize"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=f"data.language={language}: .*pip install {package}"):
+        Tokenizer(TokenizerSettings(language=language))

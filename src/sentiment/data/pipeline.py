@@ -4,6 +4,7 @@ The last result stays in memory for the next run of a sweep, which mostly has th
 """
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ from sentiment.data.splits import (
     split_reviews,
     unlabeled_splits,
 )
+from sentiment.data.tokenizer import unsplit_script
 from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
 from sentiment.runtime.errors import InputError, as_typed, listed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,10 @@ def prepare(
 def _prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
+    for corpus in corpora.values():
+        if finding := unsplit_script(corpus.words):
+            log.warning("%s: %s", corpus.path, finding)
+            break
     by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
     labels = order_labels(by_file, settings.labels)
     names = _display_names(labels, settings)
