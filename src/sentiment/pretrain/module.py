@@ -41,7 +41,7 @@ class LanguageModule(LightningModule):
         self.model = model if isinstance(model, LanguageModel) else LanguageModel(**model)
         self._updates = updates or ParameterUpdates(self.model)
         self._sampler = sampler
-        self.save_hyperparameters({"language_model": self.model.settings})
+        self.save_hyperparameters({"language_model": self.model.settings}, logger=False)
         # Over the words of the epoch so far; a checkpoint within an epoch holds their sums.
         self.train_loss, self.train_perplexity = ReviewMean(), Perplexity()
         self.val_losses = torch.nn.ModuleList(ReviewMean() for _ in self.model.projections)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
@@ -247,6 +248,8 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     if sys.stdout.isatty() and cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
+    if loggers:
+        callbacks.append(LearningRateMonitor("step"))
     trainer: Trainer = instantiate(
         cfg.trainer,
         _convert_="object",

@@ -29,6 +29,7 @@ from sentiment.train.callbacks import (
     OneCheckpoint,
     Stopwatch,
 )
+from sentiment.train.loggers import LogSettings, loggable_settings
 from sentiment.train.resume import Resumed, check_resumable, deciding_settings
 from sentiment.train.stopping import EndWhenDiverged, Interrupted, StopOnSignal
 
@@ -169,7 +170,8 @@ def prepare_fit(
     monitors = {f"{node}.monitor": OmegaConf.select(cfg, f"{node}.monitor") for node in nodes}
     diverged = EndWhenDiverged(monitors)  # precedes the callbacks that save
     with translate_lightning_errors(" (trainer=cpu runs anywhere)"):
-        own = [diverged, stopwatch, table, facts, stop, *callbacks]
+        to_loggers = LogSettings(loggable_settings(cfg))
+        own = [diverged, stopwatch, table, facts, stop, to_loggers, *callbacks]
         trainer = build_trainer(cfg, folder, own)
     if trainer.world_size > 1 and command_line.multirun:  # each would begin the whole sweep
         raise SweepError(

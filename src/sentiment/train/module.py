@@ -70,7 +70,8 @@ class SentimentModule(LightningModule):
                 "perturbation_size": float(perturbation_size),
                 "calibrated": bool(calibrated),
                 **self._updates.settings,
-            }
+            },
+            logger=False,  # loggers get the settings of the config
         )
         self.training_loss = nn.CrossEntropyLoss(
             weight=None if weights is None else torch.tensor(weights),

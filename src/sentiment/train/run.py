@@ -42,6 +42,7 @@ from sentiment.train.fit import (
     prepare_fit,
     start_processes,
 )
+from sentiment.train.loggers import log_results
 from sentiment.train.module import SentimentModule
 from sentiment.train.pretrained import (
     PretrainedEncoder,
@@ -135,6 +136,7 @@ def train(
         write_results(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example()
         )
+        log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
 
 

@@ -1,0 +1,79 @@
+"""What loggers get beside the metrics of each epoch: settings, final metrics and files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.report.runs import flat
+from sentiment.report.tables import is_number
+from sentiment.train.resume import with_class_names
+
+_OF_A_RUN = ("fit_seconds", "parameters", "latency_ms", "temperature", "epochs")
+
+
+def loggable_settings(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of a training by full key, such as ``optimizer.lr``; those that are set."""
+    parts = [str(key) for key in cfg if key not in ("logger", "ckpt_path")]
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, parts), resolve=True)
+    found = with_class_names(dict(flat(plain)))
+    return {
+        key: value
+        for key, value in found.items()
+        if value is not None and not key.endswith("._partial_")
+    }
+
+
+class LogSettings(Callback):
+    """Gives the settings of a training to its loggers as hyper-parameters."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give them."""
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self._settings)
+
+
+def log_results(
+    trainer: Trainer, cfg: DictConfig, folder: Path, results: Mapping[str, Any], best: Path | None
+) -> None:
+    """Give the results of a training to its loggers, and its files to those that keep files.
+
+    Args:
+        trainer: the trainer, which has ended.
+        cfg: the config of the training.
+        folder: the run folder.
+        results: the content of ``results.json``. Metrics of the best epoch are called
+            ``best/val/…``, because loggers have ``val/…`` of each epoch.
+        best: the best checkpoint, if there is one.
+    """
+    metrics = {
+        f"best/{name}" if name.startswith("val/") else name: value
+        for name, value in results.items()
+        if is_number(value) and (name.startswith(("val/", "test/")) or name in _OF_A_RUN)
+    }
+    plots = sorted(folder.glob("*.png"))
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            monitored = results.get(cfg.callbacks.checkpoint.monitor)
+            shown = metrics | ({"hp_metric": monitored} if is_number(monitored) else {})
+            logger.log_hyperparams(loggable_settings(cfg), shown, trainer.global_step)
+        else:
+            logger.log_metrics(metrics, trainer.global_step)
+        if isinstance(logger, MLFlowLogger):
+            for path in plots:
+                logger.experiment.log_artifact(logger.run_id, str(path))
+            if best is not None:
+                logger.experiment.log_artifact(logger.run_id, str(best), "checkpoints")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image("plots", [str(path) for path in plots])
+            if best is not None:
+                logger.experiment.log_model(str(best), f"sentiment-{logger.experiment.id}")
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):  # else the next run of a sweep would go on in this one
+            logger.experiment.finish()

@@ -1,0 +1,93 @@
+"""What loggers get from a training: settings, the learning rate, results and files."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from lightning.pytorch.loggers import MLFlowLogger
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import TINY, write_reviews
+from sentiment.train.loggers import log_results
+from sentiment.train.run import train
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])
+def test_tensorboard_has_settings_results_and_the_learning_rate(
+    tmp_path: Path, composed: Compose, monitor: str
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    cfg = composed(
+        *TINY, "logger=tensorboard", f"data.csv={reviews}", "trainer.log_every_n_steps=1",
+        f"callbacks.checkpoint.monitor={monitor}", "optimizer.lr=2e-2", "scheduler=cosine",
+    )  # fmt: skip
+    results = train(cfg, tmp_path / "run")
+    folder = tmp_path / "run" / "tensorboard"
+    settings = yaml.safe_load((folder / "hparams.yaml").read_text())
+    assert settings["optimizer.lr"] == 0.02
+    assert settings["optimizer._target_"] == "AdamW"
+    assert settings["data.csv"] == str(reviews)
+    assert settings["trainer.max_epochs"] == 2
+    assert settings["model.cell"] == "lstm"
+    assert {"seed", "data.batch_size"} <= settings.keys()
+    assert not any(key.startswith("logger") for key in settings)
+    points: dict[str, list[float]] = {}
+    for path in folder.glob("events*"):
+        events = EventAccumulator(str(path)).Reload()
+        for name in events.Tags()["scalars"]:
+            points.setdefault(name, []).extend(each.value for each in events.Scalars(name))
+    assert points["hp_metric"] == [pytest.approx(results[monitor])]
+    assert points["best/val/f1"] == [pytest.approx(results["val/f1"])]
+    assert points["test/accuracy"][-1] == pytest.approx(results["test/accuracy"])
+    rates = next(values for name, values in points.items() if name.startswith("lr-"))
+    assert len(rates) > 2
+    assert rates == sorted(rates, reverse=True)
+
+
+class KeepsFiles(MLFlowLogger):
+    """Stands in for MLflow, which need not be installed, and for its client."""
+
+    run_id = "1"
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.files: list[tuple[str, str]] = []
+        self.ended = ""
+
+    @property
+    def experiment(self) -> Any:
+        return self
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.metrics |= metrics
+
+    def log_artifact(self, run_id: str, path: str, folder: str = "") -> None:
+        self.files.append((Path(path).name, folder))
+
+    def finalize(self, status: str = "success") -> None:
+        self.ended = status
+
+
+def test_a_logger_that_keeps_files_gets_plots_and_the_best_checkpoint(
+    tmp_path: Path, composed: Compose
+) -> None:
+    for name in ("reliability.png", "learning_curves.png", "metrics.csv"):
+        (tmp_path / name).touch()
+    logger = KeepsFiles()
+    trainer: Any = SimpleNamespace(loggers=[logger], global_step=7)
+    results = {
+        "test/accuracy": 0.75, "val/accuracy": 0.5, "train/loss": 1.0, "test/auroc": float("nan"),
+        "test/by_length": [], "parameters": 8, "labels": ["a", "b"],
+    }  # fmt: skip
+    log_results(trainer, composed(*TINY), tmp_path, results, tmp_path / "checkpoints" / "best.ckpt")
+    assert logger.metrics == {"test/accuracy": 0.75, "best/val/accuracy": 0.5, "parameters": 8}
+    assert logger.files == [
+        ("learning_curves.png", ""), ("reliability.png", ""), ("best.ckpt", "checkpoints"),
+    ]  # fmt: skip
+    assert logger.ended == "success"
