@@ -60,10 +60,13 @@ def encode_chunks(
 
 def end_workers() -> None:
     """End the worker processes, which wait for more work; for a process that is about to exit."""
+    from multiprocessing import util
+
     from joblib.externals.loky import reusable_executor
 
     if reusable_executor._executor is not None:
         reusable_executor._executor.terminate(kill_workers=True)
+        util._run_finalizers()  # type: ignore[attr-defined]  # else semaphores are reported as leaks
 
 
 def _ignore_interrupts() -> None:

@@ -21,6 +21,7 @@ _stopping = threading.Event()  # set by a signal
 
 def _stop(*_: object) -> None:
     _stopping.set()
+    threading.excepthook = lambda _: None  # joblib's thread may fail when its workers are gone
     raise KeyboardInterrupt
 
 
