@@ -225,7 +225,7 @@ def check_resumable(
             f"ckpt_path={path}: a training is resumed in its own run folder; leave hydra.run.dir"
             f" out, or set it to {home}"
         )
-    for key in sorted(before.keys() | settings.keys()):
+    for key in sorted(before.keys() | settings.keys(), key=lambda key: (key != "pretrained", key)):
         if before.get(key) != settings.get(key):
             hint, instead = "", "start anew"
             if key == "trainer.max_epochs":
