@@ -143,4 +143,18 @@ def test_the_command_line_ends_with_code_2_and_one_line(tmp_path: Path, override
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout
-    assert not list(tmp_path.glob("runs/*"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["optimizer.lr=interval(0.1,1)"], "add sweep=optuna"),
+        (["sweep=optuna", "model.hidden_size=0"], "hidden_size=0"),
+    ],
+)
+def test_a_refused_sweep_leaves_no_folder(tmp_path: Path, given: list[str], expected: str) -> None:
+    done = run_program("train", "-m", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not list(tmp_path.iterdir())

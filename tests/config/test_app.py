@@ -55,7 +55,8 @@ def test_a_refused_run_leaves_no_folder_of_its_own(
     monkeypatch.setattr("sys.argv", ["x", *(["hydra.run.dir=runs/mine"] if named else [])])
     with pytest.raises(SystemExit):
         run_program("vectors", refuse)
-    assert [path.name for path in Path("runs").iterdir()] == (["mine"] if named else [])
+    assert [path.name for path in Path("runs").glob("*")] == (["mine"] if named else [])
+    assert Path("runs").exists() == named
 
 
 def test_what_a_refused_run_has_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:

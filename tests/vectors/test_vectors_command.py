@@ -144,6 +144,7 @@ def test_frequent_words_without_much_meaning_are_passed_over() -> None:
         (["output=/proc/v.txt"], "output=/proc/v.txt: cannot be written there"),
         (["data.csv=r.csv", "output=./r.csv"], "is a file of reviews, which would be replaced"),
         (["data.unlabeled_csv=[a.csv]", "output=a.csv"], "would be replaced"),
+        (["data.text_column=x", "output=new/v.txt"], "no column 'x'"),
         (["data=imdb"], "sentiment.download imdb"),
     ],
 )

@@ -18,7 +18,7 @@ from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.help import help_text
 from sentiment.config.overrides import ONE_RUN
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import config_directory, register, remove_empty_folders
 from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
@@ -103,6 +103,7 @@ def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
 
 def _refuse(error: InputError) -> NoReturn:
+    remove_empty_folders()
     if is_reporting_rank():
         write_error(error)
     exit_together(2)

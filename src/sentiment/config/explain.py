@@ -219,12 +219,12 @@ def _explain_composing(error: BaseException) -> str:
         return f"command line: {error.override}: cannot be read; {_QUOTES}"
     if isinstance(error, ConfigCompositionException):
         hint = next((hint for mark, hint in _HINTS.items() if mark in str(error)), "")
-        if match := re.match(r"Could not override '(\w+)'", first):
-            return f"command line: {match[1]}: this program has no such group{hint}; see --help"
-        return f"command line: {first}{hint}"
-    interval = "does not support sweep type" in str(error)
-    hint = " (an interval has endlessly many values for a grid; add sweep=optuna)" * interval
-    return f"config: {' '.join(str(error).split())}{hint}"
+        match = re.match(r"Could not override '(\w+)'", first)
+        words = f"{match[1]}: this program has no such group" if match else first
+        return f"command line: {words}{hint}"
+    if "does not support sweep type" in first:
+        return "command line: an interval has endlessly many values for a grid; add sweep=optuna"
+    return f"config: {' '.join(str(error).split())}"
 
 
 def _wrong_value(link: OmegaConfBaseException) -> str:

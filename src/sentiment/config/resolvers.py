@@ -60,6 +60,9 @@ def fast_precision(accelerator: str) -> str:
     return "32-true"
 
 
+_made: list[Path] = []  # by ``choose_run_folder``, the inner ones first
+
+
 def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None = None) -> str:
     """Choose the run folder: that of the checkpoint to resume, else a new one; returns its path.
 
@@ -75,12 +78,21 @@ def choose_run_folder(parent: str, mode: RunMode | None, ckpt_path: str | None =
         raise InputError(f"{processes} processes need one folder; give hydra.run.dir=FOLDER")
     for count in range(1, 10_000):
         folder = Path(parent) / (stem if count == 1 else f"{stem}_{count}")
+        new = [each for each in (folder, *folder.parents) if not each.exists()]
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        _made.extend(new)
         return str(folder)
     raise InputError(f"{parent}: too many runs began in this second; set hydra.run.dir")
+
+
+def remove_empty_folders() -> None:
+    """Remove the folders that ``choose_run_folder`` has made, if nothing is in them."""
+    for folder in _made:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def config_folder(ckpt_path: str | None, folder: str | None = None) -> str | None:

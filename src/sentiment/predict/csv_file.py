@@ -24,7 +24,7 @@ from sentiment.data.workers import encode_chunks
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.files import nearest_folder, text_when_whole
 from sentiment.runtime.progress import progress_bar
 
 # Suffixes of formats that are not written.
@@ -135,12 +135,13 @@ def _new_columns(
 def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> None:
     """Check that a CSV file can be written, before anything is predicted.
 
+    A folder that does not exist yet is made when they are written.
+
     Raises:
         InputError: the target cannot be written, or is one of the files that are read.
     """
-    folder = target.resolve().parent
     with naming_target(target):
-        exists = target.exists()
+        exists, folder = target.exists(), nearest_folder(target)
         if target.is_dir():
             problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
         elif exists and source.exists() and target.samefile(source):
@@ -150,7 +151,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
         elif exists and not target.is_file():
             problem = "a device or a pipe; give a file, which may be new"
         elif not folder.is_dir():
-            problem = f"there is no folder {folder}; make it first"
+            problem = f"{folder} is a file, not a folder; give another"
         elif not os.access(folder, os.W_OK | os.X_OK):
             problem = f"the folder {folder} may not be written; give another"
         elif target.suffix.lower() in _NO_CSV:

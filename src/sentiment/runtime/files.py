@@ -64,6 +64,11 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
+def nearest_folder(path: Path) -> Path:
+    """The folder of a file or, if that does not exist yet, the first above it that does."""
+    return next(folder for folder in path.resolve().parents if folder.exists())
+
+
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary folders of killed processes from where ``folder_when_whole`` works."""
     for folder in parent.glob(".*.tmp"):

@@ -26,6 +26,7 @@ from sentiment.report.results import log_data
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
 from sentiment.runtime.environment import available_cores, require_memory, versions
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import nearest_folder
 from sentiment.runtime.run_folder import check_unused
 from sentiment.train.pretrained import vectors_note
 from sentiment.vectors.skipgram import (
@@ -113,8 +114,7 @@ def _check_output(output: Path, cfg: DictConfig) -> None:
     if any(output.resolve() == Path(str(path)).resolve() for path in inputs if path):
         raise InputError(f"output={output}: is a file of reviews, which would be replaced")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
+        with tempfile.TemporaryFile(dir=nearest_folder(output)):
             pass
     except OSError as error:
         raise InputError(
@@ -142,6 +142,7 @@ def _train(
         settings.epochs,
         settings.workers,
     )
+    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         lines = Path(temporary) / "lines.txt"
         line_count = write_lines(texts, words.words, lines)
