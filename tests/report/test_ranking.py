@@ -109,6 +109,18 @@ def test_an_option_stands_for_what_it_settles() -> None:
     assert named(compare_runs(runs)) == ["bilstm stop=null", "bilstm"]
 
 
+def test_of_equal_runs_the_one_of_the_lower_validation_loss_is_better() -> None:
+    runs = [
+        run(name, settings={"x": name}, results={"val/loss": loss})
+        for name, loss in (("a", 0.3), ("b", 0.1), ("c", None), ("d", 0.2))
+    ]
+    assert [row["folders"] for row in compare_runs(runs).rows] == [["b"], ["d"], ["a"], ["c"]]
+    rows = sweep_rows(runs, "val/accuracy")
+    assert [(row["folder"], row["rank"]) for row in rows] == [
+        ("b", 1), ("d", 2), ("a", 3), ("c", 4),
+    ]  # fmt: skip
+
+
 def test_runs_rank_among_those_with_the_same_test_reviews() -> None:
     others: list[dict[str, Any]] = [
         {"fingerprints": {"test": "other", "val": VAL_FINGERPRINT}},

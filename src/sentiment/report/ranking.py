@@ -39,6 +39,7 @@ _OF_DATA = ("labels", "train_reviews", "val_reviews", "test_reviews", "fingerpri
 _ROOM_FOR_NAMES, _LEAST_ROOM = 40, 16  # columns of a terminal
 _DISPENSABLE = ("seeds", "test\nF1 %", "param.")  # are left out to make that room
 _BREAKS = ("/=,", "._-")  # a long word is broken after one of the first, or else of the second
+_TIES = "val/loss"  # decides where the metric does not
 _ORDER = {"ok": 0, "limited": 1, "pruned": 2, "stopped": 4, "unreadable": 5, "failed": 6}
 _OTHER = 3
 
@@ -116,6 +117,8 @@ def sweep_runs(folder: Path, jobs: Sequence[Job]) -> list[Run]:
 def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
     """The rows of ``sweep.csv``: one a run, best first, those without a rank last.
 
+    Of equal runs the one with the lowest validation loss comes first.
+
     Returns:
         ``rank`` (from 1, or None), ``status``, a column for each override, the metric,
         ``val/accuracy``, ``test/accuracy``, ``test/f1``, ``fit_seconds``, ``parameters`` and
@@ -123,6 +126,7 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
         ``no <metric>``, ``unreadable`` or, without ``results.json``, ``stopped`` or ``failed``.
     """
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
+    runs = sorted(runs, key=lambda run: _or_infinite(run.results.get(_TIES)))
     rows: list[dict[str, object]] = [
         {"rank": None, "status": status}
         | {key: run.overrides.get(key) for key in keys}
@@ -131,10 +135,14 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
         for run, status in zip(runs, _statuses(runs, metric), strict=True)
     ]
     sign = 1 if is_lower_better(metric) else -1
-    rows.sort(key=lambda row: sign * value if is_number(value := row[metric]) else math.inf)
+    rows.sort(key=lambda row: sign * _or_infinite(row[metric], sign))
     rows.sort(key=lambda row: _ORDER.get(str(row["status"]), _OTHER))
     ok = [row | {"rank": rank} for rank, row in enumerate(rows, 1) if row["status"] == "ok"]
     return ok + rows[len(ok) :]
+
+
+def _or_infinite(value: object, sign: int = 1) -> float:
+    return value if is_number(value) else sign * math.inf
 
 
 def compare_runs(
@@ -321,7 +329,7 @@ def _grouped(runs: Sequence[Run], metric: str, *, by_run: bool) -> list[dict[str
         known = run.settings and not by_run
         groups.setdefault(configuration if known else str(run.folder), []).append(run)
     settings = dict(zip(groups, _differing([group[0] for group in groups.values()]), strict=True))
-    names = list(dict.fromkeys((metric, *METRICS, "fit_seconds")))
+    names = list(dict.fromkeys((metric, *METRICS, _TIES, "fit_seconds")))
     values = pd.DataFrame(
         [[run.results.get(name) for name in names] for group in groups.values() for run in group],
         index=[key for key, group in groups.items() for _ in group],
@@ -332,7 +340,8 @@ def _grouped(runs: Sequence[Run], metric: str, *, by_run: bool) -> list[dict[str
     means, spreads = numbers.mean().where(complete), numbers.std().where(complete)
     table = means.add_suffix(" mean").join(spreads.add_suffix(" spread")).astype(object)
     table = table.where(table.notna(), None)
-    order = means[metric].sort_values(ascending=is_lower_better(metric), kind="stable").index
+    ascending = [is_lower_better(metric), True]
+    order = means.sort_values([metric, _TIES], ascending=ascending, kind="stable").index
     rows = []
     for rank, key in enumerate(order, start=1):
         group, results = groups[key], groups[key][0].results
