@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from sentiment.predict.csv_file import naming_target
-from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.files import nearest_folder, text_when_whole
 
 _COLUMNS = ("row", "text", "label", "predicted_label", "score")
 
@@ -85,8 +85,8 @@ def written_misclassified(
     """Collect misclassified reviews; if the block succeeds, the target is written at once.
 
     Args:
-        target: the file, in UTF-8, compressed according to its suffix. Its folder holds the
-            temporary files.
+        target: the file, in UTF-8, compressed according to its suffix. Its folder, or the
+            one above if it does not exist yet, holds the temporary files.
         labels: names of the classes.
         separator: the character between cells.
 
@@ -95,7 +95,7 @@ def written_misclassified(
     """
     with ExitStack() as stack:
         with naming_target(target):
-            texts = stack.enter_context(TemporaryFile(dir=target.resolve().parent))
+            texts = stack.enter_context(TemporaryFile(dir=nearest_folder(target)))
         found = Misclassified(texts, target, labels)
         yield found
         with naming_target(target), text_when_whole(target) as out:
