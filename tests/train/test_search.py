@@ -78,6 +78,10 @@ def test_a_search_logs_records_ranks_and_draws(tmp_path: Path) -> None:
     assert float(rows[0]["val/loss"]) == best
     assert [row["status"] for row in rows].count("pruned") == len(pruned)
     assert {path.name for path in folder.glob("*.png")} >= {"history.png"}
+    assert "categorical units" not in done.stdout + done.stderr  # of matplotlib
+    assert done.stdout.count("\nTrial ") + done.stdout.startswith("Trial ") == 12
+    assert "words in the vocabulary" not in done.stdout  # what a run prints is in its log
+    assert "words in the vocabulary" in (folder / rows[0]["folder"] / "train.log").read_text()
 
 
 @pytest.mark.slow

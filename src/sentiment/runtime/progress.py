@@ -23,7 +23,7 @@ def progress_bar(description: str, total: float, unit: str, *, shown: bool = Tru
     return tqdm(
         desc=description,
         total=total,
-        unit=f" {unit}",
+        unit=unit,
         disable=not (shown and sys.stderr.isatty()),
         leave=False,
         dynamic_ncols=True,
