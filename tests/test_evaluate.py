@@ -299,3 +299,14 @@ def test_no_file_of_errors_appears_where_a_label_is_unknown(
     with pytest.raises(SystemExit):
         main([checkpoint, str(reviews), "--errors", str(tmp_path / "e.csv")])
     assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_texts_of_unknown_words_are_noted(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment\nqwertyuiop asdfgh,awful\nthe film was lovely,lovely\n")
+    main([str(trained / "checkpoints" / "best.ckpt"), str(path), "--json"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["test_reviews"] == 2
+    (note,) = [line for line in printed.err.splitlines() if "tokens" in line]
+    assert "2 of 6 tokens" in note
+    assert "1 of 2 texts" in note

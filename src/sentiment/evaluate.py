@@ -25,7 +25,7 @@ from sentiment.predict.options import (
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress import progress_bar
 from sentiment.runtime.run_folder import best_checkpoint
@@ -81,9 +81,11 @@ def evaluate(
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
-        _note(f"no row has the label {', '.join(absent[:20])}; F1 and AUROC leave it out")
+        _note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
     left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
     _note(f"{len(labels) + missing:,} rows read{left_out}")
+    if doubt := predictor.coverage.doubt:
+        _note(doubt)
     members = predictor.members
     tested = {
         **summarise_predictions(combined, labels, "test/"),
@@ -176,12 +178,12 @@ def predict_labelled(
                     continue
                 equal = {classes[other]: other for other in equal_labels(label, classes)}
                 if len(equal) != 1:
-                    known = ", ".join(map(repr, list(classes)[:20]))
+                    known = listed(list(classes), repr)
                     raise InputError(
                         f"{path}, row {row + 1}: label {label!r} of column"
                         f" {csv_format.label_column!r} is none of {known};"
                         " --label-column names another column, --labels what this file calls"
-                        f" {', '.join(predictor.labels[:20])}"
+                        f" {listed(predictor.labels)}"
                     )
                 ((classes[label], other),) = equal.items()
                 _note(f"label {label!r} is taken for {other!r}")
@@ -214,7 +216,7 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
     if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
         raise InputError(
             f"--labels {' '.join(labels)}: give what the file calls each of the classifier's"
-            f" {len(predictor.labels)} labels, in this order: {', '.join(predictor.labels[:20])}"
+            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels)}"
         )
     return {name: index for index, name in enumerate(labels)}
 

@@ -206,7 +206,7 @@ def test_a_text_that_looks_like_a_file_is_noted(
     main([str(checkpoint), "a film", *texts])
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 8
-    assert [line.split(";")[0] for line in said.err.splitlines()] == [
+    assert [line.split(";")[0] for line in said.err.splitlines()[:-1]] == [
         "note: 'out.csv' is predicted as a text, but looks like a file",
         "note: 'nope.ckpt' is predicted as a text, but looks like a file",
         "note: 'my reviews' is predicted as a text, but a file of that name exists",
@@ -265,3 +265,34 @@ def test_what_is_no_option_to_anyone_needs_no_dashes(
 ) -> None:
     main([str(checkpoint), text])
     assert json.loads(capsys.readouterr().out)["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("texts", "facts"),
+    [
+        ([GOOD, "film qwertyuiop asdfgh"], []),
+        ([GOOD, "", " "], []),
+        ([GOOD, "qwertyuiop"], ["1 of 13 tokens", "1 of 2 texts"]),
+        (["the qwertyuiop", "film asdfgh"], ["2 of 4 tokens"]),
+    ],
+)
+def test_texts_of_unknown_words_are_noted(
+    checkpoint: Path, tmp_path: Path, capsys: Any, texts: list[str], facts: list[str]
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([["review", "id"], *([text, "1"] for text in texts)])
+    for arguments in (texts, ["--csv", str(source), "--out", str(target)]):
+        main([str(checkpoint), *arguments])
+        out, error = capsys.readouterr()
+        notes = [line for line in error.splitlines() if line.startswith("note: ")]
+        assert len(notes) == bool(facts)
+        assert all(fact in notes[0] for fact in facts)
+        assert all(json.loads(line) for line in out.splitlines())
+    main([str(checkpoint), *texts])
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    with target.open(newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert [answer["label"] or "" for answer in answers] == labels
+    assert [answer["score"] is None for answer in answers] == [label == "" for label in labels]
+    assert all(answer["known_tokens"] <= answer["tokens"] for answer in answers)

@@ -34,6 +34,21 @@ def test_a_string_gives_a_prediction_and_a_list_a_list(predictor: Predictor) -> 
     assert predictor("")["scores"] == predictor("qwertyuiop")["scores"]  # both are one unknown word
 
 
+def test_a_result_counts_the_tokens_that_are_known(predictor: Predictor) -> None:
+    some, none, markup = predictor(["the film was qwertyuiop", "qwertyuiop asdfgh", "<br />"])
+    assert (some["tokens"], some["known_tokens"]) == (4, 3)
+    assert (none["tokens"], none["known_tokens"]) == (2, 0)
+    assert (markup["tokens"], markup["known_tokens"]) == (0, 0)
+    assert markup["label"] == none["label"] is not None  # both are one unknown word
+
+
+@pytest.mark.parametrize("blank", ["", " \t", "\u200b", "\n"])
+def test_a_blank_text_has_no_label(predictor: Predictor, blank: str) -> None:
+    answer, other = predictor([blank, GOOD])
+    assert (answer["label"], answer["score"]) == (None, None)
+    assert other["label"] == "lovely"
+
+
 def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
     alone = predictor.logits([GOOD])
     among = predictor.logits([BAD * 50, GOOD, "", BAD * 300])[1:2]

@@ -1,6 +1,6 @@
 import pytest
 
-from sentiment.runtime.errors import as_typed, first_words
+from sentiment.runtime.errors import as_typed, first_words, listed
 
 
 def test_the_first_words_end_with_a_word() -> None:
@@ -17,3 +17,9 @@ def test_the_first_words_end_with_a_word() -> None:
 )
 def test_a_value_is_written_as_a_user_types_it(value: object, typed: str) -> None:
     assert as_typed(value) == typed
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert listed(["a", "b"], repr) == "'a', 'b'"
+    assert listed([f"{n}" for n in range(77)], most=2) == "0, 1 and 75 more"
+    assert listed([f"{n}" for n in range(77)]).endswith("19 and 57 more")

@@ -14,7 +14,7 @@ from sentiment.data.csv_format import CsvFormat, separator_of
 from sentiment.data.table_rows import BadRowError, Dialect, rows_of
 from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.cache import file_state
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def likely_separator(path: Path, csv_format: CsvFormat) -> str:
 def _too_long(path: Path, cells: list[str], names: list[str], csv_format: CsvFormat) -> str:
     separator = separator_of(path, csv_format)
     first = "the header" if csv_format.header else "the first row"
-    shown = f" ({', '.join(map(repr, names[:20]))})" if csv_format.header else ""
+    shown = f" ({listed(names, repr)})" if csv_format.header else ""
     one = f"; {csv_format.override('separator', 'tab')} if each line is a text" * (len(names) == 1)
     check = f"check the separator (now {separator!r}) and the quotes around texts{one}"
     likely = likely_separator(path, csv_format) or check

@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from sentiment.data.file_kinds import likely_encoding
 from sentiment.predict.options import (
     add_checkpoint_options,
     add_csv_options,
@@ -25,7 +26,7 @@ from sentiment.predict.options import (
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.run_folder import best_checkpoint
 
@@ -54,8 +55,10 @@ def predict_lines(
             answer = {
                 "text": text,
                 "label": prediction["label"],
-                "score": rounded[prediction["label"]],
+                "score": rounded.get(prediction["label"]),
                 "scores": rounded,
+                "tokens": prediction["tokens"],
+                "known_tokens": prediction["known_tokens"],
             }
             out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
@@ -86,9 +89,10 @@ def _decoded(line: bytes, index: int) -> str:
     try:
         return line.decode().removesuffix("\r")
     except UnicodeDecodeError as error:
+        likely, _ = likely_encoding(line, "utf-8")
         raise InputError(
             f"standard input, line {index + 1}: byte {error.start} of the line is not UTF-8;"
-            " convert the text first (iconv -f latin-1 -t utf-8)"
+            f" convert the text first (iconv -f {likely} -t utf-8)"
         ) from error
 
 
@@ -198,7 +202,7 @@ def _count(text: str) -> int:
 def _check_top(top: int | None, labels: Sequence[str]) -> None:
     if top is not None and top > len(labels):
         raise InputError(
-            f"--top {top}: there are {len(labels)} labels ({', '.join(labels[:20])}); give at most"
+            f"--top {top}: there are {len(labels)} labels ({listed(labels)}); give at most"
             f" {len(labels)}"
         )
 
@@ -226,6 +230,12 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
     empty = f" ({without_text:,} without a text left empty)" if without_text else ""
     each = f"one for each of {source}" if rows else f"as {source} has none below its header"
     sys.stderr.write(f"wrote {rows:,} rows to {target}, {each}, with {names} added{empty}\n")
+    _note_doubt(predictor)
+
+
+def _note_doubt(predictor: "Predictor") -> None:
+    if doubt := predictor.coverage.doubt:
+        sys.stderr.write(f"note: {doubt}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -244,8 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             groups = lines_as_they_come(sys.stdin.buffer)
             if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):
                 sys.stderr.write("note: standard input is empty: nothing was predicted\n")
+            _note_doubt(predictor)
             return
         texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
         for text in texts:
             hint_at_file(text)
         predict_lines(predictor, [texts], sys.stdout, top=parsed.top)
+        _note_doubt(predictor)

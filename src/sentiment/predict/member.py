@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -79,6 +80,15 @@ class Member:
             return self._network_logits(self.classifier, encoded, word_to_id)
         ids = word_to_id[encoded.token_ids]
         return torch.from_numpy(self.classifier.logits(ids, encoded.lengths))
+
+    def known_tokens(self, encoded: EncodedTexts) -> npt.NDArray[np.int64]:
+        """How many tokens of each text are in the vocabulary, (texts,)."""
+        known = np.array([word in self._ids for word in encoded.words], bool)
+        before = np.zeros(len(encoded.token_ids) + 1, np.int64)  # known tokens before each
+        np.cumsum(known[encoded.token_ids], out=before[1:])
+        ends = np.cumsum(encoded.lengths)
+        counts: npt.NDArray[np.int64] = before[ends] - before[ends - encoded.lengths]
+        return counts
 
     def _network_logits(
         self, classifier: SentimentClassifier, encoded: EncodedTexts, word_to_id: Any

@@ -6,18 +6,21 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sentiment.data.reviews import CHARACTERS_AT_A_TIME
+from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
 from sentiment.predict.member import Member
 from sentiment.runtime.environment import require_device
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 
 Prediction = dict[str, Any]
 
@@ -35,6 +38,43 @@ def _compute_alone() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_compute_alone)
+
+
+@dataclass
+class Coverage:
+    """How much of the texts that a predictor has read is in its vocabulary.
+
+    Attributes:
+        texts: number of texts.
+        unknown_texts: those that have tokens, none of which is known.
+        tokens: number of tokens.
+        known: number of tokens in the vocabulary.
+    """
+
+    texts: int = 0
+    unknown_texts: int = 0
+    tokens: int = 0
+    known: int = 0
+
+    def add(self, tokens: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> None:
+        """Count some more texts by their tokens, (texts,), and how many of them are known."""
+        self.texts += len(tokens)
+        self.unknown_texts += int(((known == 0) & (tokens > 0)).sum())
+        self.tokens += int(tokens.sum())
+        self.known += int(known.sum())
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the predictions say little, if a third of all tokens or all of a text is unknown."""
+        unknown = self.tokens - self.known
+        if 3 * unknown <= self.tokens and not self.unknown_texts:
+            return None
+        without = f", and {self.unknown_texts:,} of {self.texts:,} texts have no known word"
+        return (
+            f"{unknown:,} of {self.tokens:,} tokens are not in the checkpoint's vocabulary"
+            f"{without if self.unknown_texts else ''}; scores of such texts say little: was it"
+            " trained on texts of this kind and language?"
+        )
 
 
 class Predictor:
@@ -57,6 +97,7 @@ class Predictor:
         header: whether the training files begin with a row of column names.
         raw_labels: the labels as written in the training files, in the order of ``labels``.
         tokenizer: the tokenizer of the first member.
+        coverage: how much of all texts so far is in the vocabulary of the first member.
 
     Raises:
         InputError: the members have different labels, or the weights are not positive numbers, one
@@ -68,8 +109,8 @@ class Predictor:
         for member in members:
             if sorted(member.labels) != sorted(first.labels):
                 raise InputError(
-                    f"{member.path}: its labels are {', '.join(member.labels[:20])}, and those of"
-                    f" {first.path} are {', '.join(first.labels[:20])}; classifiers that predict"
+                    f"{member.path}: its labels are {listed(member.labels)}, and those of"
+                    f" {first.path} are {listed(first.labels)}; classifiers that predict"
                     " together need the same"
                 )
         self.members = list(members)
@@ -83,6 +124,7 @@ class Predictor:
         settings = dict.fromkeys(member.tokenizer_settings for member in members)
         self._tokenizers = {each: Tokenizer(each) for each in settings}
         self.tokenizer = self._tokenizers[first.tokenizer_settings]
+        self.coverage = Coverage()
 
     @classmethod
     def load(
@@ -112,7 +154,9 @@ class Predictor:
         """Predict one text, or each of several: ``label``, its ``score``, and all ``scores``.
 
         Scores are probabilities (the softmax of calibrated logits). The result of a text does not
-        depend on the others.
+        depend on the others. ``tokens`` is the number of its tokens, and ``known_tokens`` that of
+        those in the vocabulary (of the first member): scores of a text that has none say nothing. A
+        blank text (empty, whitespace, invisible characters) has None as its label and score.
 
         Args:
             texts: a string or an ordered iterable of strings: a list, a generator, a file of lines,
@@ -124,8 +168,15 @@ class Predictor:
         """
         if isinstance(texts, str):
             return self([texts])[0]
-        probabilities = self.logits(texts).softmax(1).tolist()
-        return [self._prediction(scores) for scores in probabilities]
+        answers: list[Prediction] = []
+        for some, encoded, logits in self._read(texts):
+            lengths, known = encoded.lengths, self.members[0].known_tokens(encoded)
+            for text, scores, tokens, known_tokens in zip(
+                some, logits.softmax(1).tolist(), lengths.tolist(), known.tolist(), strict=True
+            ):
+                counts = {"tokens": tokens, "known_tokens": known_tokens}
+                answers.append(self._prediction(text, scores) | counts)
+        return answers
 
     def logits(self, texts: Iterable[str]) -> Tensor:
         """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``.
@@ -133,11 +184,7 @@ class Predictor:
         Raises:
             TypeError, InputError: see ``__call__``.
         """
-        parts: list[Tensor] = []
-        first = 1
-        for some in _some_at_a_time(texts):
-            parts.append(self.combine(self.member_logits(some, first=first)))
-            first += len(some)
+        parts = [logits for _, _, logits in self._read(texts)]
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
     def member_logits(
@@ -154,13 +201,10 @@ class Predictor:
             TypeError: a text is not a string.
             InputError: a text holds a lone surrogate, or a logit is not finite.
         """
-        for number, text in enumerate(texts, first):
-            if not isinstance(text, str):
-                value = " ".join(shortened(text).split())
-                raise TypeError(
-                    f"text {number} must be a string, not {type(text).__name__}: {value}"
-                )
-        known = {} if encoded is None else {self.tokenizer.settings: encoded}
+        if encoded is None:
+            encoded = self._encode(texts, self.tokenizer.settings, first)
+        self.coverage.add(encoded.lengths, self.members[0].known_tokens(encoded))
+        known = {self.tokenizer.settings: encoded}
         found = []
         for member in self.members:
             settings = member.tokenizer_settings
@@ -184,9 +228,23 @@ class Predictor:
         each = torch.stack([values.double().log_softmax(1) for values in logits])
         return (each + weights.log().log_softmax(0)).logsumexp(0).float()
 
+    def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], EncodedTexts, Tensor]]:
+        """Yield some texts at a time, their tokens and their combined logits."""
+        first = 1
+        for some in _some_at_a_time(texts):
+            encoded = self._encode(some, self.tokenizer.settings, first)
+            yield some, encoded, self.combine(self.member_logits(some, encoded, first))
+            first += len(some)
+
     def _encode(
         self, texts: Sequence[str], settings: TokenizerSettings, first: int
     ) -> EncodedTexts:
+        for number, text in enumerate(texts, first):
+            if not isinstance(text, str):
+                value = " ".join(shortened(text).split())
+                raise TypeError(
+                    f"text {number} must be a string, not {type(text).__name__}: {value}"
+                )
         try:
             return self._tokenizers[settings].encode(texts)
         except UnicodeEncodeError as error:
@@ -197,11 +255,12 @@ class Predictor:
                 " decode the bytes it came from by their right encoding"
             ) from error
 
-    def _prediction(self, scores: list[float]) -> Prediction:
+    def _prediction(self, text: str, scores: list[float]) -> Prediction:
         best = max(range(len(scores)), key=scores.__getitem__)
+        blank = is_blank(text)
         return {
-            "label": self.labels[best],
-            "score": scores[best],
+            "label": None if blank else self.labels[best],
+            "score": None if blank else scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from sentiment.runtime import errors
 from sentiment.runtime.files import replaced_when_whole
 
 log = logging.getLogger(__name__)
@@ -148,8 +149,7 @@ def format_duration(seconds: object) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + more
+    return errors.listed(names, most=_MOST_LISTED)
 
 
 def new_table(**options: Any) -> Table:
