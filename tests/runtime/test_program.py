@@ -44,6 +44,8 @@ def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     given += [("__main__", "train", "--help"), ("__main__", "train", "lr=3")]
     given += [("train.command", "--lr", "3"), ("pretrain.command", "+model.nope=1")]
     given += [("train.command", several) for several in ("sweep=optuna", "seed=1,2")]
+    given += [("train.command", wrong) for wrong in ("model.hidden_size=0", "data=imdb")]
+    given += [("pretrain.command", "model.layer_dropout=1.5")]
     given += [(name, "--cfg=job") for name in hydra]
     given += [(name, override) for name in hydra for override in ("data.sede=3", "daat=csv")]
     done = subprocess.run(
@@ -54,7 +56,7 @@ def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     assert done.stdout.count("sentiment 0.1.0\n") == 9
     assert done.stdout.count("\n  split_seed: 42") == 4
     errors = done.stderr.splitlines()
-    assert [error.partition(":")[0] for error in errors] == ["error"] * 13
+    assert [error.partition(":")[0] for error in errors] == ["error"] * 16
     assert sum("did you mean" in error for error in errors) == 10
     assert sum("add -m" in error for error in errors) == 2
     assert done.stdout.splitlines()[-1] == "imported:"

@@ -12,9 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from sentiment.config.schemas import SCHEMAS, PretrainConfig, TrainConfig
+from sentiment.config.schemas import SCHEMAS, TrainConfig
 from sentiment.config.suggest import unknown_key
 from sentiment.model.metric_names import CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
+from sentiment.model.settings import require_limits
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed
 
@@ -44,15 +45,19 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
         InputError: a setting is wrong; the message names its key and what is valid.
     """
     _check_node(cfg, schema)
-    if schema is TrainConfig:
-        _check_monitors(cfg, CLASSIFIER_METRICS)
-        _check_mixed(cfg)
-    elif schema is PretrainConfig:
-        _check_monitors(cfg, LANGUAGE_MODEL_METRICS)
+    if "model" in cfg:
+        try:
+            require_limits(cfg.model)
+        except ValueError as error:
+            raise InputError(f"config: model: {error}") from error
+    check_imdb(cfg)
     if "trainer" in cfg:
+        metrics = CLASSIFIER_METRICS if schema is TrainConfig else LANGUAGE_MODEL_METRICS
+        _check_monitors(cfg, metrics)
         _check_loggers(cfg.logger)
         _check_together(cfg)
-    check_imdb(cfg)
+    if schema is TrainConfig:
+        _check_mixed(cfg)
 
 
 def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None:
@@ -71,9 +76,7 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
     hints = dict.fromkeys(node) if schema is None else typing.get_type_hints(schema)
     fields = () if schema is None else dataclasses.fields(schema)
     limits = {field.name: field.metadata for field in fields}
-    names = dict.fromkeys([*node, *hints])
-    # The precision comes last: torch, which is slow to import, knows what the machine can do.
-    for name in sorted(names, key=lambda name: (name == "trainer", name == "precision")):
+    for name in dict.fromkeys([*node, *hints]):
         key = f"{prefix}{name}"
         if name not in hints:
             if _torch_takes(schema, str(name)):
@@ -83,6 +86,8 @@ def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None
             raise InputError(f"config: {unknown_key(key, hints)}")
         if name not in node.keys():  # noqa: SIM118 (also keys without a value)
             raise InputError(f"config: {key} is missing; it can be set, but not deleted")
+        if name == "precision" and OmegaConf.is_interpolation(node, name):
+            continue  # torch, which is slow to import, chooses it when all else is checked
         value = node[name]
         if schema is not None:
             _check_option(value, hints[name], key)

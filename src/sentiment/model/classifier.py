@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sentiment.model.dropout import Dropout
-from sentiment.model.encoder import RecurrentEncoder, require_fraction, require_positive
+from sentiment.model.encoder import RecurrentEncoder
 from sentiment.model.ngram_features import NgramFeatures
 from sentiment.model.pooling import Pooling, token_mask, widen
-from sentiment.model.settings import plain
+from sentiment.model.settings import plain, require_limits
 
 
 class Inputs(NamedTuple):
@@ -221,18 +221,14 @@ class SentimentClassifier(nn.Module):
         return token_ids.masked_fill(dropped & mask, self.unknown_index)
 
     def _check(self) -> None:
-        """Check the settings that no submodule checks under the same name."""
+        """Check the settings, but for choices, which submodules check."""
         settings = self._settings
-        sizes = ("vocabulary_size", "num_classes", "embedding_size")
-        require_positive(**{name: settings[name] for name in sizes})
+        require_limits(settings)
         if len(settings["ngram_sizes"]) != settings["ngrams"]:
             raise ValueError(
                 f"ngram_sizes={settings['ngram_sizes']}: give one size for each length from 1 to"
                 f" ngrams={settings['ngrams']}"
             )
-        if settings["head_size"] is not None:
-            require_positive(head_size=settings["head_size"])
-        require_fraction(**{name: settings[name] for name in settings if name.endswith("_dropout")})
         for name in ("padding_index", "unknown_index"):
             if not 0 <= settings[name] < settings["vocabulary_size"]:
                 raise ValueError(

@@ -3,7 +3,7 @@
 Depends on torch alone. The input is vectors, so they may be text, pixels or measurements.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from sentiment.model.cudnn import call, compute_dtype, run_layer, runs_apart
 from sentiment.model.dropout import Dropout
 from sentiment.model.pieces import POSITIONS, layer_in_pieces, long_lstm
 from sentiment.model.scan import scan_layer
+from sentiment.model.settings import require_choice, require_fraction, require_positive
 
 _MODULES: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 CELLS = tuple(_MODULES)
@@ -274,23 +275,3 @@ def _check_batch(inputs: Tensor, lengths: Tensor, input_size: int) -> None:
             f"lengths run from {shortest} to {longest}; each must lie between 1 and the {time} "
             "steps of the batch"
         )
-
-
-def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise a ValueError if a value is none of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
-
-
-def require_positive(**sizes: int) -> None:
-    """Raise a ValueError if a size is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size} is too small; give 1 or more")
-
-
-def require_fraction(**fractions: float) -> None:
-    """Raise a ValueError if a fraction is outside [0, 1)."""
-    for name, fraction in fractions.items():
-        if not 0 <= fraction < 1:
-            raise ValueError(f"{name}={fraction} is out of range; give 0 or more, below 1")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sentiment.model.dropout import Dropout
-from sentiment.model.encoder import RecurrentEncoder, require_fraction, require_positive
-from sentiment.model.settings import plain
+from sentiment.model.encoder import RecurrentEncoder
+from sentiment.model.settings import plain, require_limits
 from sentiment.model.softmax import CandidateSampler, summed_cross_entropy
 
 
@@ -78,8 +78,7 @@ class LanguageModel(nn.Module):
         del arguments["__class__"]  # Python's own, for super()
         super().__init__()
         self._settings = arguments
-        require_positive(vocabulary_size=vocabulary_size, embedding_size=embedding_size)
-        require_fraction(embedding_dropout=embedding_dropout, output_dropout=output_dropout)
+        require_limits(arguments)
         if bidirectional and num_layers > 1:
             raise ValueError(
                 f"num_layers={num_layers} with both directions: a second layer would see the words"

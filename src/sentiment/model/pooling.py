@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from sentiment.model.encoder import Encoded, require_choice, require_positive
+from sentiment.model.encoder import Encoded
+from sentiment.model.settings import require_choice, require_positive
 
 _STEPS_AT_A_TIME = 1 << 16
 POOLINGS = ("last", "mean", "max", "max+mean", "attention")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from sentiment.model.encoder import require_positive
+from sentiment.model.settings import require_positive
 
 # Scores in memory at a time: few enough for a CPU's cache, more for a device that needs large ones.
 _SCORES_ON_CPU, _SCORES_ON_DEVICE = 1 << 20, 1 << 27
