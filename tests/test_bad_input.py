@@ -31,7 +31,7 @@ def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
         ("", "empty"),
         (
             "review,label\na,1\n",
-            "(set data.text_column, data.label_column, data.header or data.separator)",
+            "set data.text_column, data.label_column, data.header or data.separator",
         ),
         ("review,sentiment\na,1\nb,1\nc,1\n", "every row has the label '1'"),
         ("review,sentiment\na,1\nb,0\nc,1\n", "too few rows"),
@@ -70,7 +70,11 @@ def test_a_path_that_cannot_be_written(tmp_path: Path, composed: Compose) -> Non
 def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) -> None:
     reviews = f"data.csv={write_reviews(tmp_path / 'r.csv', 60)}"
     run = tmp_path / "run"
-    assert "one weight for each" in refusal(composed, run, reviews, "loss.class_weights=[1,2,3]")
+    three = "loss.class_weights=[1,2,3]"
+    assert "one weight for each" in refusal(composed, run, reviews, three)
+    for csv in (reviews, "data.csv=nope.csv"):  # before anything is read, if that is possible
+        message = refusal(composed, run, csv, three, "data.labels=[awful,lovely]")
+        assert "one weight for each of awful, lovely" in message
     assert "model: head_dropout=2" in refusal(composed, run, reviews, "model.head_dropout=2")
     assert "trainer=cpu runs anywhere" in refusal(composed, run, reviews, "trainer=gpu")
     few = refusal(composed, run, reviews, "trainer.limit_val_batches=0.001")

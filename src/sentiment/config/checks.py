@@ -57,6 +57,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
         _check_loggers(cfg.logger)
         _check_together(cfg)
     if schema is TrainConfig:
+        check_class_weights(cfg.loss, cfg.data.labels)
         _check_mixed(cfg)
 
 
@@ -212,6 +213,33 @@ def _check_together(cfg: DictConfig) -> None:
         raise InputError(
             f"config: trainer.precision={trainer.precision}: cannot clip the gradients of a fused"
             " optimizer; add optimizer.fused=null"
+        )
+
+
+def check_class_weights(loss: DictConfig, labels: Sequence[object] | None) -> None:
+    """Refuse weights of classes that cannot be used.
+
+    Args:
+        loss: the config node of the loss.
+        labels: the labels; None if they are not known yet.
+
+    Raises:
+        InputError: a weight is not a number above 0 in single precision, there is not one for each
+            label, or ``loss.balanced`` sets them too.
+    """
+    weights = loss.class_weights
+    if weights is None:
+        return
+    if loss.balanced or (labels is not None and len(weights) != len(labels)):
+        names = "label" if labels is None else ", ".join(map(as_typed, labels))
+        raise InputError(
+            f"loss.class_weights={list(weights)}: give one weight for each"
+            f"{' of' * (labels is not None)} {names}, and loss.balanced=false"
+        )
+    if not all(2**-149 <= weight < 2**128 for weight in weights):
+        raise InputError(
+            f"config: loss.class_weights={list(weights)}: all must be numbers above 0; to leave a"
+            " class out, remove its reviews"
         )
 
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
+from sentiment.config.checks import check_class_weights
 from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.ngrams import NgramStatistics
 from sentiment.data.pipeline import DataFacts
@@ -193,18 +194,8 @@ def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimi
 
 def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
     """Weights of the classes as set, or inverse to how often each is seen (mean 1), or None."""
+    check_class_weights(loss, facts.labels)
     if loss.class_weights is not None:
-        if loss.balanced or len(loss.class_weights) != len(facts.labels):
-            raise InputError(
-                f"loss.class_weights={list(loss.class_weights)}: give one weight for each of"
-                f" {', '.join(facts.labels)}, and loss.balanced=false"
-            )
-        weights = torch.tensor([float(weight) for weight in loss.class_weights])  # as they count
-        if not (weights.isfinite() & (weights > 0)).all():
-            raise InputError(
-                f"config: loss.class_weights={list(loss.class_weights)}: all must be numbers above"
-                " 0; to leave a class out, remove its reviews"
-            )
         return list(loss.class_weights)
     if loss.balanced:
         counts = np.array(facts.class_counts)

@@ -34,7 +34,7 @@ from sentiment.runtime.distributed import (
 )
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
-from sentiment.train.build import build_module
+from sentiment.train.build import build_module, class_weights
 from sentiment.train.callbacks import accuracy_line
 from sentiment.train.fit import (
     Fit,
@@ -168,6 +168,7 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
     datamodule.prepare_data()
     datamodule.setup()
     check_reviews(datamodule.facts, fit.trainer.world_size)
+    class_weights(cfg.loss, datamodule.facts)  # counting n-grams and reading vectors take longer
     if fit.resumed is not None:
         datamodule.load_state_dict(fit.resumed.data)  # refuses other data
     ngrams = datamodule.ngram_statistics()
