@@ -259,6 +259,18 @@ def test_a_text_that_begins_with_a_dash_comes_after_two(
     assert json.loads(capsys.readouterr().out)["text"] == text
 
 
+@pytest.mark.parametrize("options", [["--data", "r.csv"], ["--data=r.csv"], ["--input", "r.csv"]])
+def test_an_option_of_another_name_for_a_csv_file_is_one_line(
+    checkpoint: Path, capsys: Any, options: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(checkpoint), *options])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "--csv IN --out OUT" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("text", ["-awful film", "-5", "-2.5", "a-b"])
 def test_what_is_no_option_to_anyone_needs_no_dashes(
     checkpoint: Path, capsys: Any, text: str

@@ -159,10 +159,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_csv_options(parser, labels=False)
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
-        parser.error(
-            f"{unknown[0][:40]!r} is not an option; a text that begins with a dash comes after --,"
-            f" as in {parser.prog} best.ckpt -- {unknown[0][:40]}"
+        option = unknown[0][:40]
+        hint = (
+            "a CSV file is given by --csv IN --out OUT"
+            if any(map(is_csv, [*unknown, parsed.checkpoint, *parsed.text]))
+            else "a text that begins with a dash comes after --, as in"
+            f" {parser.prog} best.ckpt -- {option}"
         )
+        parser.error(f"{option!r} is not an option; {hint}")
     others = list(takewhile(is_checkpoint, parsed.text))
     parsed.checkpoints = [*map(best_checkpoint, (parsed.checkpoint, *others))]
     parsed.text = parsed.text[len(others) :]
