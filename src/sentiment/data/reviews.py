@@ -184,7 +184,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             what = "it has" if csv_format.header else "without a header they are numbered:"
             error = InputError(
                 f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
-                f"; {likely or _settings(csv_format)}"
+                f"{f'; {likely}' if likely else f' ({_settings(csv_format)})'}"
             )
             raise explained(path, csv_format, error)
         if names.count(column) > 1:
