@@ -27,7 +27,7 @@ from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.progress_bar import progress_bar
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:

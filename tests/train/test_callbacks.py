@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment.batch import Batch, Shard
-from sentiment.runtime.progress import LinesAboveBars
+from sentiment.runtime.progress_bar import LinesAboveBars
 from sentiment.train import callbacks
 from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
 from sentiment.train.run import train

@@ -23,7 +23,7 @@ from sentiment.predict.ngram_classifier import (
     classifier_of,
     presence,
 )
-from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.progress_bar import progress_bar
 
 _Ints = npt.NDArray[np.int64]
 

@@ -25,7 +25,7 @@ from sentiment.predict.predictor import Predictor
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import nearest_folder, text_when_whole
-from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.progress_bar import progress_bar
 
 # Suffixes of formats that are not written.
 _NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}

@@ -15,7 +15,7 @@ from sentiment.model.metric_names import best_mode
 from sentiment.predict.checkpoint import CHECKPOINT_FORMAT
 from sentiment.report.tables import write_csv
 from sentiment.runtime.distributed import all_reduce_max
-from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.progress_bar import progress_bar
 from sentiment.train.stopping import within_epoch
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from sentiment.report.tables import (
     write_json,
 )
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.progress import LinesAboveBars
+from sentiment.runtime.progress_bar import LinesAboveBars
 
 if TYPE_CHECKING:
     from hydra._internal.callbacks import Callbacks

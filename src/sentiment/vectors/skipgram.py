@@ -19,7 +19,7 @@ from sentiment.data.splits import Split
 from sentiment.data.vocabulary import count_words
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import text_when_whole
-from sentiment.runtime.progress import progress_bar
+from sentiment.runtime.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from gensim.models import Word2Vec

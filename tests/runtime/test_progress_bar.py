@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sentiment.runtime.progress import LinesAboveBars, progress_bar
+from sentiment.runtime.progress_bar import LinesAboveBars, progress_bar
 from terminal import on_terminal
 
 
