@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from joblib import parallel_config
 
 from sentiment.data.reviews import ReviewChunk
@@ -25,6 +26,14 @@ def test_threads_in_place_of_processes_leave_ctrl_c_alone() -> None:
         encoded = [words.words for _, words in encode_chunks(chunks, TokenizerSettings(), 2)]
     assert encoded == [[f"w{n}"] for n in range(9)]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_stopping_early_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    chunks = [ReviewChunk([f"w{n} " * 50_000], [], [n], 0, 0.0) for n in range(20)]
+    encoded = encode_chunks(chunks, TokenizerSettings(), 2)
+    next(encoded)
+    encoded.close()
+    assert not recwarn.list
 
 
 def test_a_worker_process_needs_no_torch() -> None:

@@ -2,8 +2,9 @@
 
 import itertools
 import signal
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
@@ -25,7 +26,7 @@ Chunk = TypeVar("Chunk", bound=HasTexts)
 
 def encode_chunks(
     chunks: Iterable[Chunk], settings: TokenizerSettings, num_workers: int
-) -> Iterator[tuple[Chunk, EncodedTexts]]:
+) -> Generator[tuple[Chunk, EncodedTexts]]:
     """Yield each chunk with its tokens, in order; many chunks are tokenised by worker processes.
 
     At most a few chunks for each worker are in memory at a time.
@@ -39,6 +40,7 @@ def encode_chunks(
         return
     from joblib import Parallel, delayed
 
+    warnings.filterwarnings("ignore", r"\d+ tasks ")  # how many were left when the user stopped
     # joblib's workers do not run the user's main module again, as multiprocessing's would.
     parallel = Parallel(
         n_jobs=num_workers,
