@@ -58,6 +58,7 @@ def test_options_and_settings_come_in_any_order() -> None:
         ("--nonsense", "--help"),
         ("my.csv", "did you mean data=csv data.csv=my.csv?"),
         ("bigru", "did you mean model=bigru?"),
+        ("seed=3 model.cell", "did you mean model.cell=VALUE?"),
         ("data.csv=a b.csv", "\"data.csv='a b.csv'\""),
         ("--cfg all-of-it", "invalid choice"),
     ],

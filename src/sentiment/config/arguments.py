@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from sentiment.config.overrides import group_options, override, spell_null_choices
-from sentiment.config.suggest import suggestion
+from sentiment.config.suggest import setting_keys, suggestion
 from sentiment.runtime.errors import InputError
 
 _TABLES = (".csv", ".tsv", ".gz", ".xz", ".bz2", ".zip")
@@ -37,7 +37,7 @@ def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
     settings = spell_null_choices(parsed.overrides)
     for number, item in enumerate(settings):
         if "=" not in item and not item.startswith("~"):
-            raise InputError(_no_setting(item, settings[:number]))
+            raise InputError(_no_setting(item, settings[:number], schema))
     return [*options, *map(quoted, settings)]
 
 
@@ -65,10 +65,12 @@ def setting(key: str, value: str, schema: Any) -> str:
     return suggestion(key, value, schema=schema)
 
 
-def _no_setting(item: str, before: Sequence[str]) -> str:
+def _no_setting(item: str, before: Sequence[str], schema: Any) -> str:
     hint = ""
     groups = [group for group in ("model", "experiment") if item in group_options(group)]
-    if before and (not groups or before[-1].startswith("data.")):
+    if item in setting_keys(schema):
+        hint = f"; did you mean {item}=VALUE?"
+    elif before and (not groups or before[-1].startswith("data.")):
         key, _, value = before[-1].partition("=")
         hint = f"; a value with spaces needs quotes: \"{key}='{value} {item}'\""
     elif groups or item.endswith(_TABLES):

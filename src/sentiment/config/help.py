@@ -66,7 +66,7 @@ def help_text(name: str, arguments: Sequence[str] = ()) -> str:
         "Options:",
         *_rows({option: [what] for option, what in _OPTIONS.items()}),
         "",
-        "docs/configuration.md explains each setting.",
+        "docs/configuration.md in the source tree explains each setting.",
     ]
     return "\n".join(lines)
 

@@ -56,7 +56,8 @@ _ALIASES = {
     "seed": "random_seed random_state manual_seed",
     "ckpt_path": "ckpt checkpoint checkpoint_path resume resume_from resume_from_checkpoint"
     " load_checkpoint",
-    "hydra.run.dir": "out out_dir outdir output output_dir save_dir save_path log_dir run_dir",
+    "hydra.run.dir": "out out_dir outdir output output_dir save_dir save_path log_dir run_dir"
+    " rundir",
 }
 
 
