@@ -144,5 +144,5 @@ def test_two_processes_in_one_folder_and_a_typo_are_refused(tmp_path: Path) -> N
     assert (tmp_path / "multirun.yaml").read_text() == "of the first"
     done = search(tmp_path, reviews, *SPACE, "optimizer.lrr=interval(0,1)")
     assert done.returncode == 2
-    assert "did you mean 'lr'?" in done.stderr
+    assert "did you mean optimizer.lr" in done.stderr
     assert done.stderr.count("\n") == 1
