@@ -12,12 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment.report.ranking import (
-    compare_runs,
-    comparison_markdown,
-    flat_rows,
-    print_comparison,
-)
+from sentiment.report.comparison_table import comparison_markdown, flat_rows, print_comparison
+from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import csv_text, json_text
 from sentiment.runtime.arguments import OneLineParser

@@ -11,16 +11,8 @@ from test_runs import write_run
 
 from conftest import TEST_FINGERPRINT, VAL_FINGERPRINT
 from conftest import ended_run as run
-from sentiment.report.ranking import (
-    Comparison,
-    Job,
-    compare_runs,
-    comparison_markdown,
-    flat_rows,
-    print_comparison,
-    sweep_rows,
-    sweep_runs,
-)
+from sentiment.report.comparison_table import comparison_markdown, flat_rows, print_comparison
+from sentiment.report.ranking import Comparison, Job, compare_runs, sweep_rows, sweep_runs
 from sentiment.report.runs import Run
 
 

@@ -21,7 +21,8 @@ from sentiment.model.calibration import fit_temperature
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
-from sentiment.report.ranking import compare_runs, print_comparison
+from sentiment.report.comparison_table import print_comparison
+from sentiment.report.ranking import compare_runs
 from sentiment.report.results import data_results, log_data, outcome_results, plot_outcome
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json

@@ -27,7 +27,8 @@ from sentiment.model.language_model import LanguageModel
 from sentiment.runtime.distributed import external_world_size
 from sentiment.runtime.environment import require_memory
 from sentiment.runtime.errors import InputError
-from sentiment.train.callbacks import OneCheckpoint, ProgressBar
+from sentiment.train.callbacks import OneCheckpoint
+from sentiment.train.epoch_bar import ProgressBar
 from sentiment.train.module import SentimentModule
 from sentiment.train.optim import ParameterUpdates
 from sentiment.train.pretrained import PretrainedEncoder

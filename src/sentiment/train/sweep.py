@@ -15,7 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.config.overrides import CommandLine, override, sweep_command, train_command
-from sentiment.report.ranking import Job, compare_runs, print_comparison, sweep_rows, sweep_runs
+from sentiment.report.comparison_table import print_comparison
+from sentiment.report.ranking import Job, compare_runs, sweep_rows, sweep_runs
 from sentiment.report.runs import parse_overrides, run_folders
 from sentiment.report.tables import (
     format_duration,
