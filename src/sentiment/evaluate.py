@@ -67,7 +67,7 @@ def evaluate(
     from sentiment.data.reviews import output_separator
     from sentiment.model.metrics import Outcome, summarise_predictions
     from sentiment.predict.misclassified import written_misclassified
-    from sentiment.report.results import doubts, outcome_results
+    from sentiment.report.results import metric_warnings, outcome_results
 
     if errors is None:
         reviews = predict_labelled(predictor, path, csv_format, file_labels)
@@ -91,8 +91,8 @@ def evaluate(
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(Outcome.of(combined, labels, reviews.lengths), predictor.labels),
     }
-    for doubt in doubts(tested):
-        _note(doubt)
+    for warning in metric_warnings(tested, training=False):
+        _note(warning)
     return {
         **tested,
         **(_facts_of_training(members[0]) if len(members) == 1 else {}),

@@ -149,6 +149,18 @@ def test_runs_rank_among_those_with_the_same_test_reviews() -> None:
     assert not any("test reviews" in line for line in printed(together))
 
 
+def test_data_sets_of_one_file_are_named_by_what_makes_them() -> None:
+    runs = [
+        run(seed, choices={"data": "csv"}, overrides={"data.split_seed": seed},
+            settings={"data.csv": "r.csv", "data.split_seed": seed},
+            results={"fingerprints": {"test": seed, "val": seed}})
+        for seed in "12"
+    ]  # fmt: skip
+    assert [row["data_set"] for row in compare_runs(runs).rows] == [
+        "r.csv, 100 test reviews, data.split_seed=1", "r.csv, 100 test reviews, data.split_seed=2",
+    ]  # fmt: skip
+
+
 def test_what_a_pretrained_encoder_settles_does_not_name_other_runs() -> None:
     runs = [
         run("a", settings={"model.hidden_size": "64", "pretrained.path": "null"}),

@@ -1,4 +1,6 @@
 import logging
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +9,13 @@ import torch
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome
-from sentiment.report.results import best_metrics, doubts, log_data, log_model, outcome_results
+from sentiment.report.results import (
+    best_metrics,
+    log_data,
+    log_model,
+    metric_warnings,
+    outcome_results,
+)
 
 
 def rows_of(*metrics: tuple[float, float]) -> list[dict[str, float]]:
@@ -56,8 +64,8 @@ def test_coverage_is_logged_as_in_the_table(
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         log_data(facts, 0.96084, sample=False, pretrained=True)
-    assert "15 rows read: 8 training" in caplog.text
-    assert "a (5), b (3)" in caplog.text
+    assert "15 rows read" in caplog.text
+    assert "8 training reviews (a 5, b 3)" in caplog.text
     assert "; 96.08 % of the tokens have a pre-trained vector" in caplog.text
 
 
@@ -86,16 +94,24 @@ def test_each_class_has_its_own_metrics() -> None:
 
 
 def test_a_class_that_is_never_predicted_is_reported() -> None:
-    (doubt, other) = doubts(results_of([0] * 99 + [1], [0] * 100, ["good", "bad"]))
-    assert "bad (1)" in doubt
-    assert "loss.balanced=true" in doubt
-    assert "always answering good, 99.00 %" in other
+    results = results_of([0] * 99 + [1], [0] * 100, ["good", "bad"])
+    never, no_better = metric_warnings(results, training=True)
+    assert "bad (1)" in never
+    assert "loss.balanced=true" in never
+    assert "always answering good, 99.00 %" in no_better
+    assert "loss" not in " ".join(metric_warnings(results, training=False))
+    never, _ = metric_warnings(results_of([0, 1], [0, 0], ["good", "bad"]), training=True)
+    assert "trainer.max_epochs" in never
+    assert "balanced" not in never
 
 
 def test_a_better_baseline_is_reported() -> None:
     results = results_of([0, 1, 0, 1], [0, 1, 0, 0], ["good", "bad"])
-    assert doubts(results) == []
-    assert doubts(results | {"baseline": {"test/accuracy": 0.7, "seconds": 1.0}}) == []
-    (doubt,) = doubts(results | {"baseline": {"test/accuracy": 0.8, "seconds": 1.0}})
-    assert "80.00 %" in doubt
-    assert "model.ngrams=3" in doubt
+    better, worse = ({"baseline": {"test/accuracy": each, "seconds": 1.0}} for each in (0.8, 0.7))
+    assert metric_warnings(results, training=True) == []
+    assert metric_warnings(results | worse, training=True) == []
+    (warning,) = metric_warnings(results | better, training=True)
+    assert "80.00 %" in warning
+    page = re.search(r"docs/\w+\.md", warning)
+    assert page is not None
+    assert (Path(__file__).parents[2] / page[0]).is_file()

@@ -16,6 +16,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from sentiment.data.dataset import TokenisedReviews
 from sentiment.data.ngrams import NgramCounts
 from sentiment.predict.ngram_classifier import (
     LinearWeights,
@@ -85,13 +86,13 @@ KINDS: Mapping[str, Kind] = {
 
 
 def fit_best(
-    weighting: str, train: Any, val: Any, *, classes: int
+    weighting: str, train: TokenisedReviews, val: TokenisedReviews, *, classes: int
 ) -> tuple[NgramClassifier, float]:
     """Fit one classifier for each strength, and choose by accuracy on validation reviews.
 
     Args:
         weighting: a key of ``KINDS``.
-        train: ``TokenisedReviews`` to learn from.
+        train: the reviews to learn from.
         val: the reviews to choose by.
         classes: the number of classes.
 
@@ -112,11 +113,13 @@ def fit_best(
     return classifier, kind.strengths[best]
 
 
-def baseline_results(train: Any, val: Any, test: Any, *, classes: int) -> dict[str, Any]:
+def baseline_results(
+    train: TokenisedReviews, val: TokenisedReviews, test: TokenisedReviews, *, classes: int
+) -> dict[str, Any]:
     """Fit TF-IDF with logistic regression beside a network, to compare.
 
     Args:
-        train: ``TokenisedReviews`` to learn from.
+        train: the reviews to learn from.
         val: the reviews to choose its strength by.
         test: the reviews to test it on.
         classes: the number of classes.

@@ -205,13 +205,23 @@ def _by_data_set(runs: Sequence[Run]) -> dict[str, list[Run]]:
     for run in runs:
         fingerprint = (run.results.get("fingerprints") or {}).get("test")
         reviews.setdefault((fingerprint, run.results.get("test_reviews")), []).append(run)
-    named: dict[str, list[Run]] = {}
-    for (known, count), own in sorted(reviews.items(), key=lambda item: -len(item[1])):
+    sets = sorted(reviews.items(), key=lambda item: -len(item[1]))
+    names = []
+    for (known, count), own in sets:
         name = f"{own[0].data}, " if own[0].data else ""
         name += f"{format_count(count)} test reviews" if is_number(count) else "test reviews"
-        name += "" if known else " (no record of which)"
-        others = sum(other.startswith(name) for other in named)
-        named[f"{name} ({others + 1})" if others else name] = own
+        names.append(name if known else f"{name} (no record of which)")
+    named: dict[str, list[Run]] = {}
+    for name, (_, own) in zip(names, sets, strict=True):
+        alike = [
+            runs[0].settings for other, (_, runs) in zip(names, sets, strict=True) if other == name
+        ]
+        mine = own[0].settings
+        varied = [key for key in mine if len({str(each.get(key)) for each in alike}) > 1]
+        parts = [name, *(f"{key}={mine[key]}" for key in varied if key.startswith("data."))]
+        title = ", ".join(parts)
+        others = sum(other.startswith(title) for other in named)
+        named[f"{title} ({others + 1})" if others else title] = own
     return named
 
 

@@ -28,8 +28,8 @@ def result_table(results: Mapping[str, Any]) -> Table:
     """Lay out what a training reached, on what data, and what it cost.
 
     Args:
-        results: The content of ``results.json``; see the README for its keys. Any of them may be
-            missing, None or NaN: a line or split without a single value is left out.
+        results: The content of ``results.json``; docs/configuration.md has its keys. Any of them
+            may be missing, None or NaN: a line or split without a single value is left out.
             ``best_epoch`` counts from 0, as Lightning does, and is shown counting from 1.
 
     Returns:

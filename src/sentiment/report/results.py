@@ -30,6 +30,8 @@ from sentiment.runtime.environment import program_command
 
 log = logging.getLogger(__name__)
 
+IMBALANCED = 0.8  # fraction of the largest class
+
 
 class Limit(NamedTuple):
     """A setting that leaves reviews of a split out.
@@ -58,13 +60,13 @@ def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrain
         )
     read = facts.train_reviews + facts.val_reviews + facts.test_reviews
     log.info(
-        "%s rows read: %s training, %s validation and %s test reviews of %s; dropped: %s for a"
-        " repeated text, %s for a missing value%s",
+        "%s rows read: %s training reviews (%s), %s validation and %s test reviews; dropped: %s for"
+        " a repeated text, %s for a missing value%s",
         f"{read + facts.dropped_duplicates + facts.dropped_missing:,}",
         f"{facts.train_reviews:,}",
+        listed([f"{label} {facts.class_counts[i]:,}" for i, label in enumerate(facts.labels)]),
         f"{facts.val_reviews:,}",
         f"{facts.test_reviews:,}",
-        listed([f"{label} ({facts.class_counts[i]:,})" for i, label in enumerate(facts.labels)]),
         f"{facts.dropped_duplicates:,}",
         f"{facts.dropped_missing:,}",
         f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
@@ -157,33 +159,40 @@ def _number(label: str) -> float | None:
     return None
 
 
-def doubts(results: Mapping[str, Any]) -> list[str]:
-    """What the test metrics of a classifier say against it, and what to do about it; often none."""
+def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
+    """Warnings about the test metrics of a classifier; empty if there are none.
+
+    Args:
+        results: the metrics, as in ``results.json``.
+        training: whether to add which settings of a training may help.
+    """
     found = []
     rows, accuracy = results["test/by_class"], results["test/accuracy"]
-    never = [row for row in rows if row["reviews"] and not row["predicted"]]
-    balance = (
-        "; loss.balanced=true weighs rare labels up, and callbacks.checkpoint.monitor=val/f1"
-        " callbacks.early_stopping.monitor=val/f1 chooses by all labels alike"
-    )
-    if never:
+    largest = results["test/largest_class"]
+    advice = ""
+    if training and largest > IMBALANCED:
+        advice = (
+            "; loss.balanced=true weighs rare labels up, and callbacks.checkpoint.monitor=val/f1"
+            " callbacks.early_stopping.monitor=val/f1 chooses by all labels alike"
+        )
+    elif training:
+        advice = "; more epochs (trainer.max_epochs) or another optimizer.lr may help"
+    if never := [row for row in rows if row["reviews"] and not row["predicted"]]:
         names = listed([f"{row['label']} ({row['reviews']:,})" for row in never])
-        found.append(f"No test review was classified as {names}{balance}.")
-    if accuracy <= results["test/largest_class"] < 1:
+        found.append(f"No test review was classified as {names}{advice}.")
+    if accuracy <= largest < 1:
         most = max(rows, key=lambda row: row["reviews"])
         found.append(
             f"The test accuracy of {format_percent(accuracy)} is no better than that of always"
-            f" answering {most['label']}, {format_percent(results['test/largest_class'])}"
-            f"{'' if never else balance}."
+            f" answering {most['label']}, {format_percent(largest)}{'' if never else advice}."
         )
     baseline = results.get("baseline", {}).get("test/accuracy", 0.0)
     if baseline > accuracy:
         found.append(
             f"TF-IDF with logistic regression is better: {format_percent(baseline)} on the test"
-            f" reviews, after {results['baseline']['seconds']:.1f} s. With"
-            f" {format_count(results['train_reviews'])} training reviews, model.ngrams=3 and word"
-            " vectors help (docs/small_data.md);"
-            f" {program_command('sentiment.baseline')} makes that one."
+            f" reviews, after {results['baseline']['seconds']:.1f} s. docs/small_data.md has what"
+            f" helps with {format_count(results['train_reviews'])} training reviews;"
+            " sentiment.baseline saves such a classifier."
         )
     return found
 
@@ -236,8 +245,8 @@ def write_results(
         sys.stdout.write("\n")
         print_table(class_table(results["test/by_class"], results["test/confusion"]))
         sys.stdout.write("\n")
-        for doubt in doubts(results):
-            log.info(doubt)
+        for warning in metric_warnings(results, training=True):
+            log.info(warning)
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))
         log.info("Reviews were left out (%s): the metrics do not compare with others.", settings)

@@ -18,6 +18,7 @@ from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.results import (
+    IMBALANCED,
     best_metrics,
     data_results,
     log_data,
@@ -113,11 +114,12 @@ def train(
         module.load_state_dict(best["state_dict"])
     pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
     metrics = test(fit.trainer, module, datamodule) if testing and not pruned else {}
-    if metrics and rank() == 0 and not command_line.multirun:
+    limited = limits(fit.trainer, datamodule, "train", "val", "test")
+    if metrics and rank() == 0 and not limited and not command_line.multirun:
         metrics |= quick_baseline(datamodule)
     results = {
         **metrics,
-        **data_results(datamodule.facts, limits(fit.trainer, datamodule, "train", "val", "test")),
+        **data_results(datamodule.facts, limited),
         **run_facts,
         **({"pruned": True} if pruned else {}),
         **best_metrics(fit.table.rows, best["run"]["epochs"] if best else None),
@@ -252,13 +254,15 @@ def _log_beginning(
         log_pretrained(pretrained, fingerprints, pretrained.new_head_because(settings, labels))
     if "path" in cfg.embeddings:
         warn_about_vectors(Path(cfg.embeddings.path), fingerprints)
-    if (largest := max(datamodule.facts.class_counts)) > 0.8 * datamodule.facts.train_reviews:
+    facts = datamodule.facts
+    largest = max(facts.class_counts) / facts.train_reviews
+    if largest > IMBALANCED and cfg.callbacks.checkpoint.monitor == "val/accuracy":
         log.warning(
             "%s of the training reviews have the label %s, so val/accuracy is high for always"
             " answering it: choose by callbacks.checkpoint.monitor=val/f1"
             " callbacks.early_stopping.monitor=val/f1, and see loss.balanced=true",
-            format_percent(largest / datamodule.facts.train_reviews),
-            datamodule.facts.labels[datamodule.facts.class_counts.index(largest)],
+            format_percent(largest),
+            facts.labels[facts.class_counts.index(max(facts.class_counts))],
         )
     node, layer = ("embeddings", "embedding") if pretrained is None else ("pretrained", "encoder")
     if (epochs := cfg[node].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:

@@ -123,7 +123,7 @@ class StopOnSignal(Callback):
 class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's early stopping, for which an equally good epoch of a lower loss is better.
 
-    Its arguments are Lightning's.
+    It takes the arguments of Lightning's that have a setting in ``callbacks.early_stopping``.
     """
 
     def __init__(
