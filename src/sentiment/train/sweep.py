@@ -97,14 +97,6 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     }
 
 
-class _Unseen(io.StringIO):
-    """Standard output of a run of a multirun; a progress bar shows where the true one is seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.isatty = sys.stdout.isatty  # type: ignore[method-assign]
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave what a run prints to its log file, but for warnings, errors and progress bars."""
@@ -113,7 +105,7 @@ def quiet() -> Iterator[None]:
     for console in consoles:
         console.setLevel(logging.WARNING)
     try:
-        with redirect_stdout(_Unseen()):
+        with redirect_stdout(io.StringIO()):
             yield
     finally:
         for console, level in zip(consoles, levels, strict=True):
