@@ -124,8 +124,6 @@ class RankRuns(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Find the settings that differ between the runs."""
-        # Its lines have all overrides of each run.
-        logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
         given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         varied = dict.fromkeys(config.hydra.sweeper.get("params") or {}, True)
         varied |= {each.get_key_element(): each.is_sweep_override() for each in given}
