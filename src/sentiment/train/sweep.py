@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -119,6 +120,7 @@ class RankRuns(Callback):
     """
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._jobs: list[Job] = []
         self._varied: set[str] = set()
 
@@ -130,10 +132,15 @@ class RankRuns(Callback):
         self._varied = {key.lstrip("+") for key, is_varied in varied.items() if is_varied}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Log how a run ended, unless it is a trial, which the search logs itself."""
+        """Log how a run ended, unless it is a trial, which the search logs itself.
+
+        A process of its own that a launcher starts for the run logs nothing: the launcher calls
+        this where the result arrives.
+        """
         is_trial = config.hydra.sweeper.get("trial") is not None
         if (
-            is_trial
+            os.getpid() != self._process
+            or is_trial
             or config.hydra.mode != RunMode.MULTIRUN
             or job_return.status != JobStatus.COMPLETED
         ):
