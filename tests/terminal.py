@@ -7,9 +7,21 @@ import pytest
 
 
 class Terminal(io.StringIO):
-    """A text stream that says it is a terminal."""
+    """A text stream that says it is a terminal.
+
+    Args:
+        shown_on: the stream of the same terminal that gets what is written; None is this one.
+    """
 
     encoding = "utf-8"
+
+    def __init__(self, shown_on: "Terminal | None" = None) -> None:
+        super().__init__()
+        self._shown_on = shown_on
+
+    def write(self, text: str) -> int:
+        """Write to the terminal."""
+        return super().write(text) if self._shown_on is None else self._shown_on.write(text)
 
     def isatty(self) -> bool:
         """True."""
@@ -28,11 +40,11 @@ class Terminal(io.StringIO):
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Let standard output and standard error be a terminal, for the rest of the test.
+    """Let standard output and standard error be streams of a terminal, for the rest of the test.
 
     Called by the test itself, because pytest sets both between a fixture and its test.
     """
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stderr", Terminal(shown_on=terminal))
     return terminal

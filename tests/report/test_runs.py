@@ -8,7 +8,7 @@ import yaml
 from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs, read_run
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import mark_stopped
+from sentiment.runtime.run_folder import mark_stopped, unmark_stopped
 
 
 def write_run(
@@ -54,7 +54,7 @@ def test_how_a_run_ended(tmp_path: Path) -> None:
     mark_stopped(tmp_path / "4")
     write_run(tmp_path / "5", [])
     mark_stopped(tmp_path / "5")
-    mark_stopped(tmp_path / "5", False)
+    unmark_stopped(tmp_path / "5")
     assert [run.status for run in find_runs([tmp_path])] == [
         "failed", "pruned", "ok", "unreadable", "stopped", "failed",
     ]  # fmt: skip

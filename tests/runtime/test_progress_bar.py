@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 
 import pytest
 
@@ -14,10 +15,14 @@ def record(text: str) -> logging.LogRecord:
     return logging.LogRecord("name", logging.INFO, "file", 1, text, None, None)
 
 
-def test_a_log_line_appears_above_an_open_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("printing", [nullcontext(), redirect_stdout(io.StringIO())])
+def test_a_log_line_appears_above_an_open_bar(
+    monkeypatch: pytest.MonkeyPatch, printing: AbstractContextManager[object]
+) -> None:
+    """Also while standard output is redirected, as in a run of a sweep."""
     terminal = on_terminal(monkeypatch)
     handler = LinesAboveBars(terminal)
-    with progress_bar("Reading", 4, "row") as bar:
+    with printing, progress_bar("Reading", 4, "row") as bar:
         bar.update(2)
         bar.refresh()
         assert terminal.screen[-1].startswith("Reading:  50%")
@@ -29,6 +34,12 @@ def test_a_log_line_appears_above_an_open_bar(monkeypatch: pytest.MonkeyPatch) -
         assert below.startswith("Reading:  50%")
     handler.emit(record("the end"))
     assert terminal.screen == ["a line", "the end", ""]
+
+
+def test_a_stream_that_lacks_a_character_gets_the_rest_of_the_line() -> None:
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    LinesAboveBars(pipe).emit(record("Predict with: 'Отзыв.csv'"))
+    assert pipe.buffer.getvalue() == b"Predict with: '?????.csv'\n"
 
 
 def test_there_is_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

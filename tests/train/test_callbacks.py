@@ -1,4 +1,6 @@
+import io
 import logging
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -171,8 +173,10 @@ def train_on_terminal(
 ) -> Callable[..., Terminal]:
     """Train with some callbacks on a terminal, which is returned, to the end or to an error."""
 
-    def run(*others: Callback) -> Terminal:
+    def run(*others: Callback, piped: bool = False) -> Terminal:
         terminal = on_terminal(monkeypatch)
+        if piped:
+            monkeypatch.setattr(sys, "stdout", io.StringIO())
         logger = logging.getLogger("sentiment")
         monkeypatch.setattr(logger, "level", logging.INFO)
         monkeypatch.setattr(logger, "handlers", [LinesAboveBars(terminal)])
@@ -197,6 +201,12 @@ def test_a_terminal_has_the_epochs_lines_above_a_bar(
     epochs = [line for line in terminal.screen if "poch" in line and "accuracy" in line]
     assert [line[:13] for line in epochs] == ["epoch 1 of 2:", "epoch 2 of 2:"]
     assert not any("batch/s" in line for line in terminal.screen)
+
+
+def test_a_bar_shows_where_standard_output_is_a_pipe(
+    train_on_terminal: Callable[..., Terminal],
+) -> None:
+    assert "Epoch 1 of 2:" in train_on_terminal(piped=True).getvalue()
 
 
 class EndInSecondBatch(Callback):

@@ -118,6 +118,10 @@ def test_runs_that_fail_or_are_killed_take_no_other_with_them(
     assert statuses(tmp_path) == {"3": "ok", **failed}, output
     assert "error: 3 of 4 runs failed" in output
     assert output.count("The table is in") == 1
+    lines = [line for line in output.splitlines() if "Run " in line]
+    assert sorted(line.split(":")[0] for line in lines) == [
+        "Run 1 (seed=3)", "Run 2 (seed=4)", "Run 3 (seed=5)",
+    ]  # fmt: skip
     if launcher == "joblib":
         assert "error: run 0 was ended by SIGKILL" in output
         assert "[1] error: config: logger.bomb: no server" in output

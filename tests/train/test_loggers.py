@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from lightning.pytorch.loggers import MLFlowLogger
+from lightning import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import TINY, write_reviews
-from sentiment.train.loggers import log_results
+from sentiment.train.loggers import LogSettings, log_results
 from sentiment.train.run import train
 
 Compose = Callable[..., DictConfig]
@@ -91,3 +93,59 @@ def test_a_logger_that_keeps_files_gets_plots_and_the_best_checkpoint(
         ("learning_curves.png", ""), ("reliability.png", ""), ("best.ckpt", "checkpoints"),
     ]  # fmt: skip
     assert logger.ended == "success"
+
+
+class Online(WandbLogger):
+    """Stands in for W&B, which need not be installed, and for its run; its server is away."""
+
+    name, version, save_dir = "online", "0", None
+
+    def __init__(self) -> None:
+        self.exit_codes: list[int] = []
+
+    @property
+    def experiment(self) -> Any:
+        return self
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    def finalize(self, status: str) -> None:
+        pass
+
+    def finish(self, exit_code: int) -> None:
+        self.exit_codes.append(exit_code)
+
+
+class Fails(BoringModel):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        raise ZeroDivisionError
+
+
+def test_a_training_that_fails_ends_its_run_of_wandb(tmp_path: Path) -> None:
+    """Else the next run of a sweep would continue in it."""
+    logger = Online()
+    trainer = Trainer(
+        accelerator="cpu", logger=logger, callbacks=[LogSettings({})], max_epochs=1,
+        default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(Fails())
+    assert logger.exit_codes == [1]
+
+
+def test_a_server_that_is_away_at_the_end_is_a_warning(
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Online(), KeepsFiles()
+    trainer: Any = SimpleNamespace(loggers=[first, second], global_step=7)
+    log_results(trainer, composed(*TINY), tmp_path, {"test/accuracy": 0.75}, None)
+    (warning,) = caplog.messages
+    assert "Online" in warning
+    assert "no route to host" in warning
+    assert first.exit_codes == [0]
+    assert second.metrics == {"test/accuracy": 0.75}

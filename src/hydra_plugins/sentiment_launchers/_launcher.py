@@ -38,9 +38,20 @@ class RunsInProcesses(Launcher):
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         log.info("Launching %d runs %s", len(runs), how)
 
+    def _arrived(self, result: JobReturn) -> JobReturn:
+        """Log how a run ended; returns its result."""
+        from sentiment.train.sweep import RankRuns
+
+        assert result.hydra_cfg is not None  # after Hydra's run_job
+        for callback in self._context.callbacks.callbacks:
+            if isinstance(callback, RankRuns):
+                callback.on_job_end(result.hydra_cfg, result)
+        return result
+
     def _lost(self, number: int, overrides: Sequence[str], why: str) -> JobReturn:
         """The result of a run that ended without one."""
-        log.error("error: run %d %s", number, why)
+        if not self._asked:
+            log.error("error: run %d %s", number, why)
         lost = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
         lost.return_value = {"status": "failed", "error": why}
         return lost

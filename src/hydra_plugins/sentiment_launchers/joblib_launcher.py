@@ -92,8 +92,7 @@ class JoblibLauncher(RunsInProcesses):
             if self._asked:
                 return None
             arguments = (number, overrides, self._context, self._config, self._task, state)
-            result: JobReturn = pool.submit(_run_in_child, *arguments).result()
-            return result
+            return self._arrived(pool.submit(_run_in_child, *arguments).result())
         except (BrokenProcessPool, SystemExit, KeyboardInterrupt) as error:
             if isinstance(error, BrokenProcessPool):
                 pool.shutdown(kill_workers=True)

@@ -56,11 +56,15 @@ class _SubmititLauncher(RunsInProcesses):
                 repeat(""),  # submitit's own id takes its place
                 repeat(Singleton.get_state()),
             )
+        results: dict[int, JobReturn] = {}
         with self._stoppable(lambda: self._stop(jobs)):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            while not all(job.done() for job in jobs):
+            while len(results) < len(jobs):
                 time.sleep(0.5)
-        return [self._result(job, *run) for job, run in zip(jobs, runs, strict=True)]
+                for job, (number, given) in zip(jobs, runs, strict=True):
+                    if number not in results and job.done():
+                        results[number] = self._result(job, number, given)
+        return [results[number] for number in numbers]
 
     def _executor(self) -> Any:
         import submitit
@@ -94,10 +98,9 @@ class _SubmititLauncher(RunsInProcesses):
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
-            result: JobReturn = job.results()[0]
+            return self._arrived(job.results()[0])
         except (FailedJobError, UncompletedJobError):
             return self._lost(number, overrides, f"ended without a result: see {job.paths.stderr}")
-        return result
 
 
 class SubmititLocalLauncher(_SubmititLauncher):

@@ -40,7 +40,6 @@ def encode_chunks(
         return
     from joblib import Parallel, delayed
 
-    warnings.filterwarnings("ignore", r"\d+ tasks ")  # how many were left when the user stopped
     # joblib's workers do not run the user's main module again, as multiprocessing's would.
     parallel = Parallel(
         n_jobs=num_workers,
@@ -56,8 +55,14 @@ def encode_chunks(
             waiting.append(chunk)
             yield delayed(encode_in_worker)(chunk.texts, settings)
 
-    for encoded in parallel(jobs()):
-        yield waiting.popleft(), encoded
+    results = parallel(jobs())
+    try:
+        for encoded in results:
+            yield waiting.popleft(), encoded
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\d+ tasks ")  # how many were left
+            results.close()
 
 
 def end_workers() -> None:

@@ -36,5 +36,11 @@ class LinesAboveBars(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         tqdm = sys.modules.get("tqdm")  # not imported: no bar is open
-        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(self.stream):
+        # Names the stream of the bars: standard output may be redirected, and not be ours.
+        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(sys.stderr):
             super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line in characters that the stream can hold, with ``?`` for others."""
+        encoding = self.stream.encoding or "utf-8"
+        return super().format(record).encode(encoding, "replace").decode(encoding)

@@ -3,21 +3,25 @@
 from contextlib import suppress
 from pathlib import Path
 
+from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
 
 _STOPPED = ".stopped"  # a file in the folder of a run that was stopped
 
 
-def mark_stopped(folder: Path, stopped: bool = True) -> None:
-    """Mark in a run folder that its run was stopped, so that it does not count as failed, or not.
+def mark_stopped(folder: Path) -> None:
+    """Mark the folder of a run that was stopped, which then does not count as failed.
 
-    Args:
-        folder: the run folder, which exists.
-        stopped: False takes the mark away, as the run goes on.
+    Rank 0 does it. A folder that does not exist yet, or cannot be written to, remains unmarked.
     """
-    if stopped:
-        (folder / _STOPPED).touch()
-    else:
+    if rank() == 0:
+        with suppress(OSError):
+            (folder / _STOPPED).touch()
+
+
+def unmark_stopped(folder: Path) -> None:
+    """Remove the mark of ``mark_stopped``, because the run continues. Rank 0 does it."""
+    if rank() == 0:
         (folder / _STOPPED).unlink(missing_ok=True)
 
 

@@ -1,7 +1,6 @@
 """Build the module with its initial weights, and the trainer, from a config."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -237,7 +236,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
     ]
     if cfg.callbacks.early_stopping is not None:
         callbacks.append(instantiate(cfg.callbacks.early_stopping))
-    if sys.stdout.isatty() and cfg.trainer.enable_progress_bar:
+    if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
     if loggers:

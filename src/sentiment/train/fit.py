@@ -20,7 +20,7 @@ from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words
-from sentiment.runtime.run_folder import mark_stopped
+from sentiment.runtime.run_folder import mark_stopped, unmark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
     CheckpointFacts,
@@ -74,6 +74,7 @@ class Fit:
     """A trainer with the callbacks that every fit has.
 
     Attributes:
+        folder: the run folder.
         kind: the kind of its checkpoints.
         trainer: Lightning's trainer with all callbacks.
         stopwatch: the callback that measures time.
@@ -85,6 +86,7 @@ class Fit:
         command_line: what the run was started with.
     """
 
+    folder: Path
     kind: Kind
     trainer: Trainer
     stopwatch: Stopwatch
@@ -102,14 +104,13 @@ class Fit:
             InputError: training diverged (see ``EndWhenDiverged``), or Lightning refuses a setting.
             Stopped: Ctrl-C or SIGTERM ended it; ``checkpoints/last.ckpt`` holds the state.
         """
-        folder = self.stop.checkpoint.parents[1]
-        mark_stopped(folder, False)
+        unmark_stopped(self.folder)
         with self.stop.listening(), translate_lightning_errors():
             with suppress(Interrupted):
                 self.trainer.fit(module, datamodule, ckpt_path=self.ckpt_path)
             self.stop.agree()
         if self.stop.agreed is not None:
-            mark_stopped(folder)
+            mark_stopped(self.folder)
             again = override("ckpt_path", str(self.stop.checkpoint))
             if external_world_size() is not None:
                 log.info("Stopped. Resume with the same command and %s", again)
@@ -178,7 +179,9 @@ def prepare_fit(
             f"-m: a sweep trains each run in one process, not in {trainer.world_size}; give"
             " trainer.devices=1 trainer.num_nodes=1, or start each run by a command of its own"
         )
-    return Fit(kind, trainer, stopwatch, table, facts, stop, ckpt_path, resumed, command_line)
+    return Fit(
+        folder, kind, trainer, stopwatch, table, facts, stop, ckpt_path, resumed, command_line
+    )
 
 
 def start_processes(trainer: Trainer) -> None:

@@ -1,16 +1,21 @@
 """What loggers get beside the metrics of each epoch: settings, final metrics and files."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.report.runs import flat
 from sentiment.report.tables import is_number
+from sentiment.runtime.errors import first_words
 from sentiment.train.resume import with_class_names
+
+log = logging.getLogger(__name__)
 
 _OF_A_RUN = ("fit_seconds", "parameters", "latency_ms", "temperature", "epochs")
 
@@ -28,7 +33,7 @@ def loggable_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 class LogSettings(Callback):
-    """Gives the settings of a training to its loggers as hyper-parameters."""
+    """Gives loggers the settings of a training as hyper-parameters, and ends them if it fails."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
@@ -37,6 +42,30 @@ class LogSettings(Callback):
         """Give them."""
         for logger in trainer.loggers:
             logger.log_hyperparams(self._settings)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """End what a sweep's next run would continue."""
+        for logger in trainer.loggers:
+            _finish(logger, exit_code=1)
+
+
+def _finish(logger: Logger, exit_code: int = 0) -> None:
+    """End the run of W&B, else the next run of a sweep would continue in it."""
+    if isinstance(logger, WandbLogger):
+        with _warned(logger):
+            logger.experiment.finish(exit_code=exit_code)
+
+
+@contextmanager
+def _warned(logger: Logger) -> Iterator[None]:
+    """Log an exception of a logger, such as that of its server, as a warning."""
+    try:
+        yield
+    except Exception as error:
+        name = type(logger).__name__
+        log.warning("%s failed: %s; what it lacks is in the run folder", name, first_words(error))
 
 
 def log_results(
@@ -59,21 +88,21 @@ def log_results(
     }
     plots = sorted(folder.glob("*.png"))
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            monitored = results.get(cfg.callbacks.checkpoint.monitor)
-            shown = metrics | ({"hp_metric": monitored} if is_number(monitored) else {})
-            logger.log_hyperparams(loggable_settings(cfg), shown, trainer.global_step)
-        else:
-            logger.log_metrics(metrics, trainer.global_step)
-        if isinstance(logger, MLFlowLogger):
-            for path in plots:
-                logger.experiment.log_artifact(logger.run_id, str(path))
-            if best is not None:
-                logger.experiment.log_artifact(logger.run_id, str(best), "checkpoints")
-        elif isinstance(logger, WandbLogger):
-            logger.log_image("plots", [str(path) for path in plots])
-            if best is not None:
-                logger.experiment.log_model(str(best), f"sentiment-{logger.experiment.id}")
-        logger.finalize("success")
-        if isinstance(logger, WandbLogger):  # else the next run of a sweep would go on in this one
-            logger.experiment.finish()
+        with _warned(logger):
+            if isinstance(logger, TensorBoardLogger):
+                monitored = results.get(cfg.callbacks.checkpoint.monitor)
+                shown = metrics | ({"hp_metric": monitored} if is_number(monitored) else {})
+                logger.log_hyperparams(loggable_settings(cfg), shown, trainer.global_step)
+            else:
+                logger.log_metrics(metrics, trainer.global_step)
+            if isinstance(logger, MLFlowLogger):
+                for path in plots:
+                    logger.experiment.log_artifact(logger.run_id, str(path))
+                if best is not None:
+                    logger.experiment.log_artifact(logger.run_id, str(best), "checkpoints")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("plots", [str(path) for path in plots])
+                if best is not None:
+                    logger.experiment.log_model(str(best), f"sentiment-{logger.experiment.id}")
+            logger.finalize("success")
+        _finish(logger)

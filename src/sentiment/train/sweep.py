@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -97,14 +98,6 @@ def best_run(folder: Path, rows: Sequence[Mapping[str, object]]) -> dict[str, ob
     }
 
 
-class _Unseen(io.StringIO):
-    """Standard output of a run of a multirun; a progress bar shows where the true one is seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.isatty = sys.stdout.isatty  # type: ignore[method-assign]
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave what a run prints to its log file, but for warnings, errors and progress bars."""
@@ -113,7 +106,7 @@ def quiet() -> Iterator[None]:
     for console in consoles:
         console.setLevel(logging.WARNING)
     try:
-        with redirect_stdout(_Unseen()):
+        with redirect_stdout(io.StringIO()):
             yield
     finally:
         for console, level in zip(consoles, levels, strict=True):
@@ -127,23 +120,27 @@ class RankRuns(Callback):
     """
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._jobs: list[Job] = []
         self._varied: set[str] = set()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Find the settings that differ between the runs."""
-        # Its lines have all overrides of each run.
-        logging.getLogger("hydra._internal.core_plugins.basic_launcher").setLevel(logging.WARNING)
         given = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         varied = dict.fromkeys(config.hydra.sweeper.get("params") or {}, True)
         varied |= {each.get_key_element(): each.is_sweep_override() for each in given}
         self._varied = {key.lstrip("+") for key, is_varied in varied.items() if is_varied}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Log how a run ended, unless it is a trial, which the search logs itself."""
+        """Log how a run ended, unless it is a trial, which the search logs itself.
+
+        A process of its own that a launcher starts for the run logs nothing: the launcher calls
+        this where the result arrives.
+        """
         is_trial = config.hydra.sweeper.get("trial") is not None
         if (
-            is_trial
+            os.getpid() != self._process
+            or is_trial
             or config.hydra.mode != RunMode.MULTIRUN
             or job_return.status != JobStatus.COMPLETED
         ):
