@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,9 @@ import pandas as pd
 import pytest
 
 from sentiment import Predictor
-from sentiment.evaluate import main
+from sentiment.data.csv_format import CsvFormat
+from sentiment.evaluate import evaluate, main
+from sentiment.runtime.errors import InputError
 from terminal import on_terminal
 
 
@@ -288,6 +291,18 @@ def test_a_file_for_errors_that_cannot_be_written_is_refused(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / name}: ")
     assert fact in error
+
+
+@pytest.mark.parametrize("read", ["r.csv", "best.ckpt"])
+def test_a_file_that_is_read_stays_as_it_is(trained: Path, tmp_path: Path, read: str) -> None:
+    reviews, checkpoint = tmp_path / "r.csv", tmp_path / "best.ckpt"
+    reviews.write_text("review,sentiment\nfine,awful\n")
+    shutil.copy(trained / "checkpoints" / "best.ckpt", checkpoint)
+    before = (tmp_path / read).read_bytes()
+    csv_format = CsvFormat(text_column="review", label_column="sentiment")
+    with pytest.raises(InputError, match=read):
+        evaluate(Predictor.load(checkpoint), reviews, csv_format, errors=tmp_path / read)
+    assert (tmp_path / read).read_bytes() == before
 
 
 def test_no_file_of_errors_appears_where_a_label_is_unknown(

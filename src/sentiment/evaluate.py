@@ -60,18 +60,21 @@ def evaluate(
             reviews with the highest score first.
 
     Raises:
-        InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written.
+        InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
+            or is one of the files that are read.
     """
     import torch
 
     from sentiment.data.reviews import output_separator
     from sentiment.model.metrics import Outcome, summarise_predictions
+    from sentiment.predict.csv_file import check_target
     from sentiment.predict.misclassified import written_misclassified
     from sentiment.report.results import doubts, outcome_results
 
     if errors is None:
         reviews = predict_labelled(predictor, path, csv_format, file_labels)
     else:
+        check_target(path, errors, [member.path for member in predictor.members])
         separator = output_separator(path, errors, csv_format)
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
@@ -278,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        from sentiment.predict.csv_file import check_target  # with torch, which is slow to import
+        import sentiment.predict.csv_file  # noqa: F401 (torch is slow to import)
         from sentiment.report.result_table import (
             class_table,
             length_table,
@@ -289,8 +292,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_threads()
     with exit_on_input_error():
         check_csv(parsed)  # loading the checkpoints takes longer
-        if parsed.errors is not None:
-            check_target(parsed.csv, parsed.errors, parsed.checkpoints)
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
         results = evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
