@@ -335,10 +335,10 @@ class SentimentDataModule(LightningDataModule):
             )  # fmt: skip
 
     def _open_labeled(self) -> dict[str, Corpus]:
-        labeled = self._files.labeled.items()
+        doubted = ("csv", "train_csv") if self._preparation.labels is None else ()
         return {
-            name: self._open(path, self._csv_format, classes=name in ("csv", "train_csv"))
-            for name, path in labeled
+            name: self._open(path, self._csv_format, classes=name in doubted)
+            for name, path in self._files.labeled.items()
         }
 
     def _open_unlabeled(self) -> list[Corpus]:
