@@ -325,3 +325,11 @@ def test_texts_of_unknown_words_are_noted(trained: Path, tmp_path: Path, capsys:
     (note,) = [line for line in printed.err.splitlines() if "tokens" in line]
     assert "2 of 6 tokens" in note
     assert "1 of 2 texts" in note
+
+
+def test_a_file_is_doubted_by_its_own_words(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    predictor = Predictor.load(trained)
+    for text, notes in (("qwertyuiop", 1), ("the film was lovely", 0)):
+        (tmp_path / "r.csv").write_text(f"review,sentiment\n{text},lovely\n{text} 1,awful\n")
+        evaluate(predictor, tmp_path / "r.csv", CsvFormat())
+        assert capsys.readouterr().err.count("vocabulary") == notes

@@ -67,10 +67,12 @@ def evaluate(
 
     from sentiment.data.reviews import output_separator
     from sentiment.model.metrics import Outcome, summarise_predictions
+    from sentiment.predict.coverage import Coverage
     from sentiment.predict.csv_file import check_target
     from sentiment.predict.misclassified import written_misclassified
     from sentiment.report.results import doubts, outcome_results
 
+    predictor.coverage = Coverage()
     if errors is None:
         reviews = predict_labelled(predictor, path, csv_format, file_labels)
     else:
@@ -191,6 +193,7 @@ def predict_labelled(
                 ((classes[label], other),) = equal.items()
                 _note(f"label {label!r} is taken for {other!r}")
             encoded = predictor.tokenizer.encode(chunk.texts)
+            predictor.count_known(encoded)
             logits.append(predictor.member_logits(chunk.texts, encoded))
             true = [classes[label] for label in chunk.labels]
             if wrong is not None:

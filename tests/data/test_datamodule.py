@@ -51,9 +51,7 @@ def test_labels_in_the_cache_are_checked_unless_they_are_chosen(tmp_path: Path) 
     pd.DataFrame(frame).to_csv(path, index=False)
     module = ready(path, labels=sorted(set(ratings)))
     assert len(module.facts.labels) == 40
-    with pytest.raises(
-        InputError, match=r"r\.csv: 40 different labels.*data\.labels"
-    ):
+    with pytest.raises(InputError, match=r"r\.csv: 40 different labels.*data\.labels"):
         ready(path)
 
 

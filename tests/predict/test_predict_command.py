@@ -285,6 +285,7 @@ def test_what_is_no_option_to_anyone_needs_no_dashes(
         ([GOOD, "film qwertyuiop asdfgh"], []),
         ([GOOD, "", " "], []),
         ([GOOD, "qwertyuiop"], ["1 of 13 tokens", "1 of 2 texts"]),
+        ([GOOD, "qwertyuiop", GOOD], []),
         (["the qwertyuiop", "film asdfgh"], ["2 of 4 tokens"]),
     ],
 )

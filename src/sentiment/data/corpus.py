@@ -133,8 +133,8 @@ def open_corpus(
         classes: whether to check that its labels may be classes; see ``check_classes``.
 
     Raises:
-        InputError: see ``read_reviews`` and ``check_classes``; or the file changes while it is read, or
-            the cache folder cannot be used.
+        InputError: see ``read_reviews`` and ``check_classes``; or the file changes while it is
+            read, or the cache folder cannot be used.
     """
     path = Path(path)
     if not (path.is_file() and os.access(path, os.R_OK)):

@@ -102,6 +102,7 @@ def predict_csv(
         if csv_format.header:
             writer.writerow([*names, *columns])
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
+            predictor.count_known(encoded)
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
             added = _added_cells(logits.softmax(1), predictor.labels, top, scores=scores)
             writer.writerows(chunk.with_cells(added, len(columns)))
