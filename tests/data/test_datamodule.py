@@ -14,7 +14,7 @@ from sentiment.batch import NO_CLASS
 from sentiment.data import datamodule
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.sampler import BucketBatchSampler
-from sentiment.data.tokenizer import joined
+from sentiment.data.scripts import joined
 from sentiment.runtime.errors import InputError
 
 
