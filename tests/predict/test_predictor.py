@@ -122,7 +122,7 @@ def test_many_texts_are_read_some_at_a_time(
 def test_a_checkpoint_without_a_limit_reads_the_beginning_of_a_huge_text(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(member, "LONGEST_TEXT", 24)
+    monkeypatch.setattr(member, "LIMIT_WITHOUT_MAX_LENGTH", 24)
     old = Predictor.load(changed(checkpoint, tmp_path / "old.ckpt", max_length=None))
     same = Predictor.load(checkpoint)
     twice = f"{GOOD} {BAD}"  # 24 tokens
