@@ -20,12 +20,12 @@ from sentiment.predict.options import (
     check_csv,
     csv_format_from,
     is_checkpoint,
-    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import progress_bar
 from sentiment.runtime.run_folder import best_checkpoint
@@ -274,7 +274,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     *parsed.checkpoints, parsed.csv = parsed.files
     if is_checkpoint(parsed.csv):
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
-    for path in filter(is_csv, parsed.checkpoints):
+    for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
