@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,9 @@ import pandas as pd
 import pytest
 
 from sentiment import Predictor
-from sentiment.evaluate import main
+from sentiment.data.csv_format import CsvFormat
+from sentiment.evaluate import evaluate, main
+from sentiment.runtime.errors import InputError
 from terminal import on_terminal
 
 
@@ -290,6 +293,18 @@ def test_a_file_for_errors_that_cannot_be_written_is_refused(
     assert fact in error
 
 
+@pytest.mark.parametrize("read", ["r.csv", "best.ckpt"])
+def test_a_file_that_is_read_stays_as_it_is(trained: Path, tmp_path: Path, read: str) -> None:
+    reviews, checkpoint = tmp_path / "r.csv", tmp_path / "best.ckpt"
+    reviews.write_text("review,sentiment\nfine,awful\n")
+    shutil.copy(trained / "checkpoints" / "best.ckpt", checkpoint)
+    before = (tmp_path / read).read_bytes()
+    csv_format = CsvFormat(text_column="review", label_column="sentiment")
+    with pytest.raises(InputError, match=read):
+        evaluate(Predictor.load(checkpoint), reviews, csv_format, errors=tmp_path / read)
+    assert (tmp_path / read).read_bytes() == before
+
+
 def test_no_file_of_errors_appears_where_a_label_is_unknown(
     trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -310,3 +325,11 @@ def test_texts_of_unknown_words_are_noted(trained: Path, tmp_path: Path, capsys:
     (note,) = [line for line in printed.err.splitlines() if "tokens" in line]
     assert "2 of 6 tokens" in note
     assert "1 of 2 texts" in note
+
+
+def test_a_file_is_doubted_by_its_own_words(trained: Path, tmp_path: Path, capsys: Any) -> None:
+    predictor = Predictor.load(trained)
+    for text, notes in (("qwertyuiop", 1), ("the film was lovely", 0)):
+        (tmp_path / "r.csv").write_text(f"review,sentiment\n{text},lovely\n{text} 1,awful\n")
+        evaluate(predictor, tmp_path / "r.csv", CsvFormat())
+        assert capsys.readouterr().err.count("vocabulary") == notes

@@ -20,12 +20,12 @@ from sentiment.predict.options import (
     check_csv,
     csv_format_from,
     is_checkpoint,
-    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import progress_bar
 from sentiment.runtime.run_folder import best_checkpoint
@@ -60,18 +60,23 @@ def evaluate(
             reviews with the highest score first.
 
     Raises:
-        InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written.
+        InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
+            or is one of the files that are read.
     """
     import torch
 
     from sentiment.data.reviews import output_separator
     from sentiment.model.metrics import Outcome, summarise_predictions
+    from sentiment.predict.coverage import Coverage
+    from sentiment.predict.csv_file import check_target
     from sentiment.predict.misclassified import written_misclassified
     from sentiment.report.results import metric_warnings, outcome_results
 
+    predictor.coverage = Coverage()
     if errors is None:
         reviews = predict_labelled(predictor, path, csv_format, file_labels)
     else:
+        check_target(path, errors, [member.path for member in predictor.members])
         separator = output_separator(path, errors, csv_format)
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
@@ -188,6 +193,7 @@ def predict_labelled(
                 ((classes[label], other),) = equal.items()
                 _note(f"label {label!r} is taken for {other!r}")
             encoded = predictor.tokenizer.encode(chunk.texts)
+            predictor.count_known(encoded)
             logits.append(predictor.member_logits(chunk.texts, encoded))
             true = [classes[label] for label in chunk.labels]
             if wrong is not None:
@@ -268,7 +274,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     *parsed.checkpoints, parsed.csv = parsed.files
     if is_checkpoint(parsed.csv):
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
-    for path in filter(is_csv, parsed.checkpoints):
+    for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
@@ -278,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        from sentiment.predict.csv_file import check_target  # with torch, which is slow to import
+        import sentiment.predict.csv_file  # noqa: F401 (torch is slow to import)
         from sentiment.report.result_table import (
             class_table,
             length_table,
@@ -289,8 +295,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_threads()
     with exit_on_input_error():
         check_csv(parsed)  # loading the checkpoints takes longer
-        if parsed.errors is not None:
-            check_target(parsed.csv, parsed.errors, parsed.checkpoints)
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
         results = evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)

@@ -14,7 +14,7 @@ from sentiment.batch import NO_CLASS
 from sentiment.data import datamodule
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.sampler import BucketBatchSampler
-from sentiment.data.tokenizer import joined
+from sentiment.data.scripts import joined
 from sentiment.runtime.errors import InputError
 
 
@@ -42,6 +42,17 @@ def test_facts_and_batches_agree(tmp_path: Path) -> None:
             assert facts.labels[label] in words
     assert sum(len(batch.labels) for batch in module.val_dataloader()) == 8
     assert sum(len(batch.labels) for batch in module.test_dataloader()) == 20
+
+
+def test_labels_in_the_cache_are_checked_unless_they_are_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    ratings = [f"{1 + row % 40 / 10:.1f}" for row in range(1200)]
+    frame = {"review": [f"film {row}" for row in range(1200)], "sentiment": ratings}
+    pd.DataFrame(frame).to_csv(path, index=False)
+    module = ready(path, labels=sorted(set(ratings)))
+    assert len(module.facts.labels) == 40
+    with pytest.raises(InputError, match=r"r\.csv: 40 different labels.*data\.labels"):
+        ready(path)
 
 
 def test_reviews_come_one_by_one_from_all_over_a_split(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import spacy
 
 from sentiment.data import tokenizer as tokenizer_module
-from sentiment.data.tokenizer import RULES_VERSION, Tokenizer, TokenizerSettings, unsplit_script
+from sentiment.data.scripts import unsplit_script
+from sentiment.data.tokenizer import RULES_VERSION, Tokenizer, TokenizerSettings
 from sentiment.runtime.errors import InputError
 
 

@@ -35,7 +35,7 @@ def test_a_terminal_has_a_bar_of_the_rows(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in.csv"
-    pd.DataFrame({"review": [GOOD] * 1_500}).to_csv(source, index=False)
+    source.write_text("review\n" + f"{GOOD}\n\n".replace(",", "") * 750)
     terminal = on_terminal(monkeypatch)
     predict_csv(
         predictor, source, tmp_path / "out.csv", CsvFormat(text_column="review", label_column=None)
@@ -132,6 +132,14 @@ def test_columns_that_cannot_be_added_are_refused(
     assert fact in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_more_labels_than_there_are_is_an_error(predictor: Predictor, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("review\na film\n")
+    with pytest.raises(InputError, match="3: there are 2 labels"):
+        predict_csv(predictor, source, target, CsvFormat(), top=3)
+    assert not target.exists()
 
 
 def test_labels_that_are_numbers_do_not_mix_with_ranks(checkpoint: Path, tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
         (["--csv", "x", "--out", "y"], "the following arguments are required: checkpoint"),
         (["in.csv", "a.ckpt"], "'in.csv' stands where the checkpoint belongs"),
         (["a film", "a.ckpt"], "'a film' stands where the checkpoint belongs"),
+        (["x/in.CSV.gz", "a.ckpt"], "'x/in.CSV.gz' stands where the checkpoint belongs"),
+        (["runs/mnie", "a film"], "'runs/mnie': no such file or folder"),
         (["a film" * 999], "'a filma filma"),
         (["a.ckpt", "text", "-"], "- stands alone"),
         (["a.ckpt", "text", "--scores"], "--scores adds columns to --out"),
@@ -285,6 +287,7 @@ def test_what_is_no_option_to_anyone_needs_no_dashes(
         ([GOOD, "film qwertyuiop asdfgh"], []),
         ([GOOD, "", " "], []),
         ([GOOD, "qwertyuiop"], ["1 of 13 tokens", "1 of 2 texts"]),
+        ([GOOD, "qwertyuiop", GOOD], []),
         (["the qwertyuiop", "film asdfgh"], ["2 of 4 tokens"]),
     ],
 )

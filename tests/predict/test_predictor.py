@@ -15,6 +15,7 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict import member
 from sentiment.predict import predictor as predictor_module
 from sentiment.predict.checkpoint import DATA_KEY
+from sentiment.predict.coverage import Coverage
 from sentiment.runtime.errors import InputError
 from sentiment.train.module import SentimentModule
 
@@ -40,6 +41,15 @@ def test_a_result_counts_the_tokens_that_are_known(predictor: Predictor) -> None
     assert (none["tokens"], none["known_tokens"]) == (2, 0)
     assert (markup["tokens"], markup["known_tokens"]) == (0, 0)
     assert markup["label"] == none["label"] is not None  # both are one unknown word
+
+
+def test_texts_are_counted_from_where_the_caller_begins(predictor: Predictor) -> None:
+    predictor.coverage = Coverage()
+    predictor(["qwertyuiop", GOOD])
+    assert predictor.coverage == Coverage(texts=2, unknown_texts=1, tokens=13, known=12)
+    predictor.coverage = Coverage()
+    predictor.logits([GOOD])
+    assert predictor.coverage == Coverage(texts=1, tokens=12, known=12)
 
 
 @pytest.mark.parametrize("blank", ["", " \t", "\u200b", "\n"])
@@ -112,7 +122,7 @@ def test_many_texts_are_read_some_at_a_time(
 def test_a_checkpoint_without_a_limit_reads_the_beginning_of_a_huge_text(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(member, "LONGEST_TEXT", 24)
+    monkeypatch.setattr(member, "LIMIT_WITHOUT_MAX_LENGTH", 24)
     old = Predictor.load(changed(checkpoint, tmp_path / "old.ckpt", max_length=None))
     same = Predictor.load(checkpoint)
     twice = f"{GOOD} {BAD}"  # 24 tokens

@@ -8,6 +8,7 @@ import pytest
 from sentiment.runtime import files
 from sentiment.runtime.files import (
     folder_when_whole,
+    is_table,
     one_at_a_time,
     remove_leftovers,
     replaced_when_whole,
@@ -95,3 +96,14 @@ def test_leftovers_are_removed_when_nobody_writes_them(tmp_path: Path) -> None:
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".new.3.tmp", ".written.2.tmp", "whole"]
     remove_leftovers(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "x/a.csv.gz", "a.CSV.XZ", "a.csv.zip"])
+def test_a_table_is_known_by_its_suffixes(name: str) -> None:
+    assert is_table(name)
+    assert is_table(Path(name))
+
+
+@pytest.mark.parametrize("name", ["a.ckpt", "a csv", "a.zip", "a.csv.ckpt"])
+def test_other_names_are_no_tables(name: str) -> None:
+    assert not is_table(name)

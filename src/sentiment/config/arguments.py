@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from sentiment.config.overrides import group_options, override, spell_null_choices
 from sentiment.config.suggest import setting_keys, suggestion
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import is_table
 
-_TABLES = (".csv", ".tsv", ".gz", ".xz", ".bz2", ".zip")
 # Quoted texts, and runs of characters without a meaning in Hydra's grammar.
 _WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,()\[\]{}:='"]+""")
 
@@ -58,7 +58,7 @@ def _no_option(item: str, arguments: Sequence[str], schema: type) -> str:
 
 def setting(key: str, value: str, schema: Any) -> str:
     """A question after the setting that an option of this name may mean, or an empty text."""
-    if key == "data" and value.endswith(_TABLES):
+    if key == "data" and is_table(value):
         return f"did you mean data=csv data.csv={value}? "
     if key in schema.__dataclass_fields__ or "." in key:
         return f"did you mean {key}={value}? "
@@ -73,7 +73,7 @@ def _no_setting(item: str, before: Sequence[str], schema: Any) -> str:
     elif before and (not groups or before[-1].startswith("data.")):
         key, _, value = before[-1].partition("=")
         hint = f"; a value with spaces needs quotes: \"{key}='{value} {item}'\""
-    elif groups or item.endswith(_TABLES):
+    elif groups or is_table(item):
         hint = f"; did you mean {groups[0] if groups else 'data=csv data.csv'}={item}?"
     return f"command line: {item}: not a setting, which is KEY=VALUE{hint}"
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.labels import labels_of_classes
+from sentiment.data.labels import check_classes, labels_of_classes
 from sentiment.data.reviews import ReviewChunk, read_reviews
 from sentiment.data.tokenizer import (
     RULES_VERSION,
@@ -130,11 +130,11 @@ def open_corpus(
         cache: the folder of tokenised files.
         num_workers: processes that tokenise; None is one for each core that this process may use.
         progress: whether a terminal shows a progress bar.
-        classes: whether its labels are to be the classes of a training; see ``labels_of_classes``.
+        classes: whether to check that its labels may be classes; see ``check_classes``.
 
     Raises:
-        InputError: see ``read_reviews``; or the file changes while it is read, or the cache folder
-            cannot be used.
+        InputError: see ``read_reviews`` and ``check_classes``; or the file changes while it is
+            read, or the cache folder cannot be used.
     """
     path = Path(path)
     if not (path.is_file() and os.access(path, os.R_OK)):
@@ -148,7 +148,7 @@ def open_corpus(
         if folder.exists():  # but damaged
             shutil.rmtree(folder)
         reviews = read_reviews(path, csv_format)
-        if classes:
+        if classes:  # stops early
             reviews = labels_of_classes(reviews, path, csv_format)
         chunks = encode_chunks(reviews, tokenizer, workers)
         with folder_when_whole(folder) as temporary:
@@ -179,6 +179,8 @@ def open_corpus(
         raise InputError(_why_unusable(cache, error)) from error
     if corpus is None:
         raise InputError(f"{folder}: another process removed what was just written; start again")
+    if classes:  # of a corpus that was in the cache, too
+        check_classes(corpus.label_names, len(corpus), path, csv_format)
     return corpus
 
 

@@ -27,8 +27,9 @@ from sentiment.data.pipeline import (
     prepare,
 )
 from sentiment.data.sampler import BucketBatchSampler
+from sentiment.data.scripts import joined
 from sentiment.data.splits import Split, write_splits
-from sentiment.data.tokenizer import TokenizerSettings, joined
+from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
@@ -153,7 +154,9 @@ class SentimentDataModule(LightningDataModule):
         self._cuts_unasked = max_length is None
         self.max_length, self._keep = max_length or LONGEST_TEXT, str(keep)
         self._batch_size = batch_size
-        self._tokens_per_batch = tokens_per_batch or USUAL_TEXT * (batch_size or 1)
+        if batch_size is not None and tokens_per_batch is None:
+            tokens_per_batch = USUAL_TEXT * batch_size
+        self._tokens_per_batch = tokens_per_batch
         self._cache = cache_directory(cache_dir)
         self._num_workers = num_workers
         self._seed = seed
@@ -223,9 +226,8 @@ class SentimentDataModule(LightningDataModule):
     def example(self) -> str:
         """A short text of the validation split, of its tokens, for a command line that predicts."""
         val = self._prepared.splits.val
-        corpus, lengths = val.corpus, val.corpus.lengths[val.reviews]
-        short = val.reviews[np.argsort(abs(lengths - 12), kind="stable")[:20]]
-        texts = [joined(corpus.tokens(each)[:16], self._tokenizer.language) for each in short]
+        short = val.reviews[np.argsort(abs(val.lengths - 12), kind="stable")[:20]]
+        texts = [joined(val.corpus.tokens(each)[:16], self._tokenizer.language) for each in short]
         return min(texts, key=lambda text: len(re.findall(r"^-|[^\w\s.,]", text)))
 
     def unlabeled(self) -> list[TokenisedReviews]:
@@ -335,10 +337,10 @@ class SentimentDataModule(LightningDataModule):
             )  # fmt: skip
 
     def _open_labeled(self) -> dict[str, Corpus]:
-        labeled = self._files.labeled.items()
+        doubted = ("csv", "train_csv") if self._preparation.labels is None else ()
         return {
-            name: self._open(path, self._csv_format, classes=name in ("csv", "train_csv"))
-            for name, path in labeled
+            name: self._open(path, self._csv_format, classes=name in doubted)
+            for name, path in self._files.labeled.items()
         }
 
     def _open_unlabeled(self) -> list[Corpus]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import replaced_when_whole
+from sentiment.runtime.files import text_when_whole
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
@@ -63,10 +63,7 @@ def read_archive(path: Path) -> dict[str, list[Row]]:
 def write_csv(path: Path, columns: Row, rows: Iterable[Row]) -> None:
     """Write a CSV file that appears only when complete; raises InputError if that fails."""
     try:
-        with (
-            replaced_when_whole(path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
+        with text_when_whole(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows(rows)

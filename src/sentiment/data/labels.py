@@ -2,8 +2,7 @@
 
 import logging
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -95,32 +94,50 @@ def labels_of_classes(
     """Yield the chunks of a file that is to be trained on, as long as their labels may be classes.
 
     Raises:
-        InputError: there are far too many labels, most rows have one of their own, or they are
-            measured numbers.
+        InputError: see ``check_classes``.
     """
-    counts: Counter[str] = Counter()
+    found: dict[str, None] = {}
     rows = letters_of_texts = letters_of_labels = 0
     for chunk in chunks:
-        counts.update(chunk.labels)
+        found.update(dict.fromkeys(chunk.labels))
         rows += len(chunk.labels)
         letters_of_texts += sum(map(len, chunk.texts))
         letters_of_labels += sum(map(len, chunk.labels))
-        own = rows >= _ENOUGH_ROWS and len(counts) > 0.9 * rows
-        measured = rows >= _ENOUGH_ROWS and 2 * sum(map(_is_fraction, counts)) > _ENOUGH_ROWS
-        if len(counts) > _MOST_LABELS or own or measured:
-            likely = "give data.label_column another name"
-            if letters_of_labels > 2 * letters_of_texts:
-                likely = "data.text_column and data.label_column seem to be swapped"
-            elif measured:
-                likely = "numbers that are measured must be made classes first"
-            shown = [
-                label if len(label) <= 40 else f"{label[:37]}..." for label in list(counts)[:3]
-            ]
-            raise InputError(
-                f"{path}: {len(counts):,} different labels in {rows:,} rows, such as"
-                f" {listed(shown, repr)}; is {csv_format.label_column!r} the label column? {likely}"
-            )
+        swapped = letters_of_labels > 2 * letters_of_texts
+        check_classes(found, rows, path, csv_format, swapped=swapped)
         yield chunk
+
+
+def check_classes(
+    found: Collection[str], rows: int, path: Path, csv_format: CsvFormat, *, swapped: bool = False
+) -> None:
+    """Check that the different labels found in some rows of a file may be classes.
+
+    Args:
+        found: the labels.
+        rows: the number of rows.
+        path: the file, for the message.
+        csv_format: how it is read.
+        swapped: whether the labels look like texts, and the texts like labels.
+
+    Raises:
+        InputError: there are far too many labels, most rows have one of their own, or they are
+            measured numbers.
+    """
+    own = rows >= _ENOUGH_ROWS and len(found) > 0.9 * rows
+    measured = rows >= _ENOUGH_ROWS and 2 * sum(map(_is_fraction, found)) > _ENOUGH_ROWS
+    if not (len(found) > _MOST_LABELS or own or measured):
+        return
+    likely = "give data.label_column another name"
+    if swapped:
+        likely = "data.text_column and data.label_column seem to be swapped"
+    elif measured:
+        likely = "numbers that are measured must be made classes first, or all be in data.labels"
+    shown = [label if len(label) <= 40 else f"{label[:37]}..." for label in list(found)[:3]]
+    raise InputError(
+        f"{path}: {len(found):,} different labels in {rows:,} rows, such as"
+        f" {listed(shown, repr)}; is {csv_format.label_column!r} the label column? {likely}"
+    )
 
 
 def _is_fraction(label: str) -> bool:

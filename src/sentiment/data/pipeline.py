@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sentiment.data.corpus import Corpus
 from sentiment.data.labels import order_labels
+from sentiment.data.scripts import unsplit_script
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -22,7 +23,6 @@ from sentiment.data.splits import (
     split_reviews,
     unlabeled_splits,
 )
-from sentiment.data.tokenizer import unsplit_script
 from sentiment.data.vocabulary import build_vocabulary, given_vocabulary, vocabulary_ids
 from sentiment.runtime.errors import InputError, as_typed, listed
 

@@ -118,7 +118,7 @@ def read_table(
     found = survey(path, csv_format)
     width = len(found.names)
     blank_lines &= width == 1
-    expected = found.rows + found.blank_lines * blank_lines
+    expected = row_count(path, csv_format, blank_lines=blank_lines)
     header = csv_format.header
     read = characters = 0
     cells: list[list[str]] = []
@@ -168,9 +168,10 @@ def column_names(path: Path, csv_format: CsvFormat) -> list[str]:
     return list(survey(Path(path), csv_format).names)
 
 
-def row_count(path: Path, csv_format: CsvFormat) -> int:
-    """The number of a file's rows below the header, without blank lines; errors as above."""
-    return survey(Path(path), csv_format).rows
+def row_count(path: Path, csv_format: CsvFormat, *, blank_lines: bool = False) -> int:
+    """The number of rows that ``read_table`` yields; errors as above."""
+    found = survey(Path(path), csv_format)
+    return found.rows + found.blank_lines * (blank_lines and len(found.names) == 1)
 
 
 def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> None:

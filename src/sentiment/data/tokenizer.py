@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.cleaning import CLEANINGS, CURRENT_CLEANING, clean, starts_character
+from sentiment.data.scripts import PACKAGES
 from sentiment.runtime.errors import InputError, first_words
 
 if TYPE_CHECKING:
@@ -39,38 +40,6 @@ _LONGEST_CHUNK = 100
 _PIECE = 24  # divisible by the length of most patterns that people repeat, such as :-) or !?
 _TEXT_AT_A_TIME = 50_000  # characters; spaCy takes hundreds of bytes for each token
 _JAPANESE_AT_A_TIME = 12_000  # its tokenizer takes 49,149 bytes
-
-# What to install for a language of spaCy.
-_PACKAGES = {"ja": "sudachipy sudachidict_core", "th": "pythainlp"}
-
-
-class _Script(NamedTuple):
-    """A script that is written without spaces between words."""
-
-    name: str
-    letters: str  # character class of a regular expression
-    longest: int  # characters of a token, on average, where texts are split into words
-    remedy: str
-
-
-_SCRIPTS = (
-    _Script(
-        "Japanese",
-        "\u3041-\u30ff",
-        5,
-        f"set data.language=ja, after pip install {_PACKAGES['ja']}",
-    ),
-    _Script("Chinese", "\u3400-\u9fff", 5, "set data.language=zh (a token for each character)"),
-    _Script(
-        "Thai", "\u0e01-\u0e4e", 10, f"set data.language=th, after pip install {_PACKAGES['th']}"
-    ),
-    _Script(
-        "Lao, Burmese or Khmer",
-        "\u0e81-\u0eff\u1000-\u109f\u1780-\u17ff",
-        10,
-        "put spaces between their words, and set data.language=xx",
-    ),
-)
 
 # A word, or a run of one other character.
 _UNIT = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|(?P<mark>.)(?P=mark)*", re.DOTALL)
@@ -300,35 +269,6 @@ def _distinct(
     return distinct, indices
 
 
-def joined(tokens: Sequence[str], language: str) -> str:
-    """Tokens as a text again, about as it was written."""
-    if language in ("zh", "ja", "th"):
-        return "".join(tokens)
-    return re.sub(r" (?=[.,;:!?)\]%…]|n['\u2019]t\b|['\u2019]\w)|(?<=[(\[]) ", "", " ".join(tokens))
-
-
-def unsplit_script(words: Sequence[str]) -> str | None:
-    """The script whose texts the tokenizer has not split into words, and what to do; else None.
-
-    Args:
-        words: the distinct tokens of some texts.
-    """
-    some = words[:20_000]
-    text = " ".join(some)
-    for script in _SCRIPTS:
-        letters = len(re.findall(f"[{script.letters}]", text))
-        if letters <= 0.1 * len(text):
-            continue
-        own = [word for word in some if re.search(f"[{script.letters}]", word)]
-        average = sum(map(len, own)) / len(own)
-        if 4 * len(own) > len(some) and average > script.longest:
-            return (
-                f"{script.name} texts are not split into words ({average:.0f} characters a token),"
-                f" so most of a new text is unknown: {script.remedy}"
-            )
-    return None
-
-
 def spacy_version() -> str:
     """The installed version of spaCy, read without importing it."""
     return importlib.metadata.version("spacy")
@@ -347,10 +287,10 @@ def _spacy_tokenizer(language: str) -> "SpacyTokenizer":
     try:
         return spacy.blank(language).tokenizer
     except (ImportError, AttributeError) as error:  # some modules of spacy.lang are no languages
-        if language in _PACKAGES:
+        if language in PACKAGES:
             raise InputError(
                 f"data.language={language}: needs further packages: pip install"
-                f" {_PACKAGES[language]}"
+                f" {PACKAGES[language]}"
             ) from error
         raise InputError(
             f"data.language={language!r}: spaCy cannot tokenise it ({first_words(error)}); use a"

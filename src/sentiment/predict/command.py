@@ -18,15 +18,16 @@ from sentiment.predict.options import (
     add_checkpoint_options,
     add_csv_options,
     check_csv,
+    check_top,
     csv_format_from,
     hint_at_file,
     is_checkpoint,
-    is_csv,
     load_predictor,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
-from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.run_folder import best_checkpoint
 
@@ -162,7 +163,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         option = unknown[0][:40]
         hint = (
             "a CSV file is given by --csv IN --out OUT"
-            if any(map(is_csv, [*unknown, parsed.checkpoint, *parsed.text]))
+            if any(map(is_table, [*unknown, parsed.checkpoint, *parsed.text]))
             else "a text that begins with a dash comes after --, as in"
             f" {parser.prog} best.ckpt -- {option}"
         )
@@ -186,10 +187,13 @@ def _check_positions(parser: argparse.ArgumentParser, parsed: argparse.Namespace
     exists = False
     with suppress(OSError, ValueError):  # a text may be too long for a path
         exists = first.exists()
-    if is_csv(first) or not (exists or is_checkpoint(first)):
+    if is_table(first) or not (exists or is_checkpoint(first)):
+        problem = " stands where the checkpoint belongs, which comes first"
+        if not (exists or any(map(is_checkpoint, [*parsed.checkpoints[1:], *parsed.text]))):
+            problem = ": no such file or folder"
         parser.error(
-            f"{str(first)[:40]!r} stands where the checkpoint belongs, which comes first: give"
-            " checkpoints/best.ckpt of a run folder, or the folder"
+            f"{str(first)[:40]!r}{problem}: give checkpoints/best.ckpt of a run folder, or the"
+            " folder"
         )
     if parsed.out is not None and parsed.csv is None:
         parser.error("--out goes with --csv IN, the file to predict")
@@ -203,14 +207,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _check_top(top: int | None, labels: Sequence[str]) -> None:
-    if top is not None and top > len(labels):
-        raise InputError(
-            f"--top {top}: there are {len(labels)} labels ({listed(labels)}); give at most"
-            f" {len(labels)}"
-        )
-
-
 def _predict_csv(parsed: argparse.Namespace) -> None:
     """Predict the CSV file of the command line, and report what was written."""
     from sentiment.predict.csv_file import check_target, predict_csv  # not needed for texts
@@ -219,7 +215,6 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
     check_csv(parsed)
     check_target(source, target, parsed.checkpoints)
     predictor = load_predictor(parsed)
-    _check_top(parsed.top, predictor.labels)
     keep_freed_memory()
     rows, without_text, added = predict_csv(
         predictor,
@@ -253,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _predict_csv(parsed)
             return
         predictor = load_predictor(parsed)
-        _check_top(parsed.top, predictor.labels)
+        check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
             groups = lines_as_they_come(sys.stdin.buffer)
             if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):

@@ -21,6 +21,7 @@ from sentiment.data.reviews import (
     row_count,
 )
 from sentiment.data.workers import encode_chunks
+from sentiment.predict.options import check_top
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
@@ -64,22 +65,22 @@ def predict_csv(
         source: the file with the texts.
         target: the file that is written.
         csv_format: how the source is read.
-        top: add ``label_1``, ``score_1``, ``label_2`` ... instead, for at most this many of the
-            most probable labels.
+        top: add ``label_1``, ``score_1``, ``label_2`` ... instead, for this many of the most
+            probable labels.
         scores: whether to add a column for each class, too, such as ``score_positive``.
 
     Raises:
-        InputError: the source cannot be read, or has columns of these names; or the target cannot
-            be written, or is the source or a checkpoint.
+        InputError: the source cannot be read, or has columns of these names; ``top`` is more than
+            there are labels; or the target cannot be written, or is the source or a checkpoint.
     """
+    check_top(top, predictor.labels)
     check_columns(source, csv_format, [csv_format.text_column])
     check_target(source, target, [member.path for member in predictor.members])
     names = column_names(source, csv_format)
-    top = None if top is None else min(top, len(predictor.labels))
     columns = _new_columns(source, names, predictor.labels, top, scores=scores)
     text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
-    total = row_count(source, csv_format)
+    total = row_count(source, csv_format, blank_lines=True)
     read = rows = without_text = 0
 
     def chunks() -> Iterator[_Rows]:
@@ -102,6 +103,7 @@ def predict_csv(
         if csv_format.header:
             writer.writerow([*names, *columns])
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
+            predictor.count_known(encoded)
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
             added = _added_cells(logits.softmax(1), predictor.labels, top, scores=scores)
             writer.writerows(chunk.with_cells(added, len(columns)))

@@ -17,7 +17,7 @@ from sentiment.predict.saved import SavedClassifier
 from sentiment.runtime.run_folder import best_checkpoint
 
 _POSITIONS_PER_BATCH = 16_384
-LONGEST_TEXT = 1 << 18  # tokens; for checkpoints of trainings without a limit
+LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 
 class Member:
@@ -43,7 +43,7 @@ class Member:
         self.tokenizer_settings = saved.data.tokenizer
         self._ids = {word: index for index, word in enumerate(saved.data.vocabulary)}
         self._unknown = int(saved.classifier.settings["unknown_index"] or 0)
-        self._max_length = saved.data.max_length or LONGEST_TEXT
+        self._max_length = saved.data.max_length or LIMIT_WITHOUT_MAX_LENGTH
         self._keep = saved.data.keep
         self.device = device
 

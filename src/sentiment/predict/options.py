@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.files import is_table
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -31,11 +32,6 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a path ends as checkpoints do, or is a run folder that has one."""
     return str(path).endswith(".ckpt") or best_checkpoint(path) != Path(path)
-
-
-def is_csv(path: str | Path) -> bool:
-    """Whether a path ends as CSV files do."""
-    return str(path).endswith((".csv", ".tsv"))
 
 
 def _weight(text: str) -> float:
@@ -130,12 +126,21 @@ def load_predictor(parsed: argparse.Namespace) -> "Predictor":
     return Predictor.load(*paths, device=parsed.device, weights=parsed.weights)
 
 
+def check_top(top: int | None, labels: Sequence[str]) -> None:
+    """Raise InputError if more labels are asked for than there are."""
+    if top is not None and top > len(labels):
+        raise InputError(
+            f"--top {top}: there are {len(labels)} labels ({listed(labels)}); give at most"
+            f" {len(labels)}"
+        )
+
+
 def hint_at_file(text: str) -> None:
     """Note on standard error that a text looks like a file."""
     exists = False
     with suppress(OSError, ValueError):  # too long for a file name, or not allowed in one
         exists = Path(text).is_file()
-    if not exists and (" " in text or not (is_checkpoint(text) or is_csv(text))):
+    if not exists and (" " in text or not (is_checkpoint(text) or is_table(text))):
         return
     reason = "a file of that name exists" if exists else "looks like a file"
     remedy = (

@@ -6,7 +6,6 @@ Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, overload
@@ -18,11 +17,13 @@ from torch import Tensor
 
 from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
+from sentiment.predict.coverage import Coverage
 from sentiment.predict.member import Member
 from sentiment.runtime.environment import require_device
 from sentiment.runtime.errors import InputError, listed
 
 Prediction = dict[str, Any]
+_Counts = npt.NDArray[np.int64]  # (texts,)
 
 TEXTS_AT_A_TIME = 4096
 
@@ -38,43 +39,6 @@ def _compute_alone() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_compute_alone)
-
-
-@dataclass
-class Coverage:
-    """How much of the texts that a predictor has read is in its vocabulary.
-
-    Attributes:
-        texts: number of texts.
-        unknown_texts: those that have tokens, none of which is known.
-        tokens: number of tokens.
-        known: number of tokens in the vocabulary.
-    """
-
-    texts: int = 0
-    unknown_texts: int = 0
-    tokens: int = 0
-    known: int = 0
-
-    def add(self, tokens: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> None:
-        """Count some more texts by their tokens, (texts,), and how many of them are known."""
-        self.texts += len(tokens)
-        self.unknown_texts += int(((known == 0) & (tokens > 0)).sum())
-        self.tokens += int(tokens.sum())
-        self.known += int(known.sum())
-
-    @property
-    def doubt(self) -> str | None:
-        """Why the predictions say little, if a third of all tokens or all of a text is unknown."""
-        unknown = self.tokens - self.known
-        if 3 * unknown <= self.tokens and not self.unknown_texts:
-            return None
-        without = f", and {self.unknown_texts:,} of {self.texts:,} texts have no known word"
-        return (
-            f"{unknown:,} of {self.tokens:,} tokens are not in the checkpoint's vocabulary"
-            f"{without if self.unknown_texts else ''}; scores of such texts say little: was it"
-            " trained on texts of this kind and language?"
-        )
 
 
 class Predictor:
@@ -97,7 +61,8 @@ class Predictor:
         header: whether the training files begin with a row of column names.
         raw_labels: the labels as written in the training files, in the order of ``labels``.
         tokenizer: the tokenizer of the first member.
-        coverage: how much of all texts so far is in the vocabulary of the first member.
+        coverage: how much of all texts so far is in the vocabulary of the first member; a new
+            ``Coverage()`` in its place counts from the beginning.
 
     Raises:
         InputError: the members have different labels, or the weights are not positive numbers, one
@@ -169,8 +134,7 @@ class Predictor:
         if isinstance(texts, str):
             return self([texts])[0]
         answers: list[Prediction] = []
-        for some, encoded, logits in self._read(texts):
-            lengths, known = encoded.lengths, self.members[0].known_tokens(encoded)
+        for some, lengths, known, logits in self._read(texts):
             for text, scores, tokens, known_tokens in zip(
                 some, logits.softmax(1).tolist(), lengths.tolist(), known.tolist(), strict=True
             ):
@@ -184,8 +148,14 @@ class Predictor:
         Raises:
             TypeError, InputError: see ``__call__``.
         """
-        parts = [logits for _, _, logits in self._read(texts)]
+        parts = [logits for *_, logits in self._read(texts)]
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+
+    def count_known(self, encoded: EncodedTexts) -> _Counts:
+        """Count texts, tokenised by ``tokenizer``, in ``coverage``; returns their known tokens."""
+        known = self.members[0].known_tokens(encoded)
+        self.coverage.add(encoded.lengths, known)
+        return known
 
     def member_logits(
         self, texts: Sequence[str], encoded: EncodedTexts | None = None, first: int = 1
@@ -203,7 +173,6 @@ class Predictor:
         """
         if encoded is None:
             encoded = self._encode(texts, self.tokenizer.settings, first)
-        self.coverage.add(encoded.lengths, self.members[0].known_tokens(encoded))
         known = {self.tokenizer.settings: encoded}
         found = []
         for member in self.members:
@@ -228,12 +197,13 @@ class Predictor:
         each = torch.stack([values.double().log_softmax(1) for values in logits])
         return (each + weights.log().log_softmax(0)).logsumexp(0).float()
 
-    def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], EncodedTexts, Tensor]]:
-        """Yield some texts at a time, their tokens and their combined logits."""
+    def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], _Counts, _Counts, Tensor]]:
+        """Yield some texts at a time, the numbers of tokens and of known ones, combined logits."""
         first = 1
         for some in _some_at_a_time(texts):
             encoded = self._encode(some, self.tokenizer.settings, first)
-            yield some, encoded, self.combine(self.member_logits(some, encoded, first))
+            logits = self.combine(self.member_logits(some, encoded, first))
+            yield some, encoded.lengths, self.count_known(encoded), logits
             first += len(some)
 
     def _encode(

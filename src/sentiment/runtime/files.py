@@ -104,6 +104,14 @@ def one_at_a_time(path: Path, making: str) -> Iterator[None]:
         lock.release()
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether a path ends as CSV files do, compressed or not."""
+    name = str(path).lower()
+    for suffix in COMPRESSION_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.endswith((".csv", ".tsv"))
+
+
 def compression_of(path: Path) -> str:
     """The compression that the suffix of a path implies, or ``none``."""
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
