@@ -13,10 +13,10 @@ PACKAGE = Path(sentiment.__file__).parent
 BELOW: dict[str, set[str]] = {
     "runtime": set(),
     "batch": set(),
-    "model": {"runtime", "batch"},
+    "model": set(),
     "data": {"runtime", "batch"},
     "predict": {"runtime", "batch", "model", "data"},
-    "report": {"runtime", "batch", "model", "data", "predict"},
+    "report": {"runtime", "model", "data"},
     "config": {"runtime", "model", "data", "report"},
     "train": {"runtime", "batch", "model", "data", "predict", "report", "config", "baseline"},
     "pretrain": {"runtime", "batch", "model", "data", "predict", "report", "config", "train"},

@@ -123,7 +123,7 @@ class GridSweeper(BasicSweeper):
             with suppress(FileNotFoundError):
                 folder.stat()  # which may lead through a file
             if cfg.get("ckpt_path") is None and is_used(folder):
-                hint = "add ckpt_path=auto to resume it, or " * ("ckpt_path" in cfg)
+                hint = "add ckpt_path=auto to resume it, or " if "ckpt_path" in cfg else ""
                 raise InputError(
                     f"{folder}: holds a run already; {hint}give another hydra.sweep.dir"
                 )

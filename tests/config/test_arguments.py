@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sentiment.config.arguments import hydra_arguments
@@ -43,8 +44,11 @@ def test_values_of_a_sweep_stay_several() -> None:
 
 
 def test_options_and_settings_come_in_any_order() -> None:
-    given = ["model=gru", "--cfg", "job", "seed=3", "-m"]
-    assert hydra_arguments(given, TrainConfig) == ["--cfg", "job", "-m", "model=gru", "seed=3"]
+    given = ["model=gru", "--cfg", "job", "seed=3", "-m", "-cd", "seed=3", "--info"]
+    parsed = get_args_parser().parse_args(hydra_arguments(given, TrainConfig))
+    assert parsed.overrides == ["model=gru", "seed=3"]
+    assert (parsed.cfg, parsed.multirun, parsed.info) == ("job", True, "all")
+    assert parsed.config_dir == "seed=3"  # a folder of this name
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("gpus=2", "did you mean trainer=gpu trainer.devices=VALUE?"),
         ("model.dropout=0.5", "model.layer_dropout or model.head_dropout?"),
         ("optimizer.momentum=0.9", "optimizer=rmsprop or sgd has it"),
+        ("scheduler=none scheduler.warmup=0.1", "has it; the chosen option has no settings"),
+        ("embeddings=learned embeddings.mirrors=[x]", "embeddings=glove_6b_100d has it"),
+        (
+            "callbacks.early_stopping=null callbacks.early_stopping.patience=3",
+            "config: callbacks.early_stopping.patience: callbacks.early_stopping is null",
+        ),
         ("+foo=1", "'foo'; valid: seed, ckpt_path"),
         ("model.hidden_size=big", "model.hidden_size=big: give a whole number"),
         ("data.max_length=1e+99", "data.max_length=1e+99: give a whole number"),
@@ -111,7 +117,8 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
     ],
 )
 def test_a_wrong_override_is_refused(composed: Compose, override: str, expected: str) -> None:
-    overrides = override.split() if override.startswith("scheduler=") else [override]
+    node = override.partition(".")[0].partition("=")[0]
+    overrides = override.split() if f" {node}." in override else [override]
     assert expected in refusal(composed, overrides)
 
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import compose_config
-from sentiment.config.overrides import CommandLine
+from sentiment.config.overrides import CommandLine, override
 
 
 def test_the_data_settings_of_a_run_are_those_of_another_program(tmp_path: Path) -> None:
@@ -32,3 +33,11 @@ def test_a_run_of_a_search_is_repeated_without_its_sweep(
 def test_a_sweep_of_the_user_stays_in_the_command() -> None:
     repeated = CommandLine(task=["sweep=mine", "model=gru"]).repeated()
     assert repeated == ["sweep=mine", "model=gru", "hydra.mode=RUN"]
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 1e-05, "a/b.csv", "it's (1).csv", ["a", "à, b", None], [[1, 2], []]]
+)
+def test_hydra_reads_an_override_as_the_value_that_it_was_made_of(value: object) -> None:
+    parsed = OverridesParser.create().parse_override(override("data.labels", value))
+    assert parsed.value() == value

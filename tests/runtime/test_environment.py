@@ -73,6 +73,9 @@ def test_the_command_calls_this_python(tmp_path: Path, monkeypatch: pytest.Monke
         ("sentiment", False, "env/bin/sentiment predict x"),
         ("sentiment-train", True, "sentiment-predict x"),
         ("sentiment-train", False, "env/bin/sentiment-predict x"),
+        ("sentiment-train.exe", False, "env/bin/sentiment-predict.exe x"),
+        ("sentiment-demo.py", False, "python -m sentiment.predict x"),
+        ("sentiment.py", False, "python -m sentiment.predict x"),
     ],
 )
 def test_another_command_is_named_as_this_one_was_called(
@@ -81,6 +84,7 @@ def test_another_command_is_named_as_this_one_was_called(
     own = tmp_path / "env" / "bin" / called
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(own), "train"])
+    monkeypatch.setattr(sys, "executable", "python")
     found = own if on_path else tmp_path / called
     monkeypatch.setattr(shutil, "which", lambda name: str(found.with_name(name)))
     assert program_command("sentiment.predict", "x") == expected

@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.config.checks import check_class_weights
 from sentiment.data.pipeline import DataFacts
 from sentiment.model.encoder import can_train
 from sentiment.runtime.errors import InputError
@@ -51,7 +52,7 @@ def test_weights_that_cannot_be_are_refused(
     settings: dict[str, Any], counts: list[int], expected: str
 ) -> None:
     with pytest.raises(InputError, match=expected) as caught:
-        class_weights(loss_of(**settings), facts_of(counts))
+        check_class_weights(loss_of(**settings), ["a", "b", "c"], counts)
     assert "\n" not in str(caught.value)
 
 

@@ -43,13 +43,14 @@ def run_program(
             with code 130 on Ctrl-C in a program that resumes.
         KeyboardInterrupt: on Ctrl-C in other programs.
     """
-    if answer := _answer(name, sys.argv[1:]):
-        sys.stdout.write(f"{answer}\n")
-        return
-    register()
-    compose = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=name)
     try:
         with translate_config_errors():
+            if answer := _answer(name, sys.argv[1:]):
+                sys.stdout.write(f"{answer}\n")
+                return
+            register()
+            folder = str(config_directory())
+            compose = hydra.main(version_base="1.3", config_path=folder, config_name=name)
             sys.argv[1:] = hydra_arguments(sys.argv[1:], config_schema(name))
             compose(_refusing(_checked(task, name)))()
     except InputError as error:

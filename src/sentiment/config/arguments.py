@@ -1,6 +1,7 @@
 """The command line of a program with a config: what was typed, as Hydra takes it."""
 
 import re
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,17 +29,27 @@ def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
     Raises:
         InputError: an argument is neither an option of Hydra's nor a setting.
     """
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    parsed, unknown = hydra_parser().parse_known_intermixed_args(arguments)
     if unknown:
         raise InputError(_no_option(unknown[0], arguments, schema))
-    options = [item for item in arguments if item not in parsed.overrides]
-    settings = spell_null_choices(parsed.overrides)
+    given = vars(parsed)
+    settings = spell_null_choices(given.pop("overrides"))
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in given.items()
+        if value not in (None, False)
+    ]
     for number, item in enumerate(settings):
         if "=" not in item and not item.startswith("~"):
             raise InputError(_no_setting(item, settings[:number], schema))
     return [*options, *map(quoted, settings)]
+
+
+def hydra_parser() -> ArgumentParser:
+    """Hydra's parser of a command line, which raises InputError instead of ending the process."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    return parser
 
 
 def _refuse(message: str) -> NoReturn:

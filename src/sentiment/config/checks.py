@@ -176,7 +176,8 @@ def _check_range(value: Any, limits: Mapping[str, float], key: str, *, optional:
     if value is None or (number and all(_LIMITS[name](value, limits[name]) for name in limits)):
         return
     words = " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items())
-    raise InputError(f"config: {key}={as_typed(value)}: must be {words}{', or null' * optional}")
+    null = ", or null" if optional else ""
+    raise InputError(f"config: {key}={as_typed(value)}: must be {words}{null}")
 
 
 def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
@@ -216,25 +217,35 @@ def _check_together(cfg: DictConfig) -> None:
         )
 
 
-def check_class_weights(loss: DictConfig, labels: Sequence[object] | None) -> None:
+def check_class_weights(
+    loss: DictConfig, labels: Sequence[object] | None, counts: Sequence[int] = ()
+) -> None:
     """Refuse weights of classes that cannot be used.
 
     Args:
         loss: the config node of the loss.
         labels: the labels; None if they are not known yet.
+        counts: how many training reviews have each label; empty if they are not known yet.
 
     Raises:
         InputError: a weight is not a number above 0 in single precision, there is not one for each
-            label, or ``loss.balanced`` sets them too.
+            label, ``loss.balanced`` sets them too, or no training review has a label that it is
+            to balance.
     """
     weights = loss.class_weights
+    if loss.balanced and weights is None and labels is not None and 0 in counts:
+        raise InputError(
+            f"loss.balanced: no training review has the label {labels[counts.index(0)]!r}, so it"
+            " has no weight; add reviews of it, take it out of data.labels, or set"
+            " loss.class_weights instead"
+        )
     if weights is None:
         return
     if loss.balanced or (labels is not None and len(weights) != len(labels)):
-        names = "label" if labels is None else ", ".join(map(as_typed, labels))
+        names = "label" if labels is None else f"of {', '.join(map(as_typed, labels))}"
         raise InputError(
-            f"loss.class_weights={list(weights)}: give one weight for each"
-            f"{' of' * (labels is not None)} {names}, and loss.balanced=false"
+            f"loss.class_weights={list(weights)}: give one weight for each {names}, and"
+            " loss.balanced=false"
         )
     if not all(2**-149 <= weight < 2**128 for weight in weights):
         raise InputError(

@@ -145,7 +145,7 @@ def constructor_error(error: InstantiationException, hint: str = "") -> InputErr
     expected = isinstance(cause, ValueError | ImportError)
     if ours and not expected and "unexpected keyword argument" not in reason:
         return None
-    return InputError(f"config: {key}: {reason}{hint * (key == 'trainer')}")
+    return InputError(f"config: {key}: {reason}{hint if key == 'trainer' else ''}")
 
 
 def _is_hydras(error: Exception) -> bool:
@@ -161,6 +161,11 @@ def _explain_choice(error: Exception) -> str:
         options = group_options(group.partition("@")[0])
         if options and value not in options:
             return f"command line: {item}: {valid_names(value, options)}"
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    if last.f_code is OmegaConf.update.__code__:
+        key = last.f_locals["key"]
+        node = key.rpartition(".")[0]
+        return f"config: {key}: {node} is null, which has no settings; leave out one of the two"
     return f"command line or config file: {first_words(error)}"
 
 

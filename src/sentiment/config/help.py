@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sentiment.config.arguments import hydra_parser
 from sentiment.config.overrides import is_option
 from sentiment.config.resolvers import config_directory
 from sentiment.config.schemas import config_schema
@@ -86,9 +87,12 @@ def _options(group: str, chosen: str | None, arguments: Sequence[str]) -> list[s
 
 def _folders(arguments: Sequence[str]) -> list[Path]:
     """The folders with config files: ours, and those that the command line adds."""
-    text = " ".join(arguments)
-    added = re.findall(r"--config-dir[ =](\S+)|-cd (\S+)|file://([^\],'\" ]+)", text)
-    return [config_directory(), *(Path("".join(found)) for found in added)]
+    given = hydra_parser().parse_known_args(arguments)[0].config_dir
+    paths = [] if given is None else [given]
+    for item in arguments:
+        if item.startswith("hydra.searchpath="):
+            paths += re.findall(r"file://([^\],'\"]*[^\],'\" ])", item)
+    return [config_directory(), *map(Path, paths)]
 
 
 def _settings(name: str) -> dict[str, list[str]]:

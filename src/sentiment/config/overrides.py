@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.resolvers import config_directory
-from sentiment.report.runs import below, flat, read_yaml
+from sentiment.report.runs import as_text, below, flat, read_yaml
 from sentiment.runtime.environment import program_command
 
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
@@ -24,11 +24,14 @@ def train_command(*overrides: str) -> str:
     return program_command("sentiment.train", *overrides)
 
 
-def override(key: str, value: str) -> str:
-    """A setting as Hydra's grammar takes it: quoted where it must be."""
-    if re.fullmatch(r"[\w./:+-]+", value, re.ASCII):
-        return f"{key}={value}"
-    quoted = value.replace("'", "\\'")
+def override(key: str, value: object) -> str:
+    """A setting as Hydra's grammar takes it: texts, also in lists, quoted where they must be."""
+    if isinstance(value, list):
+        return f"{key}=[{','.join(override('', each)[1:] for each in value)}]"
+    text = as_text(value)
+    if re.fullmatch(r"[\w./:+-]+", text, re.ASCII):
+        return f"{key}={text}"
+    quoted = text.replace("'", "\\'")
     return f"{key}='{quoted}'"
 
 
@@ -122,7 +125,7 @@ def _settings_of_sweep(name: str) -> list[str] | None:
     ):
         return None
     task = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-    return [override(key, str(value)) for key, value in flat(task)]
+    return [override(key, value) for key, value in flat(task)]
 
 
 def sweep_command(given: CommandLine, folder: Path) -> str:

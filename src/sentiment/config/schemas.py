@@ -395,6 +395,11 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
 )
 
 
+def option_of(schema: str) -> str:
+    """An option of a config group whose schema, in ``SCHEMAS``, has this name."""
+    return schema.removesuffix("_schema").replace("glove", "glove_6b_100d")
+
+
 def config_schema(program: str) -> type:
     """The schema of a program's whole config."""
     return next(node for _, name, node in SCHEMAS if name == f"{program}_schema")

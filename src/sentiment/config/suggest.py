@@ -6,10 +6,11 @@ import typing
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from sentiment.config.schemas import SCHEMAS, TrainConfig
+from sentiment.config.schemas import SCHEMAS, TrainConfig, option_of
 
 _CLOSE = 0.75  # similarity of names in different nodes
 
+_SIZES = "embed_size emb_size embedding_size embedding_dim embed_dim emb_dim vector_size dim"
 # Names that other tools have for our settings. Braces stand for the value.
 _ALIASES = {
     "trainer.max_epochs": "epoch epochs num_epochs n_epochs max_epoch num_train_epochs max_steps",
@@ -32,9 +33,8 @@ _ALIASES = {
     "data.val_csv": "val val_file val_path validation validation_file dev dev_file eval_file",
     "data.test_csv": "test test_file test_path test_data",
     "data.num_workers": "workers n_workers n_jobs num_proc",
-    "embeddings.size": "embed_size emb_size embedding_size embedding_dim embed_dim emb_dim"
-    " vector_size dim",
-    "size": "embed_size emb_size embedding_size embedding_dim embed_dim emb_dim vector_size dim",
+    "embeddings.size": _SIZES,
+    "size": _SIZES,
     "embeddings={}": "embedding",
     "embeddings=glove_6b_100d": "glove",
     "embeddings=file embeddings.path={}": "vectors word_vectors pretrained_embeddings"
@@ -88,8 +88,8 @@ def suggestion(
     every = list(dict.fromkeys(setting_keys(schema)))
     if key in every:  # of another option than the chosen one
         options = [
-            option.removesuffix("_schema").replace("glove", "glove_6b_100d")
-            for group, option, node in SCHEMAS
+            option_of(schema)
+            for group, schema, node in SCHEMAS
             if group == above and name in typing.get_type_hints(node)
         ]
         return f"{above}={' or '.join(options)} has it; "
@@ -108,7 +108,8 @@ def suggestion(
     )
     # Of several nodes with such a setting the named one is meant.
     found = [each for each in found if each.startswith(f"{above}.")] or found
-    return f"did you mean {' or '.join(_with_value(each, value) for each in found)}? " * bool(found)
+    meant = " or ".join(_with_value(each, value) for each in found)
+    return f"did you mean {meant}? " if found else ""
 
 
 def unknown_key(
@@ -124,7 +125,8 @@ def unknown_key(
     """
     valid = [name for name in names if not name.startswith("_")]
     meant = suggestion(key, value, near=valid, schema=schema)
-    return f"unknown key {key!r}; {meant}valid: {', '.join(valid)}"
+    choices = f"valid: {', '.join(valid)}" if valid else "the chosen option has no settings"
+    return f"unknown key {key!r}; {meant}{choices}"
 
 
 def _alias(name: str) -> list[str]:

@@ -135,7 +135,7 @@ def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
         with suppress(ValueError):
             lines = isinstance(json.loads(text.partition("\n")[0]), dict)
         what = "a JSON lines file" if lines else "a JSON file"
-        return what, _by_pandas("read_json", path, ", lines=True" * lines)
+        return what, _by_pandas("read_json", path, ", lines=True" if lines else "")
     return None
 
 

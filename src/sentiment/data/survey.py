@@ -214,8 +214,9 @@ def _too_long(path: Path, cells: list[str], names: list[str], csv_format: CsvFor
     separator = separator_of(path, csv_format)
     first = "the header" if csv_format.header else "the first row"
     shown = f" ({listed(names, repr)})" if csv_format.header else ""
-    one = f"; {csv_format.override('separator', 'tab')} if each line is a text" * (len(names) == 1)
-    check = f"check the separator (now {separator!r}) and the quotes around texts{one}"
+    check = f"check the separator (now {separator!r}) and the quotes around texts"
+    if len(names) == 1:
+        check += f"; {csv_format.override('separator', 'tab')} if each line is a text"
     likely = likely_separator(path, csv_format) or check
     return f"has {len(cells)} cells, and {first} {len(names)}{shown}; {likely}"
 

@@ -127,12 +127,12 @@ def read_run(folder: Path) -> Run:
         results=values,
         overrides=read_overrides(home),
         choices={
-            str(key): _as_text(str(key), value, cwd)
+            str(key): as_text(value, str(key), cwd)
             for key, value in choices.items()
             if _decides(str(key))
         },
         settings={
-            key: _as_text(key, value, cwd)
+            key: as_text(value, key, cwd)
             for key, value in settings.items()
             if _decides(key) and key not in without
         },
@@ -255,14 +255,13 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _as_text(key: str, value: object, cwd: str) -> str:
-    """As it would be written in an override; a class by its name, as import paths may change.
-
-    A file is known by its name, some by their folder's too.
+def as_text(value: object, key: str = "", cwd: str = "") -> str:
+    """A value as an override has it, but without quotes.
 
     Args:
-        key: the full key of the setting.
-        value: its value.
+        value: a scalar or a list.
+        key: the full key of its setting, for a comparison of runs: a class is then written as its
+            name, as import paths may change, a file as its name, or with that of its folder.
         cwd: the folder that paths start from.
     """
     if key in _LABELLED and isinstance(value, str):
@@ -275,5 +274,5 @@ def _as_text(key: str, value: object, cwd: str) -> str:
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(_as_text(key, item, cwd) for item in value)}]"
+        return f"[{','.join(as_text(item, key, cwd) for item in value)}]"
     return str(value)

@@ -31,7 +31,7 @@ def device_name(device: "torch.device") -> str:
         return f"cuda: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
     threads = torch.get_num_threads()
-    return f"{device.type}: {name}, {threads} thread{'s' * (threads != 1)}"
+    return f"{device.type}: {name}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def require_device(name: str) -> None:
@@ -155,9 +155,10 @@ def program_command(program: str, *arguments: str) -> str:
         arguments: its arguments.
     """
     called, name = Path(sys.argv[0]), program.removeprefix("sentiment.")
-    if called.stem == "sentiment":
+    is_script = called.suffix in ("", ".exe")
+    if is_script and called.stem == "sentiment":
         words = [_as_typed(called), name]
-    elif called.stem.startswith("sentiment-"):
+    elif is_script and called.stem.startswith("sentiment-"):
         words = [_as_typed(called.with_name(f"sentiment-{name}{called.suffix}"))]
     else:
         words = [_as_typed(Path(sys.executable), "python"), "-m", program]

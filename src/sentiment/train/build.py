@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from sentiment.config.checks import check_class_weights
 from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.ngrams import NgramStatistics
 from sentiment.data.pipeline import DataFacts
@@ -170,7 +169,7 @@ def _check_memory(model: DictConfig, *, words: int, vector_size: int) -> None:
     hidden, directions = model.hidden_size, 1 + model.bidirectional
     inputs = vector_size + hidden + (model.num_layers - 1) * (directions + 1) * hidden
     encoder = {"rnn": 1, "gru": 3, "lstm": 4}[str(model.cell)] * directions * hidden * inputs
-    layers = f" model.num_layers={model.num_layers}" * (model.num_layers > 1)
+    layers = f" model.num_layers={model.num_layers}" if model.num_layers > 1 else ""
     require_memory(f"embeddings.size={vector_size}", 8 * words * vector_size)
     require_memory(f"model.hidden_size={hidden}{layers}", 8 * encoder)
     if model.get("head_size") is not None:
@@ -194,17 +193,10 @@ def make_optimizer(optimizer: Callable[[Any], Optimizer], groups: Any) -> Optimi
 
 def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
     """Weights of the classes as set, or inverse to how often each is seen (mean 1), or None."""
-    check_class_weights(loss, facts.labels)
     if loss.class_weights is not None:
         return list(loss.class_weights)
     if loss.balanced:
         counts = np.array(facts.class_counts)
-        if not counts.all():
-            absent = facts.labels[counts.argmin()]
-            raise InputError(
-                f"loss.balanced: no training review has the label {absent!r}, so it has no weight;"
-                " add reviews of it, take it out of data.labels, or set loss.class_weights instead"
-            )
         return [float(weight) for weight in counts.sum() / (len(counts) * counts)]
     return None
 

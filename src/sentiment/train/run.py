@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning import Callback
 from omegaconf import DictConfig
 
-from sentiment.config.checks import check_config, check_one_process, is_mixed
+from sentiment.config.checks import check_class_weights, check_config, check_one_process, is_mixed
 from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import sample_path
 from sentiment.data.cleaning import CURRENT_CLEANING
@@ -35,7 +35,7 @@ from sentiment.runtime.distributed import (
 )
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
-from sentiment.train.build import build_module, class_weights
+from sentiment.train.build import build_module
 from sentiment.train.callbacks import accuracy_line
 from sentiment.train.fit import (
     Fit,
@@ -170,7 +170,7 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
     datamodule.prepare_data()
     datamodule.setup()
     check_reviews(datamodule.facts, fit.trainer.world_size)
-    class_weights(cfg.loss, datamodule.facts)  # counting n-grams and reading vectors take longer
+    check_class_weights(cfg.loss, datamodule.facts.labels, datamodule.facts.class_counts)
     if fit.resumed is not None:
         datamodule.load_state_dict(fit.resumed.data)  # refuses other data
     ngrams = datamodule.ngram_statistics()
