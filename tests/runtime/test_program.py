@@ -39,7 +39,7 @@ print("imported:", *{slow!r} & sys.modules.keys())
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors")]
     every = (*hydra, "predict.command", "evaluate", "compare", "download", "__main__")
-    wrong = {
+    wrong: dict[tuple[str, ...], str] = {
         ("__main__", "train", "lr=3"): "did you mean",
         ("train.command", "--lr", "3"): "did you mean",
         ("train.command", "--cfg=nope", "--help"): "invalid choice",
@@ -52,7 +52,7 @@ def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
         **{(name, "data.sede=3"): "did you mean" for name in hydra},
         **{(name, "daat=csv"): "did you mean" for name in hydra},
     }
-    given = [(name, flag) for name in every for flag in ("--help", "--version")]
+    given: list[tuple[str, ...]] = [(name, flag) for name in every for flag in ("--help", "--version")]
     given += [(name, "--cfg=job") for name in hydra]
     given += [("__main__", "train", "--help"), *wrong]
     done = subprocess.run(

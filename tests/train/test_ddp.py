@@ -240,6 +240,7 @@ def test_a_stopped_training_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
     pd.testing.assert_frame_equal(table_of(tmp_path / "run"), table_of(tmp_path / "whole"))
     left, right = results_of(tmp_path / "run"), results_of(tmp_path / "whole")
+    assert left["baseline"].pop("seconds") > 0 < right["baseline"].pop("seconds")
     assert all(left[name] == right[name] for name in left.keys() - TIMES)
 
 

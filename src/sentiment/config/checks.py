@@ -51,14 +51,14 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
         except ValueError as error:
             raise InputError(f"config: model: {error}") from error
     check_imdb(cfg)
+    if schema is TrainConfig:
+        check_class_weights(cfg.loss, cfg.data.labels)
+        _check_mixed(cfg)
     if "trainer" in cfg:
         metrics = CLASSIFIER_METRICS if schema is TrainConfig else LANGUAGE_MODEL_METRICS
         _check_monitors(cfg, metrics)
         _check_loggers(cfg.logger)
         _check_together(cfg)
-    if schema is TrainConfig:
-        check_class_weights(cfg.loss, cfg.data.labels)
-        _check_mixed(cfg)
 
 
 def _check_node(node: DictConfig, schema: type | None, prefix: str = "") -> None:
