@@ -169,6 +169,15 @@ def test_long_labels_are_cut_in_the_middle_and_dollars_are_no_formula(tmp_path: 
     assert not second.get_parse_math()
 
 
+def test_labels_that_the_font_lacks_are_numbered(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    figure = plots.confusion_matrix(confusions(3), ["好", "übel", "坏"], tmp_path / "c.png")
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["label 1", "übel", "label 3"]
+    assert not recwarn.list
+
+
 def test_without_reviews_there_is_no_accuracy(tmp_path: Path) -> None:
     empty = plots.confusion_matrix(
         np.zeros((2, 2), dtype=int), ["a", "b"], tmp_path / "confusion.png"

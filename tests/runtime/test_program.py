@@ -52,7 +52,9 @@ def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
         **{(name, "data.sede=3"): "did you mean" for name in hydra},
         **{(name, "daat=csv"): "did you mean" for name in hydra},
     }
-    given: list[tuple[str, ...]] = [(name, flag) for name in every for flag in ("--help", "--version")]
+    given: list[tuple[str, ...]] = [
+        (name, flag) for name in every for flag in ("--help", "--version")
+    ]
     given += [(name, "--cfg=job") for name in hydra]
     given += [("__main__", "train", "--help"), *wrong]
     done = subprocess.run(

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sentiment.report.confidence import confidence_interval
@@ -123,7 +124,7 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path) -> F
     accuracy = f"Accuracy {100 * np.trace(counts) / max(total, 1):.2f} % on {total:,.0f} reviews"
     axes.set_title(accuracy if total else "No reviews", color=_INK, fontsize=12)
     shown = range(0, classes, math.ceil(classes / _MOST_NAMED_CLASSES))
-    names = [" ".join(str(labels[index]).split()) for index in shown]
+    names = [_in_font(" ".join(str(labels[index]).split()), index + 1) for index in shown]
     names = [name if len(name) <= 24 else f"{name[:15]}…{name[-8:]}" for name in names]
     style: dict[str, Any] = {"fontsize": _SMALL, "parse_math": False}
     axes.set_xticks(shown, names, rotation=45, ha="right", rotation_mode="anchor", **style)
@@ -141,6 +142,12 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path) -> F
         axes.text(column, row, text, color=color, ha="center", va="center", fontsize=_SMALL)
     save_figure(figure, path, crop=True)
     return figure
+
+
+def _in_font(label: str, number: int) -> str:
+    """A label as it is drawn: by its number if the font lacks a character, as of Chinese."""
+    font = get_font(findfont("DejaVu Sans"))
+    return label if all(map(font.get_char_index, map(ord, label))) else f"label {number}"
 
 
 def reliability_diagram(
