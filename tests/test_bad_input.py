@@ -81,7 +81,7 @@ def test_settings_that_contradict_the_data(tmp_path: Path, composed: Compose) ->
     assert few.startswith("config: trainer: ")
     for csv in (reviews, "data.csv=nope.csv"):  # before anything is read
         message = refusal(composed, run, csv, "optimizer.lr=-1")
-        assert "optimizer: Invalid learning rate" in message
+        assert "optimizer.lr=-1.0: must be at least 0" in message
 
 
 def test_a_folder_with_a_training_is_not_overwritten(

@@ -111,7 +111,7 @@ def test_runs_are_ranked_at_any_depth(sweep: Sweep, subdir: str) -> None:
         (["seed=1,-2"], ["run 1 (seed=-2)", "seed=-2"]),
         (["model.head_dropout=0,2"], ["run 1", "head_dropout=2.0"]),
         (["data.test_size=0.2,2"], ["run 1", "data.test_size=2.0"]),
-        (["optimizer.lr=1e-3,-1"], ["run 1", "Invalid learning rate"]),
+        (["optimizer.lr=1e-3,-1"], ["run 1", "optimizer.lr=-1.0"]),
         (["embeddings.lr_scale=1,0"], ["run 1", "lr_scale"]),
         (["model=gru,lsm"], ["did you mean 'lstm'?"]),
         (["seed=1,2", "hydra.sweeper.max_batch_size=0"], ["max_batch_size=0"]),

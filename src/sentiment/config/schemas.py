@@ -30,7 +30,8 @@ Strategy = StrEnum("Strategy", ["auto", "ddp"], module=__name__)
 def ranged(default: Any, **limits: float) -> Any:
     """A field for a number with limits: ``at_least``, ``above``, ``at_most``, ``below``.
 
-    For values that the constructor, which may be another library's, refuses late or not at all.
+    For values that the constructor, which may be another library's, refuses late or not at
+    all, or that are to be refused before torch, which is slow to import, is needed.
     """
     return field(default=default, metadata=limits)
 
@@ -58,8 +59,8 @@ class DataConfig:
     header: bool = True
     encoding: str = "utf-8"
     compression: Compression = Compression.infer
-    test_size: float = 0.2
-    val_size: float = 0.1
+    test_size: float = ranged(0.2, above=0, below=1)
+    val_size: float = ranged(0.1, above=0, below=1)
     split_seed: int = ranged_seed(42)
     splits_dir: str | None = None
     language: str = "en"
@@ -69,7 +70,7 @@ class DataConfig:
     max_size: int | None = None
     max_length: int | None = None
     keep: Keep = Keep.head
-    batch_size: int | None = 32
+    batch_size: int | None = ranged(32, at_least=1)
     tokens_per_batch: int | None = None
     cache_dir: str | None = None
     num_workers: int | None = ranged(None, at_least=0, at_most=1000)
@@ -162,7 +163,7 @@ class LossConfig:
 class AdamConfig:
     _target_: str = "torch.optim.Adam"
     _partial_: bool = True
-    lr: float = 1e-3
+    lr: float = ranged(1e-3, at_least=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
@@ -173,7 +174,7 @@ class AdamConfig:
 @dataclass
 class AdamWConfig(AdamConfig):
     _target_: str = "torch.optim.AdamW"
-    lr: float = 2e-3
+    lr: float = ranged(2e-3, at_least=0)
     weight_decay: float = 0.01
 
 
@@ -181,7 +182,7 @@ class AdamWConfig(AdamConfig):
 class RMSpropConfig:
     _target_: str = "torch.optim.RMSprop"
     _partial_: bool = True
-    lr: float = 1e-3
+    lr: float = ranged(1e-3, at_least=0)
     alpha: float = 0.9
     eps: float = 1e-7
     weight_decay: float = 0.0
@@ -193,7 +194,7 @@ class RMSpropConfig:
 class SGDConfig:
     _target_: str = "torch.optim.SGD"
     _partial_: bool = True
-    lr: float = 0.1
+    lr: float = ranged(0.1, at_least=0)
     momentum: float = 0.9
     dampening: float = 0.0
     weight_decay: float = 0.0
