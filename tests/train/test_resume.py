@@ -264,6 +264,22 @@ def test_early_stopping_that_has_ended_a_training_ends_it_again(tmp_path: Path) 
     assert train(compose_config(again, folder), folder)["epochs"] == 3
 
 
+def test_a_training_that_was_killed_between_its_two_last_checkpoints_gets_both(
+    tmp_path: Path,
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 64)
+    folder = tmp_path / "run"
+    overrides = [*TINY, f"data.csv={reviews}", "callbacks.checkpoint.monitor=train/loss"]
+    train(compose_config(overrides, folder), folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)
+    last.unlink()
+    train(compose_config([*overrides, "ckpt_path=auto"], folder), folder)
+    after = torch.load(last, weights_only=True)
+    assert after["epoch"] == before["epoch"]
+    assert all(map(torch.equal, after["state_dict"].values(), before["state_dict"].values()))
+
+
 @pytest.mark.slow
 def test_the_printed_command_resumes_in_any_folder(tmp_path: Path) -> None:
     """Also where a name needs quotes; and a refused attempt leaves the first config alone."""

@@ -1,6 +1,7 @@
 """Fit a network: build the trainer and its callbacks, start the processes, end in order."""
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from sentiment.config.explain import constructor_error
 from sentiment.config.overrides import CommandLine, override
 from sentiment.predict.checkpoint import Kind
 from sentiment.report.results import Limit
-from sentiment.runtime.distributed import announce_parent, external_world_size
+from sentiment.runtime.distributed import announce_parent, external_world_size, rank
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.runtime.files import replaced_when_whole
 from sentiment.runtime.run_folder import mark_stopped, unmark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
@@ -121,6 +123,10 @@ class Fit:
             raise Stopped(128 + self.stop.agreed)
         if self.resumed is not None and self.resumed.steps == self.trainer.global_step:
             log.info("That training was complete already: nothing was trained.")
+            last = self.stop.checkpoint
+            if rank() == 0 and Path(str(self.ckpt_path)) == last.with_name("best.ckpt"):
+                with replaced_when_whole(last) as part:  # it was killed between the two
+                    shutil.copyfile(str(self.ckpt_path), part)
         elif self.trainer.world_size > 1:
             message = "%d processes: the one with most tokens had %.3f times the mean of a step"
             log.info(message, self.trainer.world_size, self.stopwatch.imbalance)
