@@ -19,6 +19,7 @@ from sentiment.report.tables import csv_text, json_text
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import exit_on_input_error
+from sentiment.runtime.progress_bar import write_note
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,4 +56,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
             as_json = json_text(vars(comparison)) + "\n" if parsed.form == "json" else None
             sys.stdout.write(as_json or csv_text(flat_rows(comparison)))
             for note in comparison.notes:  # not in output for programs
-                sys.stderr.write(f"note: {note}\n")
+                write_note(note)

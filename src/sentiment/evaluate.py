@@ -27,7 +27,7 @@ from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.progress_bar import progress_bar
+from sentiment.runtime.progress_bar import progress_bar, write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -80,24 +80,24 @@ def evaluate(
         separator = output_separator(path, errors, csv_format)
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
-        _note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
+        write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
     logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
     combined = predictor.combine(logits)
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
-        _note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
+        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
     left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
-    _note(f"{len(labels) + missing:,} rows read{left_out}")
+    write_note(f"{len(labels) + missing:,} rows read{left_out}")
     if doubt := predictor.coverage.doubt:
-        _note(doubt)
+        write_note(doubt)
     members = predictor.members
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(Outcome.of(combined, labels, reviews.lengths), predictor.labels),
     }
     for warning in metric_warnings(tested, training=False):
-        _note(warning)
+        write_note(warning)
     return {
         **tested,
         **(_facts_of_training(members[0]) if len(members) == 1 else {}),
@@ -191,7 +191,7 @@ def predict_labelled(
                         f" {listed(predictor.labels)}"
                     )
                 ((classes[label], other),) = equal.items()
-                _note(f"label {label!r} is taken for {other!r}")
+                write_note(f"label {label!r} is taken for {other!r}")
             encoded = predictor.tokenizer.encode(chunk.texts)
             predictor.count_known(encoded)
             logits.append(predictor.member_logits(chunk.texts, encoded))
@@ -225,12 +225,6 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
             f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels)}"
         )
     return {name: index for index, name in enumerate(labels)}
-
-
-def _note(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(f"note: {text}", file=sys.stderr)  # above a progress bar
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -141,16 +141,16 @@ def check_classes(
 
 
 def _is_fraction(label: str) -> bool:
-    value = _number(label)
+    value = as_number(label)
     return value is not None and value.is_finite() and value != value.to_integral_value()
 
 
 def _by_number_then_name(label: str) -> tuple[int, float, str]:
-    value = _number(label)
+    value = as_number(label)
     return (1, 0.0, label) if value is None else (0, float(value), label)
 
 
-def _number(label: str) -> Decimal | None:
+def as_number(label: str) -> Decimal | None:
     """The number that a label is, or None if it is not a number."""
     try:
         value = Decimal(label.strip())
@@ -166,7 +166,7 @@ def likeness(label: str) -> object:
     or characters that cleaning removes.
     """
     seen = clean(label, strip_markup=False)
-    value = _number(seen)
+    value = as_number(seen)
     if value is not None:
         return value
     folded = unicodedata.normalize("NFKC", seen).casefold()
@@ -175,11 +175,11 @@ def likeness(label: str) -> object:
 
 def equal_labels(label: str, others: Iterable[str]) -> list[str]:
     """The other labels that are the same number, or the same one of true, false and null."""
-    value, word = _number(label), label.casefold()
+    value, word = as_number(label), label.casefold()
     return [
         other
         for other in others
-        if (value is not None and _number(other) == value)
+        if (value is not None and as_number(other) == value)
         or (word in _WORDS and other.casefold() == word)
     ]
 

@@ -29,6 +29,7 @@ from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
 
 def _note_doubt(predictor: "Predictor") -> None:
     if doubt := predictor.coverage.doubt:
-        sys.stderr.write(f"note: {doubt}\n")
+        write_note(doubt)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -252,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.text == ["-"]:
             groups = lines_as_they_come(sys.stdin.buffer)
             if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):
-                sys.stderr.write("note: standard input is empty: nothing was predicted\n")
+                write_note("standard input is empty: nothing was predicted")
             _note_doubt(predictor)
             return
         texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]

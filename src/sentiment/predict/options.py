@@ -1,7 +1,6 @@
 """The options and first steps that the commands for prediction and evaluation share."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import is_table
+from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -148,4 +148,4 @@ def hint_at_file(text: str) -> None:
         if is_checkpoint(text)
         else (f"did you mean --csv {text} --out OUT?")
     )
-    sys.stderr.write(f"note: {text!r} is predicted as a text, but {reason}; {remedy}\n")
+    write_note(f"{text!r} is predicted as a text, but {reason}; {remedy}")

@@ -3,10 +3,10 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sentiment.data.labels import as_number
 from sentiment.data.pipeline import DataFacts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import (
@@ -139,8 +139,8 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     """
     confusion, rows = outcome.confusion, by_class(outcome.confusion)
     reviews = int(confusion.sum())
-    numbers = [_number(label) for label in labels]
-    values = [number for number in numbers if number is not None]
+    numbers = [float(number) for label in labels if (number := as_number(label)) is not None]
+    values = [number for number in numbers if is_number(number)]
     ordered = len(labels) > 2 and len(values) == len(labels)
     return {
         "test/accuracy_interval": confidence_interval(int(confusion.trace()) / reviews, reviews),
@@ -150,13 +150,6 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
         "test/confusion": confusion.tolist(),
         "test/by_length": outcome.by_length,
     }
-
-
-def _number(label: str) -> float | None:
-    with suppress(ValueError):
-        if is_number(value := float(label)):
-            return value
-    return None
 
 
 def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""Progress bars, and log lines that appear above them."""
+"""Progress bars, and the lines that appear above them."""
 
 import logging
 import sys
@@ -28,6 +28,13 @@ def progress_bar(description: str, total: float, unit: str, *, shown: bool = Tru
         leave=False,
         dynamic_ncols=True,
     )
+
+
+def write_note(text: str) -> None:
+    """Write a note to standard error, on a terminal above the progress bars that are open."""
+    from tqdm import tqdm
+
+    tqdm.write(f"note: {text}", file=sys.stderr)
 
 
 class LinesAboveBars(logging.StreamHandler[Any]):
