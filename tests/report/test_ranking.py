@@ -299,6 +299,15 @@ def test_what_a_sweep_varies_sets_its_runs_apart(tmp_path: Path) -> None:
     assert named(comparison) == ["bilstm num_workers=0", "bilstm num_workers=1"]
 
 
+def test_a_resumed_run_of_a_sweep_is_in_the_row_of_its_settings(tmp_path: Path) -> None:
+    for seed, resumed in ((1, []), (2, ["ckpt_path=auto"])):
+        results = {"val/accuracy": 0.5, "seed": seed}
+        write_run(tmp_path / str(seed), [f"seed={seed}", *resumed], results, {"a": {"b": 1}})
+    runs = sweep_runs(tmp_path, [])
+    assert [row["seeds"] for row in compare_runs(runs, metric="val/accuracy").rows] == [[1, 2]]
+    assert "ckpt_path" not in sweep_rows(runs, "val/accuracy")[0]
+
+
 @pytest.mark.parametrize(
     ("batches", "ranks"), [((1, 1), [1, 2]), ((1, 2), [None, None]), ((1, None), [1, None])]
 )

@@ -22,7 +22,9 @@ from conftest import TINY, write_reviews
 from programs import Program, run_program
 from sentiment import Predictor
 from sentiment.config.explain import translate_config_errors
-from sentiment.train.fit import Stopped
+from sentiment.config.overrides import CommandLine
+from sentiment.predict.checkpoint import CLASSIFIER
+from sentiment.train.fit import Stopped, stopped
 from sentiment.train.run import train
 
 Compose = Callable[..., DictConfig]
@@ -321,6 +323,25 @@ def test_a_stopped_sweep_reports_the_runs_that_ended(tmp_path: Path) -> None:
         assert process.wait() == 128 + signal.SIGINT
         assert "The sweep ends here" in process.stdout
     assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "stopped"]
+
+
+class InterruptTest(Callback):
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_training_that_is_stopped_in_its_test_is_completed_later(
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = [*TINY, f"data.csv={write_reviews(tmp_path / 'reviews.csv', 60)}"]
+    with pytest.raises(KeyboardInterrupt):  # Lightning would exit with code 1
+        train(composed(*overrides), tmp_path / "run", callbacks=[InterruptTest()])
+    with caplog.at_level("INFO"):
+        code = stopped(signal.SIGINT, tmp_path / "run", CLASSIFIER, CommandLine()).exit_code
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert (code, f"ckpt_path={last}" in caplog.text) == (130, True)
+    results = train(composed(*overrides, f"ckpt_path={last}"), tmp_path / "run")
+    assert "test/accuracy" in results
 
 
 @pytest.mark.slow

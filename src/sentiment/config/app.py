@@ -22,26 +22,18 @@ from sentiment.config.resolvers import config_directory, register, remove_empty_
 from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.program import ending_at_once, exit_stopped, write_error
+from sentiment.runtime.program import ending_at_once, write_error
 
 
-def run_program(
-    name: str,
-    task: Callable[[DictConfig], Any],
-    *,
-    resumes: bool = False,
-) -> None:
+def run_program(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose a config from the command line and call a task with it, or with each of a multirun.
 
     Args:
         name: the name of the config, ``conf/<name>.yaml``.
         task: the function to call.
-        resumes: whether the task handles Ctrl-C itself, once there is something to resume.
 
     Raises:
-        SystemExit: with code 2 after an InputError, which is printed as a line on standard error;
-            with code 130 on Ctrl-C in a program that resumes.
-        KeyboardInterrupt: on Ctrl-C in other programs.
+        SystemExit: with code 2 after an InputError, which is printed as a line on standard error.
     """
     try:
         with translate_config_errors():
@@ -55,10 +47,6 @@ def run_program(
             compose(_refusing(_checked(task, name)))()
     except InputError as error:
         _refuse(error)
-    except KeyboardInterrupt:
-        if not resumes:
-            raise
-        exit_stopped(" before the training had begun, or at once")
 
 
 def _answer(name: str, arguments: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ train, and ``python -m sentiment.train pretrained.path=…/best.ckpt`` starts fr
 """
 
 from pathlib import Path
+from signal import SIGINT
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -18,17 +19,20 @@ from sentiment.runtime.program import ending_at_once
 
 def _run(cfg: DictConfig) -> None:
     with ending_at_once(remove_unused_folder):
+        from sentiment.predict.checkpoint import LANGUAGE_MODEL
         from sentiment.pretrain.run import pretrain
-        from sentiment.train.fit import Stopped
+        from sentiment.train.fit import Stopped, stopped
     prepare_process()
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         pretrain(cfg, folder, command_line=CommandLine.of_hydra())
     except Stopped as stop:
         exit_together(stop.exit_code)
+    except KeyboardInterrupt:
+        exit_together(stopped(SIGINT, folder, LANGUAGE_MODEL, CommandLine.of_hydra()).exit_code)
 
 
 def main() -> None:
     """The command line: one clear line for what is wrong with the input, and exit code 2."""
     end_in_order()
-    run_program("pretrain", _run, resumes=True)
+    run_program("pretrain", _run)

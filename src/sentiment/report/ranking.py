@@ -90,7 +90,8 @@ def sweep_runs(folder: Path, jobs: Sequence[Job]) -> list[Run]:
         else:
             run = read_run(path)
         shown = path.relative_to(home) if path.is_relative_to(home) else path
-        runs.append(replace(run, folder=shown))
+        given = {key: text for key, text in run.overrides.items() if key != "ckpt_path"}
+        runs.append(replace(run, folder=shown, overrides=given))
     keys = {key for run in runs for key in run.overrides} - {"seed"}
     varied = {key for key in keys if len({run.overrides.get(key) for run in runs}) > 1}
     for i, run in enumerate(runs):  # varied settings distinguish runs, even if only a path

@@ -34,7 +34,8 @@ def start(name: str) -> NoReturn:
             main = import_module(name).main
         main()
     except KeyboardInterrupt:
-        exit_stopped()
+        sys.stderr.write("\nStopped.\n")
+        sys.exit(_STOPPED)
     sys.exit()
 
 
@@ -73,16 +74,6 @@ def ending_at_once(clean_up: Callable[[], None] = lambda: None) -> Iterator[None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def exit_stopped(when: str = "") -> NoReturn:
-    """Print one line that Ctrl-C has stopped the program, and exit with code 130.
-
-    Args:
-        when: appended to that line, such as when it happened.
-    """
-    sys.stderr.write(f"\nStopped{when}.\n")
-    sys.exit(_STOPPED)
 
 
 def end_at_once(number: int = signal.SIGINT) -> NoReturn:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +33,6 @@ from sentiment.runtime.distributed import (
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
-from sentiment.runtime.run_folder import mark_stopped
 
 if TYPE_CHECKING:
     from sentiment.train.search.pruning import PruneHopeless
@@ -45,7 +45,8 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     with ending_at_once(remove_unused_folder):
-        from sentiment.train.fit import Stopped, SweepError
+        from sentiment.predict.checkpoint import CLASSIFIER
+        from sentiment.train.fit import Stopped, SweepError, stopped
         from sentiment.train.run import train
         from sentiment.train.sweep import quiet
     prepare_process()
@@ -70,8 +71,7 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     except Stopped as stop:
         exit_together(stop.exit_code)
     except KeyboardInterrupt:
-        mark_stopped(folder)
-        raise
+        exit_together(stopped(SIGINT, folder, CLASSIFIER, CommandLine.of_hydra()).exit_code)
     except Exception as error:
         if not multirun or isinstance(error, SweepError):
             raise
@@ -120,4 +120,4 @@ def main() -> None:
         logging.disable()
         warnings.simplefilter("ignore")
         end_with_parent()
-    run_program("train", _run, resumes=True)
+    run_program("train", _run)

@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,9 +49,14 @@ def translate_lightning_errors(hint: str = "") -> Iterator[None]:
 
     Raises:
         InputError: Lightning raised an exception that is not a bug of ours.
+        KeyboardInterrupt: Ctrl-C, for which Lightning would exit with code 1.
     """
     try:
         yield
+    except SystemExit as exit_of_lightning:
+        if not isinstance(exit_of_lightning.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
     except InstantiationException as error:
         refusal = constructor_error(error, hint)
         if refusal is None:
@@ -69,6 +76,34 @@ class Stopped(Exception):  # noqa: N818 (the user's wish is no error)
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
         self.exit_code = exit_code
+
+
+def stopped(number: signal.Signals, folder: Path, kind: Kind, command_line: CommandLine) -> Stopped:
+    """Mark a run as stopped, and log how to resume it if there is a checkpoint to resume.
+
+    Args:
+        number: the signal that has stopped it.
+        folder: the run folder.
+        kind: the kind of its checkpoints.
+        command_line: what the run was started with.
+
+    Returns:
+        The exception to raise.
+    """
+    if rank() == 0:
+        sys.stderr.write("\n")  # the terminal shows ^C
+    mark_stopped(folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    again = override("ckpt_path", str(last))
+    how = f" Resume with the same command and {again}"
+    if not last.exists():
+        how = " There is no checkpoint yet to resume."
+    elif external_world_size() is None:
+        again = program_command(kind.programs[0], *command_line.repeated(), again)
+        how = f" Resume with:\n  {again}"
+    if not command_line.multirun:  # a sweep logs at its end how to continue
+        log.info("Stopped.%s", how)
+    return Stopped(128 + number)
 
 
 @dataclass(frozen=True)
@@ -112,15 +147,7 @@ class Fit:
                 self.trainer.fit(module, datamodule, ckpt_path=self.ckpt_path)
             self.stop.agree()
         if self.stop.agreed is not None:
-            mark_stopped(self.folder)
-            again = override("ckpt_path", str(self.stop.checkpoint))
-            if external_world_size() is not None:
-                log.info("Stopped. Resume with the same command and %s", again)
-            elif not self.command_line.multirun:  # a sweep logs at its end how to continue
-                given = self.command_line.repeated()
-                again = program_command(self.kind.programs[0], *given, again)
-                log.info("Stopped. Resume with:\n  %s", again)
-            raise Stopped(128 + self.stop.agreed)
+            raise stopped(self.stop.agreed, self.folder, self.kind, self.command_line)
         if self.resumed is not None and self.resumed.steps == self.trainer.global_step:
             log.info("That training was complete already: nothing was trained.")
             last = self.stop.checkpoint
