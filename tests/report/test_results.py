@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.metrics import Outcome
+from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.report.results import (
     best_metrics,
     log_data,
@@ -74,6 +74,7 @@ def results_of(true: list[int], predicted: list[int], labels: list[str]) -> dict
     outcome = Outcome.of(logits, torch.tensor(true), torch.ones(len(true), dtype=torch.int64))
     right = sum(a == b for a, b in zip(true, predicted, strict=True))
     own = {"test/accuracy": right / len(true), "train_reviews": 700}
+    own |= summarise_predictions(logits, torch.tensor(true), "test/")
     return own | outcome_results(outcome, labels)
 
 
@@ -103,6 +104,12 @@ def test_a_class_that_is_never_predicted_is_reported() -> None:
     never, _ = metric_warnings(results_of([0, 1], [0, 0], ["good", "bad"]), training=True)
     assert "trainer.max_epochs" in never
     assert "balanced" not in never
+
+
+def test_where_one_label_dominates_macro_f1_is_compared() -> None:
+    results = results_of([0] * 9 + [1], [0] * 8 + [1, 1], ["good", "bad"])
+    results["baseline"] = {"test/accuracy": 0.95, "test/f1": 0.49, "seconds": 1.0}
+    assert not any("TF-IDF" in each for each in metric_warnings(results, training=True))
 
 
 def test_a_better_baseline_is_reported() -> None:

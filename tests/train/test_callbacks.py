@@ -40,6 +40,7 @@ def trainer_of(**metrics: float) -> Any:
         callback_metrics={name.replace("_", "/"): torch.tensor(metrics[name]) for name in metrics},
         optimizers=[torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)],
         current_epoch=0, max_epochs=1, is_global_zero=True, sanity_checking=False,
+        checkpoint_callback=None,
     )  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def fit(folder: Path, *epochs: tuple[float, float], patience: int = 99) -> tuple
         enable_model_summary=False, num_sanity_val_steps=0,
         callbacks=[
             OneCheckpoint(dirpath=folder, filename="best", monitor="val/accuracy"),
-            EarlyStopping(mode="max", patience=patience),
+            EarlyStopping(monitor="val/accuracy", mode="max", patience=patience),
         ],
     )  # fmt: skip
     trainer.fit(Scripted(*epochs), [0], [0])

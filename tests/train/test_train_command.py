@@ -325,6 +325,24 @@ def test_a_stopped_sweep_reports_the_runs_that_ended(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "sweep" / "sweep.csv")["status"].tolist() == ["ok", "stopped"]
 
 
+def test_where_one_label_dominates_the_best_epoch_has_the_highest_f1(
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = pd.read_csv(write_reviews(tmp_path / "reviews.csv", 180))
+    rare = reviews["sentiment"] == "awful"
+    reviews[~rare | (rare.cumsum() % 9 == 0)].to_csv(tmp_path / "reviews.csv", index=False)
+    overrides = [*TINY, f"data.csv={tmp_path / 'reviews.csv'}", "loss.balanced=true"]
+    with caplog.at_level("INFO"):
+        results = train(
+            composed(*overrides, "optimizer.lr=2e-2", "trainer.max_epochs=4"), tmp_path / "run"
+        )
+    rows = pd.read_csv(tmp_path / "run" / "metrics.csv").sort_values(["val/f1", "val/loss"])
+    rows = rows[rows["val/f1"] == rows["val/f1"].max()]
+    assert results["best_epoch"] == rows["epoch"].iloc[0]
+    assert "the label lovely" in caplog.text
+    assert f"val/f1 {rows['val/f1'].iloc[0]:.4f}" in caplog.text
+
+
 class InterruptTest(Callback):
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         raise KeyboardInterrupt

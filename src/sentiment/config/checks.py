@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sentiment.config.schemas import SCHEMAS, TrainConfig
 from sentiment.config.suggest import unknown_key
-from sentiment.model.metric_names import CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
+from sentiment.model.metric_names import AUTO, CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
 from sentiment.model.settings import require_limits
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed
@@ -186,9 +186,12 @@ def _check_monitors(cfg: DictConfig, valid: Sequence[str]) -> None:
         nodes[f"callbacks.{name}"] = cfg.callbacks[name]
     for key, node in nodes.items():
         monitor = (node or {}).get("monitor")
-        if monitor is not None and monitor not in valid:
+        names = valid
+        if key != "scheduler" and valid == CLASSIFIER_METRICS:
+            names = (*valid, AUTO)
+        if monitor is not None and monitor not in names:
             raise InputError(
-                f"config: {key}.monitor={monitor}: no such metric; valid: {', '.join(valid)}"
+                f"config: {key}.monitor={monitor}: no such metric; valid: {', '.join(names)}"
             )
 
 

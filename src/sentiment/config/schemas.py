@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from sentiment.data.glove_archives import GLOVE_MIRRORS
+from sentiment.model.metric_names import AUTO
 
 # A user types the names of the members. Only this syntax can name a member max+mean.
 Cell = StrEnum("Cell", ["rnn", "gru", "lstm"], module=__name__)
@@ -348,7 +349,7 @@ class VectorsConfig:
 @dataclass
 class EarlyStoppingConfig:
     _target_: str = "sentiment.train.stopping.EarlyStopping"
-    monitor: str = "val/accuracy"
+    monitor: str = AUTO
     mode: str = "${best_mode:${.monitor}}"
     patience: int = ranged(5, at_least=0)
     min_delta: float = 0.0
@@ -360,7 +361,7 @@ class EarlyStoppingConfig:
 class OneCheckpointConfig:
     _target_: str = "sentiment.train.callbacks.OneCheckpoint"
     _partial_: bool = True
-    monitor: str | None = "val/accuracy"
+    monitor: str | None = AUTO
 
 
 @dataclass

@@ -7,6 +7,7 @@ CLASSIFIER_METRICS = (
     "val/accuracy", "val/f1", "val/auroc", "val/loss", "train/accuracy", "train/loss",
 )  # fmt: skip
 
+AUTO = "auto"  # a monitor: val/accuracy, or val/f1 where one label is far more frequent than others
 LANGUAGE_MODEL_METRICS = ("val/loss", "val/perplexity", "train/loss", "train/perplexity")
 _LOWER_IS_BETTER = {"loss", "perplexity", "ece", "fit_seconds", "parameters", "latency_ms"}
 

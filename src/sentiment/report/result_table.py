@@ -116,6 +116,8 @@ def _split_table(results: Mapping[str, Any]) -> Table:
             rows["calibrated loss"] = [_format_metric(metric, value) for value in values]
         else:
             rows[name] = [_format_metric(metric, value) for value in values]
+        if metric == "f1":
+            rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
     rows["mean abs. error"] = [MISSING, MISSING, _format_metric("mae", results.get("test/mae"))]
     rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]
     shown = [i for i in range(len(_SPLITS)) if any(row[i] != MISSING for row in rows.values())]
@@ -141,13 +143,17 @@ def _beside_accuracy(results: Mapping[str, Any]) -> dict[str, list[str]]:
             intervals.append(f"{100 * low:.1f} - {100 * high:.1f} %")
         else:
             intervals.append(MISSING)
-    baseline = results.get("baseline", {})
-    tfidf = [format_percent(baseline.get(f"{split}/accuracy")) for split in ("val", "test")]
     return {
         "  95 % interval": intervals,
         "  largest class": [MISSING, MISSING, format_percent(results.get("test/largest_class"))],
-        "  TF-IDF baseline": [MISSING, *tfidf],
+        "  TF-IDF baseline": _of_baseline(results, "accuracy"),
     }
+
+
+def _of_baseline(results: Mapping[str, Any], metric: str) -> list[str]:
+    """A metric of the baseline beside the network, for each split."""
+    baseline = results.get("baseline", {})
+    return [format_percent(baseline.get(f"{split}/{metric}")) for split in _SPLITS]
 
 
 def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:

@@ -164,10 +164,7 @@ def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
     largest = results["test/largest_class"]
     advice = ""
     if training and largest > IMBALANCED:
-        advice = (
-            "; loss.balanced=true weighs rare labels up, and callbacks.checkpoint.monitor=val/f1"
-            " callbacks.early_stopping.monitor=val/f1 chooses by all labels alike"
-        )
+        advice = "; loss.balanced=true weighs rare labels up"
     elif training:
         advice = "; more epochs (trainer.max_epochs) or another optimizer.lr may help"
     if never := [row for row in rows if row["reviews"] and not row["predicted"]]:
@@ -177,14 +174,16 @@ def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
         most = max(rows, key=lambda row: row["reviews"])
         found.append(
             f"The test accuracy of {format_percent(accuracy)} is no better than that of always"
-            f" answering {most['label']}, {format_percent(largest)}{'' if never else advice}."
+            f" answering {most['label']}, {format_percent(largest)}"
+            f"{'' if never or largest > IMBALANCED else advice}."
         )
-    baseline = results.get("baseline", {}).get("test/accuracy", 0.0)
-    if baseline > accuracy:
+    metric, name = ("f1", "a macro F1 of ") if largest > IMBALANCED else ("accuracy", "")
+    baseline = results.get("baseline", {}).get(f"test/{metric}", 0.0)
+    if baseline > results.get(f"test/{metric}", 1.0):
         found.append(
-            f"TF-IDF with logistic regression is better: {format_percent(baseline)} on the test"
-            f" reviews, after {results['baseline']['seconds']:.1f} s. docs/small_data.md has what"
-            f" helps with {format_count(results['train_reviews'])} training reviews;"
+            f"TF-IDF with logistic regression is better: {name}{format_percent(baseline)} on the"
+            f" test reviews, after {results['baseline']['seconds']:.1f} s. docs/small_data.md has"
+            f" what helps with {format_count(results['train_reviews'])} training reviews;"
             " sentiment.baseline saves such a classifier."
         )
     return found

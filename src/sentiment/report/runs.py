@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from sentiment.model.metric_names import AUTO
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import was_stopped
 
@@ -275,4 +276,5 @@ def as_text(value: object, key: str = "", cwd: str = "") -> str:
         return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(as_text(item, key, cwd) for item in value)}]"
-    return str(value)
+    is_automatic = key.endswith(".monitor") and value == AUTO
+    return "val/accuracy" if is_automatic else str(value)  # the default of version 0.1.0

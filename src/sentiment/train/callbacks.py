@@ -110,6 +110,9 @@ class Stopwatch(Callback):
             setattr(self, name, state_dict[name])
 
 
+_NOT_IN_LINES = ("val/f1", "val/auroc")  # metrics that no ``EpochLine`` has
+
+
 class MetricsTable(Callback):
     """Keeps a row of metrics for each epoch, and writes them to ``metrics.csv``.
 
@@ -155,6 +158,9 @@ class MetricsTable(Callback):
             return
         write_csv(self._path, self.rows)
         epoch, line = trainer.current_epoch + 1, self._line(metrics)
+        monitor = getattr(trainer.checkpoint_callback, "monitor", None)
+        if monitor in metrics and monitor in _NOT_IN_LINES:
+            line += f", {monitor} {metrics[monitor]:.4f}"
         log.info("epoch %d of %s: %s; %.1f s", epoch, trainer.max_epochs, line, seconds)
 
     def state_dict(self) -> dict[str, Any]:
@@ -293,6 +299,7 @@ class OneCheckpoint(ModelCheckpoint):
             self._moved(path): score for path, score in state["best_k_models"].items()
         }
         self._best_loss = state.pop("best_loss", self._best_loss)
+        self.monitor = state["monitor"]
         super().load_state_dict(state)
 
     def _moved(self, path: str) -> str:

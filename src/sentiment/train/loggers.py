@@ -90,7 +90,8 @@ def log_results(
     for logger in trainer.loggers:
         with _warned(logger):
             if isinstance(logger, TensorBoardLogger):
-                monitored = results.get(cfg.callbacks.checkpoint.monitor)
+                monitor = getattr(trainer.checkpoint_callback, "monitor", None)
+                monitored = results.get(str(monitor))
                 shown = metrics | ({"hp_metric": monitored} if is_number(monitored) else {})
                 logger.log_hyperparams(loggable_settings(cfg), shown, trainer.global_step)
             else:

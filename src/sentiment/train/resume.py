@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sentiment.model.metric_names import AUTO
 from sentiment.predict.checkpoint import (
     CLASSIFIER,
     NGRAMS_KEY,
@@ -179,13 +180,17 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def with_class_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Replace import paths in settings, which may change, by class names.
 
+    A monitor ``auto`` is replaced too, by the default of version 0.1.0.
+
     Args:
         settings: values by full key; checkpoints and studies of version 0.1.0 hold import paths.
     """
-    return {
+    named = {
         key: str(value).rpartition(".")[2] if key.endswith("._target_") else value
         for key, value in settings.items()
     }
+    automatic = {key for key, value in named.items() if key.endswith(".monitor") and value == AUTO}
+    return named | dict.fromkeys(automatic, "val/accuracy")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from lightning import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from omegaconf import DictConfig
 
 from sentiment.config.checks import check_class_weights, check_config, check_one_process, is_mixed
@@ -16,6 +17,7 @@ from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.model.metric_names import AUTO
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.results import (
     IMBALANCED,
@@ -106,6 +108,7 @@ def train(
     fit.facts.run.update(run_facts)
     if rank() == 0:
         _log_beginning(cfg, datamodule, module, run_facts, pretrained)
+    set_automatic_monitors(fit, datamodule.facts)
 
     fit.run(module, datamodule)
 
@@ -220,6 +223,27 @@ def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
     return TokenizerSettings.of_checkpoint(checkpoints[0]["tokenizer"]).cleaning
 
 
+def set_automatic_monitors(fit: Fit, facts: DataFacts) -> None:
+    """Set each callback's monitor that is ``auto`` to ``val/accuracy``, or to ``val/f1``.
+
+    It is ``val/f1`` where one label is so frequent that always answering it is accurate.
+    """
+    watching = (fit.trainer.checkpoint_callback, fit.trainer.early_stopping_callback)
+    kinds = ModelCheckpoint, EarlyStopping
+    automatic = [each for each in watching if isinstance(each, kinds) and each.monitor == AUTO]
+    largest = max(facts.class_counts)
+    imbalanced = largest > IMBALANCED * facts.train_reviews
+    for callback in automatic:
+        callback.monitor = "val/f1" if imbalanced else "val/accuracy"
+    if automatic and imbalanced:
+        log.info(
+            "%s of the training reviews have the label %s: the best epoch is the one with the"
+            " highest val/f1, as always answering that label is accurate; see loss.balanced=true",
+            format_percent(largest / facts.train_reviews),
+            facts.labels[facts.class_counts.index(largest)],
+        )
+
+
 def check_reviews(facts: DataFacts, processes: int) -> None:
     """Refuse a split that has not even one review for each process.
 
@@ -254,16 +278,6 @@ def _log_beginning(
         log_pretrained(pretrained, fingerprints, pretrained.new_head_because(settings, labels))
     if "path" in cfg.embeddings:
         warn_about_vectors(Path(cfg.embeddings.path), fingerprints)
-    facts = datamodule.facts
-    largest = max(facts.class_counts) / facts.train_reviews
-    if largest > IMBALANCED and cfg.callbacks.checkpoint.monitor == "val/accuracy":
-        log.warning(
-            "%s of the training reviews have the label %s, so val/accuracy is high for always"
-            " answering it: choose by callbacks.checkpoint.monitor=val/f1"
-            " callbacks.early_stopping.monitor=val/f1, and see loss.balanced=true",
-            format_percent(largest),
-            facts.labels[facts.class_counts.index(max(facts.class_counts))],
-        )
     node, layer = ("embeddings", "embedding") if pretrained is None else ("pretrained", "encoder")
     if (epochs := cfg[node].get("frozen_epochs", 0)) >= cfg.trainer.max_epochs:
         log.warning("%s.frozen_epochs=%d: the %s is never trained", node, epochs, layer)

@@ -129,7 +129,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     def __init__(
         self,
         *,
-        monitor: str = "val/accuracy",
+        monitor: str,
         mode: str,
         patience: int = 5,
         min_delta: float = 0.0,
