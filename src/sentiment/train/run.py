@@ -108,7 +108,7 @@ def train(
     fit.facts.run.update(run_facts)
     if rank() == 0:
         _log_beginning(cfg, datamodule, module, run_facts, pretrained)
-    set_automatic_monitors(fit, datamodule.facts)
+    set_automatic_monitors(fit, datamodule.facts, balanced=cfg.loss.balanced)
 
     fit.run(module, datamodule)
 
@@ -223,7 +223,7 @@ def cleaning_of(*checkpoints: Mapping[str, Any]) -> int:
     return TokenizerSettings.of_checkpoint(checkpoints[0]["tokenizer"]).cleaning
 
 
-def set_automatic_monitors(fit: Fit, facts: DataFacts) -> None:
+def set_automatic_monitors(fit: Fit, facts: DataFacts, *, balanced: bool) -> None:
     """Set each callback's monitor that is ``auto`` to ``val/accuracy``, or to ``val/f1``.
 
     It is ``val/f1`` where one label is so frequent that always answering it is accurate.
@@ -238,9 +238,10 @@ def set_automatic_monitors(fit: Fit, facts: DataFacts) -> None:
     if automatic and imbalanced:
         log.info(
             "%s of the training reviews have the label %s: the best epoch is the one with the"
-            " highest val/f1, as always answering that label is accurate; see loss.balanced=true",
+            " highest val/f1, as always answering that label is accurate%s",
             format_percent(largest / facts.train_reviews),
             facts.labels[facts.class_counts.index(largest)],
+            "" if balanced else "; loss.balanced=true weighs rare labels up",
         )
 
 
