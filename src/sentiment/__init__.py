@@ -1,18 +1,34 @@
 """Train, compare and use recurrent sentiment classifiers on your own reviews."""
 
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sentiment.api import baseline, compare, evaluate, train
     from sentiment.predict.predictor import Predictor
+    from sentiment.runtime.errors import InputError
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__"]
+__all__ = ["InputError", "Predictor", "__version__", "baseline", "compare", "evaluate", "train"]
+
+
+class Command(ModuleType):
+    """A module of a command, which can be called as the function of its name in ``api``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call that function."""
+        return getattr(import_module("sentiment.api"), self.__name__.rpartition(".")[2])(
+            *args, **kwargs
+        )
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``Predictor`` on first use, so that the command lines start fast."""
+    """Import everything on first use, so that the command lines start fast."""
     if name == "Predictor":
-        from sentiment.predict.predictor import Predictor
-
-        return Predictor
+        return import_module("sentiment.predict.predictor").Predictor
+    if name == "InputError":
+        return import_module("sentiment.runtime.errors").InputError
+    if name in __all__:
+        return import_module(f"sentiment.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

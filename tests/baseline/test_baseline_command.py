@@ -9,10 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from conftest import write_reviews
 from programs import run_program
-from sentiment import (
-    compare,
-)
 from sentiment.baseline.run import compare_command, run_baselines
+from sentiment.compare import main as compare
 from sentiment.config.resolvers import config_directory, register
 from sentiment.runtime.errors import InputError
 
@@ -48,7 +46,7 @@ def test_each_baseline_writes_the_results_of_a_training(
     printed = capsys.readouterr().out
     assert "100.00" in printed
     assert all(weighting in printed for weighting in ("tfidf", "naive_bayes"))
-    compare.main([str(tmp_path / "run"), str(trained), "--json"])
+    compare([str(tmp_path / "run"), str(trained), "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["rows"]) == 3
     assert [row["seeds"] for row in printed["rows"]].count([]) == 2

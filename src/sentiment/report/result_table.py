@@ -16,6 +16,7 @@ from sentiment.report.tables import (
     new_table,
 )
 
+IMBALANCED = 0.8  # fraction of the largest class, above which accuracy says little
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
@@ -116,7 +117,7 @@ def _split_table(results: Mapping[str, Any]) -> Table:
             rows["calibrated loss"] = [_format_metric(metric, value) for value in values]
         else:
             rows[name] = [_format_metric(metric, value) for value in values]
-        if metric == "f1":
+        if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
             rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
     rows["mean abs. error"] = [MISSING, MISSING, _format_metric("mae", results.get("test/mae"))]
     rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]

@@ -16,7 +16,7 @@ from sentiment.model.metrics import (
 )
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
-from sentiment.report.result_table import class_table, result_table
+from sentiment.report.result_table import IMBALANCED, class_table, result_table
 from sentiment.report.tables import (
     format_count,
     format_percent,
@@ -29,8 +29,6 @@ from sentiment.report.tables import (
 from sentiment.runtime.environment import program_command
 
 log = logging.getLogger(__name__)
-
-IMBALANCED = 0.8  # fraction of the largest class
 
 
 class Limit(NamedTuple):

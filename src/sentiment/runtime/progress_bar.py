@@ -16,17 +16,21 @@ def progress_bar(description: str, total: float, unit: str, *, shown: bool = Tru
         description: what is in progress.
         total: the number of units.
         unit: what is counted, in the singular.
-        shown: False shows nothing, as does a standard error that is not a terminal.
+        shown: False shows nothing, as does a standard error that is neither a terminal nor a
+            notebook.
     """
     from tqdm import tqdm
+
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
 
     return tqdm(
         desc=description,
         total=total,
         unit=unit,
-        disable=not (shown and sys.stderr.isatty()),
+        disable=not (shown and (is_notebook or sys.stderr.isatty())),
         leave=False,
-        dynamic_ncols=True,
+        ncols=80 if is_notebook else None,
+        dynamic_ncols=not is_notebook,
     )
 
 

@@ -19,8 +19,8 @@ from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.metric_names import AUTO
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
+from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
-    IMBALANCED,
     best_metrics,
     data_results,
     log_data,

@@ -1,0 +1,290 @@
+"""Train, compare and evaluate from Python, as the commands do.
+
+``from sentiment import train, baseline, evaluate, compare`` gives these functions.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sentiment.predict.predictor import Predictor
+from sentiment.runtime.cache import cache_directory
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import replaced_when_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from lightning import Callback
+    from omegaconf import DictConfig
+
+Settings = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training or a baseline that has ended.
+
+    Attributes:
+        folder: its run folder, with checkpoints, plots, metrics and settings.
+        results: the content of its ``results.json``.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Predicts with the best checkpoint; loaded on first use."""
+        return Predictor.load(self.folder)
+
+    def __repr__(self) -> str:
+        accuracy = self.results["test/accuracy"]
+        return f"TrainedRun({str(self.folder)!r}, test accuracy {accuracy:.4f})"
+
+
+def train(
+    *settings: Settings,
+    frame: "pd.DataFrame | None" = None,
+    folder: str | Path | None = None,
+    callbacks: "Sequence[Callback]" = (),
+    quiet: bool = False,
+) -> TrainedRun:
+    """Train a classifier, with the same result as ``python -m sentiment.train``.
+
+    >>> run = train("model=bigru", {"data.csv": "reviews.csv"})  # doctest: +SKIP
+    >>> run.predictor("A joy from start to finish.")["label"]  # doctest: +SKIP
+    'positive'
+
+    Args:
+        settings: what the command line takes, such as ``"model=bigru"``, or dictionaries such as
+            ``{"model.hidden_size": 64}``.
+        frame: a table of texts and labels in place of ``data.csv``. ``data.text_column`` and
+            ``data.label_column`` name its columns.
+        folder: the run folder; None makes a new one in ``runs``.
+        callbacks: further callbacks of Lightning.
+        quiet: whether to print nothing but warnings.
+
+    Raises:
+        InputError: the settings or the data cannot be used.
+        KeyboardInterrupt: the training was stopped; the log says how to resume it.
+    """
+
+    def task(cfg: "DictConfig", home: Path) -> None:
+        from sentiment.config.overrides import CommandLine
+        from sentiment.train.fit import Stopped
+        from sentiment.train.run import train as run_training
+
+        try:
+            run_training(cfg, home, callbacks=callbacks, command_line=CommandLine.of_hydra())
+        except Stopped:
+            raise KeyboardInterrupt from None
+
+    return _ended(_run("train", settings, frame, folder, task, quiet=quiet))
+
+
+def baseline(
+    *settings: Settings,
+    frame: "pd.DataFrame | None" = None,
+    folder: str | Path | None = None,
+    quiet: bool = False,
+) -> list[TrainedRun]:
+    """Fit linear classifiers of n-grams, as ``python -m sentiment.baseline``.
+
+    Args and Raises as ``train``.
+
+    Returns:
+        One run for each of ``weightings``, in their order.
+    """
+    names: list[str] = []
+
+    def task(cfg: "DictConfig", home: Path) -> None:
+        from sentiment.baseline.run import run_baselines
+
+        names.extend(map(str, cfg.weightings))
+        run_baselines(cfg, home)
+
+    home = _run("baseline", settings, frame, folder, task, quiet=quiet)
+    return [_ended(home / name) for name in names]
+
+
+def evaluate(
+    classifier: "Predictor | str | Path | Sequence[str | Path]",
+    reviews: "str | Path | pd.DataFrame",
+    *,
+    labels: Sequence[str] | None = None,
+    errors: str | Path | None = None,
+    **csv_format: Any,
+) -> dict[str, Any]:
+    """Measure a classifier on texts with labels, as ``python -m sentiment.evaluate``.
+
+    Args:
+        classifier: a predictor, a checkpoint or run folder, or several that predict together.
+        reviews: a table file, or a DataFrame.
+        labels: what the column calls the classifier's labels, in the classifier's order.
+        errors: a CSV file to write the misclassified reviews to.
+        csv_format: attributes of ``CsvFormat``, such as ``text_column``; columns and header are by
+            default as in the training.
+
+    Returns:
+        Metrics by name, such as ``test/accuracy``, with keys as in ``results.json``.
+
+    Raises:
+        InputError: a file cannot be read, or has unknown labels.
+    """
+    from sentiment.data.csv_format import FormatOfOptions
+    from sentiment.evaluate import evaluate as measure
+
+    if not isinstance(classifier, Predictor):
+        paths = [classifier] if isinstance(classifier, str | Path) else classifier
+        classifier = Predictor.load(*paths)
+    table = {
+        "text_column": classifier.text_column,
+        "label_column": classifier.label_column,
+        "header": classifier.header,
+        **csv_format,
+    }
+    target = None if errors is None else Path(errors)
+    with TemporaryDirectory() as folder:
+        if not isinstance(reviews, str | Path):
+            reviews = _written(reviews, Path(folder))
+            table["header"] = True
+        return measure(classifier, Path(reviews), FormatOfOptions(**table), labels, target)
+
+
+def compare(*folders: str | Path, by_run: bool = False) -> "pd.DataFrame":
+    """Compare the runs in folders, as ``python -m sentiment.compare``.
+
+    Args:
+        folders: run folders, or folders above some.
+        by_run: whether each run has a row; otherwise, runs that differ in nothing but the seed
+            share one.
+
+    Returns:
+        A row for each configuration, the best of each data set first.
+
+    Raises:
+        InputError: a folder has no run.
+    """
+    import pandas as pd
+
+    from sentiment.report.comparison_table import flat_rows
+    from sentiment.report.ranking import compare_runs
+    from sentiment.report.runs import find_runs
+
+    return pd.DataFrame(flat_rows(compare_runs(find_runs(map(Path, folders)), by_run=by_run)))
+
+
+def _run(
+    name: str,
+    settings: Sequence[Settings],
+    frame: "pd.DataFrame | None",
+    folder: str | Path | None,
+    task: "Callable[[DictConfig, Path], None]",
+    *,
+    quiet: bool,
+) -> Path:
+    """Run a task in a run folder, with the config that the command line would have composed."""
+    from hydra import version
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from sentiment.config.app import remove_unused_folder
+    from sentiment.config.arguments import hydra_arguments
+    from sentiment.config.explain import translate_config_errors
+    from sentiment.config.overrides import override
+    from sentiment.config.resolvers import config_directory, register
+    from sentiment.config.schemas import config_schema
+    from sentiment.runtime.environment import keep_freed_memory, limit_threads
+    from sentiment.train.sweep import quiet as quietly
+
+    ended: Path | BaseException = Path()
+
+    def run(cfg: "DictConfig") -> None:
+        nonlocal ended
+        ended = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            with translate_config_errors(), quietly() if quiet else nullcontext():
+                task(cfg, ended)
+        except BaseException as error:  # Hydra would print a line of its own
+            remove_unused_folder()
+            ended = error
+
+    given = [item for some in settings for item in _overrides(some)]
+    if frame is not None:
+        given += ["data=csv", override("data.csv", str(_written(frame)))]
+    if folder is not None:
+        given.append(override("hydra.run.dir", str(folder)))
+    limit_threads()
+    keep_freed_memory()
+    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra):
+        version.setbase("1.3")
+        register()
+        search_path = create_config_search_path(str(config_directory()))
+        hydra = Hydra.create_main_hydra2(name, search_path)
+        hydra.run(name, run, hydra_arguments(given, config_schema(name)))
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
+
+
+def _overrides(settings: Settings) -> Iterator[str]:
+    """Settings as the command line takes them."""
+    from sentiment.config.overrides import override
+
+    if isinstance(settings, str):
+        yield settings
+        return
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            raise InputError(f"{key}: give its settings by full key, such as {key}.NAME")
+        yield override(key, value)
+
+
+def _written(frame: "pd.DataFrame", folder: Path | None = None) -> Path:
+    """Write a table to a CSV file, by default into the cache, where equal tables have one file."""
+    text = frame.to_csv(index=False)
+    if folder is None:
+        folder = cache_directory() / "frames" / hashlib.sha256(text.encode()).hexdigest()[:24]
+    path = folder / "frame.csv"
+    if not path.exists():
+        with replaced_when_whole(path) as part:
+            part.write_text(text, encoding="utf-8")
+    return path
+
+
+def _ended(folder: Path) -> TrainedRun:
+    return TrainedRun(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _own_hydra(instance: Any) -> Iterator[None]:
+    """Let a run have Hydra's global state to itself, and restore what the caller had."""
+    before = instance.instance().hydra
+    instance.instance().clear()
+    try:
+        yield
+    finally:
+        instance.instance().hydra = before
+
+
+@contextmanager
+def _same_logging() -> Iterator[None]:
+    """Restore the handlers and the level of the root logger, which Hydra sets for each run."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:], root.level = handlers, level

@@ -1,0 +1,80 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from lightning import Callback
+
+from conftest import TINY, write_reviews
+from programs import run_program
+from sentiment import InputError, baseline, compare, evaluate, train
+
+_MEASURED = ("fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second")
+COLUMNS = {"data.text_column": "review", "data.label_column": "sentiment"}
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    results.get("baseline", {}).pop("seconds", None)
+    return {key: value for key, value in results.items() if key not in _MEASURED}
+
+
+def test_python_trains_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_reviews(Path("reviews.csv"), 60)
+    handlers = logging.getLogger().handlers[:]
+    for name, model in (("a", "bigru"), ("b", "lstm")):  # twice in one process
+        run = train(*TINY, f"model={model}", {"data.csv": "reviews.csv"}, folder=name, quiet=True)
+        given = [*TINY, f"model={model}", "data.csv=reviews.csv", f"hydra.run.dir=command_{name}"]
+        done = run_program("train", *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert results_of(run.folder) == results_of(tmp_path / f"command_{name}")
+        assert run.results["test/accuracy"] == results_of(run.folder)["test/accuracy"]
+        assert run.predictor("lovely")["label"] in ("awful", "lovely")
+    assert logging.getLogger().handlers == handlers
+    assert not GlobalHydra.instance().is_initialized()
+    table = compare(tmp_path, by_run=True)
+    assert sorted(Path(folder).name for folder in table["folders"]) == [
+        "a", "b", "command_a", "command_b",
+    ]  # fmt: skip
+
+
+def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "reviews.csv", 60)
+    frame = pd.read_csv(path)
+    of_frame = train(*TINY, COLUMNS, frame=frame, folder=tmp_path / "frame", quiet=True)
+    of_file = train(*TINY, {"data.csv": path}, folder=tmp_path / "file", quiet=True)
+    assert results_of(of_frame.folder) == results_of(of_file.folder)
+    assert evaluate(of_frame.folder, frame) == evaluate(of_frame.predictor, path)
+    runs = baseline(COLUMNS, frame=frame, folder=tmp_path / "baselines", quiet=True)
+    assert [run.results["model"] for run in runs] == ["tfidf", "naive_bayes"]
+
+
+def test_what_cannot_be_used_is_an_input_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="did you mean"):
+        train("model.hiden_size=3")
+    with pytest.raises(InputError, match=r"nothere\.csv"):
+        train({"data.csv": "nothere.csv"})
+    with pytest.raises(InputError, match="data: give its settings by full key"):
+        train({"data": {"csv": "x.csv"}})
+    assert not list(tmp_path.glob("runs/*"))
+    assert "Error executing" not in "".join(capfd.readouterr())
+
+
+class _Interrupt(Callback):
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_raises_keyboard_interrupt(tmp_path: Path) -> None:
+    path = write_reviews(tmp_path / "reviews.csv", 60)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            *TINY, {"data.csv": path}, folder=tmp_path / "x", callbacks=[_Interrupt()], quiet=True
+        )
