@@ -21,7 +21,12 @@ Merge = StrEnum("Merge", ["concat", "sum", "mean"], module=__name__)
 Pooling = StrEnum("Pooling", ["last", "mean", "max", "max+mean", "attention"], module=__name__)
 Keep = StrEnum("Keep", ["head", "tail", "both"], module=__name__)
 Quoting = StrEnum("Quoting", ["auto", "minimal", "none"], module=__name__)
-Compression = StrEnum("Compression", ["infer", "none", "gzip", "bz2", "xz", "zip"], module=__name__)
+Compression = StrEnum(
+    "Compression", ["infer", "none", "gzip", "bz2", "xz", "zip", "zstd"], module=__name__
+)
+FileFormat = StrEnum(
+    "FileFormat", ["auto", "csv", "jsonl", "json", "parquet", "fasttext"], module=__name__
+)
 Weighting = StrEnum("Weighting", ["tfidf", "naive_bayes"], module=__name__)
 # Weights stay in float32: in bfloat16 their sums and small steps would be lost.
 Precision = StrEnum("Precision", ["32-true", "bf16-mixed", "16-mixed"], module=__name__)
@@ -60,6 +65,7 @@ class DataConfig:
     header: bool = True
     encoding: str = "utf-8"
     compression: Compression = Compression.infer
+    file_format: FileFormat = FileFormat.auto
     test_size: float = ranged(0.2, above=0, below=1)
     val_size: float = ranged(0.1, above=0, below=1)
     split_seed: int = ranged_seed(42)

@@ -1,4 +1,4 @@
-"""How a CSV file is written: columns, separator, quotes, encoding and compression."""
+"""How a table is written: kind of file, columns, separator, quotes, encoding and compression."""
 
 import codecs
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from sentiment.runtime.files import COMPRESSION_SUFFIXES
 
 COMPRESSIONS = ("infer", "none", *COMPRESSION_SUFFIXES.values())
 QUOTINGS = ("auto", "minimal", "none")
+FORMATS = ("auto", "csv", "jsonl", "json", "parquet", "fasttext")
+_RECORDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 # Python counts these among its text encodings, but no file of texts is written in them.
 _NO_TEXT = {"idna", "punycode", "unicode_escape", "raw_unicode_escape"}
@@ -32,10 +34,12 @@ class CsvFormat:
         escape: the character, or ``backslash``, that stands before a quotation mark within
             quotes if it is not doubled; with ``quoting="none"``, before a separator or a line
             break within a cell.
+        file_format: one of ``FORMATS``; ``auto`` goes by the file's suffix, ``.jsonl``, ``.json``
+            or ``.parquet``, else it is ``csv``. Separator, header, quoting and escape have a
+            meaning for CSV files alone.
 
     Raises:
-        InputError: a separator, encoding, compression, quoting or escape that cannot be used; the
-            message names the setting and what to give.
+        InputError: a value that cannot be used; the message names the setting and what to give.
     """
 
     text_column: str = "review"
@@ -46,13 +50,16 @@ class CsvFormat:
     compression: str = "infer"
     quoting: str = "auto"
     escape: str | None = None
+    file_format: str = "auto"
 
     def __post_init__(self) -> None:
         if self.separator in ("tab", "\\t"):
             object.__setattr__(self, "separator", "\t")
         if self.escape == "backslash":
             object.__setattr__(self, "escape", "\\")
-        for name, choices in (("compression", COMPRESSIONS), ("quoting", QUOTINGS)):
+        for name, choices in (
+            ("compression", COMPRESSIONS), ("quoting", QUOTINGS), ("file_format", FORMATS),
+        ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise self._error(name, f"use one of {', '.join(choices)}")
         for name, taken, word in (
@@ -93,11 +100,25 @@ class FormatOfOptions(CsvFormat):
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
-        return f"--{setting} {value}"
+        return f"--{setting.replace('_', '-')} {value}"
 
     def separator_override(self, separator: str) -> str:
         """What a user types in a shell to set a separator."""
         return self.override("separator", "tab" if separator == "\t" else repr(separator))
+
+
+def record_kind(path: Path, csv_format: CsvFormat) -> str | None:
+    """The format of a file that is not CSV, one of ``FORMATS``; None of a CSV file."""
+    kind = csv_format.file_format
+    if kind == "auto":
+        own = path.with_suffix("") if path.suffix.lower() in COMPRESSION_SUFFIXES else path
+        kind = _RECORDS.get(own.suffix.lower(), "csv")
+    return None if kind == "csv" else kind
+
+
+def has_header(path: Path, csv_format: CsvFormat) -> bool:
+    """Whether the columns of a file have names."""
+    return csv_format.header or record_kind(path, csv_format) is not None
 
 
 def separator_of(path: Path, csv_format: CsvFormat) -> str:

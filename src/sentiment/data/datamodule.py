@@ -50,8 +50,8 @@ class SentimentDataModule(LightningDataModule):
         test_csv: a file for testing; without it, ``test_size`` of the training file.
         unlabeled_csv: a file of texts without labels, or several; the vocabulary counts their words
             too. Texts that repeat one another or one of a split are left out.
-        text_column, label_column, separator, quoting, escape, header, encoding, compression: see
-            ``CsvFormat``.
+        text_column, label_column, separator, quoting, escape, header, encoding, compression,
+            file_format: see ``CsvFormat``.
         labels: the labels as written in the file, in the order of the classes; None sorts them.
         label_names: names of the labels in results, in the same order.
         test_size: fraction of the reviews for testing.
@@ -97,6 +97,7 @@ class SentimentDataModule(LightningDataModule):
         header: bool = True,
         encoding: str = "utf-8",
         compression: str = "infer",
+        file_format: str = "auto",
         test_size: float = 0.2,
         val_size: float = 0.1,
         split_seed: int = 42,
@@ -134,6 +135,7 @@ class SentimentDataModule(LightningDataModule):
             header=header,
             encoding=encoding,
             compression=str(compression),
+            file_format=str(file_format),
             quoting=str(quoting),
             escape=escape,
         )

@@ -19,7 +19,7 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\x00", "xz", ""),
     (b"PK\x03\x04", "zip", ""),
     (b"PK\x05\x06", "zip", ""),
-    (b"\x28\xb5\x2f\xfd", "Zstandard", "zstd -d"),
+    (b"\x28\xb5\x2f\xfd", "zstd", ""),
     (b"\x04\x22\x4d\x18", "LZ4", "lz4 -d"),
     (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
     (b"Rar!\x1a\x07", "RAR", "unrar x"),
@@ -31,7 +31,7 @@ _SPREADSHEET = "save it from there as CSV UTF-8"
 _PICKLE = "export it as CSV where it comes from (opening a pickle runs its code)"
 _BINARY = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (or other Office file)", _SPREADSHEET),
-    (b"PAR1", "a Parquet file", "read_parquet"),
+    (b"PAR1", "a Parquet file", "give it the suffix .parquet"),
     (b"ARROW1", "an Arrow or Feather file", "read_feather"),
     (b"FEA1", "a Feather file", "read_feather"),
     (b"ORC", "an ORC file", "read_orc"),
@@ -135,7 +135,7 @@ def textual_kind(head: bytes, path: Path) -> tuple[str, str] | None:
         with suppress(ValueError):
             lines = isinstance(json.loads(text.partition("\n")[0]), dict)
         what = "a JSON lines file" if lines else "a JSON file"
-        return what, _by_pandas("read_json", path, ", lines=True" if lines else "")
+        return what, f"give it the suffix {'.jsonl' if lines else '.json'}"
     return None
 
 

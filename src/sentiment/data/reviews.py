@@ -12,9 +12,12 @@ from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import (
     CsvFormat,
     FormatOfOptions,
+    has_header,
+    record_kind,
     separator_of,
     separator_of_suffix,
 )
+from sentiment.data.records import record_rows
 from sentiment.data.survey import likely_separator, survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
@@ -115,37 +118,50 @@ def read_table(
         InputError: the file is missing, empty, damaged or not CSV, or changes while it is read.
     """
     path = Path(path)
-    found = survey(path, csv_format)
-    width = len(found.names)
+    width = len(column_names(path, csv_format))
     blank_lines &= width == 1
     expected = row_count(path, csv_format, blank_lines=blank_lines)
-    header = csv_format.header
     read = characters = 0
+    progress = 0.0
     cells: list[list[str]] = []
     changed = f"{path}: the file changed while it was being read; start again"
-    with open_table(path, csv_format) as text:
-        try:
-            lines = text.lines(any_return=found.dialect.any_return)
-            for row in rows_of(lines, separator_of(path, csv_format), found.dialect):
-                if row.blank and (header or not blank_lines):
-                    continue
-                if header:
-                    header = False
-                    continue
-                if len(row.cells) > width:
-                    raise InputError(changed)
-                cells.append(row.cells + [""] * (width - len(row.cells)))
-                characters += sum(map(len, row.cells))
-                if len(cells) == chunk_rows or characters > CHARACTERS_AT_A_TIME:
-                    yield TableChunk(cells, read, text.progress)
-                    read += len(cells)
-                    cells, characters = [], 0
-        except BadRowError as error:
-            raise InputError(changed) from error
-        if cells:
-            yield TableChunk(cells, read, text.progress)
+    try:
+        for row, progress in _rows(path, csv_format, blank_lines=blank_lines):
+            if len(row) > width:
+                raise InputError(changed)
+            cells.append(row + [""] * (width - len(row)))
+            characters += sum(map(len, row))
+            if len(cells) == chunk_rows or characters > CHARACTERS_AT_A_TIME:
+                yield TableChunk(cells, read, progress)
+                read += len(cells)
+                cells, characters = [], 0
+    except BadRowError as error:
+        raise InputError(changed) from error
+    if cells:
+        yield TableChunk(cells, read, progress)
     if read + len(cells) != expected:
         raise InputError(changed)
+
+
+def _rows(
+    path: Path, csv_format: CsvFormat, *, blank_lines: bool
+) -> Iterator[tuple[list[str], float]]:
+    """The cells of each row, and the fraction of the file that has been read so far."""
+    found = survey(path, csv_format)
+    if (kind := record_kind(path, csv_format)) is not None:
+        for number, cells in enumerate(record_rows(path, csv_format, kind, found.names), 1):
+            yield cells, min(1.0, number / found.rows)
+        return
+    header = csv_format.header
+    with open_table(path, csv_format) as text:
+        lines = text.lines(any_return=found.dialect.any_return)
+        for row in rows_of(lines, separator_of(path, csv_format), found.dialect):
+            if row.blank and (header or not blank_lines):
+                continue
+            if header:
+                header = False
+            else:
+                yield row.cells, text.progress
 
 
 def output_separator(source: Path, target: Path, csv_format: CsvFormat) -> str:
@@ -182,7 +198,9 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             close = difflib.get_close_matches(column, names, n=1)
             likely = likely_separator(path, csv_format) if len(names) == 1 else ""
             hint = f"did you mean {close[0]!r}? " if close else ""
-            what = "it has" if csv_format.header else "without a header they are numbered:"
+            what = (
+                "it has" if has_header(path, csv_format) else "without a header they are numbered:"
+            )
             error = InputError(
                 f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
                 f"{f'; {likely}' if likely else f' ({_settings(csv_format)})'}"

@@ -10,7 +10,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from sentiment.data.csv_format import CsvFormat, separator_of
+from sentiment.data.csv_format import CsvFormat, record_kind, separator_of
+from sentiment.data.records import record_columns
 from sentiment.data.table_rows import BadRowError, Dialect, rows_of
 from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.cache import file_state
@@ -78,6 +79,8 @@ def survey(path: Path, csv_format: CsvFormat) -> Survey:
 @lru_cache(maxsize=32)
 def _survey(path: Path, csv_format: CsvFormat, state: tuple[int, ...]) -> Survey:
     """Cached until the state of the file changes."""
+    if (kind := record_kind(path, csv_format)) is not None:
+        return Survey(Dialect(), *record_columns(path, csv_format, kind))
     found: list[Survey] = []
     try:
         chosen = _choose(path, csv_format, None, found)

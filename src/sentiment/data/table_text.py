@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from sentiment.data.csv_format import COMPRESSIONS, CsvFormat
+from sentiment.data.csv_format import COMPRESSIONS, CsvFormat, record_kind
 from sentiment.data.file_kinds import (
     HEAD,
     binary_kind,
@@ -184,11 +184,20 @@ def open_table(path: Path, csv_format: CsvFormat) -> Iterator[TableText]:
             read = stack.enter_context(unpacking)
         except OSError as error:
             raise InputError(_damaged(path, csv_format, error)) from error
+        except ImportError as error:
+            raise missing_files_extra(path) from error
         yield TableText(path, csv_format, read, raw)
+
+
+def missing_files_extra(path: Path) -> InputError:
+    """The error of a file whose kind or compression needs further packages."""
+    return InputError(f"{path}: reading such files needs a package: pip install 'sentiment[files]'")
 
 
 def explained(path: Path, csv_format: CsvFormat, error: InputError) -> InputError:
     """The error of reading a file, extended by what the file likely is if that is not a CSV."""
+    if record_kind(path, csv_format) is not None:
+        return error
     with suppress(InputError), open_table(path, csv_format) as text:
         return InputError(_with_likely_kind(path, text.read()[:HEAD], str(error)))
     return error

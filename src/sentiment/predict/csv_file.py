@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, has_header
 from sentiment.data.reviews import (
     check_columns,
     column_names,
@@ -100,7 +100,7 @@ def predict_csv(
     ):
         # All cells are quoted, because a bare carriage return would split a row.
         writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        if csv_format.header:
+        if has_header(source, csv_format):
             writer.writerow([*names, *columns])
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
             predictor.count_known(encoded)

@@ -75,6 +75,10 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
     )
     group.add_argument("--encoding", help="default: utf-8")
     group.add_argument("--compression", help="default: by the file's suffix")
+    group.add_argument(
+        "--file-format",
+        help="csv, jsonl, json, parquet or fasttext; default: by the file's suffix, else csv",
+    )
 
 
 def csv_format_from(
@@ -104,10 +108,13 @@ def check_csv(parsed: argparse.Namespace) -> None:
         InputError: the file is missing, empty or of another kind, or an option has an unknown
             value.
     """
+    from sentiment.data.csv_format import record_kind
     from sentiment.data.table_text import open_table
 
-    with open_table(parsed.csv, csv_format_from(parsed)) as table:
-        next(table.lines(), None)
+    table_format = csv_format_from(parsed)
+    if record_kind(parsed.csv, table_format) != "parquet":
+        with open_table(parsed.csv, table_format) as table:
+            next(table.lines(), None)
 
 
 def load_predictor(parsed: argparse.Namespace) -> "Predictor":

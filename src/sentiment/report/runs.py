@@ -19,7 +19,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if
 # Settings without effect on the metrics, or shown elsewhere.
 _NO_SETTINGS = (
     "seed", "sweep", "hydra", "ckpt_path", "weightings", "data.seed", "data.cache_dir",
-    "data.num_workers", "data.splits_dir", "embeddings.cache_dir", "embeddings.mirrors", "logger",
+    "data.file_format", "data.num_workers", "data.splits_dir", "embeddings.cache_dir",
+    "embeddings.mirrors", "logger",
     "callbacks.last", "callbacks.save_minutes", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
     "trainer.profiler",

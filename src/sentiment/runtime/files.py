@@ -20,7 +20,7 @@ from sentiment.runtime.errors import first_words
 
 log = logging.getLogger(__name__)
 
-COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip"}
+COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 
 _ABANDONED_AFTER = 3600.0  # seconds without a write, after which a temporary folder is abandoned
 QUIET_WAIT = 1.0  # seconds of waiting for another process that are not worth a message
@@ -105,11 +105,11 @@ def one_at_a_time(path: Path, making: str) -> Iterator[None]:
 
 
 def is_table(path: str | Path) -> bool:
-    """Whether a path ends as CSV files do, compressed or not."""
+    """Whether a path ends as CSV files and other tables do, compressed or not."""
     name = str(path).lower()
     for suffix in COMPRESSION_SUFFIXES:
         name = name.removesuffix(suffix)
-    return name.endswith((".csv", ".tsv"))
+    return name.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"))
 
 
 def compression_of(path: Path) -> str:
@@ -159,6 +159,10 @@ def uncompressed(
             elif compression in ("bz2", "xz"):
                 new = bz2.BZ2Decompressor if compression == "bz2" else lzma.LZMADecompressor
                 stream = io.BufferedReader(_Decompressed(raw, new), _BLOCK)
+            elif compression == "zstd":
+                from pyarrow import CompressedInputStream  # an extra
+
+                stream = stack.enter_context(CompressedInputStream(raw, "zstd"))
             elif compression == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(raw))
                 names = [name for name in archive.namelist() if not name.endswith("/")]

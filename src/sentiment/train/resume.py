@@ -163,6 +163,8 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a checkpoint"
+    if settings.get("data.file_format") == "auto":  # as in version 0.1.0
+        del settings["data.file_format"]
     # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)

@@ -1,0 +1,124 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.reviews import column_names, read_reviews, read_table
+from sentiment.runtime.errors import InputError
+
+ROWS: list[dict[str, Any]] = [
+    {"text": 'A "joy",\nreally', "label": "good", "stars": 5},
+    {"text": "Übung 文本", "label": "bad", "stars": None},
+]
+FORMAT = CsvFormat(text_column="text", label_column="label")
+
+
+def write_jsonl(path: Path) -> None:
+    path.write_text("\n".join([json.dumps(row) for row in ROWS] + [""]))
+
+
+def write_json(path: Path) -> None:
+    path.write_text(json.dumps(ROWS))
+
+
+def write_parquet(path: Path) -> None:
+    pd.DataFrame(ROWS).astype({"stars": "Int64"}).to_parquet(path)
+
+
+def write_zstd(path: Path) -> None:
+    content = pd.DataFrame(ROWS).astype({"stars": "Int64"}).to_csv(index=False)
+    path.write_bytes(pa.compress(content.encode(), codec="zstd", asbytes=True))
+
+
+def write_gzip(path: Path) -> None:
+    pd.DataFrame(ROWS).astype({"stars": "Int64"}).to_json(path, orient="records", lines=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("r.jsonl", write_jsonl), ("r.ndjson", write_jsonl), ("r.json", write_json),
+        ("r.parquet", write_parquet), ("r.csv.zst", write_zstd), ("r.jsonl.gz", write_gzip),
+    ],
+)  # fmt: skip
+def test_each_kind_of_file_has_the_same_cells(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+
+    write(tmp_path / name)
+    (chunk,) = read_table(tmp_path / name, FORMAT, 10)
+    assert column_names(tmp_path / name, FORMAT) == ["text", "label", "stars"]
+    assert chunk.cells == [
+        [row["text"], row["label"], "" if row["stars"] is None else "5"] for row in ROWS
+    ]
+    assert chunk.progress == 1
+    (reviews,) = read_reviews(tmp_path / name, FORMAT)
+    assert reviews.labels == ["good", "bad"]
+
+
+def test_values_that_are_no_texts_are_written_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"text": "a", "x": [1, {"y": true}]}\n\n{"x": 1.5, "text": "b", "z": false}\n')
+    (chunk,) = read_table(path, FORMAT, 10)
+    assert chunk.cells == [["a", '[1, {"y": true}]', ""], ["b", "1.5", "false"]]
+
+
+def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.txt"
+    lines = [f"__label__{'good' if row % 2 else 'bad'} film number {row}\n" for row in range(40)]
+    path.write_text("".join(lines))
+    data = SentimentDataModule(
+        csv=str(path), text_column="text", label_column="label", file_format="fasttext"
+    )
+    data.prepare_data()
+    data.setup()
+    assert data.facts.labels == ["bad", "good"]
+    texts = tmp_path / "texts.txt"
+    texts.write_text("no label, here\n__label__good one\n")
+    of_texts = CsvFormat(text_column="text", label_column=None, file_format="fasttext")
+    (chunk,) = read_reviews(texts, of_texts)
+    assert chunk.texts == ["no label, here", "one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "file_format", "expected"),
+    [
+        ("r.jsonl", '{"text": 1\n', "auto", "line 1: is not JSON"),
+        ("r.jsonl", '{"text": "a"}\n[1]\n', "auto", "line 2: holds a list, and an object is"),
+        ("r.jsonl", '{"text": "\\ud800"}\n', "auto", "line 1: is not JSON"),
+        ("r.jsonl", "\n", "auto", "no rows"),
+        ("r.json", '{"text": "a"}', "auto", "holds an object, and a list of objects"),
+        ("r.json", "[1]", "auto", "row 1: holds a number"),
+        ("r.json", "[" * 100_000, "auto", "is not JSON"),
+        ("r.parquet", "PAR1", "auto", "cannot be read as Parquet"),
+        ("r.csv", "PAR1\0", "auto", "is a Parquet file, .* give it the suffix .parquet"),
+        ("r.csv", '{"text": "a", "label": "b"}\n' * 2, "auto", "give it the suffix .jsonl"),
+        ("r.txt", "__label__a __label__b x\n", "fasttext", "line 1: has several labels"),
+        ("r.txt", "__label__a x\nmore\n", "fasttext", "line 2: does not begin with __label__"),
+        ("r.jsonl", '{"texts": "a", "label": "b"}\n', "auto", "did you mean 'texts'.*"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    tmp_path: Path, name: str, content: str, file_format: str, expected: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    csv_format = CsvFormat(text_column="text", label_column="label", file_format=file_format)
+    with pytest.raises(InputError, match=expected) as caught:
+        list(read_reviews(tmp_path / name, csv_format))
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "r.parquet")
+    write_zstd(tmp_path / "r.csv.zst")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    for name in ("r.parquet", "r.csv.zst"):
+        with pytest.raises(InputError, match=r"pip install 'sentiment\[files\]'"):
+            list(read_reviews(tmp_path / name, FORMAT))
