@@ -20,6 +20,13 @@ def first_words(error: BaseException) -> str:
     return textwrap.shorten(line, 120, placeholder=" ...")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of Python or torch, says that the memory of a CPU or GPU is full."""
+    marks = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    message = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(mark in message for mark in marks)
+
+
 def as_typed(value: object) -> str:
     """A setting's value as a user types it on the command line: true, false, null."""
     return (
