@@ -80,16 +80,15 @@ class NgramCounts:
     ) -> Iterator[tuple[_Ints, _Ints]]:
         reviews = np.repeat(np.arange(len(lengths)), lengths)
         known = (token_ids != UNK_INDEX) & (token_ids < self.words)
-        positions = np.arange(len(token_ids))
-        # Each run of known words ends at an unknown word or with its review.
-        run_ends = np.minimum.accumulate(np.where(known, len(known), positions)[::-1])[::-1]
-        run_ends = np.minimum(run_ends, np.repeat(np.cumsum(lengths), lengths))
-        starts = positions[known]
+        starts = np.flatnonzero(known)
         keys = token_ids[starts]
+        # The word with which a longer n-gram may go on at each position: a known one of its review.
+        following = np.append(np.where(known, token_ids, UNK_INDEX), UNK_INDEX)
+        following[np.cumsum(lengths) - lengths] = UNK_INDEX
         for length in range(1, self._longest + 1):
             keys, starts = _sorted(keys, starts)
             if learn:
-                firsts = np.flatnonzero(np.diff(keys, prepend=-1))
+                firsts = np.flatnonzero(_changes(keys))
                 counts = np.diff(firsts, append=len(keys))
                 frequent = counts >= self._min_freq
                 self.keys.append(keys[firsts[frequent]])
@@ -100,9 +99,10 @@ class NgramCounts:
                 ranks = ranks[hit]
             starts = starts[hit]
             yield ranks, reviews[starts]
-            longer = starts + length < run_ends[starts]  # these, each with the next word
+            words = following[starts + length]
+            longer = words != UNK_INDEX
             starts = starts[longer]
-            keys = ranks[longer] * self.words + token_ids[starts + length]
+            keys = ranks[longer] * self.words + words[longer]
 
     def _count(self, found: Iterator[tuple[_Ints, _Ints]], reviews: int) -> sparse.csr_matrix:
         blocks = []
@@ -120,6 +120,13 @@ def _sorted(keys: _Ints, starts: _Ints) -> tuple[_Ints, _Ints]:
         return np.divmod(np.sort(keys * size + starts), size)
     order = np.lexsort((starts, keys))
     return keys[order], starts[order]
+
+
+def _changes(values: _Ints) -> npt.NDArray[np.bool_]:
+    """Whether each value differs from the one before it; the first does."""
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes
 
 
 def _ranks(keys: _Ints, sorted_keys: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_]]:
@@ -193,7 +200,7 @@ def ngram_statistics(
     groups = folds * num_classes + classes
     blocks = []
     for ranks, reviews in counter.learn(token_ids, lengths):
-        first = (np.diff(ranks, prepend=-1) != 0) | (np.diff(reviews, prepend=-1) != 0)
+        first = _changes(ranks) | _changes(reviews)  # of an n-gram in a review
         ngrams = len(counter.keys[-1])
         cells = groups[reviews[first]] * ngrams + ranks[first]
         block = np.bincount(cells, minlength=FOLDS * num_classes * ngrams).astype(np.float32)
