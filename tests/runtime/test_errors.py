@@ -4,7 +4,7 @@ from sentiment.runtime.errors import as_typed, first_words, listed, out_of_memor
 
 
 def test_the_first_words_end_with_a_word() -> None:
-    assert first_words(ValueError("one\ntwo")) == "one"
+    assert first_words(ValueError("one.\ntwo")) == "one"
     assert first_words(ValueError()) == "ValueError"
     words = first_words(ValueError("seven x " * 99))
     assert words.endswith("x ...")

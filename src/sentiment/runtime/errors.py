@@ -15,9 +15,9 @@ class InputError(ValueError):
 
 
 def first_words(error: BaseException) -> str:
-    """The first words of another library's error, or its class if it has no message."""
+    """The first words of another library's error, no full stop; its class if there are none."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return textwrap.shorten(line, 120, placeholder=" ...")
+    return textwrap.shorten(line.rstrip(". "), 120, placeholder=" ...")
 
 
 def out_of_memory(error: BaseException) -> bool:
