@@ -28,7 +28,7 @@ def measure(scale: Scale) -> list[Row]:
             "-m", "sentiment.train", "trainer.max_epochs=1", "logger=csv", f"hydra.run.dir={run}"
         )
         checkpoint = run / "checkpoints" / "best.ckpt"
-        return [*_one(checkpoint, scale), _file(checkpoint, Path(folder), scale)]
+        return [*_one(checkpoint, scale), *_file(checkpoint, Path(folder), scale)]
 
 
 def _one(checkpoint: Path, scale: Scale) -> list[Row]:
@@ -53,7 +53,7 @@ def _one(checkpoint: Path, scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def _file(checkpoint: Path, folder: Path, scale: Scale) -> Row:
+def _file(checkpoint: Path, folder: Path, scale: Scale) -> list[Row]:
     predictor = Predictor.load(checkpoint)
     texts = reviews(scale, scale.pick(20_000, 6_000))
     source = folder / "in.csv"
@@ -63,14 +63,30 @@ def _file(checkpoint: Path, folder: Path, scale: Scale) -> Row:
     tokens = sum(len(predictor.tokenizer.encode([text]).token_ids) for text in few) / len(few)
     forward = _training_forward_rate(predictor, few)
     csv_format = CsvFormat(text_column="review", label_column=None)
-    start = time.perf_counter()
-    predict_csv(predictor, source, folder / "out.csv", csv_format)
-    rate = tokens * len(texts) / (time.perf_counter() - start)
-    return Row(
-        f"a CSV of {len(texts):,} reviews on {available_cores()} cores", rate / forward, "x",
-        f"a training's forward pass alone, float32: {forward / 1e3:,.0f} k tokens/s", ">= 1",
-        "labels that differ from those of single texts",
-    )  # fmt: skip
+    rates = {}
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        on_device = Predictor.load(checkpoint, device=device)
+        on_device(few)  # kernels are loaded at their first use
+        start = time.perf_counter()
+        predict_csv(on_device, source, folder / "out.csv", csv_format)
+        rates[device] = tokens * len(texts) / (time.perf_counter() - start)
+    what = f"a CSV of {len(texts):,} reviews on {available_cores()} cores"
+    rows = [
+        Row(
+            what, rates["cpu"] / forward, "x",
+            f"a training's forward pass alone, float32: {forward / 1e3:,.0f} k tokens/s", ">= 1",
+            "labels that differ from those of single texts",
+        )
+    ]  # fmt: skip
+    if "cuda" in rates:
+        rows.append(
+            Row(
+                f"{what} and CUDA", rates["cuda"] / rates["cpu"], "x",
+                f"the same on the CPU: {rates['cpu'] / 1e3:,.0f} k tokens/s", ">= 2",
+                "labels that differ from those on the CPU",
+            )
+        )  # fmt: skip
+    return rows
 
 
 def _training_forward_rate(predictor: Predictor, texts: list[str]) -> float:

@@ -37,10 +37,21 @@ def ngrams_of(review: list[int], longest: int) -> Counter[tuple[int, ...]]:
 reviews = st.lists(st.lists(st.integers(1, 5), max_size=8), min_size=1, max_size=8)
 
 
-@given(train=reviews, test=reviews, longest=st.integers(1, 3), min_freq=st.integers(1, 3))
+def spread(reviews: Reviews, by: int) -> Reviews:
+    return [[word if word == UNK_INDEX else word * by for word in review] for review in reviews]
+
+
+@given(
+    train=reviews,
+    test=reviews,
+    longest=st.integers(1, 3),
+    min_freq=st.integers(1, 3),
+    by=st.sampled_from([1, 1 << 55]),  # the second leaves no bits to pack an id with a position
+)
 def test_counts_are_those_of_a_plain_count(
-    train: Reviews, test: Reviews, longest: int, min_freq: int
+    train: Reviews, test: Reviews, longest: int, min_freq: int, by: int
 ) -> None:
+    train, test = spread(train, by), spread(test, by)
     counter = NgramCounts(longest=longest, min_freq=min_freq)
     fitted = counter.fit(*flat(train)).toarray()
     total = sum((ngrams_of(review, longest) for review in train), Counter())

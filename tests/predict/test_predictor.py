@@ -65,6 +65,25 @@ def test_a_result_never_depends_on_its_neighbours(predictor: Predictor) -> None:
     torch.testing.assert_close(alone, among, atol=1e-5, rtol=0)
 
 
+def test_a_batch_that_memory_cannot_hold_is_halved(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, texts = Predictor.load(checkpoint), [GOOD, BAD, BAD * 3, GOOD * 2, ""]
+    expected = predictor.logits(texts)
+    whole, most = SentimentClassifier.forward, 2
+
+    def forward(self: SentimentClassifier, token_ids: torch.Tensor, *others: Any) -> torch.Tensor:
+        if len(token_ids) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return whole(self, token_ids, *others)
+
+    monkeypatch.setattr(SentimentClassifier, "forward", forward)
+    torch.testing.assert_close(predictor.logits(texts), expected)
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        predictor.logits([GOOD])
+
+
 KINDS: list[Callable[[list[str]], Iterable[str]]] = [
     tuple, iter, np.array, pd.Series, deque,
     lambda texts: pd.Series(texts, index=[7] * len(texts)),

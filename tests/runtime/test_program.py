@@ -181,3 +181,12 @@ def test_one_command_lists_and_runs_the_others(
         everything.main()
     assert ended.value.code == 2
     assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_a_full_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, programs.exit_on_input_error():
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: CUDA out of memory")
+    with pytest.raises(RuntimeError, match="other"), programs.exit_on_input_error():
+        raise RuntimeError("other")

@@ -230,6 +230,27 @@ def stop_and_go_on(folder: Path, stop: tuple[int, int], *overrides: str) -> dict
     return run(folder, *overrides, f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}")
 
 
+class FullMemory(Callback):
+    """Raises torch's exception for want of memory in the second epoch."""
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_training_without_memory_says_how_it_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = [f"data.csv={write_reviews(tmp_path / 'reviews.csv', 64)}"]
+    with pytest.raises(InputError, match=r"CUDA out of memory") as raised:
+        run(folder, *overrides, callbacks=[FullMemory()])
+    last = folder / "checkpoints" / "last.ckpt"
+    for way_out in ("data.batch_size=4", f"ckpt_path={last}", f"pretrained.path={folder}"):
+        assert way_out in str(raised.value)
+    assert run(folder, *overrides, f"ckpt_path={last}")["epochs"] == 2
+
+
 @pytest.mark.parametrize("stop", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_plateau_resumes_as_if_it_had_not_been_stopped(

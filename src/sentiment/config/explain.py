@@ -28,7 +28,7 @@ from yaml import MarkedYAMLError
 from sentiment.config.overrides import group_options, is_option
 from sentiment.config.schemas import PretrainConfig, TrainConfig
 from sentiment.config.suggest import unknown_key
-from sentiment.runtime.errors import InputError, first_words, valid_names
+from sentiment.runtime.errors import InputError, first_words, out_of_memory, valid_names
 
 # Options that need more than the package itself, and the extra that brings it.
 _EXTRAS = {
@@ -110,8 +110,7 @@ def _of_cause(link: BaseException, *, alone: bool) -> InputError | None:
 def _of_the_system(error: BaseException) -> str | None:
     """A hint if memory has run out, on a CPU or GPU, or if symbolic links form a circle."""
     message = str(error) if isinstance(error, RuntimeError) else ""
-    marks = ("allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
-    if isinstance(error, MemoryError) or any(mark in message for mark in marks):
+    if out_of_memory(error) or "size calculation overflowed" in message:
         return ": no memory is left; lower the sizes of the model, of vectors and of batches"
     return "; give another path" if message.startswith("Symlink loop") else None
 

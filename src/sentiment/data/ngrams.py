@@ -1,6 +1,6 @@
 """Count word n-grams and measure how typical each is of a class, by array operations on ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,10 +50,7 @@ class NgramCounts:
 
     def fit(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Learn the n-grams of training reviews, and return their counts; see ``count``."""
-        self.keys = []
-        if not self._words_given:
-            self.words = int(token_ids.max(initial=0)) + 1
-        return self._count(token_ids, lengths, learn=True)
+        return self._count(self.learn(token_ids, lengths), len(lengths))
 
     def count(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Count the known n-grams of each review.
@@ -65,29 +62,71 @@ class NgramCounts:
         Returns:
             (reviews, features) float32.
         """
-        return self._count(token_ids, lengths, learn=False)
+        return self._count(self._find(token_ids, lengths, learn=False), len(lengths))
 
-    def _count(self, token_ids: _Ints, lengths: _Ints, *, learn: bool) -> sparse.csr_matrix:
+    def learn(self, token_ids: _Ints, lengths: _Ints) -> Iterator[tuple[_Ints, _Ints]]:
+        """Learn the n-grams of training reviews, and yield where those of each length occur.
+
+        Yields:
+            The index into ``keys[length - 1]`` and the review of each occurrence, in this order.
+        """
+        self.keys = []
+        if not self._words_given:
+            self.words = int(token_ids.max(initial=0)) + 1
+        return self._find(token_ids, lengths, learn=True)
+
+    def _find(
+        self, token_ids: _Ints, lengths: _Ints, *, learn: bool
+    ) -> Iterator[tuple[_Ints, _Ints]]:
         reviews = np.repeat(np.arange(len(lengths)), lengths)
         known = (token_ids != UNK_INDEX) & (token_ids < self.words)
         starts = np.flatnonzero(known)
         keys = token_ids[starts]
-        blocks = []
+        # The word with which a longer n-gram may go on at each position: a known one of its review.
+        following = np.append(np.where(known, token_ids, UNK_INDEX), UNK_INDEX)
+        following[np.cumsum(lengths) - lengths] = UNK_INDEX
         for length in range(1, self._longest + 1):
+            keys, starts = _sorted(keys, starts)
             if learn:
-                found, counts = np.unique(keys, return_counts=True)
-                self.keys.append(found[counts >= self._min_freq])
-            ranks, hit = _ranks(keys, self.keys[length - 1])
-            ranks, starts = ranks[hit], starts[hit]
-            shape = (len(lengths), len(self.keys[length - 1]))
+                firsts = np.flatnonzero(_changes(keys))
+                counts = np.diff(firsts, append=len(keys))
+                frequent = counts >= self._min_freq
+                self.keys.append(keys[firsts[frequent]])
+                hit = np.repeat(frequent, counts)
+                ranks = np.repeat(np.arange(len(self.keys[-1])), counts[frequent])
+            else:
+                ranks, hit = _ranks(keys, self.keys[length - 1])
+                ranks = ranks[hit]
+            starts = starts[hit]
+            yield ranks, reviews[starts]
+            words = following[starts + length]
+            longer = words != UNK_INDEX
+            starts = starts[longer]
+            keys = ranks[longer] * self.words + words[longer]
+
+    def _count(self, found: Iterator[tuple[_Ints, _Ints]], reviews: int) -> sparse.csr_matrix:
+        blocks = []
+        for length, (ranks, rows) in enumerate(found):
+            shape = (reviews, len(self.keys[length]))
             ones = np.ones(len(ranks), np.float32)
-            blocks.append(sparse.coo_matrix((ones, (reviews[starts], ranks)), shape).tocsr())
-            # The next length extends these by one known word of the same review.
-            ends = np.minimum(starts + length, len(token_ids) - 1)
-            longer = (starts + length == ends) & known[ends] & (reviews[starts] == reviews[ends])
-            starts, ends = starts[longer], ends[longer]
-            keys = ranks[longer] * self.words + token_ids[ends]
+            blocks.append(sparse.coo_matrix((ones, (rows, ranks)), shape).tocsr())
         return sparse.hstack(blocks, format="csr")
+
+
+def _sorted(keys: _Ints, starts: _Ints) -> tuple[_Ints, _Ints]:
+    """Both in the order of keys, then starts; packed into one number each pair sorts fastest."""
+    size = int(starts.max(initial=0)) + 1
+    if int(keys.max(initial=0)) < np.iinfo(np.int64).max // size:
+        return np.divmod(np.sort(keys * size + starts), size)
+    order = np.lexsort((starts, keys))
+    return keys[order], starts[order]
+
+
+def _changes(values: _Ints) -> npt.NDArray[np.bool_]:
+    """Whether each value differs from the one before it; the first does."""
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes
 
 
 def _ranks(keys: _Ints, sorted_keys: _Ints) -> tuple[_Ints, npt.NDArray[np.bool_]]:
@@ -158,16 +197,16 @@ def ngram_statistics(
         longest: number of words in the longest n-grams.
     """
     counter = NgramCounts(longest=longest, words=vocabulary_size)
-    present = counter.fit(token_ids, lengths)
-    present.data[:] = 1
-    reviews = len(lengths)
     groups = folds * num_classes + classes
-    members = sparse.csr_matrix(
-        (np.ones(reviews, np.float32), (groups, np.arange(reviews))),
-        shape=(FOLDS * num_classes, reviews),
-    )
-    counts = (members @ present).toarray().reshape(FOLDS, num_classes, -1)
-    totals = np.bincount(groups, minlength=len(members.indptr) - 1)
+    blocks = []
+    for ranks, reviews in counter.learn(token_ids, lengths):
+        first = _changes(ranks) | _changes(reviews)  # of an n-gram in a review
+        ngrams = len(counter.keys[-1])
+        cells = groups[reviews[first]] * ngrams + ranks[first]
+        block = np.bincount(cells, minlength=FOLDS * num_classes * ngrams).astype(np.float32)
+        blocks.append(block.reshape(FOLDS, num_classes, ngrams))
+    counts = np.concatenate(blocks, axis=-1)
+    totals = np.bincount(groups, minlength=FOLDS * num_classes)
     totals = totals.reshape(FOLDS, num_classes).astype(np.float32)
     held_out = [
         class_statistics(counts.sum(0) - counts[fold], totals.sum(0) - totals[fold])

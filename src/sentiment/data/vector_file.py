@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torchtext.vocab import Vectors
@@ -147,17 +146,9 @@ class _Rows:
         """Parse the numbers of the chosen rows, (chosen, size), all at once."""
         lines = [self.block[self.cuts[i] + 1 : self.ends[i]] for i in chosen]
         text = b"\n".join(lines)
-        if not text.translate(None, _NUMBER_BYTES):  # pandas would read True and inf as numbers
+        if not text.translate(None, _NUMBER_BYTES):  # numpy would read nan and inf as numbers
             with suppress(ValueError):
-                table = pd.read_csv(
-                    BytesIO(text),
-                    sep=" ",
-                    header=None,
-                    dtype=np.float64,
-                    na_filter=False,
-                    low_memory=False,
-                )
-                values = table.to_numpy()
+                values = np.loadtxt(BytesIO(text), delimiter=" ", comments=None, ndmin=2)
                 if np.abs(values).max() <= _LARGEST:
                     return values.astype(np.float32)
         for i, line in zip(chosen, lines, strict=True):

@@ -92,6 +92,8 @@ def predict_csv(
 
     cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
+    if any(torch.device(member.device).type != "cpu" for member in predictor.members):
+        workers = max(workers, cores - 1)  # together slower than a network on a GPU
     with (
         _one_thread_less(),  # leaves a core for those processes, reading and writing
         naming_target(target),

@@ -1,6 +1,7 @@
 """One trained classifier (a network or a baseline), from tokens to logits."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import load_classifier
 from sentiment.predict.saved import SavedClassifier
+from sentiment.runtime.errors import out_of_memory
 from sentiment.runtime.run_folder import best_checkpoint
 
 _POSITIONS_PER_BATCH = 16_384
+_POSITIONS_ON_CUDA = 131_072
 LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 
@@ -46,6 +49,8 @@ class Member:
         self._max_length = saved.data.max_length or LIMIT_WITHOUT_MAX_LENGTH
         self._keep = saved.data.keep
         self.device = device
+        self._on_cuda = torch.device(device).type == "cuda"
+        self._positions = _POSITIONS_ON_CUDA if self._on_cuda else _POSITIONS_PER_BATCH
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> "Member":
@@ -94,20 +99,33 @@ class Member:
         self, classifier: SentimentClassifier, encoded: EncodedTexts, word_to_id: Any
     ) -> Tensor:
         starts = np.cumsum(encoded.lengths) - encoded.lengths
+
+        def classified(batch: Any) -> list[tuple[Any, Tensor]]:
+            ids, lengths = pad_reviews(
+                encoded.token_ids,
+                starts[batch],
+                encoded.lengths[batch],
+                max_length=self._max_length,
+                keep=self._keep,
+                word_to_id=word_to_id,
+                empty=self._unknown,
+            )
+            try:
+                token_ids = torch.from_numpy(ids).to(self.device, non_blocking=self._on_cuda)
+                return [(batch, classifier(token_ids, torch.from_numpy(lengths)))]
+            except RuntimeError as error:
+                if len(batch) == 1 or not out_of_memory(error):
+                    raise
+            self._positions = max(1, self._positions // 2)
+            half = len(batch) // 2
+            return classified(batch[:half]) + classified(batch[half:])
+
         logits = torch.empty(len(encoded.lengths), len(self.labels))
         with torch.inference_mode():
-            for batch in self._batches(encoded.lengths):
-                ids, lengths = pad_reviews(
-                    encoded.token_ids,
-                    starts[batch],
-                    encoded.lengths[batch],
-                    max_length=self._max_length,
-                    keep=self._keep,
-                    word_to_id=word_to_id,
-                    empty=self._unknown,
-                )
-                token_ids = torch.from_numpy(ids).to(self.device)
-                logits[batch] = classifier(token_ids, torch.from_numpy(lengths)).cpu()
+            batches = [classified(batch) for batch in self._batches(encoded.lengths)]
+        # Waits for the device only now, when it has all batches.
+        for batch, found in chain(*batches):
+            logits[batch] = found.cpu()
         return logits
 
     def _batches(self, lengths: "np.ndarray[Any, np.dtype[np.int64]]") -> Iterator[Any]:
@@ -117,7 +135,7 @@ class Member:
         start = 0
         while start < len(order):
             end = start + 1
-            while end < len(order) and (end + 1 - start) * cut[order[end]] <= _POSITIONS_PER_BATCH:
+            while end < len(order) and (end + 1 - start) * cut[order[end]] <= self._positions:
                 end += 1
             yield order[start:end]
             start = end

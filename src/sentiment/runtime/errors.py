@@ -15,9 +15,16 @@ class InputError(ValueError):
 
 
 def first_words(error: BaseException) -> str:
-    """The first words of another library's error, or its class if it has no message."""
+    """The first words of another library's error, no full stop; its class if there are none."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return textwrap.shorten(line, 120, placeholder=" ...")
+    return textwrap.shorten(line.rstrip(". "), 120, placeholder=" ...")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of Python or torch, says that the memory of a CPU or GPU is full."""
+    marks = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    message = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(mark in message for mark in marks)
 
 
 def as_typed(value: object) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, first_words, out_of_memory
 
 _STOPPED = 128 + signal.SIGINT
 
@@ -90,7 +90,7 @@ def write_error(error: object) -> None:
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Run a plain command line: UTF-8 is printed, and an ``InputError`` is one line and code 2.
+    """Run a plain command line: an ``InputError``, or want of memory, is one line and code 2.
 
     Standard output is UTF-8 whatever the locale, so that any text can be written; where its reader
     has closed the pipe, the program ends with code 141 and says nothing.
@@ -101,6 +101,11 @@ def exit_on_input_error() -> Iterator[None]:
         yield
     except InputError as error:
         write_error(error)
+        sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        write_error(f"{first_words(error)}: no memory is left; free some, or use another device")
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -181,12 +181,13 @@ class CheckpointFacts(Callback):
 
     Attributes:
         run: facts of the run, such as its seed.
+        settings: as given.
     """
 
     def __init__(self, table: MetricsTable, settings: Mapping[str, Any]) -> None:
         self.run: dict[str, Any] = {}
         self._table = table
-        self._settings = dict(settings)
+        self.settings = dict(settings)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -204,7 +205,7 @@ class CheckpointFacts(Callback):
             {name: value for name, value in rows[-1].items() if name[:4] == "val/"} if rows else {}
         )
         checkpoint["run"] = {**self.run, **metrics, "epochs": len(rows)}
-        checkpoint["settings"] = self._settings
+        checkpoint["settings"] = self.settings
         checkpoint["format"] = CHECKPOINT_FORMAT
 
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.explain import constructor_error
 from sentiment.config.overrides import CommandLine, override
-from sentiment.predict.checkpoint import Kind
+from sentiment.predict.checkpoint import CLASSIFIER, Kind
 from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size, rank
 from sentiment.runtime.environment import program_command
-from sentiment.runtime.errors import InputError, as_typed, first_words
+from sentiment.runtime.errors import InputError, as_typed, first_words, out_of_memory
 from sentiment.runtime.files import replaced_when_whole
 from sentiment.runtime.run_folder import mark_stopped, unmark_stopped
 from sentiment.train.build import build_trainer, check_parts
@@ -143,8 +143,14 @@ class Fit:
         """
         unmark_stopped(self.folder)
         with self.stop.listening(), translate_lightning_errors():
-            with suppress(Interrupted):
+            try:
                 self.trainer.fit(module, datamodule, ckpt_path=self.ckpt_path)
+            except Interrupted:
+                pass
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error):
+                    raise InputError(self._smaller_batches(error)) from error
+                raise
             self.stop.agree()
         if self.stop.agreed is not None:
             raise stopped(self.stop.agreed, self.folder, self.kind, self.command_line)
@@ -157,6 +163,21 @@ class Fit:
         elif self.trainer.world_size > 1:
             message = "%d processes: the one with most tokens had %.3f times the mean of a step"
             log.info(message, self.trainer.world_size, self.stopwatch.imbalance)
+
+    def _smaller_batches(self, error: BaseException) -> str:
+        """What to do about an error for want of memory."""
+        names = ("data.batch_size", "data.tokens_per_batch")
+        limits = {name: self.facts.settings.get(name) for name in names}
+        halves = [override(name, str(limit // 2)) for name, limit in limits.items() if limit]
+        problem = f"{first_words(error)}: no memory is left; give smaller batches,"
+        problem += f" such as {' '.join(halves)}, or lower data.max_length"
+        if not self.stop.checkpoint.is_file():
+            return problem
+        again = override("ckpt_path", str(self.stop.checkpoint))
+        problem += f". {again} goes on with batches of this size, where more memory is free"
+        if self.kind is CLASSIFIER:
+            problem += f"; {override('pretrained.path', str(self.folder))}, in smaller ones"
+        return problem
 
     @property
     def best(self) -> Path | None:

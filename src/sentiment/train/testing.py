@@ -9,7 +9,6 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
-from sentiment.baseline.linear import baseline_results
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.results import outcome_results
@@ -44,6 +43,8 @@ def quick_baseline(datamodule: SentimentDataModule) -> dict[str, Any]:
     size = classes * int(train.lengths.sum())
     if size > _QUICK_BASELINE or 0 in datamodule.facts.class_counts:
         return {}
+    from sentiment.baseline.linear import baseline_results  # slow to import, and not for all data
+
     return {"baseline": baseline_results(train, val, test, classes=classes)}
 
 
