@@ -223,7 +223,7 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
     if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
         raise InputError(
             f"--labels {' '.join(labels)}: give what the file calls each of the classifier's"
-            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels)}"
+            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
 

@@ -233,7 +233,7 @@ def test_the_table_has_metrics_folders_and_devices(width: int) -> None:
         "cpu: X, 1 thread",
     ]
     many = compare_runs([run(str(seed), seed=seed) for seed in range(70)])
-    assert "0, 1, 2, 3, 4, 5, 6, 7, 8 and 61 more" in printed(many, 200)[3]
+    assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 58 more" in printed(many, 200)[3]
     other = compare_runs([run("a"), run("b", 0.8, model="gru", results={"device": "cuda"})])
     assert printed(other)[-2:] == ["cpu: X, 1 thread: #1", "cuda: #2"]
 

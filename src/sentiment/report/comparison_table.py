@@ -16,10 +16,10 @@ from sentiment.report.tables import (
     format_duration,
     format_size,
     is_number,
-    listed,
     new_table,
     print_table,
 )
+from sentiment.runtime.errors import listed
 
 _HEADINGS = {"accuracy": "acc. %", "f1": "F1 %", "ece": "ECE %", "auroc": "AUROC"}
 _ROOM_FOR_NAMES, _LEAST_ROOM = 40, 16  # columns of a terminal

@@ -15,11 +15,8 @@ from sentiment.report.runs import (
     run_folders,
     set_apart,
 )
-from sentiment.report.tables import (
-    format_count,
-    is_number,
-    listed,
-)
+from sentiment.report.tables import format_count, is_number
+from sentiment.runtime.errors import listed
 
 METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")

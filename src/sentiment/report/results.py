@@ -21,12 +21,12 @@ from sentiment.report.tables import (
     format_count,
     format_percent,
     is_number,
-    listed,
     new_table,
     print_table,
     write_json,
 )
 from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import listed
 
 log = logging.getLogger(__name__)
 

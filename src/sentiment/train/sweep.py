@@ -23,11 +23,10 @@ from sentiment.report.tables import (
     format_duration,
     format_percent,
     is_number,
-    listed,
     write_csv,
     write_json,
 )
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.progress_bar import LinesAboveBars
 
 if TYPE_CHECKING:
