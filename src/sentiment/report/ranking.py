@@ -10,13 +10,13 @@ from sentiment.model.metric_names import is_lower_better
 from sentiment.report.runs import (
     OF_ENCODER,
     Run,
-    parse_overrides,
     read_run,
     run_folders,
     set_apart,
 )
 from sentiment.report.tables import format_count, is_number
 from sentiment.runtime.errors import listed
+from sentiment.runtime.yaml_files import parse_overrides
 
 METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
