@@ -248,9 +248,9 @@ def log_pretrained(
     what = pretrained.kind.name.removeprefix("a ")
     if held_out is None:
         log.warning(
-            "The %s is of an earlier version, which does not say which texts were held out: it may"
-            " have read texts that validate or test here, unless it was given the same files and"
-            " split settings.",
+            "The %s was written by an earlier version, which did not record the texts that were"
+            " held out there: unless its files and split settings were the same as here, it may"
+            " have read texts that are held out here.",
             what,
         )
         return
@@ -288,8 +288,9 @@ def _warn_of_others(
     ]
     if others:
         log.warning(
-            "%s trained with another %s split, and may have read texts that are held out here."
-            " Unless those were other texts, give the same files and split settings as there.",
+            "%s trained with another %s split, and may have read texts that are held out here,"
+            " which makes metrics too good: give the files and split settings of that training, or"
+            " ignore this if its files have no text in common with these.",
             subject,
             " and ".join(others),
         )
