@@ -30,6 +30,7 @@ from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.scripts import joined
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
@@ -222,6 +223,22 @@ class SentimentDataModule(LightningDataModule):
     def reviews(self, name: str) -> TokenisedReviews:
         """The reviews of a split (``train``, ``val``, ``test``), for models other than networks."""
         return self._reviews[name]
+
+    def reviews_in_own_words(self) -> list[TokenisedReviews]:
+        """The reviews of the three splits in the words of these files, whatever ``vocabulary`` has.
+
+        Raises:
+            InputError: no word is frequent enough.
+        """
+        prepared, limits = self._prepared, self._preparation
+        splits = [prepared.splits.train, prepared.splits.val, prepared.splits.test]
+        if limits.vocabulary is not None:
+            own = build_vocabulary(
+                splits[0], prepared.unlabeled, min_freq=limits.min_freq, max_size=limits.max_size
+            )
+            ids = {str(each.corpus.path): vocabulary_ids(each.corpus.words, own) for each in splits}
+            prepared = replace(prepared, word_ids=ids)
+        return [self._tokenised(split, prepared) for split in splits]
 
     def example(self) -> str:
         """A short text of the validation split, of its tokens, for a command line that predicts."""
