@@ -14,10 +14,12 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sentiment.data.datamodule import LONGEST_TEXT
+from sentiment.data.dataset import KEEP
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.language_model import LanguageModel
-from sentiment.model.rebuild import rebuild
+from sentiment.model.rebuild import has_type, rebuild
 from sentiment.predict.checkpoint import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -139,6 +141,8 @@ def load_pretrained(path: str | Path) -> PretrainedEncoder:
             and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
             and (kind is LANGUAGE_MODEL or len(data["labels"]) == model.settings["num_classes"])
+            and has_type(data["max_length"], int | None)
+            and data["keep"] in KEEP
         )
     except Exception as error:  # torch fails in many ways on odd settings
         raise InputError(
@@ -210,7 +214,29 @@ def with_pretrained_sizes(
                 f" {as_typed(value)}; leave the choice to it, or train another"
             )
         taken[group][name] = value
+    if pretrained.kind is CLASSIFIER:
+        _take_length(taken, pretrained, overrides)
     return taken
+
+
+def _take_length(cfg: DictConfig, pretrained: PretrainedEncoder, overrides: Sequence[str]) -> None:
+    """Cut texts as the classifier does, as far as nothing else is set, and log what applies."""
+
+    def typed(length: int | None, keep: object) -> str:
+        return f"data.max_length={as_typed(length)}" + f" data.keep={keep}" * (length is not None)
+
+    data = pretrained.data
+    length = None if data["max_length"] == LONGEST_TEXT else data["max_length"]
+    there = typed(length, data["keep"])
+    if cfg.data.max_length is None and not _was_given("data.max_length", overrides):
+        cfg.data.max_length = length
+        if length is not None and not _was_given("data.keep", overrides):
+            cfg.data.keep = data["keep"]
+    here = typed(cfg.data.max_length, cfg.data.keep)
+    if pretrained.weights is not None and here != there:
+        log.info("%s; the training of %s had %s", here, pretrained.name, there)
+    elif pretrained.weights is not None and length is not None:
+        log.info("%s, as in the training of %s", here, pretrained.name)
 
 
 def _was_given(key: str, overrides: Sequence[str]) -> bool:
