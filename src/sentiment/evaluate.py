@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ending_at_once():
         import sentiment.predict.csv_file  # noqa: F401 (torch is slow to import)
         from sentiment.report.result_table import (
-            class_table,
+            class_tables,
             length_table,
             members_table,
             result_table,
@@ -301,8 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "members" in results:
             sys.stdout.write("\n")
             print_table(members_table(results["members"]))
-        sys.stdout.write("\n")
-        print_table(class_table(results["test/by_class"], results["test/confusion"]))
+        for table in class_tables(results["test/by_class"], results["test/confusion"]):
+            sys.stdout.write("\n")
+            print_table(table)
         sys.stdout.write("\n")
         print_table(length_table(results["test/by_length"]))
 

@@ -16,7 +16,7 @@ from sentiment.model.metrics import (
 )
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
-from sentiment.report.result_table import IMBALANCED, class_table, result_table
+from sentiment.report.result_table import IMBALANCED, class_tables, result_table
 from sentiment.report.tables import (
     format_count,
     format_percent,
@@ -232,8 +232,9 @@ def write_results(
         plot_outcome(folder, results, outcome)
     print_table(result_table(results))
     if outcome is not None:
-        sys.stdout.write("\n")
-        print_table(class_table(results["test/by_class"], results["test/confusion"]))
+        for table in class_tables(results["test/by_class"], results["test/confusion"]):
+            sys.stdout.write("\n")
+            print_table(table)
         sys.stdout.write("\n")
         for warning in metric_warnings(results, training=True):
             log.info(warning)
