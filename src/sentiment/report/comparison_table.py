@@ -146,7 +146,7 @@ def _descriptions(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> list[str
     for row in rows:
         parts = [row["name"]]
         for key, value in row["settings"].items():
-            alone = last.count(keys[key]) == 1 and keys[key] != "path"  # a path needs its group
+            alone = last.count(keys[key]) == 1 and keys[key] not in {"path", "size"}  # of what?
             parts.append(f"{keys[key] if alone else key}={value}")
         text, folders = " ".join(parts), row["folders"]
         if len(folders) > 1:
