@@ -21,12 +21,7 @@ import numpy.typing as npt
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.labels import check_classes, labels_of_classes
 from sentiment.data.reviews import ReviewChunk, read_reviews
-from sentiment.data.tokenizer import (
-    RULES_VERSION,
-    EncodedTexts,
-    TokenizerSettings,
-    spacy_version,
-)
+from sentiment.data.tokenizer import RULES_VERSION, EncodedTexts, TokenizerSettings, spacy_version
 from sentiment.data.workers import encode_chunks
 from sentiment.runtime.cache import content_digest, file_state, fingerprint
 from sentiment.runtime.environment import available_cores

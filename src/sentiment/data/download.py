@@ -15,12 +15,7 @@ import requests
 from sentiment.data.glove_archives import GLOVE_ARCHIVES, GLOVE_MIRRORS, GloveArchive
 from sentiment.runtime.cache import cache_directory, content_digest
 from sentiment.runtime.errors import InputError, first_words
-from sentiment.runtime.files import (
-    compression_of,
-    one_at_a_time,
-    replaced_when_whole,
-    uncompressed,
-)
+from sentiment.runtime.files import compression_of, one_at_a_time, replaced_when_whole, uncompressed
 from sentiment.runtime.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.model.metric_names import is_lower_better
-from sentiment.report.runs import (
-    OF_ENCODER,
-    Run,
-    read_run,
-    run_folders,
-    set_apart,
-)
+from sentiment.report.runs import OF_ENCODER, Run, read_run, run_folders, set_apart
 from sentiment.report.tables import format_count, is_number
 from sentiment.runtime.errors import listed
 from sentiment.runtime.yaml_files import parse_overrides

@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 from sentiment.data.labels import as_number
 from sentiment.data.pipeline import DataFacts
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.metrics import (
-    Outcome,
-    by_class,
-    mean_absolute_error,
-)
+from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
 from sentiment.report.result_table import IMBALANCED, class_tables, result_table
