@@ -1,4 +1,5 @@
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,13 +187,13 @@ def test_more_classes_have_a_confusion_matrix_in_eighty_columns(
     names: list[str], heads: str, first: str
 ) -> None:
     rows = [{**row, "label": name} for row, name in zip(classes(*[0.5] * 12), names, strict=False)]
-    counts = [[12345 + 100 * row + column for column in range(len(names))] for row in range(12)]
+    counts = [[1234 + 100 * row + column for column in range(len(names))] for row in range(12)]
     _, matrix = class_tables(rows, counts[: len(names)])
     lines = printed(matrix).splitlines()
     assert max(map(len, lines)) <= 80
     head, top = (" ".join(line.split()) for line in (lines[0], lines[2]))
-    assert head.removeprefix("class").removeprefix(", as") == f" {heads}"
-    assert top.startswith(f"{first} 12345 12346 ")
+    assert head == f"class, as {heads}"
+    assert re.match(rf"{first}.* 1234 1235 1236", top)
 
 
 def test_of_many_classes_the_hardest_are_shown() -> None:

@@ -305,10 +305,10 @@ def test_sizes_are_taken_over_where_the_command_line_leaves_them(
 @pytest.mark.parametrize(
     ("overrides", "used", "logged"),
     [
-        ([], (7, "tail"), "data.max_length=7 data.keep=tail, as in"),
+        ([], (7, "tail"), "data.max_length=7 data.keep=tail; .* data.max_length=7 data.keep=tail"),
         (["data.keep=both"], (7, "both"), "data.keep=both; .* data.max_length=7 data.keep=tail"),
         (["data.max_length=5"], (5, "head"), "data.max_length=5 .* data.max_length=7"),
-        (["data.max_length=null"], (None, "head"), "data.max_length=null; .* data.max_length=7"),
+        (["data.max_length=null"], (None, "head"), "data.max_length=null .* data.max_length=7"),
         (["experiment=imdb_fast", "embeddings=learned"], (300, "both"), "data.max_length=300"),
     ],
 )

@@ -231,7 +231,7 @@ class SentimentDataModule(LightningDataModule):
             InputError: no word is frequent enough.
         """
         prepared, limits = self._prepared, self._preparation
-        splits = [prepared.splits.train, prepared.splits.val, prepared.splits.test]
+        splits = [getattr(prepared.splits, name) for name in self._reviews]
         if limits.vocabulary is not None:
             own = build_vocabulary(
                 splits[0], prepared.unlabeled, min_freq=limits.min_freq, max_size=limits.max_size

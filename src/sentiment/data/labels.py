@@ -65,8 +65,7 @@ def order_labels(
         if absent:
             raise InputError(
                 f"{files}: no row has the label {listed(absent, repr)} of"
-                f" data.labels=[{listed(labels)}]; it has"
-                f" {listed(list(found), quoted)}"
+                f" data.labels=[{listed(labels)}]; it has {listed(list(found), quoted)}"
             )
     if len(labels) < 2:
         raise InputError(
@@ -88,10 +87,8 @@ def order_labels(
     known: dict[object, str] = {}
     for label in labels:
         if (other := known.setdefault(likeness(label), label)) != label:
-            log.warning(
-                "%s: label %s, and %s: label %s make two classes; spell them alike if they are one",
-                where(other), quoted(other), where(label), quoted(label),
-            )  # fmt: skip
+            one, two = (f"{where(each)}: label {quoted(each)}" for each in (other, label))
+            log.warning("%s, and %s make two classes; spell them alike if they are one", one, two)
     return labels
 
 

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentiment.data.cleaning import clean
-from sentiment.data.csv_format import (
-    CsvFormat,
-    FormatOfOptions,
-    separator_of,
-    separator_of_suffix,
-)
+from sentiment.data.csv_format import CsvFormat, FormatOfOptions, separator_of, separator_of_suffix
 from sentiment.data.survey import likely_separator, survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table

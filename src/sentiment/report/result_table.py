@@ -121,11 +121,10 @@ def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -
         heads = [str(number) for number in range(1, len(names) + 1)]
         names = [f"{head} {name}" for head, name in zip(heads, names, strict=True)]
     room = _WIDTH - len(heads) * (1 + max(longest, *map(cell_len, heads)))
-    if room < len("class"):
+    if room < len("class, as"):
         return
     table = new_table(padding=0)
-    heading = "class, as" if room > len("class, as") else "class"
-    table.add_column(heading, overflow="crop", no_wrap=True, max_width=room)
+    table.add_column("class, as", overflow="crop", no_wrap=True, max_width=room)
     for head in heads:
         table.add_column(Text(head), justify="right", no_wrap=True)
     for name, counts in zip(names, confusion, strict=True):

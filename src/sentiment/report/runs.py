@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.model.metric_names import AUTO
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, as_typed
 from sentiment.runtime.run_folder import was_stopped
 from sentiment.runtime.yaml_files import below, flat, parse_overrides, read_yaml
 
@@ -228,9 +228,7 @@ def as_text(value: object, key: str = "", cwd: str = "") -> str:
         return str(Path(path.parent.name, path.name))
     if key.endswith("_target_"):
         return str(value).rpartition(".")[2]
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(as_text(item, key, cwd) for item in value)}]"
     is_automatic = key.endswith(".monitor") and value == AUTO
-    return "val/accuracy" if is_automatic else str(value)  # the default of version 0.1.0
+    return "val/accuracy" if is_automatic else as_typed(value)  # the default of version 0.1.0

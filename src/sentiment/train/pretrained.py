@@ -220,23 +220,19 @@ def with_pretrained_sizes(
 
 
 def _take_length(cfg: DictConfig, pretrained: PretrainedEncoder, overrides: Sequence[str]) -> None:
-    """Cut texts as the classifier does, as far as nothing else is set, and log what applies."""
-
-    def typed(length: int | None, keep: object) -> str:
-        return f"data.max_length={as_typed(length)}" + f" data.keep={keep}" * (length is not None)
-
-    data = pretrained.data
-    length = None if data["max_length"] == LONGEST_TEXT else data["max_length"]
-    there = typed(length, data["keep"])
+    """Cut texts as the classifier does, as far as nothing else is set, and log both."""
+    length, keep = pretrained.data["max_length"], pretrained.data["keep"]
+    length = None if length == LONGEST_TEXT else length
     if cfg.data.max_length is None and not _was_given("data.max_length", overrides):
         cfg.data.max_length = length
         if length is not None and not _was_given("data.keep", overrides):
-            cfg.data.keep = data["keep"]
-    here = typed(cfg.data.max_length, cfg.data.keep)
-    if pretrained.weights is not None and here != there:
-        log.info("%s; the training of %s had %s", here, pretrained.name, there)
-    elif pretrained.weights is not None and length is not None:
-        log.info("%s, as in the training of %s", here, pretrained.name)
+            cfg.data.keep = keep
+    if pretrained.weights is not None and (length, cfg.data.max_length) != (None, None):
+        log.info(
+            "Texts are cut by data.max_length=%s data.keep=%s; those of %s by data.max_length=%s"
+            " data.keep=%s",
+            as_typed(cfg.data.max_length), cfg.data.keep, pretrained.name, as_typed(length), keep,
+        )  # fmt: skip
 
 
 def _was_given(key: str, overrides: Sequence[str]) -> bool:
@@ -314,9 +310,8 @@ def _warn_of_others(
     ]
     if others:
         log.warning(
-            "%s trained with another %s split, and may have read texts that are held out here,"
-            " which makes metrics too good: give the files and split settings of that training, or"
-            " ignore this if its files have no text in common with these.",
+            "%s trained with another %s split, and may have read texts that are held out here:"
+            " give the files and split settings of that training, unless its texts were others.",
             subject,
             " and ".join(others),
         )
