@@ -179,7 +179,7 @@ def test_few_classes_have_their_confusions_beside_them() -> None:
     [
         (["1", "2", "3", "4", "7", "8", "9", "10"], "1 2 3 4 7 8 9 10", "1"),
         (["very negative", *"bcdefgh"], "1 2 3 4 5 6 7 8", "1 very negative"),
-        (["a name too long to be read"] * 12, "1 2 3 4 5 6 7 8 9 10 11 12", "1 a name"),
+        (["a name too long to be read"] * 12, "1 2 3 4 5 6 7 8 9 10 11 12", "1 a na"),
         (["negative", "neutral", "positive"], "1 2 3", "1 negative"),
     ],
 )
@@ -187,13 +187,13 @@ def test_more_classes_have_a_confusion_matrix_in_eighty_columns(
     names: list[str], heads: str, first: str
 ) -> None:
     rows = [{**row, "label": name} for row, name in zip(classes(*[0.5] * 12), names, strict=False)]
-    counts = [[1234 + 100 * row + column for column in range(len(names))] for row in range(12)]
+    counts = [[12345 + 100 * row + column for column in range(len(names))] for row in range(12)]
     _, matrix = class_tables(rows, counts[: len(names)])
     lines = printed(matrix).splitlines()
     assert max(map(len, lines)) <= 80
     head, top = (" ".join(line.split()) for line in (lines[0], lines[2]))
-    assert head == f"class, as {heads}"
-    assert re.match(rf"{first}.* 1234 1235 1236", top)
+    assert re.fullmatch(rf"class, as? {heads}", head)
+    assert re.match(rf"{first}.* 12345 12346 12347", top)
 
 
 def test_of_many_classes_the_hardest_are_shown() -> None:

@@ -193,9 +193,8 @@ def _write_corpus(
     label_index: dict[str, int] = {}
     missing = end = 0
     form = "{l_bar}{bar}| {elapsed}<{remaining}"
-    bar = progress_bar(f"Tokenising {name}", 100, "%", bar_format=form)
     with ExitStack() as stack:
-        stack.enter_context(bar)
+        bar = stack.enter_context(progress_bar(f"Tokenising {name}", 100, "%", bar_format=form))
         files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
         # Not ndarray.tofile, whose errors lack the reason.
         files["offsets"].write(np.zeros(1, np.int64).data)

@@ -200,6 +200,8 @@ class SentimentDataModule(LightningDataModule):
         self._ordered_fingerprints = {
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
+        digests = np.sort(splits.train.half_digests)[: 1 << 20]  # 8 MB of a checkpoint
+        self._train_digests = torch.from_numpy(digests.view(np.int64))
         if self._unlabeled_ratio:
             fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
             self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
@@ -279,7 +281,8 @@ class SentimentDataModule(LightningDataModule):
         """All that prediction needs to know about the data, as plain Python types.
 
         ``held_out`` identifies the reviews that a language model has not read, for the classifier
-        that starts from it; a resumed training may test on others.
+        that starts from it; a resumed training may test on others. ``train_digests`` has half of
+        each training text's digest, of at most a million texts, for ``sentiment.evaluate``.
         """
         facts = self.facts
         return {
@@ -297,6 +300,7 @@ class SentimentDataModule(LightningDataModule):
             "dropped_duplicates": facts.dropped_duplicates,
             "fingerprints": self._ordered_fingerprints,
             "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
+            "train_digests": self._train_digests,
             "position": self._position(),
         }
 

@@ -23,8 +23,7 @@ _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
     ("ECE", "ece"),
 )  # fmt: skip
-_WIDTH = 80
-_MOST_CLASSES = 12  # in a table
+_WIDTH, _MOST_CLASSES = 80, 12  # of a table
 
 
 def result_table(results: Mapping[str, Any]) -> Table:
@@ -108,28 +107,23 @@ def class_tables(
             table.add_row(Text(str(row["label"])), *cells, *map(format_count, counts))
     yield table
     if not beside and len(names) <= _MOST_CLASSES:
-        yield from _confusion_table(names, confusion)
+        yield _confusion_table(names, confusion)
 
 
-def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Iterator[Table]:
-    """Lay out a confusion matrix under the labels or, if they are long, their numbers from 1.
-
-    Yields nothing if the counts do not fit into 80 columns.
-    """
+def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Table:
+    """Lay out a confusion matrix under the labels or, if they are long, their numbers from 1."""
     longest, heads = max(len(str(count)) for row in confusion for count in row), names
     if max(map(cell_len, names)) > max(longest, 3):
         heads = [str(number) for number in range(1, len(names) + 1)]
         names = [f"{head} {name}" for head, name in zip(heads, names, strict=True)]
     room = _WIDTH - len(heads) * (1 + max(longest, *map(cell_len, heads)))
-    if room < len("class, as"):
-        return
     table = new_table(padding=0)
-    table.add_column("class, as", overflow="crop", no_wrap=True, max_width=room)
+    table.add_column("class, as", overflow="crop", no_wrap=True, max_width=max(room, 8))
     for head in heads:
         table.add_column(Text(head), justify="right", no_wrap=True)
     for name, counts in zip(names, confusion, strict=True):
         table.add_row(Text(name), *map(str, counts))
-    yield table
+    return table
 
 
 def _split_table(results: Mapping[str, Any]) -> Table:

@@ -34,13 +34,9 @@ from sentiment.train.resume import read_resumable
 log = logging.getLogger(__name__)
 
 _SHARED = ("embedding.", "encoder.")
-
 _HEAD = ("pooling.", "head.")
-
 _OF_HEAD = ("pooling", "merge", "head_size")  # settings that decide whether a head fits
-
 _TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # of the encoder
-
 _NAMED = ("cell", "num_layers", "bidirectional")  # settings of a choice such as model=bigru
 
 # Settings that have another name if the embedding comes from a checkpoint.
