@@ -106,6 +106,21 @@ def test_what_a_file_lacks_is_noted(trained: Path, tmp_path: Path, capsys: Any) 
     assert f"{len(table)} rows read, 1 of them left out" in left_out
 
 
+@pytest.mark.parametrize("name", ["trained", "baselines"])
+def test_reviews_that_were_in_training_are_noted(
+    name: str, trained: Path, request: pytest.FixtureRequest, tmp_path: Path, capsys: Any
+) -> None:
+    run = trained if name == "trained" else request.getfixturevalue(name) / "tfidf"
+    splits = [pd.read_csv(trained / "splits" / f"{name}.csv") for name in ("train", "test")]
+    splits[0]["review"] = splits[0]["review"].str.upper()  # texts in another case are the same
+    both = tmp_path / "both.csv"
+    pd.concat(splits).to_csv(both, index=False)
+    main([str(run / "checkpoints" / "best.ckpt"), str(both), "--json"])
+    assert f"note: {len(splits[0])} of these reviews were in training" in capsys.readouterr().err
+    main([str(run), str(trained / "splits" / "test.csv"), "--json"])
+    assert "in training" not in capsys.readouterr().err
+
+
 def test_a_label_of_another_kind_is_refused(trained: Path, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "r.csv"
     pd.DataFrame({"text": ["a", "b"], "stars": ["awful", "grand"]}).to_csv(path, index=False)

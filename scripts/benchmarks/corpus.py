@@ -106,7 +106,7 @@ def _large_file(folder: Path, texts: list[str], scale: Scale) -> Iterator[Row]:
             writer.writerows((text, "ab"[number % 2]) for number, text in enumerate(texts))
 
     def opened() -> Corpus:
-        return open_corpus(path, CsvFormat(), SETTINGS, cache=folder / "cache", progress=False)
+        return open_corpus(path, CsvFormat(), SETTINGS, cache=folder / "cache")
 
     start = time.perf_counter()
     peak = peak_memory_of_all(
@@ -114,7 +114,7 @@ def _large_file(folder: Path, texts: list[str], scale: Scale) -> Iterator[Row]:
         "from sentiment.data.csv_format import CsvFormat;"
         "from sentiment.data.tokenizer import TokenizerSettings;"
         f"open_corpus(Path({str(path)!r}), CsvFormat(), TokenizerSettings(),"
-        f" cache=Path({str(folder / 'cache')!r}), progress=False)"
+        f" cache=Path({str(folder / 'cache')!r}))"
     )
     took = time.perf_counter() - start
     yield Row(

@@ -93,6 +93,12 @@ def evaluate(
     if doubt := predictor.coverage.doubt:
         write_note(doubt)
     members = predictor.members
+    trained = [each for one in members if (each := one.saved.data.train_digests) is not None]
+    if trained and (known := int(torch.isin(reviews.digests, torch.cat(trained)).sum())):
+        write_note(
+            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
+            " data.splits_dir=FOLDER a training writes its test reviews into a file"
+        )
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(Outcome.of(combined, labels, reviews.lengths), predictor.labels),
@@ -148,6 +154,7 @@ class LabelledReviews(NamedTuple):
     logits: list["torch.Tensor"]  # for each member, (reviews, classes)
     labels: "torch.Tensor"  # (reviews,), the true classes
     lengths: "torch.Tensor"  # (reviews,), tokens by the first member's tokenizer, before truncation
+    digests: "torch.Tensor"  # (reviews,), as ``train_digests`` of a checkpoint
     missing: int  # rows left out because they have no text or no label
     fingerprint: str  # see ``reviews_fingerprint``
 
@@ -175,6 +182,7 @@ def predict_labelled(
     labels: list[npt.NDArray[np.int64]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     digests: list[npt.NDArray[np.uint64]] = []
+    folded: list[npt.NDArray[np.uint64]] = []
     missing = 0
     rows = row_count(path, csv_format)
     with progress_bar(f"Evaluating {path.name}", rows, "row") as bar:
@@ -202,6 +210,7 @@ def predict_labelled(
             labels.append(np.array(true, np.int64))
             lengths.append(encoded.lengths)
             digests.append(encoded.digests)
+            folded.append(encoded.folded[:, 0])
             missing += chunk.missing
             bar.update(len(chunk.rows) + chunk.missing)
     joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
@@ -210,6 +219,7 @@ def predict_labelled(
         joined,
         torch.from_numpy(np.concatenate(labels)),
         torch.from_numpy(np.concatenate(lengths)),
+        torch.from_numpy(np.concatenate(folded).view(np.int64)),
         missing,
         reviews_fingerprint(zip(digests, labels, strict=True), names),
     )
@@ -223,7 +233,7 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
     if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
         raise InputError(
             f"--labels {' '.join(labels)}: give what the file calls each of the classifier's"
-            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels)}"
+            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
 
@@ -281,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ending_at_once():
         import sentiment.predict.csv_file  # noqa: F401 (torch is slow to import)
         from sentiment.report.result_table import (
-            class_table,
+            class_tables,
             length_table,
             members_table,
             result_table,
@@ -298,13 +308,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         hidden = ("train_reviews", "vector_coverage", "dropped_duplicates")  # not about this file
         print_table(result_table({k: v for k, v in results.items() if k not in hidden}))
-        if "members" in results:
+        tables = [members_table(results["members"])] if "members" in results else []
+        tables += class_tables(results["test/by_class"], results["test/confusion"])
+        for table in [*tables, length_table(results["test/by_length"])]:
             sys.stdout.write("\n")
-            print_table(members_table(results["members"]))
-        sys.stdout.write("\n")
-        print_table(class_table(results["test/by_class"], results["test/confusion"]))
-        sys.stdout.write("\n")
-        print_table(length_table(results["test/by_length"]))
+            print_table(table)
 
 
 sys.modules[__name__].__class__ = Command

@@ -136,7 +136,9 @@ def test_a_state_is_plain_and_guards_a_resumption(tmp_path: Path) -> None:
     torch.save(module.state_dict(), buffer)
     buffer.seek(0)
     state = torch.load(buffer, weights_only=True)
-    assert state == module.state_dict()
+    again = module.state_dict()
+    assert torch.equal(state.pop("train_digests"), again.pop("train_digests"))
+    assert state == again
     assert state["vocabulary"][:2] == ["<pad>", "<unk>"]
     module.load_state_dict(state)
     with pytest.raises(InputError, match="another vocabulary"):

@@ -96,17 +96,17 @@ def left_over(path: Path) -> list[str]:
 
 
 def test_fetches_into_a_new_folder_and_leaves_nothing_beside(server: Server, path: Path) -> None:
-    assert fetch([server.url("range")], sha256=SHA256.upper(), path=path, progress=False) == path
+    assert fetch([server.url("range")], sha256=SHA256.upper(), path=path) == path
     assert path.read_bytes() == CONTENT
     assert left_over(path) == []
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched(server: Server, path: Path) -> None:
     for _ in range(3):
-        fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+        fetch([server.url("range")], sha256=SHA256, path=path)
     assert len(server.asked) == 1
     path.write_bytes(CONTENT)  # by hand
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert len(server.asked) == 1
 
 
@@ -115,14 +115,14 @@ def test_a_wrong_file_put_there_by_hand_is_replaced(
 ) -> None:
     path.parent.mkdir()
     path.write_bytes(CONTENT[:-1])
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert f"{path} is replaced" in caplog.text
 
 
 def test_resumes_with_an_earlier_part(server: Server, path: Path) -> None:
     part_of(path, CONTENT[:1000])
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert server.asked == [("/range/file.bin", "bytes=1000-")]
     assert left_over(path) == []
@@ -130,7 +130,7 @@ def test_resumes_with_an_earlier_part(server: Server, path: Path) -> None:
 
 def test_starts_again_if_the_server_ignores_range(server: Server, path: Path) -> None:
     part_of(path, CONTENT[:1000])
-    fetch([server.url("plain")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("plain")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert server.asked == [("/plain/file.bin", "bytes=1000-")]
 
@@ -138,13 +138,13 @@ def test_starts_again_if_the_server_ignores_range(server: Server, path: Path) ->
 @pytest.mark.parametrize("part", [CONTENT, CONTENT + b"more"])
 def test_starts_again_if_the_part_is_too_long(server: Server, path: Path, part: bytes) -> None:
     part_of(path, part)
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
 
 
 def test_starts_again_if_the_part_is_of_another_file(server: Server, path: Path) -> None:
     part_of(path, b"x" * 1000)
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == ["bytes=1000-", None]
 
@@ -152,7 +152,7 @@ def test_starts_again_if_the_part_is_of_another_file(server: Server, path: Path)
 def test_resumes_after_the_connection_broke_off(
     server: Server, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fetch([server.url("cut")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("cut")], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == [None, "bytes=131072-", "bytes=262144-"]
     assert "byte 131072" in caplog.text
@@ -160,17 +160,17 @@ def test_resumes_after_the_connection_broke_off(
 
 def test_keeps_the_part_if_the_connection_always_breaks_off(server: Server, path: Path) -> None:
     with pytest.raises(InputError, match="the connection broke off"):
-        fetch([server.url("short")], sha256=SHA256, path=path, progress=False)
+        fetch([server.url("short")], sha256=SHA256, path=path)
     assert not path.exists()
     assert left_over(path) == ["file.bin.part"]
-    fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("range")], sha256=SHA256, path=path)
     assert server.asked[-1] == ("/range/file.bin", "bytes=131072-")
 
 
 def test_removes_a_file_with_a_wrong_checksum_and_says_so(server: Server, path: Path) -> None:
     url, found = server.url("wrong"), hashlib.sha256(CONTENT[::-1]).hexdigest()
     with pytest.raises(InputError) as raised:
-        fetch([url], sha256=SHA256, path=path, progress=False)
+        fetch([url], sha256=SHA256, path=path)
     message = str(raised.value)
     assert all(text in message for text in (url, SHA256, found, str(path), "proxy", "try again"))
     assert "\n" not in message
@@ -183,7 +183,7 @@ def test_tries_the_mirrors_in_turn_and_logs_why(
 ) -> None:
     modes = ["missing", "wrong", "short", "range", "plain"]
     with caplog.at_level(logging.WARNING, logger=download.__name__):
-        fetch([server.url(mode) for mode in modes], sha256=SHA256, path=path, progress=False)
+        fetch([server.url(mode) for mode in modes], sha256=SHA256, path=path)
     assert path.read_bytes() == CONTENT
     assert "/plain/file.bin" not in dict(server.asked)
     assert f"{server.url('missing')}: HTTP 404" in caplog.text
@@ -194,7 +194,7 @@ def test_tries_the_mirrors_in_turn_and_logs_why(
 def test_says_what_to_do_without_a_network(server: Server, path: Path) -> None:
     urls = ["http://127.0.0.1:1/file.bin", server.url("missing")]
     with pytest.raises(InputError) as raised:
-        fetch(urls, sha256=SHA256, path=path, progress=False)
+        fetch(urls, sha256=SHA256, path=path)
     message = str(raised.value)
     assert f"{urls[0]}: no connection" in message
     assert f"{urls[1]}: HTTP 404" in message
@@ -224,7 +224,7 @@ def test_gives_the_reason_in_a_few_words(
 
     monkeypatch.setattr(requests, "get", get)
     with pytest.raises(InputError, match=f"https://a/b: .*{words}"):
-        fetch(["https://a/b"], sha256=SHA256, path=path, progress=False)
+        fetch(["https://a/b"], sha256=SHA256, path=path)
     assert "verify" not in asked[0]
 
 
@@ -241,12 +241,12 @@ def test_refuses_urls_that_are_not_https(path: Path, url: str) -> None:
 def test_refuses_a_redirect_away_from_https(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch([server.url("elsewhere")], sha256=SHA256, path=path, progress=False)
+    fetch([server.url("elsewhere")], sha256=SHA256, path=path)
     path.unlink()
     monkeypatch.setattr(download, "LOCAL_HOSTS", ("localhost",))
     url = server.url("elsewhere").replace("127.0.0.1", "localhost")
     with pytest.raises(InputError, match=r"redirected to http://127\.0\.0\.1"):
-        fetch([url], sha256=SHA256, path=path, progress=False)
+        fetch([url], sha256=SHA256, path=path)
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, SHA256 + "0"])
@@ -261,12 +261,12 @@ def test_says_where_it_cannot_write(server: Server, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder is needed")
     path = tmp_path / "taken" / "file.bin"
     with pytest.raises(InputError, match=re.escape(f"cannot write {path}")):
-        fetch([server.url("range")], sha256=SHA256, path=path, progress=False)
+        fetch([server.url("range")], sha256=SHA256, path=path)
 
 
 def test_those_who_ask_at_once_wait_for_one_download(server: Server, path: Path) -> None:
     def ask(_: int) -> Path:
-        return fetch([server.url("plain")], sha256=SHA256, path=path, progress=False)
+        return fetch([server.url("plain")], sha256=SHA256, path=path)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(ask, range(4))) == [path] * 4
@@ -284,7 +284,7 @@ def serve_glove(server: Server, folder: Path, names: list[str]) -> str:
 
 def glove(server: Server, cache: Path | None, sha256: str, **options: Any) -> Path:
     mirrors = [server.url("range", "")]
-    return fetch_glove(cache_dir=cache, mirrors=mirrors, sha256=sha256, progress=False, **options)
+    return fetch_glove(cache_dir=cache, mirrors=mirrors, sha256=sha256, **options)
 
 
 def test_glove_is_fetched_and_unpacked_once(server: Server, tmp_path: Path) -> None:

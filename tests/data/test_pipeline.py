@@ -6,6 +6,7 @@ import pytest
 
 from conftest import write_reviews
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.runtime.errors import InputError
 
 
 def module(path: Path, **settings: Any) -> SentimentDataModule:
@@ -79,6 +80,21 @@ def test_a_fingerprint_is_of_the_reviews_in_any_order(tmp_path: Path) -> None:
     assert fingerprint([*some, some[0]]) != plain
     swapped = [row.replace(",lovely", ",?").replace(",awful", ",lovely") for row in some]
     assert fingerprint([row.replace(",?", ",awful") for row in swapped]) != plain
+
+
+def test_a_message_about_a_label_names_its_first_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", rows=80)
+    with reviews.open("a") as file:
+        file.writelines(f"text {row},{'Lovely' if row % 2 else 'NA'}\n" for row in range(40))
+    module(reviews)
+    one, other = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    for message, facts in ((one, ("81", "'NA'")), (other, ("82: label 'Lovely'", "2: label 'lo"))):
+        for fact in (f"{reviews}, row ", *facts):
+            assert fact in message
+    with pytest.raises(InputError, match=r"reviews\.csv, row 81: .*'NA'.*data\.labels"):
+        module(reviews, labels=["awful", "lovely", "Lovely"])
 
 
 def test_texts_that_the_tokenizer_does_not_split_are_logged_once(

@@ -170,6 +170,14 @@ def test_impossible_splits_are_refused(tmp_path: Path, labels: list[str]) -> Non
         split_reviews(corpus, ["a", "b"], **SIZES)
 
 
+def test_too_few_rows_say_which_label_is_short(tmp_path: Path) -> None:
+    long = "a label that is as long as a review, as if the columns were swapped"
+    corpus = corpus_of(tmp_path, [*numbered("t", 9), "t 0"], ["a", "b", "b"] * 3 + [long])
+    with pytest.raises(InputError, match=r"classes, none .*'a label that .*\.\.\.'") as caught:
+        split_reviews(corpus, ["a", "b", long], **SIZES)
+    assert long not in str(caught.value)
+
+
 def test_written_splits_make_up_the_file(tmp_path: Path) -> None:
     texts = [f'say "{number}",\nplease' for number in range(50)]
     corpus = corpus_of(tmp_path, texts, ["a", "b"] * 25)

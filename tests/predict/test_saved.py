@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.predict.saved import SavedData, build
@@ -18,6 +19,7 @@ STATE: dict[str, Any] = {
     "train_reviews": 8,
     "val_reviews": 1,
     "dropped_duplicates": 0,
+    "train_digests": None,
 }
 
 
@@ -50,6 +52,8 @@ def test_a_missing_field_is_named(name: str) -> None:
         ("keep", "middle", "middle.* head, tail, both"),
         ("text_column", None, "text_column"),
         ("labels", ["bad", "bad"], "twice"),
+        ("train_digests", [1], "train_digests"),
+        ("train_digests", torch.zeros(9, device="meta"), "train_digests"),
         ("raw_labels", ["0", "\ud800"], "surrogate"),
     ],
 )

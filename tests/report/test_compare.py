@@ -26,7 +26,10 @@ def test_the_table_comes_with_what_was_left_out(runs: Path, capsys: Any) -> None
     main([str(runs)])
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines() if line[:1].isdigit()]
-    assert [row[:3] for row in rows] == [["1", "bilstm", "size=1"], ["2", "bilstm", "size=0"]]
+    assert [row[:3] for row in rows] == [
+        ["1", "bilstm", "model.size=1"],
+        ["2", "bilstm", "model.size=0"],
+    ]
     assert "Note: left out: 1 failed or still under way" in printed.out
     assert printed.err == ""
     main([str(runs), "--markdown"])
@@ -73,7 +76,7 @@ def test_metrics_can_be_read_by_programs(runs: Path, capsys: Any) -> None:
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["test/accuracy mean"] for row in rows] == ["0.9", "0.8"]
     main([str(runs), "--markdown"])
-    assert "| 1 | `bilstm size=1` |" in capsys.readouterr().out
+    assert "| 1 | `bilstm model.size=1` |" in capsys.readouterr().out
 
 
 def test_a_trained_run_is_compared(trained: Path, capsys: Any) -> None:

@@ -83,11 +83,30 @@ def test_a_row_is_named_by_what_differs() -> None:
         run("e", 0.5, overrides=shared, model="rnn", settings={"trainer.precision": "32"}),
     ]
     assert named(compare_runs(runs)) == [
-        "bilstm hidden_size=64", "bilstm hidden_size=128", "gru", "rnn precision=bf16",
+        "bilstm hidden_size=64", "bilstm", "gru", "rnn precision=bf16",
         "rnn precision=32",
     ]  # fmt: skip
     both = [run(name, overrides={"a.path": name, "a.size": name, "b.size": name}) for name in "ab"]
     assert named(compare_runs(both))[0] == "bilstm a.path=a a.size=a b.size=a"
+
+
+def test_defaults_are_not_in_a_name() -> None:
+    both = {"data.max_size": "null", "data.min_freq": "1"}
+    given: tuple[dict[str, str], ...] = (
+        {},
+        {"data.max_size": "9"},
+        {"data.min_freq": "2"},
+        {"data.min_freq": "1", "lr": "3"},
+    )
+    runs = [
+        run(str(index), index / 9, overrides=each, settings={"lr": "5", **both, **each})
+        for index, each in enumerate(given)
+    ]
+    assert named(compare_runs(runs)) == [
+        "bilstm lr=3", "bilstm min_freq=2", "bilstm max_size=9", "bilstm",
+    ]  # fmt: skip
+    swept = [run(size, overrides={"size": size}, settings={"size": size}) for size in "12"]
+    assert named(compare_runs(swept)) == ["bilstm size=1", "bilstm size=2"]  # no default is known
 
 
 def test_an_option_stands_for_what_it_settles() -> None:
@@ -159,6 +178,19 @@ def test_data_sets_of_one_file_are_named_by_what_makes_them() -> None:
     assert [row["data_set"] for row in compare_runs(runs).rows] == [
         "r.csv, 100 test reviews, data.split_seed=1", "r.csv, 100 test reviews, data.split_seed=2",
     ]  # fmt: skip
+
+
+def test_a_data_set_is_named_by_what_all_its_runs_have() -> None:
+    runs = [
+        run(f"{label} {size}", choices={"data": "csv"}, results={"fingerprints": {"test": label}},
+            settings={"data.csv": "r.csv", "data.label_column": label, "data.max_length": size})
+        for label, size in (("stars", "5"), ("stars", "9"), ("mood", "5"), ("mood", "9"))
+    ]  # fmt: skip
+    runs.append(run("b", choices={"data": "csv"}, results={"fingerprints": {"test": "mood"}},
+                    settings={"data.csv": "r.csv", "data.label_column": "mood"}))  # fmt: skip
+    assert {row["data_set"] for row in compare_runs(runs).rows} == {
+        f"r.csv, 100 test reviews, data.label_column={label}" for label in ("stars", "mood")
+    }
 
 
 def test_what_a_pretrained_encoder_settles_does_not_name_other_runs() -> None:
@@ -233,7 +265,7 @@ def test_the_table_has_metrics_folders_and_devices(width: int) -> None:
         "cpu: X, 1 thread",
     ]
     many = compare_runs([run(str(seed), seed=seed) for seed in range(70)])
-    assert "0, 1, 2, 3, 4, 5, 6, 7, 8 and 61 more" in printed(many, 200)[3]
+    assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 58 more" in printed(many, 200)[3]
     other = compare_runs([run("a"), run("b", 0.8, model="gru", results={"device": "cuda"})])
     assert printed(other)[-2:] == ["cpu: X, 1 thread: #1", "cuda: #2"]
 

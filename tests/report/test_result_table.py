@@ -1,4 +1,5 @@
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sentiment.report.result_table import class_table, length_table, members_table, result_table
+from sentiment.report.result_table import class_tables, length_table, members_table, result_table
 from sentiment.report.tables import print_table
 
 RESULTS = {
@@ -152,7 +153,8 @@ def confusion(size: int) -> Sequence[Sequence[int]]:
 
 
 def test_few_classes_have_their_confusions_beside_them() -> None:
-    lines = words(class_table(classes(0.5, None, 0.25), confusion(3)))
+    (table,) = class_tables(classes(0.5, None, 0.25), confusion(3))
+    lines = words(table)
     assert lines[0] == [
         "class",
         "precision",
@@ -172,7 +174,30 @@ def test_few_classes_have_their_confusions_beside_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "heads", "first"),
+    [
+        (["1", "2", "3", "4", "7", "8", "9", "10"], "1 2 3 4 7 8 9 10", "1"),
+        (["very negative", *"bcdefgh"], "1 2 3 4 5 6 7 8", "1 very negative"),
+        (["a name too long to be read"] * 12, "1 2 3 4 5 6 7 8 9 10 11 12", "1 a na"),
+        (["negative", "neutral", "positive"], "1 2 3", "1 negative"),
+    ],
+)
+def test_more_classes_have_a_confusion_matrix_in_eighty_columns(
+    names: list[str], heads: str, first: str
+) -> None:
+    rows = [{**row, "label": name} for row, name in zip(classes(*[0.5] * 12), names, strict=False)]
+    counts = [[12345 + 100 * row + column for column in range(len(names))] for row in range(12)]
+    _, matrix = class_tables(rows, counts[: len(names)])
+    lines = printed(matrix).splitlines()
+    assert max(map(len, lines)) <= 80
+    head, top = (" ".join(line.split()) for line in (lines[0], lines[2]))
+    assert re.fullmatch(rf"class, as? {heads}", head)
+    assert re.match(rf"{first}.* 12345 12346 12347", top)
+
+
 def test_of_many_classes_the_hardest_are_shown() -> None:
-    lines = words(class_table(classes(*(i / 100 for i in range(77, 0, -1))), confusion(77)))
+    (table,) = class_tables(classes(*(i / 100 for i in range(77, 0, -1))), confusion(77))
+    lines = words(table)
     assert lines[0] == ["hardest", "classes", "precision", "recall", "F1", "reviews"]
     assert [line[0] for line in lines[2:]] == [f"c{i}" for i in range(65, 77)]

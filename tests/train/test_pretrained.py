@@ -235,7 +235,7 @@ def test_warns_of_a_language_model_without_a_record_of_held_out_texts(
     start = load_pretrained(model)
     data = {name: value for name, value in start.data.items() if name != "held_out"}
     log_pretrained(replace(start, data=data), {"val": "v", "test": "t"}, None)
-    assert "does not say which texts were held out" in caplog.text
+    assert "held out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -300,6 +300,38 @@ def test_sizes_are_taken_over_where_the_command_line_leaves_them(
     )
     assert cfg.model.hidden_size == 128
     assert HydraConfig.initialized()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "used", "logged"),
+    [
+        ([], (7, "tail"), "data.max_length=7 data.keep=tail; .* data.max_length=7 data.keep=tail"),
+        (["data.keep=both"], (7, "both"), "data.keep=both; .* data.max_length=7 data.keep=tail"),
+        (["data.max_length=5"], (5, "head"), "data.max_length=5 .* data.max_length=7"),
+        (["data.max_length=null"], (None, "head"), "data.max_length=null .* data.max_length=7"),
+        (["experiment=imdb_fast", "embeddings=learned"], (300, "both"), "data.max_length=300"),
+    ],
+)
+def test_texts_are_cut_as_those_of_the_classifier_unless_set(
+    composed: Compose,
+    trained: Path,
+    caplog: pytest.LogCaptureFixture,
+    overrides: list[str],
+    used: tuple[int | None, str],
+    logged: str,
+) -> None:
+    caplog.set_level("INFO")
+    cfg, start = composed(f"pretrained.path={trained}", *overrides), load_pretrained(trained)
+    before = with_pretrained_sizes(cfg, start, overrides).data
+    assert (before.max_length, str(before.keep)) == (cfg.data.max_length, str(cfg.data.keep))
+    caplog.clear()
+    cut = replace(start, data={**start.data, "max_length": 7, "keep": "tail"})
+    taken = with_pretrained_sizes(cfg, cut, overrides).data
+    assert (taken.max_length, str(taken.keep)) == used
+    assert re.search(logged, caplog.text)
+    caplog.clear()
+    with_pretrained_sizes(cfg, replace(cut, weights=None), overrides)  # a resumed training
+    assert not caplog.records
 
 
 def test_other_files_are_refused(

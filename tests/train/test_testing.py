@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,8 +33,8 @@ def test_it_is_the_median_of_reviews_that_come_alone(monkeypatch: pytest.MonkeyP
     assert classifier.training
 
 
-def data_of(folder: Path) -> SentimentDataModule:
-    datamodule = SentimentDataModule(csv=str(write_reviews(folder / "reviews.csv")))
+def data_of(folder: Path, **settings: Any) -> SentimentDataModule:
+    datamodule = SentimentDataModule(csv=str(write_reviews(folder / "reviews.csv")), **settings)
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule
@@ -45,6 +46,14 @@ def test_a_baseline_is_fitted_to_the_training_reviews_and_tested_on_the_others(
     baseline = quick_baseline(data_of(tmp_path))["baseline"]
     assert baseline["val/accuracy"] == baseline["test/accuracy"] == 1.0
     assert baseline["seconds"] > 0
+
+
+def test_a_pretrained_vocabulary_does_not_change_the_baseline(tmp_path: Path) -> None:
+    own = quick_baseline(data_of(tmp_path))["baseline"]
+    words = ["<pad>", "<unk>", "film"]
+    other = quick_baseline(data_of(tmp_path, vocabulary=words))["baseline"]
+    assert own | {"seconds": 0} == other | {"seconds": 0}
+    assert quick_baseline(data_of(tmp_path, vocabulary=words, min_freq=10_000)) == {}
 
 
 def test_no_baseline_holds_a_training_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ from sentiment.config.overrides import is_option
 from sentiment.config.resolvers import config_directory
 from sentiment.config.schemas import config_schema
 from sentiment.config.suggest import setting_keys
-from sentiment.report.runs import OF_NETWORKS, read_yaml
+from sentiment.report.runs import OF_NETWORKS
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.program import COMMANDS
+from sentiment.runtime.yaml_files import read_yaml
 
 _MINE = "data=csv data.csv=my.csv data.text_column=text data.label_column=stars"
 _EXAMPLES = {

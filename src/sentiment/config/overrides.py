@@ -13,8 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.resolvers import config_directory
-from sentiment.report.runs import as_text, below, flat, read_yaml
 from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import as_typed
+from sentiment.runtime.yaml_files import below, flat, read_yaml
 
 ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
 
@@ -28,7 +29,7 @@ def override(key: str, value: object) -> str:
     """A setting as Hydra's grammar takes it: texts, also in lists, quoted where they must be."""
     if isinstance(value, list):
         return f"{key}=[{','.join(override('', each)[1:] for each in value)}]"
-    text = as_text(value)
+    text = as_typed(value)
     if re.fullmatch(r"[\w./:+-]+", text, re.ASCII):
         return f"{key}={text}"
     quoted = text.replace("'", "\\'")

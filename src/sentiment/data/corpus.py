@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,22 +17,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.labels import check_classes, labels_of_classes
 from sentiment.data.reviews import ReviewChunk, read_reviews
-from sentiment.data.tokenizer import (
-    RULES_VERSION,
-    EncodedTexts,
-    TokenizerSettings,
-    spacy_version,
-)
+from sentiment.data.tokenizer import RULES_VERSION, EncodedTexts, TokenizerSettings, spacy_version
 from sentiment.data.workers import encode_chunks
 from sentiment.runtime.cache import content_digest, file_state, fingerprint
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import folder_when_whole, one_at_a_time, remove_leftovers
+from sentiment.runtime.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +110,6 @@ def open_corpus(
     *,
     cache: Path,
     num_workers: int | None = None,
-    progress: bool = True,
     classes: bool = False,
 ) -> Corpus:
     """Open the corpus of a CSV file in the cache; if it is missing, tokenise the file first.
@@ -129,7 +122,6 @@ def open_corpus(
         tokenizer: how its texts are split into tokens.
         cache: the folder of tokenised files.
         num_workers: processes that tokenise; None is one for each core that this process may use.
-        progress: whether a terminal shows a progress bar.
         classes: whether to check that its labels may be classes; see ``check_classes``.
 
     Raises:
@@ -152,7 +144,7 @@ def open_corpus(
             reviews = labels_of_classes(reviews, path, csv_format)
         chunks = encode_chunks(reviews, tokenizer, workers)
         with folder_when_whole(folder) as temporary:
-            _write_corpus(chunks, temporary, path.name, progress)
+            _write_corpus(chunks, temporary, path.name)
             if not path.exists() or file_state(path) != state:
                 raise InputError(f"{path}: the file changed while it was being read; start again")
 
@@ -194,21 +186,15 @@ def _why_unusable(cache: Path, error: OSError) -> str:
 
 
 def _write_corpus(
-    chunks: Iterable[tuple[ReviewChunk, EncodedTexts]], folder: Path, name: str, progress: bool
+    chunks: Iterable[tuple[ReviewChunk, EncodedTexts]], folder: Path, name: str
 ) -> None:
     """Write tokenised chunks into a folder; the name of their file is for the progress bar."""
     word_index: dict[str, int] = {}
     label_index: dict[str, int] = {}
     missing = end = 0
-    bar = tqdm(
-        desc=f"Tokenising {name}",
-        total=100,
-        bar_format="{l_bar}{bar}| {elapsed}<{remaining}",
-        disable=not (progress and sys.stderr.isatty()),
-        leave=False,
-    )
+    form = "{l_bar}{bar}| {elapsed}<{remaining}"
     with ExitStack() as stack:
-        stack.enter_context(bar)
+        bar = stack.enter_context(progress_bar(f"Tokenising {name}", 100, "%", bar_format=form))
         files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
         # Not ndarray.tofile, whose errors lack the reason.
         files["offsets"].write(np.zeros(1, np.int64).data)

@@ -30,6 +30,7 @@ from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.scripts import joined
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
@@ -201,6 +202,8 @@ class SentimentDataModule(LightningDataModule):
         self._ordered_fingerprints = {
             name: getattr(splits, name).ordered_fingerprint for name in ("train", "val")
         }
+        digests = np.sort(splits.train.half_digests)[: 1 << 20]  # 8 MB of a checkpoint
+        self._train_digests = torch.from_numpy(digests.view(np.int64))
         if self._unlabeled_ratio:
             fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
             self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
@@ -224,6 +227,22 @@ class SentimentDataModule(LightningDataModule):
     def reviews(self, name: str) -> TokenisedReviews:
         """The reviews of a split (``train``, ``val``, ``test``), for models other than networks."""
         return self._reviews[name]
+
+    def reviews_in_own_words(self) -> list[TokenisedReviews]:
+        """The reviews of the three splits in the words of these files, whatever ``vocabulary`` has.
+
+        Raises:
+            InputError: no word is frequent enough.
+        """
+        prepared, limits = self._prepared, self._preparation
+        splits = [getattr(prepared.splits, name) for name in self._reviews]
+        if limits.vocabulary is not None:
+            own = build_vocabulary(
+                splits[0], prepared.unlabeled, min_freq=limits.min_freq, max_size=limits.max_size
+            )
+            ids = {str(each.corpus.path): vocabulary_ids(each.corpus.words, own) for each in splits}
+            prepared = replace(prepared, word_ids=ids)
+        return [self._tokenised(split, prepared) for split in splits]
 
     def example(self) -> str:
         """A short text of the validation split, of its tokens, for a command line that predicts."""
@@ -264,7 +283,8 @@ class SentimentDataModule(LightningDataModule):
         """All that prediction needs to know about the data, as plain Python types.
 
         ``held_out`` identifies the reviews that a language model has not read, for the classifier
-        that starts from it; a resumed training may test on others.
+        that starts from it; a resumed training may test on others. ``train_digests`` has half of
+        each training text's digest, of at most a million texts, for ``sentiment.evaluate``.
         """
         facts = self.facts
         return {
@@ -282,6 +302,7 @@ class SentimentDataModule(LightningDataModule):
             "dropped_duplicates": facts.dropped_duplicates,
             "fingerprints": self._ordered_fingerprints,
             "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
+            "train_digests": self._train_digests,
             "position": self._position(),
         }
 

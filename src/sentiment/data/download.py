@@ -11,17 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from tqdm import tqdm
 
 from sentiment.data.glove_archives import GLOVE_ARCHIVES, GLOVE_MIRRORS, GloveArchive
 from sentiment.runtime.cache import cache_directory, content_digest
 from sentiment.runtime.errors import InputError, first_words
-from sentiment.runtime.files import (
-    compression_of,
-    one_at_a_time,
-    replaced_when_whole,
-    uncompressed,
-)
+from sentiment.runtime.files import compression_of, one_at_a_time, replaced_when_whole, uncompressed
+from sentiment.runtime.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +25,7 @@ _CHUNK = 1 << 16  # bytes; the most that are lost when a connection breaks off
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
-def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True) -> Path:
+def fetch(urls: Sequence[str], *, sha256: str, path: Path) -> Path:
     """Download a file to ``path`` from the first of ``urls`` with the right content.
 
     An existing file is hashed once (see ``content_digest``), because people may have put it there
@@ -41,7 +36,6 @@ def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True
         urls: mirrors of the same file; https, or http on this machine.
         sha256: digest of the file, 64 hexadecimal digits.
         path: where the file goes; its folder is created.
-        progress: whether a terminal shows a progress bar.
 
     Raises:
         InputError: a URL or digest is malformed, no mirror has the file, or it cannot be written.
@@ -57,7 +51,7 @@ def fetch(urls: Sequence[str], *, sha256: str, path: Path, progress: bool = True
     try:
         with one_at_a_time(path, f"fetches {path}"):
             if not _is_there(path, sha256):
-                _from_mirrors(urls, sha256, path, progress)
+                _from_mirrors(urls, sha256, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     return path
@@ -81,11 +75,11 @@ def _is_there(path: Path, sha256: str) -> bool:
     return found == sha256
 
 
-def _from_mirrors(urls: Sequence[str], sha256: str, path: Path, progress: bool) -> None:
+def _from_mirrors(urls: Sequence[str], sha256: str, path: Path) -> None:
     failures = []
     for url in urls:
         log.info("fetching %s to %s", url, path)
-        reason = _from_mirror(url, sha256, path, progress)
+        reason = _from_mirror(url, sha256, path)
         if reason is None:
             return
         log.warning("cannot fetch %s: %s", url, reason)
@@ -97,13 +91,13 @@ def _from_mirrors(urls: Sequence[str], sha256: str, path: Path, progress: bool) 
     )
 
 
-def _from_mirror(url: str, sha256: str, path: Path, progress: bool) -> str | None:
+def _from_mirror(url: str, sha256: str, path: Path) -> str | None:
     """Download from one mirror, as long as every try brings more; return why it failed, or None."""
     part = path.with_name(f"{path.name}.part")
     while True:
         before = _size(part)
         try:
-            resumed = _download(url, part, progress)
+            resumed = _download(url, part)
         except requests.RequestException as error:
             if _size(part) <= before:
                 return _reason(error)
@@ -138,7 +132,7 @@ def _reason(error: requests.RequestException) -> str:
     return next((words for kind, words in kinds if isinstance(error, kind)), first_words(error))
 
 
-def _download(url: str, part: Path, progress: bool) -> bool:
+def _download(url: str, part: Path) -> bool:
     """Download into a file that may hold the beginning already; return whether it was used."""
     start = _size(part)
     with _ask(url, start) as response:
@@ -149,14 +143,7 @@ def _download(url: str, part: Path, progress: bool) -> bool:
         total = have + int(length) if length else None
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                desc=part.stem,
-                total=total,
-                initial=have,
-                unit="B",
-                unit_scale=True,
-                disable=None if progress else True,
-            ) as bar,
+            progress_bar(part.stem, total, "B", initial=have, unit_scale=True) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):
                 bar.update(file.write(chunk))
@@ -197,7 +184,6 @@ def fetch_glove(
     cache_dir: str | Path | None = None,
     mirrors: Sequence[str] = GLOVE_MIRRORS,
     sha256: str | None = None,
-    progress: bool = True,
 ) -> Path:
     """The text file with vectors of one size, downloaded and unpacked into the cache if necessary.
 
@@ -207,7 +193,6 @@ def fetch_glove(
         cache_dir: see ``cache_directory``.
         mirrors: folders on the web that hold the archive under its own name.
         sha256: digest of the archive, if the mirrors hold another version of it.
-        progress: whether a terminal shows a progress bar.
 
     Raises:
         InputError: there is no such archive or size, or it cannot be downloaded or unpacked.
@@ -218,7 +203,7 @@ def fetch_glove(
     if not path.is_file():
         urls = [f"{mirror.rstrip('/')}/{glove.zip_name}" for mirror in mirrors]
         zipped = folder / glove.zip_name
-        fetch(urls, sha256=sha256 or glove.sha256, path=zipped, progress=progress)
+        fetch(urls, sha256=sha256 or glove.sha256, path=zipped)
         with one_at_a_time(path, f"unpacks {path}"):
             if not path.is_file():
                 _unpack(zipped, path)

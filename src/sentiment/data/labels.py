@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sentiment.runtime.errors import InputError, listed
 log = logging.getLogger(__name__)
 
 _MOST_LABELS = 1000
-_ENOUGH_ROWS = 50  # to judge by whether labels are classes
+_ENOUGH_ROWS, _ENOUGH_SWAPPED = 50, 10  # to judge by whether labels are classes
 # What files write, in any case, where a label is missing.
 _MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "\\n"}
 # Words of YAML and Hydra for the same value, by that value as a string.
@@ -26,7 +26,9 @@ _WORDS = {
 
 
 def order_labels(
-    by_file: Mapping[str, Sequence[str]], chosen: Sequence[str | None] | None = None
+    by_file: Mapping[str, Sequence[str]],
+    chosen: Sequence[str | None] | None = None,
+    first_row: Callable[[str], str] | None = None,
 ) -> list[str]:
     """The labels in the order of the classes: as chosen, else by number, else by name.
 
@@ -36,11 +38,13 @@ def order_labels(
     Args:
         by_file: the labels in each file.
         chosen: labels as a user types them.
+        first_row: gives the file and row where a label occurs first; None names the files alone.
 
     Raises:
         InputError: there are fewer than two labels or far too many, or ``chosen`` lacks one.
     """
     files = ", ".join(by_file)
+    where = first_row or (lambda label: files)
     found = dict.fromkeys(label for labels in by_file.values() for label in labels)
     if chosen is None:
         labels = sorted(found, key=_by_number_then_name)
@@ -54,24 +58,23 @@ def order_labels(
         unknown = [label for label in found if label not in labels]
         if unknown:
             raise InputError(
-                f"{files}: label {unknown[0]!r} is not among data.labels=[{listed(labels)}]; add"
-                " it, or remove its rows from the file"
+                f"{where(unknown[0])}: label {quoted(unknown[0])} is not among"
+                f" data.labels=[{listed(labels)}]; add it, or remove its rows from the file"
             )
         absent = [label for label in labels if label not in found]
         if absent:
             raise InputError(
                 f"{files}: no row has the label {listed(absent, repr)} of"
-                f" data.labels=[{listed(labels)}]; it has"
-                f" {listed(list(found), repr)}"
+                f" data.labels=[{listed(labels)}]; it has {listed(list(found), quoted)}"
             )
     if len(labels) < 2:
         raise InputError(
-            f"{files}: every row has the label {labels[0]!r}; a classifier needs two or more"
+            f"{files}: every row has the label {quoted(labels[0])}; a classifier needs two or more"
             " (is data.label_column the right column?)"
         )
     if len(labels) > _MOST_LABELS:
         raise InputError(
-            f"{files}: {len(labels):,} different labels, such as {labels[0][:40]!r}; is"
+            f"{files}: {len(labels):,} different labels, such as {quoted(labels[0])}; is"
             " data.label_column the right column?"
         )
     for label in labels if chosen is None else ():
@@ -79,12 +82,13 @@ def order_labels(
             log.warning(
                 "%s: label %r makes a class of its own; if it stands for a missing label, empty"
                 " these cells: rows without a label are left out",
-                files, label,
+                where(label), label,
             )  # fmt: skip
     known: dict[object, str] = {}
     for label in labels:
         if (other := known.setdefault(likeness(label), label)) != label:
-            log.warning("labels %r and %r make two classes; mend the file if not", other, label)
+            one, two = (f"{where(each)}: label {quoted(each)}" for each in (other, label))
+            log.warning("%s, and %s make two classes; spell them alike if they are one", one, two)
     return labels
 
 
@@ -124,7 +128,7 @@ def check_classes(
         InputError: there are far too many labels, most rows have one of their own, or they are
             measured numbers.
     """
-    own = rows >= _ENOUGH_ROWS and len(found) > 0.9 * rows
+    own = rows >= (_ENOUGH_SWAPPED if swapped else _ENOUGH_ROWS) and len(found) > 0.9 * rows
     measured = rows >= _ENOUGH_ROWS and 2 * sum(map(_is_fraction, found)) > _ENOUGH_ROWS
     if not (len(found) > _MOST_LABELS or own or measured):
         return
@@ -133,11 +137,16 @@ def check_classes(
         likely = "data.text_column and data.label_column seem to be swapped"
     elif measured:
         likely = "numbers that are measured must be made classes first, or all be in data.labels"
-    shown = [label if len(label) <= 40 else f"{label[:37]}..." for label in list(found)[:3]]
     raise InputError(
         f"{path}: {len(found):,} different labels in {rows:,} rows, such as"
-        f" {listed(shown, repr)}; is {csv_format.label_column!r} the label column? {likely}"
+        f" {listed(list(found)[:3], quoted)}; is {csv_format.label_column!r} the label column?"
+        f" {likely}"
     )
+
+
+def quoted(label: str) -> str:
+    """A label in quotation marks, and of a long one only the beginning."""
+    return repr(label if len(label) <= 40 else f"{label[:37]}...")
 
 
 def _is_fraction(label: str) -> bool:

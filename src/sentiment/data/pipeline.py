@@ -5,8 +5,9 @@ The last result stays in memory for the next run of a sweep, which mostly has th
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def _prepare(
             log.warning("%s: %s", corpus.path, finding)
             break
     by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
-    labels = order_labels(by_file, settings.labels)
+    labels = order_labels(by_file, settings.labels, partial(_first_row, corpora.values()))
     names = _display_names(labels, settings)
     splits = split_reviews(
         corpora["csv" if "csv" in corpora else "train_csv"],
@@ -273,6 +274,13 @@ def _prepare(
     for array in shared:
         array.flags.writeable = False
     return PreparedData(splits, without_labels, word_ids, facts)
+
+
+def _first_row(corpora: Iterable[Corpus], label: str) -> str:
+    """The file and row where a label occurs first."""
+    corpus = next(each for each in corpora if label in each.label_names)
+    first = np.argmax(corpus.labels == corpus.label_names.index(label))
+    return f"{corpus.path}, row {corpus.rows[first] + 1}"
 
 
 def _fingerprint(split: Split, labels: Sequence[str]) -> str:

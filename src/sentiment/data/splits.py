@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import quoted
 from sentiment.data.reviews import column_names, read_table
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import text_when_whole
@@ -152,7 +153,7 @@ def _warn_of_small(splits: Mapping[str, Split], labels: Sequence[str]) -> None:
         counts = np.bincount(splits[name].classes, minlength=len(labels))
         absent = [label for label, count in zip(labels, counts, strict=True) if not count]
         if absent or len(splits[name]) < _FEW:
-            none = f", none of them {listed(absent, repr)}" if absent else ""
+            none = f", none of them {listed(absent, quoted)}" if absent else ""
             small.append(f"{len(splits[name]):,} reviews for {name}{none}")
     if small:
         log.warning(
@@ -217,9 +218,10 @@ def _stratified(
     second = math.ceil(size * len(split))
     if counts[rarest] < 2 or second < classes or len(split) - second < classes:
         raise InputError(
-            f"{split.corpus.path}: too few rows to split: {len(split)} different texts in"
-            f" {classes} classes, {counts[rarest]} of them {labels[rarest]!r}, with {key}={size};"
-            " every split needs each class: add rows, merge rare classes, or change the fraction"
+            f"{split.corpus.path}: too few rows to split with {key}={size}: {len(split):,}"
+            f" different texts in {classes:,} classes, {counts[rarest] or 'none'} with the label"
+            f" {quoted(labels[rarest])}; every split needs each class: add rows, merge rare"
+            " classes, or change the fraction"
             f"{' (is data.label_column the right one?)' if 2 * classes > len(split) else ''}"
         )
     from sklearn.model_selection import train_test_split  # slow to import, and not for all data
@@ -235,8 +237,8 @@ def _check_same_labels(train: Split, other: Split, labels: Sequence[str]) -> Non
         only = np.setdiff1d(having.classes, lacking.classes)
         if len(only):
             raise InputError(
-                f"{lacking.corpus.path}: no row has the label {labels[only[0]]!r}, which is in"
-                f" {having.corpus.path}; the splits must have the same labels (to allow a label"
+                f"{lacking.corpus.path}: no row has the label {quoted(labels[only[0]])}, which is"
+                f" in {having.corpus.path}; the splits must have the same labels (to allow a label"
                 " without test rows, list all labels in data.labels)"
             )
 

@@ -167,7 +167,7 @@ def load_classifier(path: str | Path) -> SavedClassifier:
         InputError: see ``read_checkpoint``; or the weights and settings do not fit together.
     """
     checkpoint = read_checkpoint(path)
-    data = checkpoint[DATA_KEY]
+    data = {"train_digests": None, **checkpoint[DATA_KEY]}
     try:
         is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)

@@ -60,6 +60,7 @@ class SavedData:
         train_reviews: size of the training split.
         val_reviews: size of the validation split.
         dropped_duplicates: reviews left out because they repeat others.
+        train_digests: see ``SentimentDataModule.state_dict``; None from an earlier version.
 
     Raises:
         ValueError: a value is out of range.
@@ -77,8 +78,11 @@ class SavedData:
     train_reviews: int
     val_reviews: int
     dropped_duplicates: int
+    train_digests: Tensor | None
 
     def __post_init__(self) -> None:
+        if self.train_digests is not None and not is_plain(self.train_digests):
+            raise ValueError("'train_digests' is not a plain tensor")
         for names in (self.labels, self.raw_labels):
             if len(set(names)) < len(names):
                 raise ValueError("a label occurs twice")

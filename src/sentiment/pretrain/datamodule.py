@@ -67,7 +67,7 @@ class TextDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What a classifier that starts from the language model needs to know, as plain types."""
         unlabeled = [split.ordered_fingerprint for split in self._reviews.training_texts()[1:]]
-        return {**self._reviews.state_dict(), "unlabeled": unlabeled}
+        return {**self._reviews.state_dict(), "unlabeled": unlabeled, "train_digests": None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that a resumed training has the same data; continue at the next batch.

@@ -16,10 +16,10 @@ from sentiment.report.tables import (
     format_duration,
     format_size,
     is_number,
-    listed,
     new_table,
     print_table,
 )
+from sentiment.runtime.errors import listed
 
 _HEADINGS = {"accuracy": "acc. %", "f1": "F1 %", "ece": "ECE %", "auroc": "AUROC"}
 _ROOM_FOR_NAMES, _LEAST_ROOM = 40, 16  # columns of a terminal
@@ -146,7 +146,7 @@ def _descriptions(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> list[str
     for row in rows:
         parts = [row["name"]]
         for key, value in row["settings"].items():
-            alone = last.count(keys[key]) == 1 and keys[key] != "path"  # a path needs its group
+            alone = last.count(keys[key]) == 1 and keys[key] not in {"path", "size"}  # of what?
             parts.append(f"{keys[key] if alone else key}={value}")
         text, folders = " ".join(parts), row["folders"]
         if len(folders) > 1:

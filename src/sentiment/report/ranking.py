@@ -7,19 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.model.metric_names import is_lower_better
-from sentiment.report.runs import (
-    OF_ENCODER,
-    Run,
-    parse_overrides,
-    read_run,
-    run_folders,
-    set_apart,
-)
-from sentiment.report.tables import (
-    format_count,
-    is_number,
-    listed,
-)
+from sentiment.report.runs import OF_ENCODER, Run, read_run, run_folders, set_apart
+from sentiment.report.tables import format_count, is_number
+from sentiment.runtime.errors import listed
+from sentiment.runtime.yaml_files import parse_overrides
 
 METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
 _SWEEP_COLUMNS = ("val/accuracy", "test/accuracy", "test/f1", "fit_seconds", "parameters")
@@ -214,15 +205,16 @@ def _by_data_set(runs: Sequence[Run]) -> dict[str, list[Run]]:
         names.append(name if known else f"{name} (no record of which)")
     named: dict[str, list[Run]] = {}
     for name, (_, own) in zip(names, sets, strict=True):
-        alike = [
-            runs[0].settings for other, (_, runs) in zip(names, sets, strict=True) if other == name
-        ]
-        mine = own[0].settings
-        varied = [key for key in mine if len({str(each.get(key)) for each in alike}) > 1]
-        parts = [name, *(f"{key}={mine[key]}" for key in varied if key.startswith("data."))]
+        alike = [runs for other, (_, runs) in zip(names, sets, strict=True) if other == name]
+        parts = [name]
+        for key in filter(lambda key: key.startswith("data."), own[0].settings):
+            mine = {run.settings.get(key) for run in own if run.settings} - {None}
+            others = ({run.settings.get(key) for run in runs} - {None} for runs in alike)
+            if len(mine) == 1 and any(other and other.isdisjoint(mine) for other in others):
+                parts.append(f"{key}={own[0].settings[key]}")
         title = ", ".join(parts)
-        others = sum(other.startswith(title) for other in named)
-        named[f"{title} ({others + 1})" if others else title] = own
+        again = sum(other.startswith(title) for other in named)
+        named[f"{title} ({again + 1})" if again else title] = own
     return named
 
 
@@ -267,7 +259,8 @@ def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
     """The options and settings that distinguish each run, beside its name.
 
     These are the ones that differ among runs of its name and, of those that its command line gave,
-    the ones that differ at all. What an option such as ``data=imdb`` settles is not repeated.
+    the ones that differ at all. What an option such as ``data=imdb`` settles is not repeated, nor
+    a default: the one value that all runs of a name have whose command lines do not give another.
     """
     import pandas as pd
 
@@ -283,7 +276,11 @@ def _differing(runs: Sequence[Run]) -> list[dict[str, str]]:
         for key in frame.columns.intersection(list(OF_ENCODER)):  # not known of every row
             varied[key] = named[key].transform("nunique") > 1
         shown = frame.where(varied | (given & frame.nunique().gt(1)))
+        left = frame.where(~given).groupby(heads, dropna=False)  # to the defaults
+        known = frame.notna().groupby(heads, dropna=False).transform("all")
+        default = known & left.transform("nunique").eq(1) & frame.eq(left.transform("first"))
         heads += [frame[key] for key in shown.dropna(axis="columns", how="all")]
+        shown = shown.mask(default)
         rows = [
             row | dict(own.dropna()) for row, (_, own) in zip(rows, shown.iterrows(), strict=True)
         ]

@@ -1,8 +1,9 @@
 """The tables at the end of a training and of an evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +23,7 @@ _METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
     ("ECE", "ece"),
 )  # fmt: skip
-_MOST_CLASSES, _MOST_CONFUSED = 12, 5  # in a table
+_WIDTH, _MOST_CLASSES = 80, 12  # of a table
 
 
 def result_table(results: Mapping[str, Any]) -> Table:
@@ -79,27 +80,49 @@ def length_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def class_table(rows: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> Table:
-    """Lay out ``test/by_class`` of ``results.json``; of many classes, those with the lowest F1.
+def class_tables(
+    rows: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]
+) -> Iterator[Table]:
+    """Lay out ``test/by_class`` and, of up to 12 classes, ``test/confusion`` of ``results.json``.
 
-    Args:
-        rows: a mapping for each class.
-        confusion: ``test/confusion``, whose columns stand beside them if there are few classes.
+    Of more classes, those with the lowest F1 are shown. The confusion matrix stands beside the
+    metrics if 80 columns have room, else in a table of its own.
     """
+    names = [str(row["label"]) for row in rows]
+    count = len(format_count(max(map(max, confusion))))
+    columns = [2 + max(count, cell_len(f"as {name}")) for name in names]
+    beside = max(5, *map(cell_len, names)) + 40 + sum(columns) <= _WIDTH
     shown = [row for row in rows if row["f1"] is not None]
     order = sorted(shown, key=lambda row: row["f1"])[:_MOST_CLASSES]
-    few = len(rows) <= _MOST_CONFUSED
     table = new_table()
     table.add_column("class" if len(order) == len(shown) else "hardest classes", overflow="fold")
     for name in ("precision", "recall", "F1", "reviews"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows if few else ():
-        table.add_column(f"as {row['label']}", justify="right", overflow="fold")
-    for index, row in enumerate(rows):
+    for name in names if beside else ():
+        table.add_column(Text(f"as {name}"), justify="right", overflow="fold")
+    for row, predicted in zip(rows, confusion, strict=True):
         if row in order:
             cells = (format_percent(row[name]) for name in ("precision", "recall", "f1"))
-            counts = [row["reviews"], *(confusion[index] if few else ())]
+            counts = [row["reviews"], *(predicted if beside else ())]
             table.add_row(Text(str(row["label"])), *cells, *map(format_count, counts))
+    yield table
+    if not beside and len(names) <= _MOST_CLASSES:
+        yield _confusion_table(names, confusion)
+
+
+def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Table:
+    """Lay out a confusion matrix under the labels or, if they are long, their numbers from 1."""
+    longest, heads = max(len(str(count)) for row in confusion for count in row), names
+    if max(map(cell_len, names)) > max(longest, 3):
+        heads = [str(number) for number in range(1, len(names) + 1)]
+        names = [f"{head} {name}" for head, name in zip(heads, names, strict=True)]
+    room = _WIDTH - len(heads) * (1 + max(longest, *map(cell_len, heads)))
+    table = new_table(padding=0)
+    table.add_column("class, as", overflow="crop", no_wrap=True, max_width=max(room, 8))
+    for head in heads:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for name, counts in zip(names, confusion, strict=True):
+        table.add_row(Text(name), *map(str, counts))
     return table
 
 

@@ -9,24 +9,20 @@ from typing import Any, NamedTuple
 from sentiment.data.labels import as_number
 from sentiment.data.pipeline import DataFacts
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.metrics import (
-    Outcome,
-    by_class,
-    mean_absolute_error,
-)
+from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
-from sentiment.report.result_table import IMBALANCED, class_table, result_table
+from sentiment.report.result_table import IMBALANCED, class_tables, result_table
 from sentiment.report.tables import (
     format_count,
     format_percent,
     is_number,
-    listed,
     new_table,
     print_table,
     write_json,
 )
 from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import listed
 
 log = logging.getLogger(__name__)
 
@@ -232,8 +228,9 @@ def write_results(
         plot_outcome(folder, results, outcome)
     print_table(result_table(results))
     if outcome is not None:
-        sys.stdout.write("\n")
-        print_table(class_table(results["test/by_class"], results["test/confusion"]))
+        for table in class_tables(results["test/by_class"], results["test/confusion"]):
+            sys.stdout.write("\n")
+            print_table(table)
         sys.stdout.write("\n")
         for warning in metric_warnings(results, training=True):
             log.info(warning)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sentiment.model.metric_names import AUTO
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, as_typed
 from sentiment.runtime.run_folder import was_stopped
+from sentiment.runtime.yaml_files import below, flat, parse_overrides, read_yaml
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML has it
 # Settings without effect on the metrics, or shown elsewhere.
 _NO_SETTINGS = (
     "seed", "sweep", "hydra", "ckpt_path", "weightings", "data.seed", "data.cache_dir",
@@ -190,12 +188,6 @@ def read_overrides(folder: Path) -> dict[str, str]:
     return parse_overrides(map(str, lines))
 
 
-def parse_overrides(lines: Iterable[str]) -> dict[str, str]:
-    """Keys without Hydra's ``+``, and values as text."""
-    parts = (line.partition("=") for line in lines)
-    return {key.lstrip("+"): value for key, _, value in parts}
-
-
 def run_folders(folder: Path) -> Iterator[Path]:
     """The folders at or below one that hold a run; each folder once, despite links."""
     seen: set[Path] = set()
@@ -221,42 +213,6 @@ def _decides(key: str) -> bool:
     return not re.fullmatch(rf"({'|'.join(_NO_SETTINGS)})([./].*)?", key)
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, or None if the file does not exist.
-
-    Raises:
-        InputError: the file cannot be read, or is not YAML.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as YAML: fix or remove it ({reason})") from error
-
-
-def below(node: object, *keys: str) -> Mapping[str, Any]:
-    """The mapping at nested keys of a file's content, or an empty one.
-
-    Raises:
-        TypeError: the value there is not a mapping.
-    """
-    node = {} if node is None else node
-    if not isinstance(node, Mapping):
-        raise TypeError(f"no mapping: {node!r}")
-    return below(node.get(keys[0]), *keys[1:]) if keys else node
-
-
-def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested config, each with its full key."""
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def as_text(value: object, key: str = "", cwd: str = "") -> str:
     """A value as an override has it, but without quotes.
 
@@ -273,9 +229,7 @@ def as_text(value: object, key: str = "", cwd: str = "") -> str:
         return str(Path(path.parent.name, path.name))
     if key.endswith("_target_"):
         return str(value).rpartition(".")[2]
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(as_text(item, key, cwd) for item in value)}]"
     is_automatic = key.endswith(".monitor") and value == AUTO
-    return "val/accuracy" if is_automatic else str(value)  # the default of version 0.1.0
+    return "val/accuracy" if is_automatic else as_typed(value)  # the default of version 0.1.0

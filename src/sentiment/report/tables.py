@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from sentiment.runtime import errors
 from sentiment.runtime.files import replaced_when_whole
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ PLAIN_WIDTH = 120
 """Columns a table may take where no terminal says how many there are."""
 
 MISSING = "-"
-_MOST_LISTED = 9
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -145,11 +143,6 @@ def format_duration(seconds: object) -> str:
         return f"{whole // 60}m {whole % 60:02d}s"
     minutes = round(seconds / 60)
     return f"{minutes // 60}h {minutes % 60:02d}m"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    return errors.listed(names, most=_MOST_LISTED)
 
 
 def new_table(**options: Any) -> Table:

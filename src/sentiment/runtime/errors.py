@@ -34,7 +34,7 @@ def as_typed(value: object) -> str:
     )
 
 
-def listed(names: Sequence[str], quote: Callable[[str], str] = str, most: int = 20) -> str:
+def listed(names: Sequence[str], quote: Callable[[str], str] = str, most: int = 12) -> str:
     """The names with commas between them; of many the first ones, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(quote, names[:most])) + more

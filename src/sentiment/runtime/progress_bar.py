@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def progress_bar(description: str, total: float, unit: str, *, shown: bool = True) -> "tqdm[Any]":
+def progress_bar(
+    description: str, total: float | None, unit: str, *, shown: bool = True, **options: Any
+) -> "tqdm[Any]":
     """A bar with rate and time left on standard error, which disappears when it is closed.
 
     Args:
         description: what is in progress.
-        total: the number of units.
+        total: the number of units; None if it is unknown.
         unit: what is counted, in the singular.
         shown: False shows nothing, as does a standard error that is neither a terminal nor a
             notebook.
+        options: further arguments of ``tqdm``.
     """
     from tqdm import tqdm
 
@@ -31,6 +34,7 @@ def progress_bar(description: str, total: float, unit: str, *, shown: bool = Tru
         leave=False,
         ncols=80 if is_notebook else None,
         dynamic_ncols=not is_notebook,
+        **options,
     )
 
 

@@ -10,9 +10,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.report.runs import flat
 from sentiment.report.tables import is_number
 from sentiment.runtime.errors import first_words
+from sentiment.runtime.yaml_files import flat
 from sentiment.train.resume import with_class_names
 
 log = logging.getLogger(__name__)

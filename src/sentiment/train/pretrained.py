@@ -14,10 +14,12 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sentiment.data.datamodule import LONGEST_TEXT
+from sentiment.data.dataset import KEEP
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.language_model import LanguageModel
-from sentiment.model.rebuild import rebuild
+from sentiment.model.rebuild import has_type, rebuild
 from sentiment.predict.checkpoint import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -32,13 +34,9 @@ from sentiment.train.resume import read_resumable
 log = logging.getLogger(__name__)
 
 _SHARED = ("embedding.", "encoder.")
-
 _HEAD = ("pooling.", "head.")
-
 _OF_HEAD = ("pooling", "merge", "head_size")  # settings that decide whether a head fits
-
 _TAKEN = ("cell", "hidden_size", "num_layers", "bidirectional")  # of the encoder
-
 _NAMED = ("cell", "num_layers", "bidirectional")  # settings of a choice such as model=bigru
 
 # Settings that have another name if the embedding comes from a checkpoint.
@@ -139,6 +137,8 @@ def load_pretrained(path: str | Path) -> PretrainedEncoder:
             and data["tokenizer"].keys() | {"cleaning"} == TokenizerSettings().as_dict().keys()
             and isinstance(data.get("held_out", {}), dict)
             and (kind is LANGUAGE_MODEL or len(data["labels"]) == model.settings["num_classes"])
+            and has_type(data["max_length"], int | None)
+            and data["keep"] in KEEP
         )
     except Exception as error:  # torch fails in many ways on odd settings
         raise InputError(
@@ -210,7 +210,25 @@ def with_pretrained_sizes(
                 f" {as_typed(value)}; leave the choice to it, or train another"
             )
         taken[group][name] = value
+    if pretrained.kind is CLASSIFIER:
+        _take_length(taken, pretrained, overrides)
     return taken
+
+
+def _take_length(cfg: DictConfig, pretrained: PretrainedEncoder, overrides: Sequence[str]) -> None:
+    """Cut texts as the classifier does, as far as nothing else is set, and log both."""
+    length, keep = pretrained.data["max_length"], pretrained.data["keep"]
+    length = None if length == LONGEST_TEXT else length
+    if cfg.data.max_length is None and not _was_given("data.max_length", overrides):
+        cfg.data.max_length = length
+        if length is not None and not _was_given("data.keep", overrides):
+            cfg.data.keep = keep
+    if pretrained.weights is not None and (length, cfg.data.max_length) != (None, None):
+        log.info(
+            "Texts are cut by data.max_length=%s data.keep=%s; those of %s by data.max_length=%s"
+            " data.keep=%s",
+            as_typed(cfg.data.max_length), cfg.data.keep, pretrained.name, as_typed(length), keep,
+        )  # fmt: skip
 
 
 def _was_given(key: str, overrides: Sequence[str]) -> bool:
@@ -248,9 +266,9 @@ def log_pretrained(
     what = pretrained.kind.name.removeprefix("a ")
     if held_out is None:
         log.warning(
-            "The %s is of an earlier version, which does not say which texts were held out: it may"
-            " have read texts that validate or test here, unless it was given the same files and"
-            " split settings.",
+            "The %s was written by an earlier version, which did not record the texts that were"
+            " held out there: unless its files and split settings were the same as here, it may"
+            " have read texts that are held out here.",
             what,
         )
         return
@@ -288,8 +306,8 @@ def _warn_of_others(
     ]
     if others:
         log.warning(
-            "%s trained with another %s split, and may have read texts that are held out here."
-            " Unless those were other texts, give the same files and split settings as there.",
+            "%s trained with another %s split, and may have read texts that are held out here:"
+            " give the files and split settings of that training, unless its texts were others.",
             subject,
             " and ".join(others),
         )

@@ -17,9 +17,9 @@ from sentiment.predict.checkpoint import (
     OtherCheckpoint,
     read_checkpoint,
 )
-from sentiment.report.runs import flat
 from sentiment.runtime.errors import InputError, as_typed
 from sentiment.runtime.run_folder import check_unused, holds_results, run_folder
+from sentiment.runtime.yaml_files import flat
 
 log = logging.getLogger(__name__)
 

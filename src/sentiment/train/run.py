@@ -39,12 +39,7 @@ from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
 from sentiment.train.build import build_module
 from sentiment.train.callbacks import accuracy_line
-from sentiment.train.fit import (
-    Fit,
-    limits,
-    prepare_fit,
-    start_processes,
-)
+from sentiment.train.fit import Fit, limits, prepare_fit, start_processes
 from sentiment.train.loggers import log_results
 from sentiment.train.module import SentimentModule
 from sentiment.train.pretrained import (

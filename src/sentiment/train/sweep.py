@@ -18,17 +18,17 @@ from omegaconf import DictConfig
 from sentiment.config.overrides import CommandLine, override, sweep_command, train_command
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.ranking import Job, compare_runs, sweep_rows, sweep_runs
-from sentiment.report.runs import parse_overrides, run_folders
+from sentiment.report.runs import run_folders
 from sentiment.report.tables import (
     format_duration,
     format_percent,
     is_number,
-    listed,
     write_csv,
     write_json,
 )
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.progress_bar import LinesAboveBars
+from sentiment.runtime.yaml_files import parse_overrides
 
 if TYPE_CHECKING:
     from hydra._internal.callbacks import Callbacks

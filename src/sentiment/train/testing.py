@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.results import outcome_results
+from sentiment.runtime.errors import InputError
 from sentiment.train.fit import translate_lightning_errors
 from sentiment.train.module import SentimentModule
 
@@ -37,15 +39,16 @@ def test(
 
 
 def quick_baseline(datamodule: SentimentDataModule) -> dict[str, Any]:
-    """The key ``baseline`` of ``results.json``, if fitting one takes no more than a few seconds."""
-    train, val, test = (datamodule.reviews(name) for name in ("train", "val", "test"))
+    """The key ``baseline`` of ``results.json``, as of ``sentiment.baseline``, if that is quick."""
     classes = len(datamodule.facts.labels)
-    size = classes * int(train.lengths.sum())
+    size = classes * int(datamodule.reviews("train").lengths.sum())
     if size > _QUICK_BASELINE or 0 in datamodule.facts.class_counts:
         return {}
     from sentiment.baseline.linear import baseline_results  # slow to import, and not for all data
 
-    return {"baseline": baseline_results(train, val, test, classes=classes)}
+    with suppress(InputError):  # no word of these files is frequent enough
+        return {"baseline": baseline_results(*datamodule.reviews_in_own_words(), classes=classes)}
+    return {}
 
 
 def latency_ms(classifier: SentimentClassifier, datamodule: SentimentDataModule) -> float:
