@@ -85,3 +85,9 @@ def test_a_hint_names_only_settings_of_the_program() -> None:
     with pytest.raises(InputError) as caught:
         hydra_arguments(["--lr", "3"], VectorsConfig)
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chosen", ["", "data=csv", "data.csv=null"])
+def test_a_file_for_training_takes_the_place_of_the_sample(chosen: str) -> None:
+    given = ["data.train_csv=a.csv", *chosen.split()]
+    assert hydra_arguments(given, TrainConfig) == [*given, *([] if chosen else ["data.csv=null"])]

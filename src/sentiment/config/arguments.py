@@ -42,6 +42,9 @@ def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
     for number, item in enumerate(settings):
         if "=" not in item and not item.startswith("~"):
             raise InputError(_no_setting(item, settings[:number], schema))
+    given_keys = {item.partition("=")[0] for item in settings}
+    if "data.train_csv" in given_keys and not {"data", "data.csv"} & given_keys:
+        settings.append("data.csv=null")  # instead of the sample
     return [*options, *map(quoted, settings)]
 
 
