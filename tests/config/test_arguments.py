@@ -65,6 +65,17 @@ def test_options_and_settings_come_in_any_order() -> None:
         ("seed=3 model.cell", "did you mean model.cell=VALUE?"),
         ("data.csv=a b.csv", "\"data.csv='a b.csv'\""),
         ("--cfg all-of-it", "invalid choice"),
+        ("model = gru", "did you mean model=gru?"),
+        ("seed=3 model =gru", "did you mean model=gru?"),
+        ("model= gru", "did you mean model=gru?"),
+        ("model:gru", "did you mean model=gru?"),
+        ("epochs = 3", "did you mean trainer.max_epochs=3?"),
+        ("-model=gru", "without a dash"),
+        ("-lr 3", "did you mean optimizer.lr=3?"),
+        ("data.labels=[a, b]", "'data.labels=[a, b]'"),
+        ("--num-classes 3", "data.labels"),
+        ("--config mine.yaml", "--config-dir=FOLDER experiment=NAME"),
+        ("mine.yaml", "--config-dir=FOLDER experiment=NAME"),
     ],
 )
 def test_what_is_no_setting_is_refused_with_the_one_that_was_meant(
