@@ -30,7 +30,7 @@ def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
         (None, "no such file"),
         ("", "empty"),
         (
-            "review,label\na,1\n",
+            "review,verdict\na,1\n",
             "set data.text_column, data.label_column, data.header or data.separator",
         ),
         ("review,sentiment\na,1\nb,1\nc,1\n", "every row has the label '1'"),

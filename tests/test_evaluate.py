@@ -227,6 +227,7 @@ def test_a_run_folder_stands_for_its_best_checkpoint(trained: Path, capsys: Any)
     [
         ([], "give at least two files: checkpoints first, the CSV file last"),
         (["{run}/checkpoints/best.ckpt"], "give at least two files"),
+        (["a.ckpt", "r.csv", "--errors", "-"], "--errors -: give a file"),
         (["a.ckpt", "--labels", "0", "1", "r.csv"], "give at least two files"),
         (["a.ckpt", "b.ckpt"], "b.ckpt stands where the CSV file belongs"),
         (["r.csv", "a.ckpt"], "a.ckpt stands where the CSV file belongs"),

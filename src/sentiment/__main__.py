@@ -17,8 +17,10 @@ def main() -> NoReturn:
         SystemExit: with code 2 if there is no such command.
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("--version", "--help", "-h", "help"):
-        answer = f"sentiment {sentiment.__version__}" if name == "--version" else _help()
+    if name in ("--help", "-h", "help") and sys.argv[2:]:
+        name, sys.argv[1:] = sys.argv[2], [sys.argv[2], "--help"]
+    if name in ("--version", "-V", "--help", "-h", "help"):
+        answer = _help() if "h" in name else f"sentiment {sentiment.__version__}"
         sys.stdout.write(f"{answer}\n")
         sys.exit()
     if name not in program.COMMANDS:

@@ -281,6 +281,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
     for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
+    if str(parsed.errors) == "-":
+        parser.error("--errors -: give a file; standard output is for the table")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
 

@@ -18,6 +18,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     GlobalHydra.instance().clear()
     yield
     GlobalHydra.instance().clear()
+    for handler in [each for each in logging.root.handlers if type(each) is logging.FileHandler]:
+        logging.root.removeHandler(handler)  # its run folder may be gone
 
 
 def test_a_task_gets_the_config_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +70,27 @@ def test_what_a_refused_run_has_made_stays(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SystemExit):
         run_program("vectors", refuse)
     assert len(list(Path("runs").glob("*/vectors.txt"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("data.csv=nope.csv", "nope.csv: no such file"),
+        ("data.train_csv=mine.csv data.test_csv=nope.csv", "nope.csv: no such file"),
+        ("data.train_csv=mine.csv data.val_csv=nope.csv", "nope.csv: no such file"),
+        ("data.csv=mine.csv data.unlabeled_csv=nope.csv", "nope.csv: no such file"),
+        ("data.csv=mine.csv data.text_column=txt", "no column 'txt'"),
+        ("data.csv=mine.csv data.separator=", "\"data.separator=';'\""),
+        ("embeddings=file embeddings.path=nope.txt", "embeddings.path=nope.txt: no such file"),
+        ("pretrained.path=nope", "pretrained.path=nope: no such checkpoint"),
+        ("ckpt_path=nope.ckpt", "ckpt_path=nope.ckpt: no such checkpoint"),
+    ],
+)
+def test_a_missing_file_is_refused_before_the_training_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, overrides: str, expected: str
+) -> None:
+    Path("mine.csv").write_text("review,sentiment\ngood,positive\nbad,negative\n")
+    monkeypatch.setattr("sys.argv", ["x", *overrides.split()])
+    with pytest.raises(SystemExit):
+        run_program("train", lambda cfg: pytest.fail("the training has begun"))
+    assert expected in capsys.readouterr().err

@@ -65,6 +65,17 @@ def test_options_and_settings_come_in_any_order() -> None:
         ("seed=3 model.cell", "did you mean model.cell=VALUE?"),
         ("data.csv=a b.csv", "\"data.csv='a b.csv'\""),
         ("--cfg all-of-it", "invalid choice"),
+        ("model = gru", "did you mean model=gru?"),
+        ("seed=3 model =gru", "did you mean model=gru?"),
+        ("model= gru", "did you mean model=gru?"),
+        ("model:gru", "did you mean model=gru?"),
+        ("epochs = 3", "did you mean trainer.max_epochs=3?"),
+        ("-model=gru", "without a dash"),
+        ("-lr 3", "did you mean optimizer.lr=3?"),
+        ("data.labels=[a, b]", "'data.labels=[a, b]'"),
+        ("--num-classes 3", "data.labels"),
+        ("--config mine.yaml", "--config-dir=FOLDER experiment=NAME"),
+        ("mine.yaml", "--config-dir=FOLDER experiment=NAME"),
     ],
 )
 def test_what_is_no_setting_is_refused_with_the_one_that_was_meant(
@@ -85,3 +96,9 @@ def test_a_hint_names_only_settings_of_the_program() -> None:
     with pytest.raises(InputError) as caught:
         hydra_arguments(["--lr", "3"], VectorsConfig)
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("chosen", ["", "data=csv", "data.csv=null"])
+def test_a_file_for_training_takes_the_place_of_the_sample(chosen: str) -> None:
+    given = ["data.train_csv=a.csv", *chosen.split()]
+    assert hydra_arguments(given, TrainConfig) == [*given, *([] if chosen else ["data.csv=null"])]

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.help import help_text
 from sentiment.config.overrides import UserOptions
@@ -24,7 +26,16 @@ def test_help_lists_groups_with_their_options_and_every_setting() -> None:
     examples = lines[start : lines.index("", start)]
     assert examples
     assert all("-m sentiment.train" in line for line in (lines[0], *examples))
-    assert max(map(len, lines)) < 160
+    assert max(map(len, lines[start + len(examples) :])) <= 80
+
+
+def test_help_has_the_defaults_that_a_run_has(composed: Callable[..., DictConfig]) -> None:
+    shown = help_text("train")
+    cfg = composed()
+    for key in ("optimizer.lr", "model.hidden_size", "trainer.max_epochs", "data.text_column"):
+        assert f"  {key}={OmegaConf.select(cfg, key)}  " in shown
+    assert "trainer.max_epochs=4 " in help_text("pretrain")
+    assert "early_stopping.patience=" not in help_text("pretrain")  # it has no early stopping
 
 
 @pytest.mark.parametrize("program", ["baseline", "vectors"])

@@ -196,6 +196,20 @@ def test_missing_file_folder_and_truncated_archive(tmp_path: Path) -> None:
     assert "compression" in refusal(wrong, compression="xz")
 
 
+def test_a_missing_column_is_answered_with_the_likely_ones(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("id,Text,stars\n1,good,5\n")
+    assert "give data.text_column=Text data.label_column=stars" in refusal(path)
+    assert "(give data.label_column=stars)" in refusal(path, text_column="Text")
+
+
+@pytest.mark.parametrize("separator", ["", "t"])  # a shell makes these of ; and \t
+def test_a_separator_that_a_shell_has_changed_is_refused(separator: str) -> None:
+    with pytest.raises(InputError, match="use 'tab' or a single character") as caught:
+        CsvFormat(separator=separator)
+    assert ("\"data.separator=';'\"" in str(caught.value)) == (separator == "")
+
+
 def test_a_locked_or_damaged_zip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.zip"
     draw = random.Random(0)

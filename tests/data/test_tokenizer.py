@@ -85,6 +85,14 @@ def test_an_unknown_language_is_refused() -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("language", "code"), [("chinese", "zh"), ("English", "en"), ("de-AT", "de")]
+)
+def test_the_name_of_a_language_is_answered_with_its_code(language: str, code: str) -> None:
+    with pytest.raises(InputError, match=rf"did you mean {code}\?"):
+        Tokenizer(TokenizerSettings(language=language))
+
+
 @pytest.mark.parametrize("many", [1, 10**9])  # with pandas, and without
 def test_encoding_many_equals_tokenising_each(monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     monkeypatch.setattr(tokenizer_module, "MANY_TOKENS", many)

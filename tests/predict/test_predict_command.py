@@ -59,6 +59,20 @@ def test_the_most_probable_labels_come_first(
     assert answer["scores"] == {"lovely": answer["score"]}
 
 
+def test_the_rows_of_a_csv_go_to_standard_output(
+    checkpoint: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'id,text\n1,"{GOOD}"\n2,"{BAD}"\n')
+    given = [str(checkpoint), "--csv", str(source), "--text-column", "text", "--out"]
+    main([*given, str(target)])
+    capsys.readouterr()
+    main([*given, "-"])
+    printed = capsys.readouterr()
+    assert printed.out == target.read_text()
+    assert "2 rows to standard output" in printed.err
+
+
 def test_lines_come_as_they_are_there() -> None:
     stream = io.BytesIO(b"a\r\n\nb, \xc3\xa9")
     assert [line for lines in lines_as_they_come(stream) for line in lines] == ["a", "", "b, é"]

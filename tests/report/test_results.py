@@ -63,10 +63,15 @@ def test_coverage_is_logged_as_in_the_table(
         dropped_duplicates=3, dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
-        log_data(facts, 0.96084, sample=False, pretrained=True)
+        log_data("train", facts, 0.96084, sample=False, pretrained=True)
     assert "15 rows read" in caplog.text
     assert "8 training reviews (a 5, b 3)" in caplog.text
     assert "; 96.08 % of the tokens have a pre-trained vector" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        log_data("vectors", facts, 0.0, sample=True, pretrained=False)
+    assert "sentiment.vectors data=imdb" in caplog.text
+    assert "sentiment.train" not in caplog.text
 
 
 def results_of(true: list[int], predicted: list[int], labels: list[str]) -> dict[str, Any]:

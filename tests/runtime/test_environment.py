@@ -31,6 +31,12 @@ def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
     require_device("cpu")
 
 
+def test_a_gpu_is_called_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"is unknown .*cuda.*; choose cpu or cuda:0 or cuda:1"):
+        require_device("gpu")
+
+
 @pytest.mark.parametrize(("chosen", "expected"), [(None, 2), ("8", 8)])
 def test_threads_keep_to_the_cores_of_a_container(
     chosen: str | None, expected: int, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from sentiment.runtime.files import (
     one_at_a_time,
     remove_leftovers,
     replaced_when_whole,
+    similar_file,
 )
 
 
@@ -107,3 +108,21 @@ def test_a_table_is_known_by_its_suffixes(name: str) -> None:
 @pytest.mark.parametrize("name", ["a.ckpt", "a csv", "a.zip", "a.csv.ckpt"])
 def test_other_names_are_no_tables(name: str) -> None:
     assert not is_table(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("reviwes.csv", "did you mean {}/reviews.csv?"),
+        ("a", "did you mean '{}/a&b.csv'?"),
+        ("*.csv", "pattern"),
+        ("-", "standard input"),
+    ],
+)
+def test_a_missing_file_is_answered_with_what_was_meant(
+    tmp_path: Path, name: str, expected: str
+) -> None:
+    for each in ("reviews.csv", "a&b.csv", "abc.csv"):
+        (tmp_path / each).touch()
+    assert expected.format(tmp_path) in similar_file(tmp_path / name)
+    assert similar_file(tmp_path / "quite" / "other") == ""

@@ -50,8 +50,16 @@ def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
         ("train.command", "data.batch_size=0"): "data.batch_size=0: must be at least 1",
         ("train.command", "data.test_size=2"): "data.test_size=2.0: must be above 0 and below 1",
         ("train.command", "optimizer.lr=-1"): "optimizer.lr=-1.0: must be at least 0",
+        ("train.command", "pretrained.path=nope"): "pretrained.path=nope: no such checkpoint",
+        (
+            "train.command",
+            "embeddings=file",
+            "embeddings.path=nope",
+        ): "embeddings.path=nope: no such file",
+        ("pretrain.command", "ckpt_path=nope"): "ckpt_path=nope: no such checkpoint",
         ("pretrain.command", "+model.nope=1"): "nope",
         ("pretrain.command", "model.layer_dropout=1.5"): "layer_dropout=1.5",
+        **{(name, "data.csv=nope.csv"): "nope.csv: no such file" for name in hydra},
         **{(name, "data.sede=3"): "did you mean" for name in hydra},
         **{(name, "daat=csv"): "did you mean" for name in hydra},
     }
@@ -175,6 +183,17 @@ def test_one_command_lists_and_runs_the_others(
     assert (ended.value.code, given) == (None, [["model=gru", "--cfg", "job"]])
     # By this, Lightning starts the other processes of a training.
     assert getattr(sys.modules["__main__"].__spec__, "name", None) == "sentiment.train"
+
+    for typed in (["help", "train"], ["--help", "train"], ["train", "help"], ["train", "-V"]):
+        monkeypatch.setattr("sys.argv", ["bin/sentiment", *typed])
+        with pytest.raises(SystemExit):
+            everything.main()
+    assert given[1:] == [["--help"], ["--help"], ["--help"], ["--version"]]
+
+    monkeypatch.setattr("sys.argv", ["bin/sentiment", "-V"])
+    with pytest.raises(SystemExit):
+        everything.main()
+    assert capsys.readouterr().out == f"sentiment {sentiment.__version__}\n"
 
     monkeypatch.setattr("sys.argv", ["bin/sentiment", "trian"])
     with pytest.raises(SystemExit) as ended:

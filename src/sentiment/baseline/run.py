@@ -52,7 +52,8 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
     datamodule.prepare_data()
     datamodule.setup()
     check_classes(datamodule.facts)
-    log_data(datamodule.facts, 0.0, sample=cfg.data.csv == sample_path(), pretrained=False)
+    sample = cfg.data.csv == sample_path()
+    log_data("baseline", datamodule.facts, 0.0, sample=sample, pretrained=False)
     for weighting in cfg.weightings:
         own = folder / str(weighting)
         own.mkdir(parents=True, exist_ok=True)

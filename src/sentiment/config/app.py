@@ -20,7 +20,12 @@ from sentiment.config.help import help_text
 from sentiment.config.overrides import ONE_RUN
 from sentiment.config.resolvers import config_directory, register, remove_empty_folders
 from sentiment.config.schemas import config_schema
-from sentiment.runtime.distributed import exit_together, is_reporting_rank, rank
+from sentiment.runtime.distributed import (
+    exit_together,
+    external_world_size,
+    is_reporting_rank,
+    rank,
+)
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
 
@@ -64,7 +69,8 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
         if HydraConfig.get().mode == RunMode.RUN:
             _check_sweep(HydraConfig.get().runtime.choices.get("sweep"))
             with ending_at_once(remove_unused_folder):
-                check_config(cfg, config_schema(name))
+                alone = external_world_size() in (None, 1)  # else processes refuse together
+                check_config(cfg, config_schema(name), files=alone)
         return task(cfg)
 
     return run

@@ -41,7 +41,10 @@ def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
     ]
     for number, item in enumerate(settings):
         if "=" not in item and not item.startswith("~"):
-            raise InputError(_no_setting(item, settings[:number], schema))
+            raise InputError(_no_setting(item, settings[:number], settings[number + 1 :], schema))
+    given_keys = {item.partition("=")[0] for item in settings}
+    if "data.train_csv" in given_keys and not {"data", "data.csv"} & given_keys:
+        settings.append("data.csv=null")  # instead of the sample
     return [*options, *map(quoted, settings)]
 
 
@@ -53,6 +56,10 @@ def hydra_parser() -> ArgumentParser:
 
 
 def _refuse(message: str) -> NoReturn:
+    if message.startswith("ambiguous option: --config"):
+        message = f"--config: no such option; {suggestion('config').rstrip('; ')}"
+    elif match := re.match(r"argument .*(-\w): ignored explicit argument '(.*)'", message):
+        message = f"{match[1]}{match[2]}: no such option; settings are KEY=VALUE, without a dash"
     raise InputError(f"command line: {message} (--help says more)")
 
 
@@ -63,7 +70,7 @@ def _no_option(item: str, arguments: Sequence[str], schema: type) -> str:
         value = rest[0]
         item = f"{item} {value}"
     key, value = name.lstrip("-").replace("-", "_"), value or "VALUE"
-    known = setting(key, value, schema) if name.startswith("--") else ""
+    known = setting(key, value, schema)
     return f"command line: {item}: no such option; settings are KEY=VALUE: {known}--help lists them"
 
 
@@ -76,14 +83,21 @@ def setting(key: str, value: str, schema: Any) -> str:
     return suggestion(key, value, schema=schema)
 
 
-def _no_setting(item: str, before: Sequence[str], schema: Any) -> str:
+def _no_setting(item: str, before: Sequence[str], after: Sequence[str], schema: Any) -> str:
     hint = ""
+    near = " ".join([*before[-1:], item, *after[:2]])
+    spaced = re.search(r"([\w.]+)(?: ?: ?| = ?|= )([\w./-]+)", near)
     groups = [group for group in ("model", "experiment") if item in group_options(group)]
-    if item in setting_keys(schema):
+    if spaced and (meant := setting(spaced[1], spaced[2], schema)):
+        hint = f" without spaces; {meant.rstrip()}"
+    elif item in setting_keys(schema):
         hint = f"; did you mean {item}=VALUE?"
+    elif item.endswith((".yaml", ".yml")):
+        hint = f"; {suggestion('config').rstrip('; ')}"
     elif before and (not groups or before[-1].startswith("data.")):
         key, _, value = before[-1].partition("=")
-        hint = f"; a value with spaces needs quotes: \"{key}='{value} {item}'\""
+        quoted = f"'{key}={value} {item}'" if value[:1] == "[" else f"\"{key}='{value} {item}'\""
+        hint = f"; a value with spaces needs quotes: {quoted}"
     elif groups or is_table(item):
         hint = f"; did you mean {groups[0] if groups else 'data=csv data.csv'}={item}?"
     return f"command line: {item}: not a setting, which is KEY=VALUE{hint}"

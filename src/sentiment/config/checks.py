@@ -14,10 +14,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sentiment.config.schemas import SCHEMAS, TrainConfig
 from sentiment.config.suggest import unknown_key
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.reviews import check_columns
+from sentiment.data.table_text import open_table
 from sentiment.model.metric_names import AUTO, CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
 from sentiment.model.settings import require_limits
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed
+from sentiment.runtime.files import is_there, similar_file
+from sentiment.runtime.run_folder import NO_CHECKPOINT
 
 # How a number is compared with each limit of ``ranged``.
 _LIMITS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
@@ -31,15 +36,17 @@ _INSTEAD = {
 
 _DEEPEST = 20  # nodes within nodes
 
+_QUICK = 1 << 23  # bytes of a file whose columns are found in a second, even compressed
 _IMDB_FILES = ("data/imdb_train.csv", "data/imdb_test.csv", "data/imdb_unlabeled.csv")
 
 
-def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
+def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = False) -> None:
     """Refuse wrong settings that would fail only in the first batch, after an epoch, or never.
 
     Args:
         cfg: the whole config.
         schema: its dataclass.
+        files: whether to open the files that it names; a sweep leaves that to each run.
 
     Raises:
         InputError: a setting is wrong; the message names its key and what is valid.
@@ -50,7 +57,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig) -> None:
             require_limits(cfg.model)
         except ValueError as error:
             raise InputError(f"config: model: {error}") from error
-    check_imdb(cfg)
+    _check_files(cfg, every=files)
     if schema is TrainConfig:
         check_class_weights(cfg.loss, cfg.data.labels)
         _check_mixed(cfg)
@@ -288,18 +295,29 @@ def _mixed_settings(loss: DictConfig) -> str:
     return " ".join(f"loss.{name}={loss[name]}" for name in names if loss[name])
 
 
-def check_imdb(cfg: DictConfig) -> None:
-    """Refuse IMDB's files where they are missing, and say how to download them.
-
-    Raises:
-        InputError: a file is missing.
-    """
-    for key in ("csv", "train_csv", "test_csv", "unlabeled_csv"):
+def _check_files(cfg: DictConfig, *, every: bool) -> None:
+    """Refuse files and checkpoints that cannot be opened; IMDB's alone unless ``every``."""
+    names = [each.name for each in dataclasses.fields(CsvFormat)]
+    csv_format = CsvFormat(**{name: cfg.data[name] for name in names})
+    for key in ("csv", "train_csv", "val_csv", "test_csv", "unlabeled_csv"):
         given = cfg.data[key]
         several = isinstance(given, Sequence) and not isinstance(given, str)
-        for path in given if several else [given]:
-            if path in _IMDB_FILES and not Path(path).exists():
+        for path in map(Path, map(str, given if several else [given] * (given is not None))):
+            if str(path) in _IMDB_FILES and not path.exists():
                 raise InputError(
                     f"data.{key}={path}: no such file; download it by"
                     f" {program_command('sentiment.download', 'imdb')}, or give data.{key}=FILE"
                 )
+            if every:
+                with open_table(path, csv_format):
+                    pass
+            if every and key != "unlabeled_csv" and path.stat().st_size < _QUICK:
+                check_columns(path, csv_format, [cfg.data.text_column, cfg.data.label_column])
+    vectors = OmegaConf.select(cfg, "embeddings.path")
+    if every and vectors is not None and not is_there(Path(vectors)):
+        raise InputError(f"embeddings.path={vectors}: no such file{similar_file(Path(vectors))}")
+    # A training that is resumed needs nothing of the pretrained one.
+    key = "pretrained.path" if cfg.get("ckpt_path") is None else "ckpt_path"
+    path = OmegaConf.select(cfg, key)
+    if every and path not in (None, "auto") and not Path(path).exists():
+        raise InputError(f"{key}={path}: {NO_CHECKPOINT}")

@@ -27,7 +27,7 @@ from yaml import MarkedYAMLError
 
 from sentiment.config.overrides import group_options, is_option
 from sentiment.config.schemas import PretrainConfig, TrainConfig
-from sentiment.config.suggest import unknown_key
+from sentiment.config.suggest import aliased, unknown_key
 from sentiment.runtime.errors import InputError, first_words, out_of_memory, valid_names
 
 # Options that need more than the package itself, and the extra that brings it.
@@ -43,7 +43,7 @@ _VALUES = {
     r"Value '(.*)' of type .* could not be converted to Integer": "={}: give a whole number",
     r"Value '(.*)' of type .* could not be converted to Float": "={}: give a number",
     r"Value '(.*)' is not a valid bool": "={}: give true or false",
-    r"Cannot convert .* to string: '(.*)'": "={}: give a text",
+    r"Cannot convert .* to string: '(.*)'": "={}: give a single text",
     r"(.*) is not a ListConfig|Cannot merge DictConfig with ListConfig": ": give a list, as [A,B]",
     r"Invalid type assigned: .* value: (.*)": "={}: is a node; set its keys, as {key}.NAME=VALUE",
     r"field '(.*)' is not Optional": ": cannot be left out (null)",
@@ -53,6 +53,9 @@ _VALUES = {
 # Groups whose files set keys of a whole config, and what makes them do so.
 _GLOBAL_GROUPS = {"experiment": TrainConfig, "sweep": TrainConfig, "pretrain": PretrainConfig}
 _PACKAGE = "# @package _global_"
+
+# What takes a file in place of an option of a group.
+_OF_FILES = {"data": "data=csv data.csv", "embeddings": "embeddings=file embeddings.path"}
 
 # Words in Hydra's message about an override, and a hint for each.
 _HINTS = {
@@ -268,13 +271,17 @@ def _missing_extra(setting: str, option: str) -> str:
 
 def _explain_missing(error: MissingConfigException) -> str:
     file = str(error.missing_cfg_file)
-    if file.startswith("data/") and Path(path := file.removeprefix("data/")).suffix:
-        return f"config: data={path}: did you mean data=csv data.csv={path}?"
+    group, _, path = file.partition("/")
+    if group in _OF_FILES and Path(path).suffix:
+        return f"config: {group}={path}: did you mean {_OF_FILES[group]}={path}?"
     group, _, option = file.rpartition("/")
     if option in _EXTRAS:
         return _missing_extra(f"{group}={option}", option)
     choices = sorted(filter(is_option, error.options or []))
-    return f"config: no option {option!r} in {group}; {valid_names(option, choices)}"
+    known = valid_names(option, choices)
+    if meant := [each for each in aliased(option) if each.startswith(f"{group}=")]:
+        known = f"did you mean {meant[0].format('FILE')}? valid: {', '.join(choices)}"
+    return f"config: no option {option!r} in {group}; {known}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,41 +5,58 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
 from sentiment.config.arguments import hydra_parser
 from sentiment.config.overrides import is_option
-from sentiment.config.resolvers import config_directory
+from sentiment.config.resolvers import config_directory, register
 from sentiment.config.schemas import config_schema
 from sentiment.config.suggest import setting_keys
 from sentiment.report.runs import OF_NETWORKS
 from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import as_typed
 from sentiment.runtime.program import COMMANDS
 from sentiment.runtime.yaml_files import read_yaml
 
-_MINE = "data=csv data.csv=my.csv data.text_column=text data.label_column=stars"
+_MINE = "data=csv data.csv=my.csv data.label_column=stars"
 _EXAMPLES = {
     "train": (
         "",
         _MINE,
-        "model=stacked_bigru model.hidden_size=64 optimizer.lr=1e-3 trainer.max_epochs=5",
+        "model=stacked_bigru optimizer.lr=1e-3 trainer.max_epochs=5",
         "-m model=bigru,bilstm seed=1,2",
         "ckpt_path=auto hydra.run.dir=runs/mine",
     ),
     "pretrain": (
-        f"{_MINE} data.unlabeled_csv=more.csv",
-        "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv model.hidden_size=256",
+        "data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
+        "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv",
         "data=imdb pretrain=gpu",
         "ckpt_path=auto hydra.run.dir=runs/lm",
     ),
     "baseline": (_MINE, "data=imdb weightings=[tfidf]"),
-    "vectors": (_MINE, "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv output=imdb.txt"),
+    "vectors": (_MINE, "data=imdb output=imdb.txt"),
 }
 _OPTIONS = {
-    "-m": "run every combination of values that have commas between them",
-    "--cfg job": "print the settings that a command has composed, and do nothing else",
+    "-m": "run all combinations of values that have commas between them",
+    "--cfg job": "print all settings with their values, and do nothing else",
     "--config-dir DIR": "find further options of groups in this folder",
     "--version": "print the version",
 }
-_WIDTH = 100
+# What the settings mean that people need first.
+_FIRST = {
+    "data.csv": "a file of reviews, split into three",
+    "data.text_column": "its column of texts",
+    "data.label_column": "its column of labels",
+    "data.max_length": "tokens that are read of a review",
+    "data.batch_size": "reviews of a step",
+    "model.hidden_size": "units of a layer in each direction",
+    "optimizer.lr": "largest learning rate",
+    "trainer.max_epochs": "passes over the training reviews",
+    "callbacks.early_stopping.patience": "epochs to wait for a better one",
+    "seed": "of weights and batches",
+}
+_WIDTH = 80
 
 
 def help_text(name: str, arguments: Sequence[str] = ()) -> str:
@@ -62,8 +79,11 @@ def help_text(name: str, arguments: Sequence[str] = ()) -> str:
         "Groups, and the options of each (* is the default):",
         *_rows({group: _options(group, chosen, arguments) for group, chosen in groups.items()}),
         "",
-        "Settings:",
-        *_rows(_settings(name)),
+        "The first settings to know, with their defaults:",
+        *_rows(_first(name)),
+        "",
+        "All settings:",
+        *_rows(_settings(name), beside=False),
         "",
         "Options:",
         *_rows({option: [what] for option, what in _OPTIONS.items()}),
@@ -110,11 +130,25 @@ def _settings(name: str) -> dict[str, list[str]]:
     return found
 
 
-def _rows(rows: dict[str, list[str]]) -> Iterable[str]:
-    """Lines with a heading and its words, which are wrapped beside it."""
-    width = max(map(len, rows)) + 2
+def _first(name: str) -> dict[str, list[str]]:
+    """The default and the meaning of each setting in ``_FIRST`` that a program has."""
+    register()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        cfg = compose(name)
+    known = {f"{above}{name}" for above, names in _settings(name).items() for name in names}
+    rows = {}
+    for key in [key for key in _FIRST if key in known]:
+        above, _, last = key.rpartition(".")
+        if (node := OmegaConf.select(cfg, above) if above else cfg) is not None:
+            default = "the sample" if key == "data.csv" else as_typed(node[last])
+            rows[f"{key}={default}"] = [_FIRST[key]]
+    return rows
+
+
+def _rows(rows: dict[str, list[str]], *, beside: bool = True) -> Iterable[str]:
+    """Lines with a heading and its words, which are wrapped beside it or below it."""
+    width = max(map(len, rows)) + 2 if beside else 0
     for heading, words in rows.items():
         first = f"  {heading:{width}}"
-        yield textwrap.fill(
-            " ".join(words), _WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
-        )
+        rest = " " * (len(first) if beside else 4)
+        yield textwrap.fill(" ".join(words), _WIDTH, initial_indent=first, subsequent_indent=rest)

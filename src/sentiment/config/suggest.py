@@ -10,7 +10,18 @@ from sentiment.config.schemas import SCHEMAS, TrainConfig, option_of
 
 _CLOSE = 0.75  # similarity of names in different nodes
 
-_SIZES = "embed_size emb_size embedding_size embedding_dim embed_dim emb_dim vector_size dim"
+# What other tools have a setting for and we do not, and names of that setting.
+_NO_SETTING = {
+    "the labels in the data are the classes, data.labels chooses and orders them": "num_classes"
+    " n_classes nb_classes classes num_labels n_labels output_dim output_size out_features",
+    "texts are split by spaCy's rules for data.language": "tokenizer tokeniser tokenize",
+    "a file of settings is FOLDER/experiment/NAME.yaml, chosen by --config-dir=FOLDER"
+    " experiment=NAME": "config config_file cfg conf yaml",
+}
+_SIZES = (
+    "embed_size emb_size embedding_size embedding_dim embed_dim emb_dim vector_size dim"
+    " input_dim input_size"
+)
 # Names that other tools have for our settings. Braces stand for the value.
 _ALIASES = {
     "trainer.max_epochs": "epoch epochs num_epochs n_epochs max_epoch num_train_epochs max_steps",
@@ -32,15 +43,20 @@ _ALIASES = {
     "data.train_csv": "train train_file train_path train_data",
     "data.val_csv": "val val_file val_path validation validation_file dev dev_file eval_file",
     "data.test_csv": "test test_file test_path test_data",
+    "data.test_size": "test_split test_fraction",
+    "data.val_size": "val_split validation_split val_fraction",
+    "data.language": "lang",
+    "data.label_names={}": "class_names target_names",
     "data.num_workers": "workers n_workers n_jobs num_proc",
     "embeddings.size": _SIZES,
     "size": _SIZES,
     "embeddings={}": "embedding",
     "embeddings=glove_6b_100d": "glove",
     "embeddings=file embeddings.path={}": "vectors word_vectors pretrained_embeddings"
-    " embedding_file embedding_path embeddings_path glove_path",
+    " embedding_file embedding_path embeddings_path glove_path fasttext word2vec",
     "model={}": "arch architecture model_name model_type network rnn_type",
     "model.cell": "cell_type",
+    "model.pooling=attention": "attention",
     "model.hidden_size": "hidden hidden_dim hidden_units n_hidden num_hidden units num_units"
     " rnn_size lstm_size",
     "model.num_layers": "layers n_layers nlayers num_hidden_layers depth",
@@ -53,6 +69,8 @@ _ALIASES = {
     "trainer.precision=16-mixed": "fp16 amp half mixed_precision",
     "trainer.precision=bf16-mixed": "bf16",
     "trainer.max_time": "time_limit",
+    "trainer=debug": "debug",
+    "logger={}": "report_to",
     "seed": "random_seed random_state manual_seed",
     "ckpt_path": "ckpt checkpoint checkpoint_path resume resume_from resume_from_checkpoint"
     " load_checkpoint",
@@ -94,13 +112,16 @@ def suggestion(
         ]
         return f"{above}={' or '.join(options)} has it; "
     name = name.lower().replace("-", "_")
+    for instead, names in _NO_SETTING.items():
+        if name in names.split():
+            return f"{instead}; "
     leaves: dict[str, list[str]] = {}
     for each in every:
         leaves.setdefault(each.rpartition(".")[2], []).append(each)
     inside = {leaf: [f"{above}{dot}{leaf}"] for leaf in near}
     found = (
         leaves.get(name)
-        or [target for target in _alias(name) if _known(target, every)]
+        or [target for target in aliased(name) if _known(target, every)]
         or _with_word(name, inside)
         or _similar(name, inside, 0.6)
         or _with_word(name, leaves)
@@ -129,7 +150,8 @@ def unknown_key(
     return f"unknown key {key!r}; {meant}{choices}"
 
 
-def _alias(name: str) -> list[str]:
+def aliased(name: str) -> list[str]:
+    """The settings that have this name in other tools; braces stand for the value."""
     return [target for target, names in _ALIASES.items() if name in names.split()]
 
 

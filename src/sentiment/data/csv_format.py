@@ -67,11 +67,14 @@ class CsvFormat:
             ("escape", '"\r\n' + (self.separator or ",\t"), "backslash"),
         ):
             value = getattr(self, name)
-            if value is not None and (len(value) != 1 or value in taken):
+            if value is not None and (len(value) != 1 or value in taken or value.isalnum()):
+                why = "quotation marks and line breaks have one"
+                if value == "" and name == "separator":
+                    why = f"for a shell, quote ; and |, as {self.separator_override(';')}"
                 raise self._error(
                     name,
                     f"use {word!r} or a single character that has no other meaning in the file"
-                    " (quotation marks and line breaks have one)",
+                    f" ({why})",
                 )
         try:
             "".encode(self.encoding)  # codecs.lookup would let rot13 and others pass

@@ -16,6 +16,7 @@ from sentiment.data.download import check_glove, fetch_glove
 from sentiment.data.glove_archives import GLOVE_MIRRORS
 from sentiment.data.vector_file import WordVectors, read_vectors
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import is_there
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,8 @@ class FileEmbeddings:
 
     def __post_init__(self) -> None:
         _check(self)
-        path = Path(self.path)
-        if not any(file.is_file() for file in (path, *path.parents)):  # or in a zip
-            raise InputError(f"no word vectors at {path}: there is no such file")
+        if not is_there(Path(self.path)):
+            raise InputError(f"no word vectors at {self.path}: there is no such file")
 
     def table(self, words: Sequence[str], *, seed: int) -> EmbeddingTable:
         """Look up the words; ``words[0]`` is the padding (zeros), ``words[1]`` the unknown word.

@@ -89,12 +89,12 @@ class DataFiles:
         if (self.csv is None) == (self.train_csv is None):
             raise InputError(
                 f"data.csv={as_typed(self.csv)} and data.train_csv={as_typed(self.train_csv)}: give"
-                " one of the two, a file to split or a file for training"
+                " one of the two, a file to split or a file for training (data=csv sets neither)"
             )
         if self.csv is not None and (self.val_csv is not None or self.test_csv is not None):
             raise InputError(
-                "data.csv is split into training, validation and test; with data.val_csv or"
-                " data.test_csv, give data.train_csv instead"
+                f"data.csv={self.csv}: is split into training, validation and test; with"
+                " data.val_csv or data.test_csv, give data.train_csv=FILE instead"
             )
         given = [path.resolve() for path in self.labeled.values()]
         if twice := [str(path) for path in given if given.count(path) > 1]:

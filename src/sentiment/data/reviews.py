@@ -25,6 +25,11 @@ from sentiment.runtime.errors import InputError, listed
 
 _MAX_MISSING = 0.1  # fraction of rows
 CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
+# Common names of columns, in lower case.
+_COMMON = {
+    "text_column": {"text", "review", "sentence", "comment", "content", "body", "tweet"},
+    "label_column": {"label", "sentiment", "class", "target", "category", "rating", "stars"},
+}
 _INVISIBLE_ASCII = "".join(map(chr, (*range(33), 127)))
 
 
@@ -203,7 +208,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             )
             error = InputError(
                 f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
-                f"{f'; {likely}' if likely else f' ({_settings(csv_format)})'}"
+                f"{f'; {likely}' if likely else f' ({_settings(csv_format, names)})'}"
             )
             raise explained(path, csv_format, error)
         if names.count(column) > 1:
@@ -212,8 +217,14 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             )
 
 
-def _settings(csv_format: CsvFormat) -> str:
-    """The settings to change if a column is not found."""
+def _settings(csv_format: CsvFormat, names: Sequence[str]) -> str:
+    """The settings to change if a column is not found; names are those that the file has."""
+    lacking = [key for key in _COMMON if getattr(csv_format, key) not in (None, *names)]
+    likely = {
+        key: name for key in lacking for name in reversed(names) if name.lower() in _COMMON[key]
+    }
+    if len(likely) == len(lacking):
+        return f"give {' '.join(csv_format.override(*each) for each in likely.items())}"
     if not isinstance(csv_format, FormatOfOptions):
         return "set data.text_column, data.label_column, data.header or data.separator"
     label = "" if csv_format.label_column is None else ", --label-column"

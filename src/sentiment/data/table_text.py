@@ -21,7 +21,7 @@ from sentiment.data.file_kinds import (
     textual_kind,
 )
 from sentiment.runtime.errors import InputError, first_words
-from sentiment.runtime.files import compression_of, uncompressed
+from sentiment.runtime.files import compression_of, similar_file, uncompressed
 
 LONGEST = 1 << 26  # characters; the longest line or cell, which bounds the memory
 _BLOCK = 1 << 18
@@ -242,7 +242,7 @@ def _check_compression(path: Path, csv_format: CsvFormat, head: bytes) -> None:
 def _unopened(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
-        return f"{path}: no such file{where}"
+        return f"{path}: no such file{where}{similar_file(path)}"
     if isinstance(error, IsADirectoryError):
         return f"{path}: a folder, not a CSV file"
     if isinstance(error, PermissionError):

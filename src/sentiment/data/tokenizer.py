@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -292,7 +293,14 @@ def _spacy_tokenizer(language: str) -> "SpacyTokenizer":
                 f"data.language={language}: needs further packages: pip install"
                 f" {PACKAGES[language]}"
             ) from error
+        reason = f"spaCy cannot tokenise it ({first_words(error)}); "
+        if "E048" in reason:  # no such language
+            code, named = re.split("[-_]", language.lower())[0], f"class {language.title()}("
+            files = Path(spacy.__file__).parent.glob("lang/*/__init__.py")
+            each = ((path.parent.name, path.read_text()) for path in files)
+            likely = [known for known, source in each if known == code or named in source]
+            reason = f"did you mean {likely[0]}? " if likely else "spaCy knows no such language; "
         raise InputError(
-            f"data.language={language!r}: spaCy cannot tokenise it ({first_words(error)}); use a"
-            " language code such as en, de, fr, es, or xx for any language written with spaces"
+            f"data.language={language!r}: {reason}use a"
+            " language code such as en, de, zh, or xx for any language written with spaces"
         ) from error

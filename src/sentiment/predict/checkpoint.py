@@ -14,6 +14,7 @@ from sentiment.predict.saved import SavedClassifier, SavedData, SavedParts, buil
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
+from sentiment.runtime.run_folder import NO_CHECKPOINT
 
 if TYPE_CHECKING:
     from sentiment.predict.ngram_classifier import NgramClassifier
@@ -78,7 +79,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER, *others: Kind) ->
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such checkpoint; {_where_to_find(kind)}")
+        raise InputError(f"{path}: {NO_CHECKPOINT}")
     if path.is_dir():
         raise InputError(f"{path}: a folder, not a checkpoint; {_where_inside(path, kind)}")
     try:

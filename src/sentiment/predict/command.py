@@ -144,7 +144,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="OUT",
         help="a CSV with the columns label and score added (predicted_label and predicted_score if"
-        " IN has one of these), in UTF-8; .tsv, .gz, .bz2, .xz and .zip are understood",
+        " IN has one of these), in UTF-8; .tsv, .gz, .bz2, .xz and .zip are understood, and - is"
+        " standard output",
     )
     parser.add_argument(
         "--scores",
@@ -229,7 +230,8 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
     names = f"{len(added)} columns" if many else f"{', '.join(added[:-1])} and {added[-1]}"
     empty = f" ({without_text:,} without a text left empty)" if without_text else ""
     each = f"one for each of {source}" if rows else f"as {source} has none below its header"
-    sys.stderr.write(f"wrote {rows:,} rows to {target}, {each}, with {names} added{empty}\n")
+    place = "standard output" if str(target) == "-" else target
+    sys.stderr.write(f"wrote {rows:,} rows to {place}, {each}, with {names} added{empty}\n")
     _note_doubt(predictor)
 
 

@@ -153,7 +153,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
         elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
             problem = "the checkpoint; give another file"
         elif exists and not target.is_file():
-            problem = "a device or a pipe; give a file, which may be new"
+            problem = "a device or a pipe; give a file, which may be new, or - for standard output"
         elif not folder.is_dir():
             problem = f"{folder} is a file, not a folder; give another"
         elif not os.access(folder, os.W_OK | os.X_OK):
@@ -170,6 +170,8 @@ def naming_target(target: Path) -> Iterator[None]:
     """Turn an error of the operating system into one line about the target."""
     try:
         yield
+    except BrokenPipeError:  # the reader of standard output has closed it
+        raise
     except OSError as error:
         raise InputError(
             f"{target}: cannot be written ({error.strerror or error}); give another file, or make"

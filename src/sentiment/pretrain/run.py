@@ -191,6 +191,7 @@ def _log_beginning(
     cfg: DictConfig, datamodule: TextDataModule, module: LanguageModule, vector_coverage: float
 ) -> None:
     log_data(
+        "pretrain",
         datamodule.facts,
         vector_coverage,
         sample=cfg.data.csv == sample_path(),

@@ -40,17 +40,20 @@ class Limit(NamedTuple):
     reviews: list[int]
 
 
-def log_data(facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool) -> None:
-    """Log a summary of the data."""
+def log_data(
+    program: str, facts: DataFacts, vector_coverage: float, *, sample: bool, pretrained: bool
+) -> None:
+    """Log a summary of the data of a program, such as ``train``."""
     if sample:
+        command = f"sentiment.{program}"
         log.info(
             "This is the bundled sample, for a first look: its metrics mean nothing for real"
             " reviews."
             "\n  Your own:  %s data=csv data.csv=FILE data.text_column=NAME data.label_column=NAME"
             "\n  IMDB:      %s && %s",
-            program_command("sentiment.train"),
+            program_command(command),
             program_command("sentiment.download", "imdb"),
-            program_command("sentiment.train", "experiment=imdb"),
+            program_command(command, f"{'experiment' if program == 'train' else 'data'}=imdb"),
         )
     read = facts.train_reviews + facts.val_reviews + facts.test_reviews
     log.info(

@@ -45,7 +45,8 @@ def require_device(name: str) -> None:
     try:
         torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"device {name!r} is unknown; choose {_devices_here()}") from error
+        cuda = " (a GPU of NVIDIA is cuda, or cuda:1)" if name.startswith("gpu") else ""
+        raise InputError(f"device {name!r} is unknown{cuda}; choose {_devices_here()}") from error
     try:
         torch.zeros(1, device=name).tolist()
     except Exception as error:  # each kind of device raises another exception when it is missing
@@ -58,8 +59,9 @@ def require_device(name: str) -> None:
 def _devices_here() -> str:
     import torch
 
-    kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
-    return " or ".join(["cpu", *(kind for kind, module in kinds.items() if module.is_available())])
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return " or ".join(["cpu", *(cuda if len(cuda) != 1 else ["cuda"]), *mps])
 
 
 def require_memory(what: str, needed: int) -> None:

@@ -42,6 +42,7 @@ def listed(names: Sequence[str], quote: Callable[[str], str] = str, most: int = 
 
 def valid_names(name: str, names: Collection[str]) -> str:
     """The end of a message about a wrong name: the likely intended one, and all valid ones."""
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    longer = [each for each in names if name and each.startswith(name)]
+    close = longer or difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}valid: {', '.join(names)}"

@@ -1,18 +1,24 @@
 """Files and folders that appear under their name only when they are complete; compressed files."""
 
 import bz2
+import difflib
 import gzip
 import io
 import logging
 import lzma
+import os
+import re
+import shlex
 import shutil
 import struct
+import sys
 import time
 import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -112,6 +118,26 @@ def is_table(path: str | Path) -> bool:
     return name.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"))
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path is a file or, as a member of a zip archive, lies below one."""
+    return any(file.is_file() for file in (path, *path.parents))
+
+
+def similar_file(path: Path) -> str:
+    """The end of a message about a missing file: what may be meant, as ``a&b.csv`` by ``a``."""
+    if path.name == "-":
+        return "; standard input cannot be read twice: write it to a file first"
+    if {*"*?"} & {*path.name}:
+        return "; a pattern is not expanded: give one file"
+    names: list[str] = []
+    with suppress(OSError):
+        names = [each.name for each in islice(os.scandir(path.parent), 10_000) if each.is_file()]
+    longer = sorted(each for each in names if re.match(rf"{re.escape(path.name)}\W", each))
+    found = longer or difflib.get_close_matches(path.name, names, n=1)
+    likely = [shlex.quote(str(path.with_name(each))) for each in found[:3]]
+    return f"; did you mean {' or '.join(likely)}?" if likely else ""
+
+
 def compression_of(path: Path) -> str:
     """The compression that the suffix of a path implies, or ``none``."""
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
@@ -119,7 +145,14 @@ def compression_of(path: Path) -> str:
 
 @contextmanager
 def text_when_whole(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears when it is complete: UTF-8, compressed according to its suffix."""
+    """A text file that appears when it is complete: UTF-8, compressed according to its suffix.
+
+    The path ``-`` is standard output, which has every line at once.
+    """
+    if str(path) == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
     compression = compression_of(path)
     with ExitStack() as stack:
         temporary = stack.enter_context(replaced_when_whole(path.resolve()))

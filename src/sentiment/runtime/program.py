@@ -29,6 +29,8 @@ def start(name: str) -> NoReturn:
         SystemExit: at the end, and with code 130 on Ctrl-C.
     """
     _spin_briefly()
+    if len(sys.argv) == 2:
+        sys.argv[1] = {"help": "--help", "-V": "--version"}.get(sys.argv[1], sys.argv[1])
     try:
         with ending_at_once():
             main = import_module(name).main

@@ -6,6 +6,10 @@ from pathlib import Path
 from sentiment.runtime.distributed import rank
 from sentiment.runtime.errors import InputError
 
+NO_CHECKPOINT = (
+    "no such checkpoint; a training writes checkpoints/best.ckpt and last.ckpt into its run folder"
+)
+
 _STOPPED = ".stopped"  # a file in the folder of a run that was stopped
 
 

@@ -264,6 +264,7 @@ def _log_beginning(
 ) -> None:
     fingerprints = datamodule.facts.fingerprints
     log_data(
+        "train",
         datamodule.facts,
         run_facts.get("vector_coverage", 0.0),
         sample=cfg.data.csv == sample_path(),

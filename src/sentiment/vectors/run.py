@@ -85,7 +85,8 @@ def run_vectors(
     )  # fmt: skip
     datamodule.prepare_data()
     datamodule.setup()
-    log_data(datamodule.facts, 0.0, sample=cfg.data.csv == sample_path(), pretrained=False)
+    sample = cfg.data.csv == sample_path()
+    log_data("vectors", datamodule.facts, 0.0, sample=sample, pretrained=False)
     start = time.perf_counter()
     words, vectors = _train(datamodule, settings, output, stopping)
     left_out = write_vectors(output, words.words, vectors)
@@ -103,10 +104,10 @@ def _check_output(output: Path, cfg: DictConfig) -> None:
         raise InputError(
             f"output={output}: a folder; give a file, such as {output / 'vectors.txt'}"
         )
-    if output.suffix in (".json", ".zip"):
+    if output.suffix in (".json", ".zip") or output.name == "-":
         raise InputError(
-            f"output={output}: give another suffix, such as .txt or .txt.gz; the settings go into"
-            " a .json file beside it"
+            f"output={output}: give a file that ends otherwise, such as in .txt or .txt.gz; the"
+            " settings go into a .json file beside it"
         )
     unlabeled = cfg.data.unlabeled_csv or []
     inputs = [unlabeled] if isinstance(unlabeled, str) else list(unlabeled)
