@@ -10,11 +10,12 @@ import torch
 from sentiment.data.cleaning import CLEANINGS
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.rebuild import has_type, rebuild
+from sentiment.predict.published import read_published
 from sentiment.predict.saved import SavedClassifier, SavedData, SavedParts, build
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
-from sentiment.runtime.run_folder import NO_CHECKPOINT
+from sentiment.runtime.run_folder import NO_CHECKPOINT, is_published
 
 if TYPE_CHECKING:
     from sentiment.predict.ngram_classifier import NgramClassifier
@@ -162,11 +163,13 @@ def _remedy(path: Path, wanted: Kind) -> str:
 
 
 def load_classifier(path: str | Path) -> SavedClassifier:
-    """Rebuild a trained network or a baseline from its checkpoint alone.
+    """Rebuild a trained network or a baseline from its checkpoint or published folder alone.
 
     Raises:
         InputError: see ``read_checkpoint``; or the weights and settings do not fit together.
     """
+    if is_published(path):
+        return read_published(Path(path))
     checkpoint = read_checkpoint(path)
     data = {"train_digests": None, **checkpoint[DATA_KEY]}
     try:

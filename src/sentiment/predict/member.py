@@ -14,6 +14,7 @@ from sentiment.data.dataset import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import load_classifier
+from sentiment.predict.hub import fetch_from_hub, is_on_hub
 from sentiment.predict.saved import SavedClassifier
 from sentiment.runtime.errors import out_of_memory
 from sentiment.runtime.run_folder import best_checkpoint
@@ -57,13 +58,14 @@ class Member:
         """Load a checkpoint of ``sentiment.train`` or ``sentiment.baseline``.
 
         Args:
-            path: the file, or a run folder, of which the best checkpoint is loaded.
+            path: the file; a run folder, of which the best checkpoint is loaded; a published
+                folder; or ``hf:USER/NAME@REVISION``.
             device: where a network computes.
 
         Raises:
             InputError: see ``load_classifier``.
         """
-        path = best_checkpoint(path)
+        path = fetch_from_hub(str(path)) if is_on_hub(path) else best_checkpoint(path)
         return cls(load_classifier(path), path, device)
 
     @property

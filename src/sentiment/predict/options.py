@@ -7,10 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import is_table
 from sentiment.runtime.progress_bar import write_note
-from sentiment.runtime.run_folder import best_checkpoint
+from sentiment.runtime.run_folder import best_checkpoint, is_published
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
@@ -30,8 +31,10 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Whether a path ends as checkpoints do, or is a run folder that has one."""
-    return str(path).endswith(".ckpt") or best_checkpoint(path) != Path(path)
+    """Whether a path ends as checkpoints do, is a folder that has one, or a name on the Hub."""
+    if str(path).endswith(".ckpt") or is_on_hub(path):
+        return True
+    return best_checkpoint(path) != Path(path) or is_published(path)
 
 
 def _weight(text: str) -> float:

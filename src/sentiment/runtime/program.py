@@ -123,6 +123,7 @@ COMMANDS = {
     "baseline": "train linear classifiers of n-grams, in seconds, on the same reviews",
     "vectors": "train word vectors on your texts, for a training to start from",
     "pretrain": "train a language model on your texts, for a training to start from",
+    "publish": "write a trained classifier as a folder with a model card, for others",
     "download": "download the IMDB reviews, or GloVe vectors",
 }
 
@@ -134,4 +135,5 @@ compare = partial(start, "sentiment.compare")
 vectors = partial(start, "sentiment.vectors.command")
 evaluate = partial(start, "sentiment.evaluate")
 download = partial(start, "sentiment.download")
+publish = partial(start, "sentiment.publish.command")
 predict = partial(start, "sentiment.predict.command")

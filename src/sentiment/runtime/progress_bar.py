@@ -1,8 +1,10 @@
 """Progress bars, and the lines that appear above them."""
 
+import functools
 import logging
 import sys
 from contextlib import nullcontext
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,11 +24,8 @@ def progress_bar(
             notebook.
         options: further arguments of ``tqdm``.
     """
-    from tqdm import tqdm
-
     is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
-
-    return tqdm(
+    return _tqdm()(
         desc=description,
         total=total,
         unit=unit,
@@ -38,11 +37,23 @@ def progress_bar(
     )
 
 
-def write_note(text: str) -> None:
-    """Write a note to standard error, on a terminal above the progress bars that are open."""
+@functools.cache
+def _tqdm() -> "type[tqdm[Any]]":
+    """The class of the bars, with a lock of this process and without a thread.
+
+    Its own lock is shared with forked processes: one that is killed while it holds the lock would
+    block all others for ever.
+    """
     from tqdm import tqdm
 
-    tqdm.write(f"note: {text}", file=sys.stderr)
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(RLock())
+    return tqdm
+
+
+def write_note(text: str) -> None:
+    """Write a note to standard error, on a terminal above the progress bars that are open."""
+    _tqdm().write(f"note: {text}", file=sys.stderr)
 
 
 class LinesAboveBars(logging.StreamHandler[Any]):

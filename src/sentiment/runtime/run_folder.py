@@ -10,6 +10,7 @@ NO_CHECKPOINT = (
     "no such checkpoint; a training writes checkpoints/best.ckpt and last.ckpt into its run folder"
 )
 
+PUBLISHED_FILES = ("model.safetensors", "config.json", "vocabulary.json")
 _STOPPED = ".stopped"  # a file in the folder of a run that was stopped
 
 
@@ -48,6 +49,13 @@ def best_checkpoint(path: str | Path) -> Path:
             if best.is_file():
                 return best
     return path
+
+
+def is_published(path: str | Path) -> bool:
+    """Whether a path is a folder that ``sentiment.publish`` wrote."""
+    with suppress(OSError, ValueError):
+        return all((Path(path) / name).is_file() for name in PUBLISHED_FILES)
+    return False
 
 
 def holds_results(folder: Path) -> bool:
