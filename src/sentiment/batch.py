@@ -18,11 +18,13 @@ class Shard(NamedTuple):
         labels: (whole batch,) int64, class of each review.
         tokens: (processes,) int64, how many tokens each process has.
         positions: (batch,) int64, positions of this process's reviews in the whole batch.
+        weights: (whole batch,) float32, as in ``Batch``.
     """
 
     labels: Tensor
     tokens: Tensor
     positions: Tensor
+    weights: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -35,6 +37,7 @@ class Batch(NamedTuple):
         shard: the whole batch, if several processes train together.
         folds: (batch,) int64, the fold of each review, in training with n-gram features.
         full_lengths: (batch,) int64, tokens of each review before it was cut; None if unknown.
+        weights: (batch,) float32, of each review in the training loss; None if all count the same.
     """
 
     token_ids: Tensor
@@ -43,6 +46,7 @@ class Batch(NamedTuple):
     shard: Shard | None = None
     folds: Tensor | None = None
     full_lengths: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def counted_reviews(self) -> int:

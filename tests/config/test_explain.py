@@ -23,6 +23,7 @@ from sentiment.config.resolvers import (
     fast_precision,
     register,
 )
+from sentiment.config.schemas import config_schema
 from sentiment.model import encoder
 from sentiment.runtime.errors import InputError
 from sentiment.train.build import build_trainer
@@ -314,3 +315,10 @@ def test_a_folder_of_runs_that_cannot_be_made_is_named(
     with pytest.raises(InputError) as caught, translate_config_errors():
         _ = cfg.folder
     assert str(caught.value).startswith("runs: cannot be used (Permission denied); if this run")
+
+
+@pytest.mark.parametrize("program", ["baseline", "pretrain", "vectors"])
+def test_only_a_training_has_weights(composed: Compose, program: str) -> None:
+    cfg = composed("data.weight_column=w", program=program)
+    with pytest.raises(InputError, match=r"data\.weight_column=w.*give data\.weight_column=null"):
+        check_config(cfg, config_schema(program))

@@ -353,3 +353,19 @@ def test_a_cache_that_cannot_be_written_to_still_opens(
     assert texts_of(opened(Path(copy), cache)) == texts_of(first)
     with pytest.raises(InputError, match=r"\(Read-only file system\).*data\.cache_dir"):
         opened(path, cache, lowercase=False)
+
+
+def test_weights_are_kept_only_of_a_file_with_their_column(tmp_path: Path) -> None:
+    path, cache = tmp_path / "r.csv", tmp_path / "cache"
+    path.write_text("review,sentiment,w\na,x,0.5\nb,y,3\n")
+    assert opened(path, cache).weights is None
+    (plain,) = kept(cache)
+    weights = opened(path, cache, weight_column="w").weights
+    assert weights is not None
+    assert weights.tolist() == [0.5, 3]
+    (weighted,) = {*kept(cache)} - {plain}
+    assert [(each / "weights.bin").exists() for each in (plain, weighted)] == [False, True]
+    (weighted / "weights.bin").unlink()
+    again = opened(path, cache, weight_column="w").weights
+    assert again is not None
+    assert again.tolist() == [0.5, 3]

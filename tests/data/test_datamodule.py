@@ -349,3 +349,23 @@ def test_usual_reviews_have_the_batches_of_their_number(tmp_path: Path) -> None:
     expected = list(BucketBatchSampler(lengths, batch_size=8))
     sampler: Any = module.train_dataloader().sampler
     assert list(sampler) == expected
+
+
+def test_only_training_reviews_need_weights_and_others_are_other_data(tmp_path: Path) -> None:
+    train_csv, other = write_reviews(tmp_path / "train.csv", 60), write_reviews(tmp_path / "o.csv")
+    other.write_text(other.read_text().replace("film", "movie"))
+    table = pd.read_csv(train_csv).assign(w=range(1, 61))
+    table.to_csv(train_csv, index=False)
+    given: dict[str, Any] = {"train_csv": str(train_csv), "test_csv": str(other)}
+    module = ready(None, **given, weight_column="w", batch_size=8)
+    batches = list(module.train_dataloader())
+    assert sum(len(batch.weights) for batch in batches) == module.facts.train_reviews
+    for batch in batches:
+        for ids, weight in zip(batch.token_ids, batch.weights.tolist(), strict=True):
+            assert f"{weight - 1:.0f}" in {module.facts.vocabulary[i] for i in ids}
+    assert all(batch.weights is None for batch in module.test_dataloader())
+    state = module.state_dict()
+    ready(None, **given, weight_column="w").load_state_dict(state)
+    table.assign(w=table["w"] * 2).to_csv(train_csv, index=False)
+    with pytest.raises(InputError, match="other reviews, or other labels or weights"):
+        ready(None, **given, weight_column="w").load_state_dict(state)

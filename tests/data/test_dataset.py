@@ -138,3 +138,13 @@ def test_batches_have_folds_if_all_parts_have(joined: ConcatReviews) -> None:
     assert joined[[4, 0]].folds is None
     assert ConcatReviews([*parts[:2], reviews_of(TEXTS[2], 2)])[[4, 0]].folds is None
     assert parts[0].take(np.array([1])).folds is None
+
+
+def test_batches_have_weights_if_one_part_has(joined: ConcatReviews) -> None:
+    parts = [reviews_of(texts, number) for number, texts in enumerate(TEXTS)]
+    parts[2].weights = np.array([0.5, 2, 0], np.float32)
+    weights = ConcatReviews(parts)[[4, 0, 5, 1, 3]].weights
+    assert weights is not None
+    assert weights.tolist() == [2, 1, 0, 1, 0.5]
+    assert joined[[4, 0]].weights is None
+    assert parts[2].take(np.array([1])).weights is None

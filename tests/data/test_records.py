@@ -1,5 +1,7 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,20 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("r.parquet", "r.csv.zst"):
         with pytest.raises(InputError, match=r"pip install 'sentiment\[files\]'"):
             list(read_reviews(tmp_path / name, FORMAT))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_records_have_weights(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"r.{suffix}"
+    weights = [2, 0.5] if suffix == "jsonl" else [Decimal("2.0"), Decimal("0.5")]
+    table = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"], "w": weights})
+    if suffix == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_parquet(path)
+    (chunk,) = read_reviews(path, replace(FORMAT, weight_column="w"))
+    assert list(chunk.weights) == [2, 0.5]
+    path = tmp_path / "missing.jsonl"
+    path.write_text('{"text": "a", "label": "x", "w": 1}\n{"text": "b", "label": "y"}\n')
+    with pytest.raises(InputError, match="row 2: the weight is missing"):
+        list(read_reviews(path, replace(FORMAT, weight_column="w")))

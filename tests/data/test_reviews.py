@@ -265,3 +265,32 @@ def test_impossible_formats_are_refused(
 @pytest.mark.parametrize("name", ["tab", "\\t", "\t"])
 def test_a_tab_can_be_named(name: str) -> None:
     assert CsvFormat(separator=name).separator == "\t"
+
+
+def test_a_weight_stands_beside_each_review_that_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment,w\na,x, 2 \n,x,none\nb,y,0\nc,y,1e-3\n" + "d,x,1\n" * 9)
+    (chunk,) = read_reviews(path, CsvFormat(weight_column="w"))
+    assert chunk.texts[:3] == ["a", "b", "c"]
+    assert list(chunk.weights) == [2, 0, 0.001, *[1] * 9]
+    (chunk,) = read_reviews(path, CsvFormat())
+    assert list(chunk.weights) == []
+
+
+@pytest.mark.parametrize("weight", ["much", "-1", "inf", "nan", "1e31", '"1,5"'])
+def test_what_is_no_weight_is_refused_with_its_row(tmp_path: Path, weight: str) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text(f"review,sentiment,w\na,x,1\nb,y,{weight}\n")
+    message = refusal(path, weight_column="w")
+    assert f"{path}, row 2: {weight.strip(chr(34))!r}" in message
+    path.write_text("review,sentiment,w\na,x,1\nb,y,  \n")
+    assert f"{path}, row 2: the weight is missing" in refusal(path, weight_column="w")
+
+
+def test_a_weight_column_is_named_like_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("review,sentiment,weights\na,x,1\n")
+    assert "(give data.weight_column=weights)" in refusal(path, weight_column="w")
+    assert "both label and weight" in refusal(path, weight_column="sentiment")
+    path.write_text(PLAIN)
+    assert "(set data.weight_column)" in refusal(path, weight_column="w")

@@ -267,3 +267,36 @@ def test_splits_with_few_reviews_or_without_a_class_are_logged(
     (record,) = caplog.records
     for fact in ("r.csv", "3 reviews for validation", "30 reviews for test, none of them 'b'"):
         assert fact in record.getMessage()
+
+
+def weighted(tmp_path: Path, texts: list[str], weights: list[float]) -> Corpus:
+    path = tmp_path / "w.csv"
+    labels = ["a" if number % 2 else "b" for number in range(len(texts))]
+    pd.DataFrame({"review": texts, "sentiment": labels, "w": weights}).to_csv(path, index=False)
+    csv_format, tokens = CsvFormat(weight_column="w"), TokenizerSettings()
+    return open_corpus(path, csv_format, tokens, cache=tmp_path / "cache", num_workers=1)
+
+
+def test_weights_follow_their_reviews_and_identify_a_split(tmp_path: Path) -> None:
+    texts = [*numbered("text", 60), "text 0"]
+    corpus = weighted(tmp_path, texts, [*map(float, range(1, 61)), 99.0])
+    splits = split_reviews(corpus, ["a", "b"], **SIZES)
+    weights = splits.train.weights
+    assert weights is not None
+    assert weights.tolist() == (splits.train.reviews + 1).tolist()
+    assert splits.dropped_duplicates == 1
+    assert 99.0 not in weights  # the first of repeated texts is kept, with its own weight
+    prints = {
+        split_reviews(
+            weighted(tmp_path, texts, [value] * 61), ["a", "b"], **SIZES
+        ).train.ordered_fingerprint
+        for value in (1.0, 2.0)
+    }
+    prints |= {splits.train.ordered_fingerprint}
+    assert len(prints) == 3
+
+
+def test_training_reviews_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
+    corpus = weighted(tmp_path, numbered("text", 60), [0.0] * 60)
+    with pytest.raises(InputError, match=r"w\.csv: all .* weight 0.*data\.weight_column"):
+        split_reviews(corpus, ["a", "b"], **SIZES)

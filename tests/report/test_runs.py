@@ -213,3 +213,16 @@ def test_a_run_whose_config_is_of_odd_types_is_unreadable(
     (folder / ".hydra" / f"{name}.yaml").write_text(content)
     (run,) = find_runs([folder])
     assert run.status == "unreadable"
+
+
+def test_a_weight_column_distinguishes_only_the_runs_that_have_one(tmp_path: Path) -> None:
+    results = {"test/accuracy": 0.5, "seed": 1}
+    columns: dict[str, dict[str, Any]] = {
+        "old": {}, "new": {"weight_column": None}, "w": {"weight_column": "w"},
+    }  # fmt: skip
+    for name, column in columns.items():
+        write_run(tmp_path / name, [], results, {"data": {"min_freq": 1, **column}})
+    rows = compare_runs(find_runs([tmp_path])).rows
+    assert sorted((row["n"], row["settings"]) for row in rows) == [
+        (1, {"data.weight_column": "w"}), (2, {}),
+    ]  # fmt: skip

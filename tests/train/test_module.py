@@ -50,6 +50,35 @@ def test_the_loss_is_cross_entropy_with_weights_and_smoothing() -> None:
         torch.testing.assert_close(module.training_step(data, 0), expected)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weights": [1.0, 2.0, 3.0], "label_smoothing": 0.1}]
+)
+def test_a_weight_of_two_is_the_review_standing_twice(options: dict[str, Any]) -> None:
+    one, two = (small_module(**options).eval() for _ in range(2))
+    for module in (one, two):
+        module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    data, rows = batch(), torch.tensor([0, 1, 1, 3, 4, 4, 4])
+    weighted = data._replace(weights=torch.tensor([1.0, 2.0, 0.0, 1.0, 3.0, 0.0]))
+    repeated = Batch(data.token_ids[rows], data.lengths[rows], data.labels[rows])
+    expected = gradients(two, repeated)
+    for name, gradient in gradients(one, weighted).items():
+        torch.testing.assert_close(gradient, expected[name])
+    torch.testing.assert_close(one.train_loss.compute(), two.train_loss.compute())
+    assert float(one.train_loss.count) == 7
+    assert float(one.train_accuracy.count) == 6  # which all count the same
+
+
+@pytest.mark.parametrize("entropy", [0.0, 1.0])
+def test_a_batch_of_weights_0_moves_nothing(entropy: float) -> None:
+    module = mixed_module(entropy=entropy, virtual_adversarial=0.0, class_weights=[1.0, 2.0, 3.0])
+    loss = module.training_step(batch()._replace(weights=torch.zeros(6)), 0)
+    expected = float(module.train_entropy.compute()) if entropy else 0.0
+    assert float(loss.detach()) == pytest.approx(expected)
+    if not entropy:
+        found = gradients(module, batch()._replace(weights=torch.zeros(6)))
+        assert not any(gradient.any() for gradient in found.values())
+
+
 def test_metrics_of_an_epoch_are_means_over_reviews_not_over_batches() -> None:
     module = small_module(optimizer=partial(torch.optim.SGD, lr=0.0))  # every batch sees the same
     generator = torch.Generator().manual_seed(3)

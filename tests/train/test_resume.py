@@ -175,6 +175,11 @@ def test_terms_of_the_loss_decide_only_where_they_have_a_weight() -> None:
     }
 
 
+def test_a_weight_column_decides_where_there_is_one() -> None:
+    assert "data.weight_column" not in settings_of()  # as of checkpoints from before
+    assert settings_of("data.weight_column=w")["data.weight_column"] == "w"
+
+
 def test_a_schedule_over_all_epochs_cannot_be_prolonged(trained: Path) -> None:
     settings = [*TINY, "optimizer.lr=2e-2", "data.batch_size=8"]
     last = trained / "checkpoints" / "last.ckpt"

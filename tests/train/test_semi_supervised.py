@@ -89,6 +89,11 @@ def test_the_mean_over_labelled_reviews_is_torchs_where_there_is_one() -> None:
     for weight in (None, torch.tensor([1.0, 2.0, 5.0])):
         loss = nn.CrossEntropyLoss(weight, label_smoothing=0.1)
         torch.testing.assert_close(labelled_mean(loss, logits, labels), loss(logits, labels))
+        twice = torch.tensor([0, 2, 2, 4])
+        weights = torch.tensor([1.0, 9.0, 2.0, 9.0, 1.0])
+        torch.testing.assert_close(
+            labelled_mean(loss, logits, labels, weights), loss(logits[twice], labels[twice])
+        )
     without = torch.randn(2, 3, requires_grad=True)
     mean = labelled_mean(loss, without, torch.tensor([-100, -100]))
     mean.backward()  # type: ignore[no-untyped-call]

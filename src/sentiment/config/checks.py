@@ -61,6 +61,11 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
     if schema is TrainConfig:
         check_class_weights(cfg.loss, cfg.data.labels)
         _check_mixed(cfg)
+    elif cfg.data.weight_column is not None:
+        raise InputError(
+            f"config: data.weight_column={cfg.data.weight_column}: only sentiment.train weights"
+            " reviews; give data.weight_column=null"
+        )
     if "trainer" in cfg:
         metrics = CLASSIFIER_METRICS if schema is TrainConfig else LANGUAGE_MODEL_METRICS
         _check_monitors(cfg, metrics)
@@ -312,7 +317,9 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
                 with open_table(path, csv_format):
                     pass
             if every and key != "unlabeled_csv" and path.stat().st_size < _QUICK:
-                check_columns(path, csv_format, [cfg.data.text_column, cfg.data.label_column])
+                weights = cfg.data.weight_column if key in ("csv", "train_csv") else None
+                columns = (cfg.data.text_column, cfg.data.label_column, weights)
+                check_columns(path, csv_format, [name for name in columns if name is not None])
     vectors = OmegaConf.select(cfg, "embeddings.path")
     if every and vectors is not None and not is_there(Path(vectors)):
         raise InputError(f"embeddings.path={vectors}: no such file{similar_file(Path(vectors))}")

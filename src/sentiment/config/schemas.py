@@ -57,6 +57,7 @@ class DataConfig:
     unlabeled_csv: Any = None  # a file or a list of files
     text_column: str = "review"
     label_column: str = "sentiment"
+    weight_column: str | None = None
     labels: list[str | None] | None = None  # YAML reads the label null as None; checked later
     label_names: list[str | None] | None = None
     separator: str | None = None

@@ -39,6 +39,7 @@ _ALIASES = {
     "data.separator": "sep delimiter",
     "data.text_column": "text text_col text_field review",
     "data.label_column": "label label_col label_field target target_column sentiment",
+    "data.weight_column": "weight weight_col sample_weight sample_weights",
     "data=csv data.csv={}": "csv_file file filename data_file data_path data_dir dataset input",
     "data.train_csv": "train train_file train_path train_data",
     "data.val_csv": "val val_file val_path validation validation_file dev dev_file eval_file",

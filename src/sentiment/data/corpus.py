@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ class Corpus:
             equal if one text repeats another.
         rows: (reviews,) int64, the 0-based row of the file that each review is from.
         missing: rows of the file that were left out because a text or label was missing.
+        weights: (reviews,) float32, of each review in the training loss; None without a weight
+            column.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Corpus:
     folded: npt.NDArray[np.uint64]
     rows: npt.NDArray[np.int64]
     missing: int
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -144,13 +147,16 @@ def open_corpus(
             reviews = labels_of_classes(reviews, path, csv_format)
         chunks = encode_chunks(reviews, tokenizer, workers)
         with folder_when_whole(folder) as temporary:
-            _write_corpus(chunks, temporary, path.name)
+            _write_corpus(chunks, temporary, path.name, arrays)
             if not path.exists() or file_state(path) != state:
                 raise InputError(f"{path}: the file changed while it was being read; start again")
 
+    settings, arrays = asdict(csv_format), _ARRAYS | {"weights": np.dtype(np.float32)}
+    if csv_format.weight_column is None:  # as in caches from before there were weights
+        del settings["weight_column"], arrays["weights"]
     key = {
         "format": _FORMAT,
-        "csv": asdict(csv_format),
+        "csv": settings,
         "suffixes": path.suffixes,
         "tokenizer": tokenizer.as_dict(),
         "rules": RULES_VERSION,
@@ -160,13 +166,13 @@ def open_corpus(
         state = file_state(path)
         key["content"] = content_digest(path, cache)
         folder = cache / "corpora" / fingerprint(key)
-        corpus = _read_corpus(folder, path)
+        corpus = _read_corpus(folder, path, arrays)
         if corpus is None:
             with one_at_a_time(folder, f"tokenises {path}"):
-                corpus = _read_corpus(folder, path)  # another process may have written it
+                corpus = _read_corpus(folder, path, arrays)  # another may have written it
                 if corpus is None:
                     make(folder, state)
-                    corpus = _read_corpus(folder, path)
+                    corpus = _read_corpus(folder, path, arrays)
     except OSError as error:
         raise InputError(_why_unusable(cache, error)) from error
     if corpus is None:
@@ -186,7 +192,10 @@ def _why_unusable(cache: Path, error: OSError) -> str:
 
 
 def _write_corpus(
-    chunks: Iterable[tuple[ReviewChunk, EncodedTexts]], folder: Path, name: str
+    chunks: Iterable[tuple[ReviewChunk, EncodedTexts]],
+    folder: Path,
+    name: str,
+    arrays: Iterable[str],
 ) -> None:
     """Write tokenised chunks into a folder; the name of their file is for the progress bar."""
     word_index: dict[str, int] = {}
@@ -195,7 +204,7 @@ def _write_corpus(
     form = "{l_bar}{bar}| {elapsed}<{remaining}"
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar(f"Tokenising {name}", 100, "%", bar_format=form))
-        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _ARRAYS}
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in arrays}
         # Not ndarray.tofile, whose errors lack the reason.
         files["offsets"].write(np.zeros(1, np.int64).data)
         for chunk, encoded in chunks:
@@ -209,18 +218,20 @@ def _write_corpus(
             files["digests"].write(encoded.digests.data)
             files["folded"].write(encoded.folded.data)
             files["rows"].write(np.array(chunk.rows, np.int64).data)
+            if "weights" in files:
+                files["weights"].write(np.array(chunk.weights, np.float32).data)
             missing += chunk.missing
             bar.update(round(100 * chunk.progress) - bar.n)
     facts = {"words": list(word_index), "label_names": list(label_index), "missing": missing}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
-def _read_corpus(folder: Path, path: Path) -> Corpus | None:
+def _read_corpus(folder: Path, path: Path, dtypes: Mapping[str, np.dtype[Any]]) -> Corpus | None:
     """Open the files of ``_write_corpus``; None if one is missing or incomplete."""
     arrays: dict[str, Any] = {}
     try:
         facts = json.loads((folder / "facts.json").read_text())
-        for name, dtype in _ARRAYS.items():
+        for name, dtype in dtypes.items():
             file = folder / f"{name}.bin"
             # An empty file cannot be mapped.
             arrays[name] = (
@@ -230,6 +241,7 @@ def _read_corpus(folder: Path, path: Path) -> Corpus | None:
             arrays[name] = arrays[name].reshape(-1, 2)
         corpus = Corpus(path=path, fingerprint=folder.name, **arrays, **facts)
         sizes = {len(corpus), len(corpus.digests), len(corpus.folded), len(corpus.rows)}
+        sizes.add(len(arrays.get("weights", corpus.rows)))
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None

@@ -24,6 +24,8 @@ class CsvFormat:
         text_column: name of the column with the texts; without a header its number as a string,
             counted from 0.
         label_column: name of the column with the labels, or None if there is none.
+        weight_column: name of the column with the weights of the reviews in the training loss, or
+            None if all count the same.
         separator: one character, or ``tab``; None goes by the file's suffix: a tab for ``.tsv`` and
             ``.tab``, else a comma.
         header: whether the first row holds the names of the columns.
@@ -44,6 +46,7 @@ class CsvFormat:
 
     text_column: str = "review"
     label_column: str | None = "sentiment"
+    weight_column: str | None = None
     separator: str | None = None
     header: bool = True
     encoding: str = "utf-8"

@@ -51,8 +51,8 @@ class SentimentDataModule(LightningDataModule):
         test_csv: a file for testing; without it, ``test_size`` of the training file.
         unlabeled_csv: a file of texts without labels, or several; the vocabulary counts their words
             too. Texts that repeat one another or one of a split are left out.
-        text_column, label_column, separator, quoting, escape, header, encoding, compression,
-            file_format: see ``CsvFormat``.
+        text_column, label_column, weight_column, separator, quoting, escape, header, encoding,
+            compression, file_format: see ``CsvFormat``. Only the file for training has weights.
         labels: the labels as written in the file, in the order of the classes; None sorts them.
         label_names: names of the labels in results, in the same order.
         test_size: fraction of the reviews for testing.
@@ -90,6 +90,7 @@ class SentimentDataModule(LightningDataModule):
         unlabeled_csv: str | Sequence[str] | None = None,
         text_column: str = "review",
         label_column: str = "sentiment",
+        weight_column: str | None = None,
         labels: Sequence[str | None] | None = None,
         label_names: Sequence[str | None] | None = None,
         separator: str | None = None,
@@ -132,6 +133,7 @@ class SentimentDataModule(LightningDataModule):
         self._csv_format = CsvFormat(
             text_column=text_column,
             label_column=label_column,
+            weight_column=weight_column,
             separator=separator,
             header=header,
             encoding=encoding,
@@ -316,7 +318,7 @@ class SentimentDataModule(LightningDataModule):
         for name, difference in {
             "vocabulary": "another vocabulary",
             "labels": "other labels",
-            "fingerprints": "other reviews, or other labels of them,",
+            "fingerprints": "other reviews, or other labels or weights of them,",
         }.items():
             if state_dict[name] != own[name]:
                 raise InputError(
@@ -341,6 +343,7 @@ class SentimentDataModule(LightningDataModule):
             word_to_id=prepared.word_ids[str(split.corpus.path)],
             max_length=self.max_length,
             keep=self._keep,
+            weights=split.weights,
         )
 
     def _warn_of_cut_texts(self) -> None:
@@ -360,14 +363,17 @@ class SentimentDataModule(LightningDataModule):
             )  # fmt: skip
 
     def _open_labeled(self) -> dict[str, Corpus]:
-        doubted = ("csv", "train_csv") if self._preparation.labels is None else ()
-        return {
-            name: self._open(path, self._csv_format, classes=name in doubted)
-            for name, path in self._files.labeled.items()
-        }
+        opened = {}
+        for name, path in self._files.labeled.items():
+            trains = name in ("csv", "train_csv")
+            weight_column = self._csv_format.weight_column if trains else None
+            csv_format = replace(self._csv_format, weight_column=weight_column)
+            doubted = trains and self._preparation.labels is None
+            opened[name] = self._open(path, csv_format, classes=doubted)
+        return opened
 
     def _open_unlabeled(self) -> list[Corpus]:
-        csv_format = replace(self._csv_format, label_column=None)
+        csv_format = replace(self._csv_format, label_column=None, weight_column=None)
         return [self._open(path, csv_format) for path in self._files.unlabeled]
 
     def _open(self, path: Path, csv_format: CsvFormat, *, classes: bool = False) -> Corpus:

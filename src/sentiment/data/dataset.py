@@ -5,6 +5,7 @@ Knows nothing of files, words or models. A batch is padded only to its own longe
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,9 +94,11 @@ class TokenisedReviews(Dataset[Batch]):
         word_to_id: (corpus words,) the vocabulary index of each corpus word.
         max_length: see ``pad_reviews``.
         keep: see ``pad_reviews``.
+        weights: (n,) their weights in the training loss; None if all count the same.
 
     Attributes:
         classes: (n,) class of each review.
+        weights: as given.
         folds: (n,) the fold of each review, for batches; None without n-gram features.
     """
 
@@ -109,6 +112,7 @@ class TokenisedReviews(Dataset[Batch]):
         word_to_id: npt.NDArray[np.int64],
         max_length: int | None = None,
         keep: str = "head",
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._token_ids = np.asarray(token_ids)  # no copy: a memory map stays one
         self._offsets = np.asarray(offsets)
@@ -117,6 +121,7 @@ class TokenisedReviews(Dataset[Batch]):
         self._word_to_id = word_to_id
         self._max_length = max_length
         self._keep = keep
+        self.weights = weights
         self.folds: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -136,14 +141,14 @@ class TokenisedReviews(Dataset[Batch]):
         return folded
 
     def take(self, positions: npt.NDArray[np.integer]) -> "TokenisedReviews":
-        """Only the reviews at these positions, without folds."""
+        """Only the reviews at these positions, without folds and weights."""
         taken = copy.copy(self)
-        taken.folds = None
+        taken.folds = taken.weights = None
         taken._reviews, taken.classes = self._reviews[positions], self.classes[positions]
         return taken
 
     def in_pieces(self, longest: int | None) -> "TokenisedReviews":
-        """The same reviews uncut, each longer one in pieces of about equal length; without folds.
+        """The same reviews uncut, longer ones in equal pieces; without folds and weights.
 
         Args:
             longest: most tokens of a piece; None leaves all reviews whole.
@@ -158,7 +163,7 @@ class TokenisedReviews(Dataset[Batch]):
         pieces._offsets = np.column_stack([starts + number * lengths // of, ends]).ravel()
         pieces._reviews = 2 * np.arange(len(ends))
         pieces.classes = np.repeat(self.classes, counts)
-        pieces._max_length = pieces.folds = None
+        pieces._max_length = pieces.folds = pieces.weights = None
         return pieces
 
     def flat(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -186,15 +191,22 @@ class TokenisedReviews(Dataset[Batch]):
             token_ids=torch.from_numpy(ids),
             lengths=torch.from_numpy(lengths),
             labels=torch.from_numpy(self.classes[chosen]),
-            folds=None if self.folds is None else torch.from_numpy(self.folds[chosen]),
+            folds=_chosen(self.folds, chosen),
             full_lengths=torch.from_numpy(full_lengths),
+            weights=_chosen(self.weights, chosen),
         )
+
+
+def _chosen(
+    values: npt.NDArray[Any] | None, positions: npt.NDArray[np.integer]
+) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values[positions])
 
 
 class ConcatReviews(Dataset[Batch]):
     """Several sets of reviews, one after the other; items are like those of ``TokenisedReviews``.
 
-    Batches have folds if all sets do.
+    Batches have folds if all sets do, and weights if one does: 1 for the reviews of the others.
 
     Args:
         parts: the sets, with ids of the same vocabulary.
@@ -227,11 +239,17 @@ class ConcatReviews(Dataset[Batch]):
             for batch in batches
         ]
         folds = [batch.folds for batch in batches if batch.folds is not None]
+        weights = [
+            torch.ones(len(each.labels)) if each.weights is None else each.weights
+            for each in batches
+        ]
+        weighted = any(each.weights is not None for each in batches)
         return Batch(
             token_ids=torch.cat(padded)[order],
             lengths=torch.cat([batch.lengths for batch in batches])[order],
             labels=torch.cat([batch.labels for batch in batches])[order],
             folds=torch.cat(folds)[order] if len(folds) == len(batches) else None,
+            weights=torch.cat(weights)[order] if weighted else None,
         )
 
 
@@ -288,6 +306,7 @@ class ShardedReviews(Dataset[Batch]):
             labels=torch.from_numpy(self._reviews.classes[whole]),
             tokens=torch.tensor([int(lengths[each].sum()) for each in shards]),
             positions=torch.from_numpy(own),
+            weights=_chosen(self._reviews.weights, whole),
         )
         if len(own):
             return self._reviews[whole[own].tolist()]._replace(shard=shard)

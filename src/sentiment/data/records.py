@@ -47,10 +47,10 @@ def record_rows(
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, str):
-        return value
     if value is None or value != value:  # noqa: PLR0124 (NaN, which tables have for no value)
         return ""
+    if not isinstance(value, int | float | list | dict):  # a text, a date, a decimal number
+        return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -5,6 +5,7 @@ A file of any size is read in constant memory. Knows nothing of tokens.
 
 import difflib
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,13 @@ from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.errors import InputError, listed
 
 _MAX_MISSING = 0.1  # fraction of rows
+_MAX_WEIGHT = 1e30  # the sum of many fits single precision
 CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
 # Common names of columns, in lower case.
 _COMMON = {
     "text_column": {"text", "review", "sentence", "comment", "content", "body", "tweet"},
     "label_column": {"label", "sentiment", "class", "target", "category", "rating", "stars"},
+    "weight_column": {"weight", "weights", "sample_weight"},
 }
 _INVISIBLE_ASCII = "".join(map(chr, (*range(33), 127)))
 
@@ -41,6 +44,7 @@ class ReviewChunk(NamedTuple):
     rows: list[int]  # 0-based number of each row in the file, the header not counted
     missing: int  # rows of this chunk that were left out
     progress: float  # fraction of the file that has been read so far, 0 to 1
+    weights: Sequence[float] = ()  # empty without a weight column
 
 
 class TableChunk(NamedTuple):
@@ -63,28 +67,29 @@ def is_blank(text: str) -> bool:
 
 
 def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> Iterator[ReviewChunk]:
-    """Read texts and labels from a CSV file, chunk by chunk.
+    """Read texts, labels and weights from a CSV file, chunk by chunk.
 
     Raises:
         InputError: the file or a column is missing, the file is empty, not CSV or in another
-            encoding, or more than a tenth of its rows lack a text or a label.
+            encoding, more than a tenth of its rows lack a text or a label, or one has no weight.
     """
     path = Path(path)
-    label_column = csv_format.label_column
-    columns = [csv_format.text_column]
-    if label_column is not None:
-        columns.append(label_column)
-        if label_column == csv_format.text_column:
+    given = {role: getattr(csv_format, f"{role}_column") for role in ("text", "label", "weight")}
+    columns: dict[str, str] = {role: name for role, name in given.items() if name is not None}
+    for one, other in combinations(columns, 2):
+        if columns[one] == columns[other]:
             raise InputError(
-                f"{path}: column {label_column!r} cannot be both text and label; set the text"
-                " column and the label column"
+                f"{path}: column {columns[one]!r} cannot be both {one} and {other}; set the {one}"
+                f" column and the {other} column"
             )
-    check_columns(path, csv_format, columns)
-    text_at, *label_at = map(column_names(path, csv_format).index, columns)
+    check_columns(path, csv_format, [*columns.values()])
+    names = column_names(path, csv_format)
+    weight_at = [names.index(columns.pop("weight"))] if "weight" in columns else []
+    text_at, *label_at = map(names.index, columns.values())
     kept = missing = 0
     first_missing = -1
     for chunk in read_table(path, csv_format, chunk_rows):
-        texts, labels, rows = [], [], []
+        texts, labels, rows, weights = [], [], [], []
         for row, cells in enumerate(chunk.cells, chunk.first):
             label = [cells[at].strip() for at in label_at]
             if is_blank(cells[text_at]) or any(map(is_blank, label)):
@@ -93,18 +98,32 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
             texts.append(cells[text_at])
             labels += label
             rows.append(row)
+            weights += [_weight(cells[at], f"{path}, row {row + 1}") for at in weight_at]
         kept += len(rows)
         missing += len(chunk.cells) - len(rows)
-        yield ReviewChunk(texts, labels, rows, len(chunk.cells) - len(rows), chunk.progress)
+        left_out = len(chunk.cells) - len(rows)
+        yield ReviewChunk(texts, labels, rows, left_out, chunk.progress, weights)
     if kept + missing == 0:
         raise InputError(f"{path}: no rows below the header; give a file with reviews in it")
     if missing > _MAX_MISSING * (kept + missing):
         raise InputError(
             f"{path}: {missing} of {kept + missing} rows lack a value in"
-            f" {' or '.join(repr(column) for column in columns)} (the first is row"
+            f" {' or '.join(map(repr, columns.values()))} (the first is row"
             f" {first_missing + 1}), which is more than a tenth: fill them, remove them, or name"
             " other columns"
         )
+
+
+def _weight(cell: str, where: str) -> float:
+    """The weight that a cell holds; raises InputError if it holds none."""
+    try:
+        weight = float(cell)
+    except ValueError:
+        weight = -1.0
+    if 0 <= weight <= _MAX_WEIGHT:
+        return weight
+    found = "the weight is missing" if is_blank(cell) else f"{cell.strip()!r} is no weight"
+    raise InputError(f"{where}: {found}; give a number from 0 (does not count) to {_MAX_WEIGHT:g}")
 
 
 def read_table(
@@ -225,6 +244,8 @@ def _settings(csv_format: CsvFormat, names: Sequence[str]) -> str:
     }
     if len(likely) == len(lacking):
         return f"give {' '.join(csv_format.override(*each) for each in likely.items())}"
+    if lacking == ["weight_column"]:
+        return "set data.weight_column"
     if not isinstance(csv_format, FormatOfOptions):
         return "set data.text_column, data.label_column, data.header or data.separator"
     label = "" if csv_format.label_column is None else ", --label-column"

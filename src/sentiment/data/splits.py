@@ -55,6 +55,11 @@ class Split:
         return self.corpus.offsets[self.reviews + 1] - self.corpus.offsets[self.reviews]
 
     @property
+    def weights(self) -> npt.NDArray[np.float32] | None:
+        """(n,) weight of each review in the training loss; None without a weight column."""
+        return None if self.corpus.weights is None else self.corpus.weights[self.reviews]
+
+    @property
     def digests(self) -> npt.NDArray[np.void]:
         """(n,) values that are equal if one text repeats another."""
         rows = np.ascontiguousarray(self.corpus.folded[self.reviews])
@@ -72,6 +77,8 @@ class Split:
         for first in range(0, len(self), 65536):  # one slice at a time bounds the memory
             content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())
         content.update(self.classes.astype(np.int64, copy=False).data)
+        if (weights := self.weights) is not None:
+            content.update(weights.data)
         return content.hexdigest()[:24]
 
 
@@ -111,8 +118,8 @@ def split_reviews(
     of scikit-learn, and the validation split is made of the rest in the same way.
 
     Raises:
-        InputError: there are too few rows, or the files have different labels and ``labels_chosen``
-            is False.
+        InputError: there are too few rows, all training reviews have the weight 0, or the files
+            have different labels and ``labels_chosen`` is False.
     """
     everything = whole_file(train, labels)
     splits = {"training": _unique(everything)}
@@ -142,6 +149,12 @@ def split_reviews(
                 f"{splits[name].corpus.path}: every text of this {name} file is also in another"
                 " split, so none is left; give different files"
             )
+    weights = splits["training"].weights
+    if weights is not None and not weights.any():
+        raise InputError(
+            f"{train.path}: all training reviews have the weight 0, so there is nothing to learn;"
+            " give some a weight above 0, or set data.weight_column=null"
+        )
     _warn_of_small(splits, labels)
     return Splits(splits["training"], splits["validation"], splits["test"], list(labels), dropped)
 

@@ -29,7 +29,9 @@ class ReviewMean(Metric):
         for name in ("total", "count"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
 
-    def update(self, mean: Tensor, reviews: int | Tensor, weight: float | None = None) -> None:
+    def update(
+        self, mean: Tensor, reviews: int | Tensor, weight: float | Tensor | None = None
+    ) -> None:
         """Add the mean of a batch.
 
         Args:

@@ -31,6 +31,7 @@ OF_ENCODER = (  # determined by a pretrained encoder, if there is one, not by th
 )  # fmt: skip
 # Files that are compared by the fingerprints in the results, not by their paths.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
+_UNSET = {"data.weight_column": None}  # as in runs of version 0.1.0, which lack the key
 _FILES = {"data.unlabeled_csv", "embeddings.path"}  # compared by name
 
 
@@ -134,7 +135,7 @@ def read_run(folder: Path) -> Run:
         settings={
             key: as_text(value, key, cwd)
             for key, value in settings.items()
-            if _decides(key) and key not in without
+            if _decides(key) and key not in without and value != _UNSET.get(key, ...)
         },
     )
 

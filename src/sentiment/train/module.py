@@ -119,25 +119,27 @@ class SentimentModule(LightningModule):
         """The training loss of a batch."""
         inputs = self.classifier.read(batch.token_ids, batch.lengths, batch.folds)
         if self._mixed:
-            return self._mixed_step(inputs, batch.labels)
+            return self._mixed_step(inputs, batch.labels, batch.weights)
         logits = self.classifier.classify(inputs)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
-        own, shard = batch.counted_reviews, batch.shard
+        own, whole = batch.counted_reviews, batch.shard or batch
+        seen = own if batch.weights is None else labelled(batch.labels, batch.weights)
+        total = len(whole.labels) if whole.weights is None else whole.weights.sum()
         # Lightning averages the losses of all processes, each for an equal part of the batch.
-        weight = own if shard is None else len(shard.labels) / len(shard.tokens)
-        self.train_loss.update(loss.detach(), own, weight)
+        processes = len(batch.shard.tokens) if batch.shard else 1
+        self.train_loss.update(loss.detach(), seen, total / processes)
         self.train_accuracy.update(right.mean(), own)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
-    def _mixed_step(self, inputs: Inputs, labels: Tensor) -> Tensor:
+    def _mixed_step(self, inputs: Inputs, labels: Tensor, weights: Tensor | None) -> Tensor:
         """The mixed objective of a batch, in which reviews may be without a label."""
         logits, entropy, divergence_term = self._mixed.passes(self.classifier, inputs)
-        loss = labelled_mean(self.training_loss, logits, labels)
+        loss = labelled_mean(self.training_loss, logits, labels, weights)
         right, known = logits.detach().argmax(1) == labels, labelled(labels)
-        self.train_loss.update(loss.detach(), known)
+        self.train_loss.update(loss.detach(), labelled(labels, weights))
         self.train_accuracy.update(right.sum() / known.clamp(min=1), known)
         self.train_entropy.update(entropy.detach(), len(labels))
         if self._mixed.virtual_adversarial:
@@ -150,19 +152,12 @@ class SentimentModule(LightningModule):
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The mean over the batch; of a shard, a loss whose mean over the processes is that."""
-        if batch.shard is None:
+        shard = batch.shard
+        if shard is None and batch.weights is None:
             loss: Tensor = self.training_loss(logits, batch.labels)
             return loss
-        weight, labels = self.training_loss.weight, batch.shard.labels
-        total = len(labels) if weight is None else weight[labels].sum()
-        summed = nn.functional.cross_entropy(
-            logits,
-            batch.labels,
-            weight,
-            reduction="sum",
-            label_smoothing=self.training_loss.label_smoothing,
-        )
-        return summed * len(batch.shard.tokens) / total
+        mean = labelled_mean(self.training_loss, logits, batch.labels, batch.weights, shard)
+        return mean if shard is None else mean * len(shard.tokens)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the metrics of this validation."""
@@ -232,13 +227,14 @@ class SentimentModule(LightningModule):
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Move a batch, except its lengths: the encoder checks them on the CPU."""
-        return batch._replace(
-            token_ids=batch.token_ids.to(device, non_blocking=True),
-            labels=batch.labels.to(device, non_blocking=True),
-            folds=batch.folds if batch.folds is None else batch.folds.to(device, non_blocking=True),
-            shard=batch.shard
-            and batch.shard._replace(labels=batch.shard.labels.to(device, non_blocking=True)),
-        )
+
+        def there(part: Any, *names: str) -> dict[str, Tensor]:
+            found = ((name, getattr(part, name)) for name in names)
+            return {k: v.to(device, non_blocking=True) for k, v in found if v is not None}
+
+        shard = batch.shard and batch.shard._replace(**there(batch.shard, "labels", "weights"))
+        moved = there(batch, "token_ids", "labels", "folds", "weights")
+        return batch._replace(shard=shard, **moved)
 
     def _epoch_means(self) -> dict[str, ReviewMean]:
         """The training metrics that are summed up over an epoch, by attribute."""

@@ -163,8 +163,9 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a checkpoint"
-    if settings.get("data.file_format") == "auto":  # as in version 0.1.0
-        del settings["data.file_format"]
+    for key, unset in (("data.file_format", "auto"), ("data.weight_column", None)):
+        if settings.get(key, unset) == unset:  # as in version 0.1.0
+            settings.pop(key, None)
     # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentiment.batch import NO_CLASS
+from sentiment.batch import NO_CLASS, Shard
 from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.dropout import generator_state, same_masks
 
@@ -70,26 +70,42 @@ class MixedObjective:
         return logits, mean_entropy(logits), divergence_term
 
 
-def labelled(labels: Tensor) -> Tensor:
-    """The number of reviews that have a label, an int64 scalar, from (batch,) int64 labels."""
-    return (labels != NO_CLASS).sum()
+def labelled(labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The number of reviews that have a label, or the sum of their weights; both are (batch,)."""
+    known = labels != NO_CLASS
+    return known.sum() if weights is None else (known * weights).sum()
 
 
-def labelled_mean(loss: nn.CrossEntropyLoss, logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the reviews that have a label, weighted by class; 0 if none has.
+def labelled_mean(
+    loss: nn.CrossEntropyLoss,
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    shard: Shard | None = None,
+) -> Tensor:
+    """Mean cross-entropy of the reviews that have a label, weighted by class and by review.
+
+    A review of weight 2 counts as if it stood there twice. The mean is 0 if no review has a label,
+    or all weights are 0.
 
     Args:
         loss: gives the class weights and the label smoothing.
         logits: (batch, classes).
         labels: (batch,) int64, ``NO_CLASS`` for none.
+        weights: (batch,) of each review; None if all count the same.
+        shard: the whole batch, if these are a part of its reviews: the sum over them is then
+            divided by what the whole batch counts, so that the results of all parts add up.
     """
-    summed = functional.cross_entropy(
-        logits, labels, loss.weight, reduction="sum", label_smoothing=loss.label_smoothing
+    losses = functional.cross_entropy(
+        logits, labels, loss.weight, reduction="none", label_smoothing=loss.label_smoothing
     )
-    counted = (labels != NO_CLASS).to(logits.dtype)
+    summed = (losses if weights is None else losses * weights).sum()
+    if shard is not None:
+        labels, weights = shard.labels, shard.weights
     if loss.weight is not None:
-        counted = counted * loss.weight[labels.clamp(min=0)]
-    total = counted.sum()
+        of_class = loss.weight[labels.clamp(min=0)]
+        weights = of_class if weights is None else of_class * weights
+    total = labelled(labels, weights)
     return summed / torch.where(total > 0, total, 1)
 
 
