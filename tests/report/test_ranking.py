@@ -259,7 +259,7 @@ def test_the_table_has_metrics_folders_and_devices(width: int) -> None:
     assert [" ".join(line.split()) for line in text[1:2] + text[3:]] == [
         "# run n seeds acc. % F1 % acc. % fit param.",
         "1 gru 2 1, 2 92.50 92.50 80.00 10.0s 1.50M",
-        "g +/- 0.71 +/- 0.00",
+        "in g +/- 0.71 +/- 0.00",
         "2 bilstm 2 1, 2 90.00 90.00 80.00 10.0s 1.50M",
         "s +/- 7.07 +/- 0.00",
         "cpu: X, 1 thread",

@@ -144,7 +144,10 @@ def test_runs_in_one_process_repeat_their_best(tmp_path: Path) -> None:
 
 def assert_repeats_its_best(tmp_path: Path, output: str) -> None:
     best = json.loads((tmp_path / "sweep" / "best.json").read_text())
-    assert f"Best: {best['checkpoint']}. Repeat it with:\n  {best['command']}\n" in output
+    assert (
+        f"Best run by val/accuracy: {best['checkpoint']}. Repeat it with:\n  {best['command']}\n"
+        in output
+    )
     _, _, program, *given = shlex.split(best["command"])
     assert program == "sentiment.train"
     done = run_program("train", *given, "hydra.run.dir=again", cwd=tmp_path, path=tmp_path)

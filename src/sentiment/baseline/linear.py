@@ -25,6 +25,7 @@ from sentiment.predict.ngram_classifier import (
     classifier_of,
     presence,
 )
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.progress_bar import progress_bar
 
 _Ints = npt.NDArray[np.int64]
@@ -99,12 +100,20 @@ def fit_best(
 
     Returns:
         The best classifier and its strength.
+
+    Raises:
+        InputError: no word occurs twice.
     """
     kind = KINDS[weighting]
     fitted = []
-    with progress_bar(f"Fitting {weighting}", len(kind.strengths), "fit") as bar:
+    with progress_bar(f"Fitting the baseline {weighting}", len(kind.strengths), "fit") as bar:
         ngrams = NgramCounts(longest=kind.longest)
         counts, val_counts = ngrams.fit(*train.flat()), ngrams.count(*val.flat())
+        if not ngrams.features:
+            raise InputError(
+                "data: no word occurs in two training reviews, so a baseline has nothing to count;"
+                " is data.language right? Or add reviews"
+            )
         for strength in kind.strengths:
             fitted.append(kind.fit(counts, train.classes, strength))
             bar.update()

@@ -116,6 +116,6 @@ def remove_unused_folder() -> None:
     if any(item.startswith("hydra.run.dir=") for item in hydra_config.overrides.hydra):
         return
     folder = Path(hydra_config.runtime.output_dir)
-    own = {".hydra", f"{hydra_config.job.name}.log"}
+    own = {".hydra", ".stopped", f"{hydra_config.job.name}.log"}
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= own:
         shutil.rmtree(folder, ignore_errors=True)

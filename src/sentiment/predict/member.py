@@ -118,7 +118,7 @@ class Member:
             except RuntimeError as error:
                 if len(batch) == 1 or not out_of_memory(error):
                     raise
-            self._positions = max(1, self._positions // 2)
+            self._positions = max(1, min(self._positions, ids.size // 2))
             half = len(batch) // 2
             return classified(batch[:half]) + classified(batch[half:])
 

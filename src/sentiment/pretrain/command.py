@@ -29,7 +29,9 @@ def _run(cfg: DictConfig) -> None:
     except Stopped as stop:
         exit_together(stop.exit_code)
     except KeyboardInterrupt:
-        exit_together(stopped(SIGINT, folder, LANGUAGE_MODEL, CommandLine.of_hydra()).exit_code)
+        ended = stopped(SIGINT, folder, LANGUAGE_MODEL, CommandLine.of_hydra())
+        remove_unused_folder()
+        exit_together(ended.exit_code)
 
 
 def main() -> None:

@@ -154,8 +154,15 @@ def _descriptions(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> list[str
             folders = [
                 str(p) if p.name else folder for p, folder in zip(above, folders, strict=True)
             ]
-        cells.append(f"{text}\n{listed([*dict.fromkeys(folders)])}" if plain else f"`{text}`")
+        where = listed([*map(_shown, dict.fromkeys(folders))])
+        cells.append(f"{text}\nin {where}" if plain else f"`{text}`")
     return cells
+
+
+def _shown(folder: str) -> str:
+    """A folder as it is named from the working folder, if it lies there."""
+    here = Path.cwd()
+    return str(Path(folder).relative_to(here)) if Path(folder).is_relative_to(here) else folder
 
 
 def _value(row: Mapping[str, Any], key: str, *, plain: bool) -> str:

@@ -201,8 +201,10 @@ def class_weights(loss: DictConfig, facts: DataFacts) -> list[float] | None:
     return None
 
 
-def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Trainer:
-    """The trainer with our own callbacks, those of the config, and the loggers."""
+def build_trainer(
+    cfg: DictConfig, folder: Path, own: Sequence[Callback], others: Sequence[Callback] = ()
+) -> Trainer:
+    """The trainer with our own callbacks, those of the config, others after them, and loggers."""
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are array work
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*")
@@ -230,6 +232,7 @@ def build_trainer(cfg: DictConfig, folder: Path, own: Sequence[Callback]) -> Tra
         callbacks.append(instantiate(cfg.callbacks.early_stopping))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(ProgressBar())
+    callbacks += others
     loggers = [instantiate(node) for node in (cfg.logger or {}).values() if node is not None]
     if loggers:
         callbacks.append(LearningRateMonitor("step"))

@@ -161,7 +161,7 @@ class MetricsTable(Callback):
         monitor = getattr(trainer.checkpoint_callback, "monitor", None)
         if monitor in metrics and monitor in _NOT_IN_LINES:
             line += f", {monitor} {metrics[monitor]:.4f}"
-        log.info("epoch %d of %s: %s; %.1f s", epoch, trainer.max_epochs, line, seconds)
+        log.info("epoch %d of %s: %s; after %.1f s", epoch, trainer.max_epochs, line, seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""

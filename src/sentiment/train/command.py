@@ -71,7 +71,9 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     except Stopped as stop:
         exit_together(stop.exit_code)
     except KeyboardInterrupt:
-        exit_together(stopped(SIGINT, folder, CLASSIFIER, CommandLine.of_hydra()).exit_code)
+        ended = stopped(SIGINT, folder, CLASSIFIER, CommandLine.of_hydra())
+        remove_unused_folder()
+        exit_together(ended.exit_code)
     except Exception as error:
         if not multirun or isinstance(error, SweepError):
             raise

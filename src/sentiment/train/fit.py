@@ -226,8 +226,8 @@ def prepare_fit(
     diverged = EndWhenDiverged(monitors)  # precedes the callbacks that save
     with translate_lightning_errors(" (trainer=cpu runs anywhere)"):
         to_loggers = LogSettings(loggable_settings(cfg))
-        own = [diverged, stopwatch, table, facts, stop, to_loggers, *callbacks]
-        trainer = build_trainer(cfg, folder, own)
+        own = [diverged, stopwatch, table, facts, stop, to_loggers]
+        trainer = build_trainer(cfg, folder, own, callbacks)
     if trainer.world_size > 1 and command_line.multirun:  # each would begin the whole sweep
         raise SweepError(
             f"-m: a sweep trains each run in one process, not in {trainer.world_size}; give"

@@ -73,7 +73,7 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
         log.info("No run has a rank, so none is the best.")
         return rows
     write_json(folder / "best.json", best)
-    log.info("Best: %s. Repeat it with:", best["checkpoint"] or best["folder"])
+    log.info("Best run by %s: %s. Repeat it with:", metric, best["checkpoint"] or best["folder"])
     log.info("  %s", best["command"])
     if best["checkpoint"] and not is_number(best.get("test/accuracy")):
         run = Path(str(best["folder"]))
