@@ -202,7 +202,7 @@ def test_a_column_that_is_not_there_names_the_options(
     trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
     path = tmp_path / "r.csv"
-    path.write_text("text,sentiment\na,awful\n")
+    path.write_text("film,note\na,awful\n")
     command = [str(trained / "checkpoints" / "best.ckpt"), str(path)]
     for options, way_out in (
         ([], "--no-header"),

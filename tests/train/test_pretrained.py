@@ -274,7 +274,7 @@ def test_a_path_of_no_language_model_is_refused_by_its_setting(
         find_pretrained(composed(f"pretrained.path={tmp_path / name}"), None)
     message = str(refused.value)
     assert message.startswith(f"pretrained.path: {tmp_path / name}: {expected}")
-    assert message.endswith("; sentiment.pretrain writes checkpoints/best.ckpt into its run folder")
+    assert "writes checkpoints/best.ckpt" in message
 
 
 def test_a_stack_needs_the_merge_that_its_upper_layers_read(
