@@ -11,10 +11,10 @@ import torch
 from benchmarks.corpus import reviews
 from benchmarks.rows import Row, Scale, medians, process
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.dataset import pad_reviews
-from sentiment.model.classifier import SentimentClassifier
+from sentiment.data.padding import pad_reviews
 from sentiment.predict.csv_file import predict_csv
 from sentiment.predict.predictor import Predictor
+from sentiment.predict.torch_network import TorchNetwork
 from sentiment.runtime.environment import available_cores
 
 SENTENCE = "This movie was fantastic! I really enjoyed it."
@@ -91,8 +91,9 @@ def _file(checkpoint: Path, folder: Path, scale: Scale) -> list[Row]:
 
 def _training_forward_rate(predictor: Predictor, texts: list[str]) -> float:
     """Tokens a second of the forward passes of a training over these texts, 32 in a batch."""
-    classifier = predictor.members[0].classifier
-    assert isinstance(classifier, SentimentClassifier)
+    network = predictor.members[0].classifier
+    assert isinstance(network, TorchNetwork)
+    classifier = network.module
     encoded = predictor.tokenizer.encode(texts)
     starts = np.cumsum(encoded.lengths) - encoded.lengths
     size = int(classifier.settings["vocabulary_size"] or 1)

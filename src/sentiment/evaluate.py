@@ -32,10 +32,11 @@ from sentiment.runtime.progress_bar import progress_bar, write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
-    import torch
 
     from sentiment.data.csv_format import CsvFormat
+    from sentiment.predict.logits import Floats
     from sentiment.predict.member import Member
     from sentiment.predict.misclassified import Misclassified
     from sentiment.predict.predictor import Predictor
@@ -64,6 +65,7 @@ def evaluate(
         InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
             or is one of the files that are read.
     """
+    import numpy as np
     import torch
 
     from sentiment.data.reviews import output_separator
@@ -82,8 +84,8 @@ def evaluate(
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
         write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
-    logits, labels, missing = reviews.logits, reviews.labels, reviews.missing
-    combined = predictor.combine(logits)
+    labels, missing = torch.from_numpy(reviews.labels), reviews.missing
+    combined = torch.from_numpy(predictor.combine(reviews.logits))
     present = set(labels.tolist())
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
@@ -93,15 +95,17 @@ def evaluate(
     if doubt := predictor.coverage.doubt:
         write_note(doubt)
     members = predictor.members
-    trained = [each for one in members if (each := one.saved.data.train_digests) is not None]
-    if trained and (known := int(torch.isin(reviews.digests, torch.cat(trained)).sum())):
+    trained = [each for one in members if (each := one.data.train_digests) is not None]
+    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
         write_note(
             f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
             " data.splits_dir=FOLDER a training writes its test reviews into a file"
         )
     tested = {
         **summarise_predictions(combined, labels, "test/"),
-        **outcome_results(Outcome.of(combined, labels, reviews.lengths), predictor.labels),
+        **outcome_results(
+            Outcome.of(combined, labels, torch.from_numpy(reviews.lengths)), predictor.labels
+        ),
     }
     for warning in metric_warnings(tested, training=False):
         write_note(warning)
@@ -112,19 +116,21 @@ def evaluate(
         "test_reviews": len(labels),
         "fingerprints": {"test": reviews.fingerprint},
         "dropped_missing": missing,
-        "parameters": sum(member.num_parameters for member in members),
-        "device": device_name(torch.device(members[0].device)),
+        "parameters": sum(member.classifier.num_parameters for member in members),
+        "device": device_name(
+            torch.device(members[0].classifier.device), members[0].classifier.threads
+        ),
         "versions": versions(),
-        **({"members": _each_alone(predictor, logits, labels)} if len(members) > 1 else {}),
+        **({"members": _each_alone(predictor, reviews)} if len(members) > 1 else {}),
     }
 
 
 def _facts_of_training(member: "Member") -> dict[str, Any]:
     """The facts about its training that a checkpoint holds."""
-    run, data = member.saved.run, member.saved.data
+    run, data = member.run, member.data
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},
-        "temperature": float(member.classifier.temperature),
+        "temperature": member.classifier.temperature,
         "vocabulary_size": len(data.vocabulary),
         "vector_coverage": run.get("vector_coverage"),
         "train_reviews": data.train_reviews,
@@ -134,16 +140,17 @@ def _facts_of_training(member: "Member") -> dict[str, Any]:
     }
 
 
-def _each_alone(
-    predictor: "Predictor", logits: Sequence["torch.Tensor"], labels: "torch.Tensor"
-) -> list[dict[str, Any]]:
+def _each_alone(predictor: "Predictor", reviews: "LabelledReviews") -> list[dict[str, Any]]:
     """The weight and the test metrics of each member of an ensemble by itself."""
+    import torch
+
     from sentiment.model.metrics import summarise_predictions
 
-    members = zip(predictor.members, predictor.weights, logits, strict=True)
+    members = zip(predictor.members, predictor.weights, reviews.logits, strict=True)
+    labels = torch.from_numpy(reviews.labels)
     return [
         {"checkpoint": str(member.path), "weight": weight}
-        | summarise_predictions(own, labels, "test/")
+        | summarise_predictions(torch.from_numpy(own), labels, "test/")
         for member, weight, own in members
     ]
 
@@ -151,10 +158,10 @@ def _each_alone(
 class LabelledReviews(NamedTuple):
     """The labels of a file and the predictions for it."""
 
-    logits: list["torch.Tensor"]  # for each member, (reviews, classes)
-    labels: "torch.Tensor"  # (reviews,), the true classes
-    lengths: "torch.Tensor"  # (reviews,), tokens by the first member's tokenizer, before truncation
-    digests: "torch.Tensor"  # (reviews,), as ``train_digests`` of a checkpoint
+    logits: "list[Floats]"  # for each member, (reviews, classes)
+    labels: "npt.NDArray[np.int64]"  # (reviews,), the true classes
+    lengths: "npt.NDArray[np.int64]"  # (reviews,), tokens by the first member's tokenizer, uncut
+    digests: "npt.NDArray[np.int64]"  # (reviews,), as ``train_digests`` of a checkpoint
     missing: int  # rows left out because they have no text or no label
     fingerprint: str  # see ``reviews_fingerprint``
 
@@ -171,14 +178,13 @@ def predict_labelled(
     Other arguments and errors as in ``evaluate``.
     """
     import numpy as np
-    import torch
 
     from sentiment.data.labels import equal_labels
     from sentiment.data.reviews import read_reviews, row_count
     from sentiment.data.splits import reviews_fingerprint
 
     classes = _classes_by_label(predictor, file_labels)
-    logits: list[list[torch.Tensor]] = []
+    logits: list[list[Floats]] = []
     labels: list[npt.NDArray[np.int64]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     digests: list[npt.NDArray[np.uint64]] = []
@@ -213,13 +219,13 @@ def predict_labelled(
             folded.append(encoded.folded[:, 0])
             missing += chunk.missing
             bar.update(len(chunk.rows) + chunk.missing)
-    joined = [torch.cat(chunks) for chunks in zip(*logits, strict=True)]
+    joined = [np.concatenate(chunks) for chunks in zip(*logits, strict=True)]
     names = file_labels or predictor.raw_labels
     return LabelledReviews(
         joined,
-        torch.from_numpy(np.concatenate(labels)),
-        torch.from_numpy(np.concatenate(lengths)),
-        torch.from_numpy(np.concatenate(folded).view(np.int64)),
+        np.concatenate(labels),
+        np.concatenate(lengths),
+        np.concatenate(folded).view(np.int64),
         missing,
         reviews_fingerprint(zip(digests, labels, strict=True), names),
     )
@@ -291,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        import sentiment.predict.csv_file  # noqa: F401 (torch is slow to import)
+        import sentiment.predict.torch_network  # noqa: F401 (slow)
         from sentiment.report.result_table import (
             class_tables,
             length_table,

@@ -11,7 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from sentiment.config import schemas
 from sentiment.config.resolvers import config_directory
 from sentiment.data.csv_format import COMPRESSIONS, QUOTINGS
-from sentiment.data.dataset import KEEP
+from sentiment.data.padding import KEEP
 from sentiment.model.encoder import CELLS, MERGES
 from sentiment.model.pooling import POOLINGS
 from sentiment.predict.ngram_classifier import WEIGHTINGS

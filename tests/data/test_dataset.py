@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from sentiment.data.dataset import ConcatReviews, TokenisedReviews, pad_reviews
+from sentiment.data.dataset import ConcatReviews, TokenisedReviews
+from sentiment.data.padding import pad_reviews
 from sentiment.data.sampler import BucketBatchSampler
 
 sequences = st.lists(st.lists(st.integers(2, 9), max_size=12), min_size=1, max_size=6)

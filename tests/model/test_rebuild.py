@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.rebuild import all_finite, has_type, is_plain, rebuild
+from sentiment.model.rebuild import all_finite, is_plain, rebuild
+from sentiment.model.settings import has_type
 
 SETTINGS: dict[str, Any] = {
     "vocabulary_size": 9, "num_classes": 3, "embedding_size": 4, "hidden_size": 5, "ngrams": 1,

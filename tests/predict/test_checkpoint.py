@@ -169,8 +169,9 @@ def logits_of(path: Path) -> list[list[float]]:
     words, ids, digests = ["film", "was", "lovely", "?"], np.arange(4), np.zeros((2, 2), np.uint64)
     encoded = EncodedTexts(words, ids.astype(np.int32), np.array([3, 1]), digests, digests)
     logits = Member.load(path).logits(encoded)
-    assert logits.isfinite().all()
-    return logits.tolist()
+    assert np.isfinite(logits).all()
+    rows: list[list[float]] = logits.tolist()
+    return rows
 
 
 def damaged(whole: bytes, random: Random) -> bytes:

@@ -16,8 +16,9 @@ from sentiment.batch import Batch
 from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.dataset import KEEP, ConcatReviews, ShardedReviews, TokenisedReviews
+from sentiment.data.dataset import ConcatReviews, ShardedReviews, TokenisedReviews
 from sentiment.data.ngrams import FOLDS, NgramStatistics, ngram_statistics, stratified_folds
+from sentiment.data.padding import KEEP
 from sentiment.data.pipeline import (
     DataFacts,
     DataFiles,

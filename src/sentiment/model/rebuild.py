@@ -4,13 +4,14 @@ Depends on torch alone.
 """
 
 import inspect
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from sentiment.model.settings import has_type
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -76,26 +77,3 @@ def all_finite(values: Tensor) -> bool:
     if not values.is_floating_point() or not values.numel():
         return True
     return all(bool(bound.isfinite()) for bound in values.aminmax())  # NaN if any value is NaN
-
-
-def has_type(value: Any, declared: Any) -> bool:
-    """Whether a saved value has the declared type: a class, a union, a list or a dictionary.
-
-    A dictionary has strings as keys. An int is a size, a count or an index, so it has to lie
-    between 0 and ``sys.maxsize``; it may stand for a float.
-    """
-    kind, inner = get_origin(declared), get_args(declared)
-    if kind in (Sequence, list):
-        return type(value) is list and (
-            set(map(type, value)) <= {inner[0]} - {int}  # fast for a long vocabulary
-            or all(has_type(item, inner[0]) for item in value)
-        )
-    if kind is dict:
-        return isinstance(value, dict) and all(
-            type(key) is str and has_type(item, inner[1]) for key, item in value.items()
-        )
-    if inner:  # a union
-        return any(has_type(value, choice) for choice in inner)
-    if type(value) is int and declared is not Any:
-        return declared in (int, float) and 0 <= value <= sys.maxsize
-    return declared is Any or type(value) is declared

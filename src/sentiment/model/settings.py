@@ -3,9 +3,11 @@
 Imports no torch, so that a config can be checked before it is imported.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 _COUNTS = ("num_layers", "num_classes")
 
@@ -52,3 +54,28 @@ def require_fraction(**fractions: float) -> None:
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
             raise ValueError(f"{name}={fraction} is out of range; give 0 or more, below 1")
+
+
+def has_type(value: Any, declared: Any) -> bool:
+    """Whether a saved value has the declared type: a class, a union, a list or a dictionary.
+
+    A dictionary has strings as keys. An int is a size, a count or an index, so it has to lie
+    between 0 and ``sys.maxsize``; it may stand for a float.
+    """
+    kind, inner = get_origin(declared), get_args(declared)
+    if kind in (Sequence, list):
+        return type(value) is list and (
+            set(map(type, value)) <= {inner[0]} - {int}  # fast for a long vocabulary
+            or all(has_type(item, inner[0]) for item in value)
+        )
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            type(key) is str and has_type(item, inner[1]) for key, item in value.items()
+        )
+    if isinstance(kind, type) and kind is not UnionType:  # such as NDArray[int64]
+        return type(value) is kind
+    if inner:  # a union
+        return any(has_type(value, choice) for choice in inner)
+    if type(value) is int and declared is not Any:
+        return declared in (int, float) and 0 <= value <= sys.maxsize
+    return declared is Any or type(value) is declared

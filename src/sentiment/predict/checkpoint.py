@@ -9,9 +9,11 @@ import torch
 
 from sentiment.data.cleaning import CLEANINGS
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.model.rebuild import has_type, rebuild
+from sentiment.model.rebuild import is_plain, rebuild
+from sentiment.model.settings import has_type
 from sentiment.predict.published import read_published
-from sentiment.predict.saved import SavedClassifier, SavedData, SavedParts, build
+from sentiment.predict.saved import SavedData, build
+from sentiment.predict.saved_classifier import SavedClassifier, SavedParts
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
@@ -173,6 +175,8 @@ def load_classifier(path: str | Path) -> SavedClassifier:
     checkpoint = read_checkpoint(path)
     data = {"train_digests": None, **checkpoint[DATA_KEY]}
     try:
+        if is_plain(data["train_digests"]):
+            data["train_digests"] = data["train_digests"].numpy()
         is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)
         if isinstance(data.get("tokenizer"), dict):  # format 1 may lack the cleaning

@@ -1,6 +1,7 @@
 """Predict texts, a CSV file, or lines from standard input with trained checkpoints.
 
-Loads torch and spaCy once the arguments are checked, and neither Hydra nor Lightning.
+Loads spaCy and, for checkpoints, torch once the arguments are checked, and neither Hydra nor
+Lightning.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from sentiment.predict.options import (
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import is_table
+from sentiment.runtime.files import is_onnx, is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
@@ -244,8 +245,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: predictions on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
-    limit_threads()
+        import sentiment.predict.predictor
+    if not all(map(is_onnx, parsed.checkpoints)):
+        with ending_at_once():
+            import sentiment.predict.torch_network  # noqa: F401 (slow)
+        limit_threads()
     with exit_on_input_error():
         if parsed.csv is not None:
             _predict_csv(parsed)

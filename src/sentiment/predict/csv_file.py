@@ -2,14 +2,14 @@
 
 import csv
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sentiment.data.csv_format import CsvFormat, has_header
 from sentiment.data.reviews import (
@@ -21,6 +21,7 @@ from sentiment.data.reviews import (
     row_count,
 )
 from sentiment.data.workers import encode_chunks
+from sentiment.predict.logits import Floats, softmax
 from sentiment.predict.options import check_top
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.environment import available_cores
@@ -29,7 +30,9 @@ from sentiment.runtime.files import nearest_folder, text_when_whole
 from sentiment.runtime.progress_bar import progress_bar
 
 # Suffixes of formats that are not written.
-_NO_CSV = {".ckpt", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather"}
+_NO_CSV = {
+    ".ckpt", ".onnx", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather",
+}  # fmt: skip
 
 # Names of the added columns; the second pair is for a file that has one of the first.
 _NEW_COLUMNS = (["label", "score"], ["predicted_label", "predicted_score"])
@@ -92,7 +95,7 @@ def predict_csv(
 
     cores = available_cores()
     workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
-    if any(torch.device(member.device).type != "cpu" for member in predictor.members):
+    if any(not member.classifier.device.startswith("cpu") for member in predictor.members):
         workers = max(workers, cores - 1)  # together slower than a network on a GPU
     with (
         _one_thread_less(),  # leaves a core for those processes, reading and writing
@@ -107,7 +110,7 @@ def predict_csv(
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
             predictor.count_known(encoded)
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
-            added = _added_cells(logits.softmax(1), predictor.labels, top, scores=scores)
+            added = _added_cells(softmax(logits), predictor.labels, top, scores=scores)
             writer.writerows(chunk.with_cells(added, len(columns)))
             rows += len(chunk.cells)
             bar.update(len(chunk.cells))
@@ -182,6 +185,11 @@ def naming_target(target: Path) -> Iterator[None]:
 @contextmanager
 def _one_thread_less() -> Iterator[None]:
     """Leave one core free: torch's threads are slow when they have to wait for a core."""
+    if "torch" not in sys.modules:  # the networks of ONNX files compute in one thread
+        yield
+        return
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
@@ -191,18 +199,15 @@ def _one_thread_less() -> Iterator[None]:
 
 
 def _added_cells(
-    probabilities: Tensor, labels: Sequence[str], top: int | None, *, scores: bool
+    probabilities: Floats, labels: Sequence[str], top: int | None, *, scores: bool
 ) -> Iterator[list[str]]:
     """The new cells of each text; ``probabilities`` is (texts, classes)."""
-    best = probabilities.sort(dim=1, descending=True, stable=True)
-    ranked = zip(
-        best.values[:, : top or 1].tolist(), best.indices[:, : top or 1].tolist(), strict=True
-    )
-    for (values, classes), all_scores in zip(ranked, probabilities.tolist(), strict=True):
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : top or 1]
+    for classes, row in zip(ranked.tolist(), probabilities.tolist(), strict=True):
         cells = []
-        for score, label in zip(values, classes, strict=True):
-            cells += [labels[label], f"{score:.6f}"]
-        yield cells + [f"{score:.6f}" for score in all_scores] * scores
+        for label in classes:
+            cells += [labels[label], f"{row[label]:.6f}"]
+        yield cells + [f"{score:.6f}" for score in row] * scores
 
 
 class _Rows:

@@ -8,9 +8,9 @@ from tempfile import TemporaryFile
 from typing import IO
 
 import numpy as np
-from torch import Tensor
 
 from sentiment.predict.csv_file import naming_target
+from sentiment.predict.logits import Floats, softmax
 from sentiment.runtime.files import nearest_folder, text_when_whole
 
 _COLUMNS = ("row", "text", "label", "predicted_label", "score")
@@ -40,7 +40,7 @@ class Misclassified:
         self.count = 0
 
     def add(
-        self, texts: Sequence[str], rows: Sequence[int], true: Sequence[int], logits: Tensor
+        self, texts: Sequence[str], rows: Sequence[int], true: Sequence[int], logits: Floats
     ) -> None:
         """Add those of some reviews that are misclassified.
 
@@ -53,9 +53,12 @@ class Misclassified:
         Raises:
             InputError: there is no room for the texts.
         """
-        scores, predicted = (values.tolist() for values in logits.softmax(1).max(1))
+        probabilities = softmax(logits)
+        scores = probabilities.max(1).tolist()
         facts = []
-        for index, (right, given) in enumerate(zip(true, predicted, strict=True)):
+        for index, (right, given) in enumerate(
+            zip(true, probabilities.argmax(1).tolist(), strict=True)
+        ):
             if right != given:
                 text = texts[index].encode()
                 at = self._texts.tell()

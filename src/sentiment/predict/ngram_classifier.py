@@ -4,7 +4,7 @@ Depends on numpy and scipy; ``sentiment.baseline.linear`` fits it.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,12 @@ class NgramClassifier:
         linear: the weights of the counts.
         settings: what a checkpoint holds beside the arrays: weighting, sizes (named as those of a
             network) and temperature.
+        padded, device, threads: as in ``Network``.
     """
 
+    padded: ClassVar[Literal[False]] = False
+    device: ClassVar[str] = "cpu"
+    threads: ClassVar[int] = 1
     weighting: str
     ngrams: NgramCounts
     linear: LinearWeights
@@ -90,6 +94,11 @@ class NgramClassifier:
     def with_temperature(self, temperature: float) -> "NgramClassifier":
         """A copy with another temperature."""
         return replace(self, settings={**self.settings, "temperature": temperature})
+
+    @property
+    def unknown_index(self) -> int:
+        """The token id of unknown words."""
+        return int(self.settings["unknown_index"])
 
     @property
     def num_parameters(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.errors import InputError, listed
-from sentiment.runtime.files import is_table
+from sentiment.runtime.files import is_onnx, is_table
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint, is_published
 
@@ -31,8 +31,8 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Whether a path ends as checkpoints do, is a folder that has one, or a name on the Hub."""
-    if str(path).endswith(".ckpt") or is_on_hub(path):
+    """Whether a path ends as checkpoints or ONNX files do, or is a folder or Hub name of one."""
+    if str(path).endswith(".ckpt") or is_onnx(path) or is_on_hub(path):
         return True
     return best_checkpoint(path) != Path(path) or is_published(path)
 

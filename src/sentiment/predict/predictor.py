@@ -1,10 +1,9 @@
 """Predict the labels of texts with one or several trained checkpoints, from Python.
 
-Loads torch and spaCy, but neither Hydra nor Lightning, so that it starts fast.
+Loads spaCy and, for checkpoints, torch, but neither Hydra nor Lightning, so that it starts fast.
 """
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shortened
@@ -12,33 +11,18 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
-from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings
+from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
 from sentiment.predict.coverage import Coverage
+from sentiment.predict.logits import Floats, log_softmax, softmax
 from sentiment.predict.member import Member
-from sentiment.runtime.environment import require_device
 from sentiment.runtime.errors import InputError, listed
 
 Prediction = dict[str, Any]
 _Counts = npt.NDArray[np.int64]  # (texts,)
 
 TEXTS_AT_A_TIME = 4096
-
-
-def _compute_alone() -> None:
-    """Let a forked process compute in one thread.
-
-    It does not have the other threads of its parent, and would wait for them forever.
-    """
-    if torch.get_num_threads() > 1:
-        torch.set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_compute_alone)
 
 
 class Predictor:
@@ -81,13 +65,14 @@ class Predictor:
         self.members = list(members)
         self.weights = _checked_weights(weights, len(members))
         self.labels = first.labels
-        data = first.saved.data
+        data = first.data
         self.raw_labels = data.raw_labels
         self.text_column = data.text_column
         self.label_column = data.label_column
         self.header = data.header
         settings = dict.fromkeys(member.tokenizer_settings for member in members)
-        self._tokenizers = {each: Tokenizer(each) for each in settings}
+        with without_torch():
+            self._tokenizers = {each: Tokenizer(each) for each in settings}
         self.tokenizer = self._tokenizers[first.tokenizer_settings]
         self.coverage = Coverage()
 
@@ -95,7 +80,7 @@ class Predictor:
     def load(
         cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
     ) -> "Predictor":
-        """Load one or several checkpoints, which need no other files.
+        """Load one or several checkpoints or ONNX files, which need no other files.
 
         A run folder stands for its best checkpoint. The probabilities of several are averaged;
         each has its own tokenizer.
@@ -106,7 +91,6 @@ class Predictor:
         """
         if not paths:
             raise TypeError("give the path of a checkpoint, or of several")
-        require_device(device)
         return cls([Member.load(path, device) for path in paths], weights)
 
     @overload
@@ -136,20 +120,20 @@ class Predictor:
         answers: list[Prediction] = []
         for some, lengths, known, logits in self._read(texts):
             for text, scores, tokens, known_tokens in zip(
-                some, logits.softmax(1).tolist(), lengths.tolist(), known.tolist(), strict=True
+                some, softmax(logits).tolist(), lengths.tolist(), known.tolist(), strict=True
             ):
                 counts = {"tokens": tokens, "known_tokens": known_tokens}
                 answers.append(self._prediction(text, scores) | counts)
         return answers
 
-    def logits(self, texts: Iterable[str]) -> Tensor:
-        """The calibrated logits of each text, (texts, classes), on the CPU; see ``combine``.
+    def logits(self, texts: Iterable[str]) -> Floats:
+        """The calibrated logits of each text, (texts, classes) float32; see ``combine``.
 
         Raises:
             TypeError, InputError: see ``__call__``.
         """
         parts = [logits for *_, logits in self._read(texts)]
-        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *parts])
 
     def count_known(self, encoded: EncodedTexts) -> _Counts:
         """Count texts, tokenised by ``tokenizer``, in ``coverage``; returns their known tokens."""
@@ -159,7 +143,7 @@ class Predictor:
 
     def member_logits(
         self, texts: Sequence[str], encoded: EncodedTexts | None = None, first: int = 1
-    ) -> list[Tensor]:
+    ) -> list[Floats]:
         """The logits of each member, (texts, classes), in the order of ``labels``.
 
         Args:
@@ -181,23 +165,24 @@ class Predictor:
                 known[settings] = self._encode(texts, settings, first)
             order = [member.labels.index(label) for label in self.labels]
             found.append(member.logits(known[settings])[:, order])
-            if not (finite := found[-1].isfinite().all(1)).all():
-                index = int(finite.int().argmin())
+            if not (finite := np.isfinite(found[-1]).all(1)).all():
+                index = int(finite.argmin())
                 raise InputError(
                     f"{member.path}: gives no finite score for text {first + index},"
                     f" {shortened(texts[index])}: its weights are too large; use another checkpoint"
                 )
         return found
 
-    def combine(self, logits: Sequence[Tensor]) -> Tensor:
+    def combine(self, logits: Sequence[Floats]) -> Floats:
         """The logits of one classifier unchanged, or the log of several's mean probabilities."""
         if len(logits) == 1:
             return logits[0]
-        weights = torch.tensor(self.weights, dtype=torch.float64)[:, None, None]
-        each = torch.stack([values.double().log_softmax(1) for values in logits])
-        return (each + weights.log().log_softmax(0)).logsumexp(0).float()
+        weights = log_softmax(np.log(self.weights))[:, None, None]
+        each = log_softmax(np.stack(logits)) + weights
+        combined: Floats = np.logaddexp.reduce(each).astype(np.float32)
+        return combined
 
-    def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], _Counts, _Counts, Tensor]]:
+    def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], _Counts, _Counts, Floats]]:
         """Yield some texts at a time, the numbers of tokens and of known ones, combined logits."""
         first = 1
         for some in _some_at_a_time(texts):

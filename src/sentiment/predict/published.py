@@ -7,7 +7,8 @@ from typing import Any
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.rebuild import rebuild
-from sentiment.predict.saved import SavedClassifier, SavedData, build, not_finite
+from sentiment.predict.saved import SavedData, build
+from sentiment.predict.saved_classifier import SavedClassifier, not_finite
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
 from sentiment.runtime.run_folder import PUBLISHED_FILES

@@ -1,46 +1,21 @@
-"""The contents of a checkpoint, as dataclasses whose values are checked."""
+"""The facts about its data that a saved classifier needs, whose values are checked.
+
+Imports no torch: the files that hold them may be of torch or of ONNX.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from inspect import formatannotation
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from sentiment.data.dataset import KEEP
+from sentiment.data.padding import KEEP
 from sentiment.data.tokenizer import TokenizerSettings
-from sentiment.model.calibration import is_temperature
-from sentiment.model.rebuild import all_finite, has_type, is_plain
-
-if TYPE_CHECKING:
-    from sentiment.model.classifier import SentimentClassifier
-    from sentiment.predict.ngram_classifier import NgramClassifier
+from sentiment.model.settings import has_type
 
 _Built = TypeVar("_Built")
-
-_SUMS = "train_"  # running sums of the training metrics, which are saved among the weights
-
-
-@dataclass(frozen=True)
-class SavedParts:
-    """What a checkpoint of any kind holds; see ``read_checkpoint``.
-
-    Raises:
-        ValueError: weights are damaged or not finite.
-    """
-
-    format: int
-    state_dict: dict[str, Any]
-    hyper_parameters: dict[str, Any]
-    data: dict[str, Any]
-    run: dict[str, int | float | None]
-
-    def __post_init__(self) -> None:
-        for name, value in self.state_dict.items():
-            if not is_plain(value):
-                raise ValueError(f"the weights {name!r} are not a plain tensor")
-        if diverged := not_finite(self.state_dict):
-            raise ValueError(f"the weights {diverged!r} are not finite, the training had diverged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +35,8 @@ class SavedData:
         train_reviews: size of the training split.
         val_reviews: size of the validation split.
         dropped_duplicates: reviews left out because they repeat others.
-        train_digests: see ``SentimentDataModule.state_dict``; None from an earlier version.
+        train_digests: see ``SentimentDataModule.state_dict``; None if they are not
+            known.
 
     Raises:
         ValueError: a value is out of range.
@@ -78,11 +54,9 @@ class SavedData:
     train_reviews: int
     val_reviews: int
     dropped_duplicates: int
-    train_digests: Tensor | None
+    train_digests: npt.NDArray[np.int64] | None
 
     def __post_init__(self) -> None:
-        if self.train_digests is not None and not is_plain(self.train_digests):
-            raise ValueError("'train_digests' is not a plain tensor")
         for names in (self.labels, self.raw_labels):
             if len(set(names)) < len(names):
                 raise ValueError("a label occurs twice")
@@ -93,35 +67,6 @@ class SavedData:
         shown = "".join([*self.labels, *self.raw_labels, self.text_column, self.label_column])
         if any("\ud800" <= character <= "\udfff" for character in shown):
             raise ValueError("labels or column names hold a lone surrogate")
-
-
-@dataclass(frozen=True)
-class SavedClassifier:
-    """A classifier and what belongs to it.
-
-    Attributes:
-        classifier: a network in evaluation mode, on the CPU, or a baseline.
-        data: vocabulary, labels, tokenizer settings and other facts about the data.
-        run: numbers of the training, such as its seed and its best validation accuracy.
-
-    Raises:
-        ValueError: the classifier does not fit the data.
-    """
-
-    classifier: "SentimentClassifier | NgramClassifier"
-    data: SavedData
-    run: dict[str, int | float | None]
-
-    def __post_init__(self) -> None:
-        for name, entries, size in (
-            ("vocabulary", self.data.vocabulary, "vocabulary_size"),
-            ("labels", self.data.labels, "num_classes"),
-            ("raw_labels", self.data.raw_labels, "num_classes"),
-        ):
-            if len(entries) != (expected := self.classifier.settings[size]):
-                raise ValueError(f"{name!r} has {len(entries)} entries for {size}={expected}")
-        if not is_temperature(temperature := float(self.classifier.temperature)):
-            raise ValueError(f"the temperature is {temperature}, out of range")
 
 
 def build(kind: type[_Built], stored: Mapping[str, Any]) -> _Built:
@@ -141,9 +86,3 @@ def build(kind: type[_Built], stored: Mapping[str, Any]) -> _Built:
             raise ValueError(f"{name!r} is not a valid {formatannotation(declared)}")
         values[name] = value
     return kind(**values)
-
-
-def not_finite(state: Mapping[str, Tensor]) -> str | None:
-    """The name of the first weights of a module's state that hold NaN or infinity, or None."""
-    weights = (name for name in state if not name.startswith(_SUMS))
-    return next((name for name in weights if not all_finite(state[name])), None)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sentiment.config.overrides import CommandLine, train_command
-from sentiment.predict.saved import SavedClassifier
+from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.tables import (
     MISSING,

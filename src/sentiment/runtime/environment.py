@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import torch
 
 
-def device_name(device: "torch.device") -> str:
-    """The type of a device, its model, and on a CPU the threads that torch uses."""
+def device_name(device: "torch.device", threads: int | None = None) -> str:
+    """The type of a device, its model, and on a CPU the threads; None for those of torch."""
     import torch
 
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     return f"{device.type}: {name}, {threads} thread{'' if threads == 1 else 's'}"
 
 

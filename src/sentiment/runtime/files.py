@@ -138,6 +138,11 @@ def similar_file(path: Path) -> str:
     return f"; did you mean {' or '.join(likely)}?" if likely else ""
 
 
+def is_onnx(path: str | Path) -> bool:
+    """Whether a path ends as ONNX files do."""
+    return str(path).lower().endswith(".onnx")
+
+
 def compression_of(path: Path) -> str:
     """The compression that the suffix of a path implies, or ``none``."""
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")

@@ -119,6 +119,7 @@ COMMANDS = {
     "train": "train a classifier on a CSV file of texts and labels; with -m, several",
     "predict": "predict texts, the rows of a CSV file, or lines with a trained classifier",
     "evaluate": "measure a trained classifier on a CSV file with labels",
+    "export": "write a trained network to an ONNX file, which predicts without torch",
     "compare": "compare trainings and baselines in one table",
     "baseline": "train linear classifiers of n-grams, in seconds, on the same reviews",
     "vectors": "train word vectors on your texts, for a training to start from",
@@ -133,6 +134,7 @@ pretrain = partial(start, "sentiment.pretrain.command")
 baseline = partial(start, "sentiment.baseline.command")
 compare = partial(start, "sentiment.compare")
 vectors = partial(start, "sentiment.vectors.command")
+export = partial(start, "sentiment.export.command")
 evaluate = partial(start, "sentiment.evaluate")
 download = partial(start, "sentiment.download")
 publish = partial(start, "sentiment.publish.command")

@@ -15,11 +15,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sentiment.data.datamodule import LONGEST_TEXT
-from sentiment.data.dataset import KEEP
+from sentiment.data.padding import KEEP
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.language_model import LanguageModel
-from sentiment.model.rebuild import has_type, rebuild
+from sentiment.model.rebuild import rebuild
+from sentiment.model.settings import has_type
 from sentiment.predict.checkpoint import (
     CLASSIFIER,
     LANGUAGE_MODEL,

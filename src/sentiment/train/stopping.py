@@ -15,7 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch import callbacks
 from torch import Tensor
 
-from sentiment.predict.saved import not_finite
+from sentiment.predict.saved_classifier import not_finite
 from sentiment.runtime.distributed import all_reduce_max, in_process_group, rank
 from sentiment.runtime.errors import InputError
 

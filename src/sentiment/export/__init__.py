@@ -1,0 +1,1 @@
+"""Write the network of a checkpoint as an ONNX file, which predicts without torch."""

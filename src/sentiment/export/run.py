@@ -1,0 +1,58 @@
+"""Write a checkpoint's network, and all that prediction needs beside it, to one ONNX file."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sentiment.model.classifier import SentimentClassifier
+from sentiment.predict.checkpoint import load_classifier
+from sentiment.predict.csv_file import naming_target
+from sentiment.predict.onnx_network import FACTS_KEY, missing_package, sealed
+from sentiment.predict.saved_classifier import SavedClassifier
+from sentiment.predict.torch_network import TorchNetwork
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import is_onnx, replaced_when_whole
+
+
+def export(checkpoint: Path, target: Path) -> None:
+    """Write the network of a checkpoint to an ONNX file that ``Predictor.load`` opens.
+
+    Args:
+        checkpoint: a checkpoint of ``sentiment.train``.
+        target: the file, which appears when it is complete.
+
+    Raises:
+        InputError: see ``load_classifier``; the checkpoint is a baseline's; the target cannot be
+            written; or onnx is not installed.
+    """
+    content = onnx_content(load_classifier(checkpoint), checkpoint)
+    if not is_onnx(target):
+        raise InputError(f"{target}: give a file that ends in .onnx")
+    with naming_target(target), replaced_when_whole(target) as part:
+        part.write_bytes(content)
+
+
+def onnx_content(saved: SavedClassifier, checkpoint: Path) -> bytes:
+    """The content of the ONNX file of a checkpoint; errors as in ``export``."""
+    if not isinstance(saved.classifier, SentimentClassifier):
+        raise InputError(
+            f"{checkpoint}: a baseline, which cannot be exported; it predicts from its checkpoint,"
+            " and also together with ONNX files"
+        )
+    try:
+        from sentiment.export.graph import network_graph
+    except ImportError as error:
+        raise missing_package(error, "to export") from error
+    network = TorchNetwork(saved.classifier)
+    facts = {
+        "data": asdict(replace(saved.data, train_digests=None)),  # large
+        "run": saved.run,
+        "temperature": network.temperature,
+        "num_parameters": network.num_parameters,
+        "unknown_index": network.unknown_index,
+        "int8": False,
+    }
+    model = network_graph(saved.classifier)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = FACTS_KEY, json.dumps(facts, separators=(",", ":"))
+    return sealed(model.SerializeToString(deterministic=True))
