@@ -19,12 +19,17 @@ from sentiment.model.pooling import Pooling
 OPSET, IR_VERSION = 18, 8  # onnxruntime reads them from 1.14 on
 
 # For each cell: the operator, the order of torch's gates in ONNX, and further attributes.
-_CELLS: dict[str, tuple[str, tuple[int, ...], dict[str, int]]] = {
+_CELLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "lstm": ("LSTM", (0, 3, 1, 2), {}),  # i, f, g, o in torch; i, o, f, c in ONNX
     "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),  # r, z, n in torch; z, r, h in ONNX
     "rnn": ("RNN", (0,), {}),
 }
 _UNKNOWN = -(1 << 62)  # a key that no n-gram has, even after a token id is added
+
+_CONTRIBUTED = "com.microsoft"  # the domain of operators that onnxruntime adds to those of ONNX
+# The largest rounded weight. In a layer it has 7 bits, because processors with AVX2 alone would
+# saturate the sum of two products of 8 bits.
+_OF_VECTORS, _OF_LAYERS = 127, 63
 
 _Array = npt.NDArray[Any]
 
@@ -63,20 +68,31 @@ class _Graph:
         return self.outputs(operator, *inputs, count=1, **others)[0]
 
 
-def network_graph(classifier: SentimentClassifier) -> onnx.ModelProto:
+def network_graph(classifier: SentimentClassifier, *, int8: bool = False) -> onnx.ModelProto:
     """The graph of a network: from token ids and lengths to calibrated logits.
 
     Its inputs are ``token_ids``, (batch, time) int64, and ``lengths``, (batch,) int64, each from 1
     to time; its output is ``logits``, (batch, classes) float32. The logits of a text do not depend
     on the batch or the padding.
+
+    Args:
+        classifier: the network.
+        int8: round the vectors of words and the weights of the layers, which have to be an LSTM, to
+            8 bits. An LSTM then rounds its input and its states, too, with one scale for all texts
+            of a batch: only a text alone has logits that nothing else changes.
+
+    Raises:
+        ValueError: ``int8`` is for an LSTM alone.
     """
+    if int8 and classifier.settings["cell"] != "lstm":
+        raise ValueError("onnxruntime has an LSTM for int8, and no other layers")
     graph = _Graph()
     ids = graph("Transpose", "token_ids", perm=[1, 0])  # (time, batch)
-    steps = graph("Gather", _values(classifier.embedding.weight), ids)
+    steps = _embed(graph, _values(classifier.embedding.weight), ids, int8=int8)
     features = _ngram_features(graph, classifier, ids)
     if features:
         steps = graph("Concat", steps, *features, axis=2)
-    states, final = _encode(graph, classifier, steps)
+    states, final = _encode(graph, classifier, steps, int8=int8)
     pooled = _pool(graph, classifier, states, final)
     for layer in classifier.head.children():
         if isinstance(layer, nn.Linear):
@@ -98,9 +114,10 @@ def network_graph(classifier: SentimentClassifier) -> onnx.ModelProto:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
         graph.weights,
     )
+    domains = {"": OPSET} | ({_CONTRIBUTED: 1} if int8 else {})
     return helper.make_model(
         whole,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid(*each) for each in domains.items()],
         ir_version=IR_VERSION,
         producer_name="sentiment",
     )
@@ -108,6 +125,22 @@ def network_graph(classifier: SentimentClassifier) -> onnx.ModelProto:
 
 def _values(weights: Tensor) -> _Array:
     return weights.detach().float().numpy()
+
+
+def _embed(graph: _Graph, vectors: _Array, ids: str, *, int8: bool) -> str:
+    """The vectors of tokens, (time, batch, embedding_size); int8 rounds each vector by itself."""
+    if not int8:
+        return graph("Gather", vectors, ids)
+    rounded, scales = _rounded(vectors, _OF_VECTORS)
+    words = graph("Cast", graph("Gather", rounded, ids), to=TensorProto.FLOAT)
+    return graph("Mul", words, graph("Gather", scales[:, None], ids))
+
+
+def _rounded(weights: _Array, largest: int) -> tuple[_Array, _Array]:
+    """Weights as int8, and the scales to multiply them by: one for each row along the last axis."""
+    scales = np.abs(weights).max(-1) / largest
+    scales[scales == 0] = 1
+    return np.rint(weights / scales[..., None]).astype(np.int8), scales
 
 
 def _ngram_features(graph: _Graph, classifier: SentimentClassifier, ids: str) -> list[str]:
@@ -148,7 +181,9 @@ def _search(graph: _Graph, keys: _Array, wanted: str) -> tuple[str, str]:
     return index, graph("Equal", graph("Gather", table, index), wanted)
 
 
-def _encode(graph: _Graph, classifier: SentimentClassifier, steps: str) -> tuple[str, str]:
+def _encode(
+    graph: _Graph, classifier: SentimentClassifier, steps: str, *, int8: bool
+) -> tuple[str, str]:
     """Run the recurrent layers.
 
     Returns:
@@ -169,13 +204,23 @@ def _encode(graph: _Graph, classifier: SentimentClassifier, steps: str) -> tuple
             [_reordered(each, order) for each in some]
             for some in weights[first : first + directions]
         ]
+        given = [np.stack([each[0] for each in own]), np.stack([each[1] for each in own])]
+        bias = np.stack([np.concatenate(each[2:]) for each in own])
+        scales: list[str | _Array] = []
+        if int8:
+            operator, attributes = "DynamicQuantizeLSTM", {"domain": _CONTRIBUTED}
+            rounded = [_rounded(weight, _OF_LAYERS) for weight in given]
+            given = [values.transpose(0, 2, 1) for values, _ in rounded]
+            scales = ["", "", ""]  # initial states and peepholes
+            for _, scale in rounded:
+                scales += [scale, np.zeros(scale.shape, np.int8)]
         states, final = graph.outputs(
             operator,
             steps,
-            np.stack([each[0] for each in own]),
-            np.stack([each[1] for each in own]),
-            np.stack([np.concatenate(each[2:]) for each in own]),
+            *given,
+            bias,
             lengths,
+            *scales,
             count=2,
             hidden_size=settings["hidden_size"],
             direction="bidirectional" if directions == 2 else "forward",
@@ -212,8 +257,7 @@ def _pool(graph: _Graph, classifier: SentimentClassifier, states: str, final: st
         largest = graph("ReduceMax", words, np.array([0]), keepdims=0)
         pooled.append(_joined(graph, largest))
     if "mean" in mode:
-        words = graph("Where", mask, states, np.array(0, np.float32))
-        total = graph("ReduceSum", words, np.array([0]), keepdims=0)
+        total = graph("ReduceSum", states, np.array([0]), keepdims=0)  # zero at padding
         counts = graph("Cast", "lengths", to=TensorProto.FLOAT)
         counts = graph("Unsqueeze", counts, np.array([1]))
         pooled.append(_joined(graph, graph("Div", total, counts)))

@@ -14,30 +14,34 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import is_onnx, replaced_when_whole
 
 
-def export(checkpoint: Path, target: Path) -> None:
+def export(checkpoint: Path, target: Path, *, int8: bool = False) -> None:
     """Write the network of a checkpoint to an ONNX file that ``Predictor.load`` opens.
 
     Args:
         checkpoint: a checkpoint of ``sentiment.train``.
         target: the file, which appears when it is complete.
+        int8: whether to round weights to 8 bits, for a file of a quarter of the size; of an LSTM.
 
     Raises:
-        InputError: see ``load_classifier``; the checkpoint is a baseline's; the target cannot be
-            written; or onnx is not installed.
+        InputError: see ``load_classifier``; the checkpoint is a baseline's, or cannot be rounded;
+            the target cannot be written; or onnx is not installed.
     """
-    content = onnx_content(load_classifier(checkpoint), checkpoint)
     if not is_onnx(target):
         raise InputError(f"{target}: give a file that ends in .onnx")
+    content = _onnx_content(load_classifier(checkpoint), checkpoint, int8=int8)
     with naming_target(target), replaced_when_whole(target) as part:
         part.write_bytes(content)
 
 
-def onnx_content(saved: SavedClassifier, checkpoint: Path) -> bytes:
-    """The content of the ONNX file of a checkpoint; errors as in ``export``."""
+def _onnx_content(saved: SavedClassifier, checkpoint: Path, *, int8: bool) -> bytes:
     if not isinstance(saved.classifier, SentimentClassifier):
         raise InputError(
             f"{checkpoint}: a baseline, which cannot be exported; it predicts from its checkpoint,"
             " and also together with ONNX files"
+        )
+    if int8 and (cell := saved.classifier.settings["cell"]) != "lstm":
+        raise InputError(
+            f"{checkpoint}: --int8 is for an LSTM, and these layers are {cell}; leave --int8 out"
         )
     try:
         from sentiment.export.graph import network_graph
@@ -50,9 +54,9 @@ def onnx_content(saved: SavedClassifier, checkpoint: Path) -> bytes:
         "temperature": network.temperature,
         "num_parameters": network.num_parameters,
         "unknown_index": network.unknown_index,
-        "int8": False,
+        "int8": int8,
     }
-    model = network_graph(saved.classifier)
+    model = network_graph(saved.classifier, int8=int8)
     entry = model.metadata_props.add()
     entry.key, entry.value = FACTS_KEY, json.dumps(facts, separators=(",", ":"))
     return sealed(model.SerializeToString(deterministic=True))

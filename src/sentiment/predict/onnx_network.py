@@ -3,6 +3,7 @@
 Such a file ends with a metadata entry that holds the number of its format and a checksum.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -57,6 +58,8 @@ class OnnxNetwork:
         self._alone = bool(self.facts["int8"])  # texts of a batch are rounded together
 
     def _start(self) -> None:
+        # It would report its use to Microsoft, from a thread that a forked process waits for.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -71,7 +74,10 @@ class OnnxNetwork:
     def logits(self, batches: Iterable[tuple[_Ints, _Ints]]) -> list[Floats]:
         """The logits of padded batches, each (batch, classes)."""
         if self.threads > 1 and os.getpid() != self._process:
-            self._start()  # a forked process does not have the threads of its parent
+            # A forked process does not have the threads of its parent, for which the end of the old
+            # session would wait: so that never ends.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._start()
         return [self._classify(ids, lengths) for ids, lengths in batches]
 
     def _classify(self, ids: _Ints, lengths: _Ints) -> Floats:
