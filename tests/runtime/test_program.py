@@ -22,7 +22,7 @@ SLOW = {
 }  # fmt: skip
 COMMANDS = {
     "train", "pretrain", "baseline", "vectors", "evaluate", "predict", "compare", "download",
-    "export",
+    "export", "publish",
 }  # fmt: skip
 START = """
 import contextlib, importlib, sys
@@ -39,15 +39,8 @@ print("imported:", *{slow!r} & sys.modules.keys())
 
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors")]
-    every = (
-        *hydra,
-        "predict.command",
-        "export.command",
-        "evaluate",
-        "compare",
-        "download",
-        "__main__",
-    )
+    plain = ("predict.command", "export.command", "evaluate", "compare", "download", "__main__")
+    every = (*hydra, *plain)
     wrong: dict[tuple[str, ...], str] = {
         ("__main__", "train", "lr=3"): "did you mean",
         ("train.command", "--lr", "3"): "did you mean",
