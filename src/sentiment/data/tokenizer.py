@@ -9,7 +9,7 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -262,12 +262,13 @@ def _distinct(
     values: npt.NDArray[np.uint64],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """The distinct values, and the index of each value among them."""
-    if len(values) < MANY_TOKENS:
-        return np.unique(values, return_inverse=True)
-    from pandas import factorize  # hashes where np.unique sorts; slow to import for one sentence
+    if len(values) >= MANY_TOKENS:
+        with suppress(ImportError):  # hashes where np.unique sorts; slow to import for one sentence
+            from pandas import factorize
 
-    indices, distinct = factorize(values)
-    return distinct, indices
+            indices, distinct = factorize(values)
+            return distinct, indices
+    return np.unique(values, return_inverse=True)
 
 
 def spacy_version() -> str:

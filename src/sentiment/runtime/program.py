@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from sentiment.runtime.errors import InputError, first_words, out_of_memory
 
+# Packages of the extra "train" that programs import first.
+_TO_TRAIN = ("torch", "hydra", "omegaconf", "pandas", "requests", "scipy", "yaml")
 _STOPPED = 128 + signal.SIGINT
 
 
@@ -26,7 +28,8 @@ def start(name: str) -> NoReturn:
             ``__main__``, so that other processes find its functions.
 
     Raises:
-        SystemExit: at the end, and with code 130 on Ctrl-C.
+        SystemExit: at the end, with code 130 on Ctrl-C, and with code 2 if the packages are not
+            installed that a program beside ``sentiment.predict`` needs.
     """
     _spin_briefly()
     if len(sys.argv) == 2:
@@ -38,6 +41,12 @@ def start(name: str) -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(_STOPPED)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in _TO_TRAIN:
+            raise
+        write_error(f"this needs {package}: pip install 'sentiment[train]'")
+        sys.exit(2)
     sys.exit()
 
 
