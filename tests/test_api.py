@@ -11,6 +11,7 @@ from lightning import Callback
 from conftest import TINY, write_reviews
 from programs import run_program
 from sentiment import InputError, baseline, compare, evaluate, train
+from sentiment.runtime.run_folder import was_stopped
 
 _MEASURED = ("fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second")
 COLUMNS = {"data.text_column": "review", "data.label_column": "sentiment"}
@@ -68,13 +69,28 @@ def test_what_cannot_be_used_is_an_input_error_and_leaves_nothing(
 
 
 class _Interrupt(Callback):
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_training_raises_keyboard_interrupt(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path / "reviews.csv", 60)
-    with pytest.raises(KeyboardInterrupt):
-        train(
-            *TINY, {"data.csv": path}, folder=tmp_path / "x", callbacks=[_Interrupt()], quiet=True
-        )
+def test_an_interrupted_training_says_how_to_resume_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = write_reviews(tmp_path / "reviews.csv", 60), tmp_path / "x"
+    callers = logging.FileHandler(tmp_path / "own.log", mode="w")
+    logging.getLogger("sentiment").addHandler(callers)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(*TINY, {"data.csv": path}, folder=folder, callbacks=[_Interrupt()], quiet=True)
+        logging.getLogger("sentiment").warning("after it")
+    finally:
+        logging.getLogger("sentiment").removeHandler(callers)
+    assert f"ckpt_path={folder}/checkpoints/last.ckpt" in "".join(capfd.readouterr())
+    assert was_stopped(folder)
+    assert "after it" in (tmp_path / "own.log").read_text()
+
+
+def test_functions_that_use_ours_can_be_sent_to_other_processes() -> None:
+    cloudpickle = pytest.importorskip("cloudpickle")
+    sent = cloudpickle.dumps(lambda: train)
+    assert cloudpickle.loads(sent)() is train

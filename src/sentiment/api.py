@@ -21,6 +21,7 @@ from sentiment.runtime.files import replaced_when_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    from hydra.core.global_hydra import GlobalHydra
     from lightning import Callback
     from omegaconf import DictConfig
 
@@ -78,11 +79,14 @@ def train(
 
     def task(cfg: "DictConfig", home: Path) -> None:
         from sentiment.config.overrides import CommandLine
-        from sentiment.train.fit import Stopped
+        from sentiment.predict.checkpoint import CLASSIFIER
+        from sentiment.train.fit import Stopped, stop_on_interrupt
         from sentiment.train.run import train as run_training
 
+        command_line = CommandLine.of_hydra()
         try:
-            run_training(cfg, home, callbacks=callbacks, command_line=CommandLine.of_hydra())
+            with stop_on_interrupt(home, CLASSIFIER, command_line):
+                run_training(cfg, home, callbacks=callbacks, command_line=command_line)
         except Stopped:
             raise KeyboardInterrupt from None
 
@@ -203,37 +207,36 @@ def _run(
     from sentiment.config.overrides import override
     from sentiment.config.resolvers import config_directory, register
     from sentiment.config.schemas import config_schema
-    from sentiment.runtime.environment import keep_freed_memory, limit_threads
+    from sentiment.runtime.environment import compute_fast
     from sentiment.train.sweep import quiet as quietly
 
-    ended: Path | BaseException = Path()
+    home, problem = Path(), list[BaseException]()
 
     def run(cfg: "DictConfig") -> None:
-        nonlocal ended
-        ended = Path(HydraConfig.get().runtime.output_dir)
+        nonlocal home
+        home = Path(HydraConfig.get().runtime.output_dir)
         try:
             with translate_config_errors(), quietly() if quiet else nullcontext():
-                task(cfg, ended)
+                task(cfg, home)
         except BaseException as error:  # Hydra would print a line of its own
             remove_unused_folder()
-            ended = error
+            problem.append(error)
 
     given = [item for some in settings for item in _overrides(some)]
     if frame is not None:
         given += ["data=csv", override("data.csv", str(_written(frame)))]
     if folder is not None:
         given.append(override("hydra.run.dir", str(folder)))
-    limit_threads()
-    keep_freed_memory()
-    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra):
+    compute_fast()
+    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra.instance()):
         version.setbase("1.3")
         register()
         search_path = create_config_search_path(str(config_directory()))
         hydra = Hydra.create_main_hydra2(name, search_path)
         hydra.run(name, run, hydra_arguments(given, config_schema(name)))
-    if isinstance(ended, BaseException):
-        raise ended
-    return ended
+    if problem:
+        raise problem[0]
+    return home
 
 
 def _overrides(settings: Settings) -> Iterator[str]:
@@ -266,25 +269,34 @@ def _ended(folder: Path) -> TrainedRun:
 
 
 @contextmanager
-def _own_hydra(instance: Any) -> Iterator[None]:
+def _own_hydra(state: "GlobalHydra") -> Iterator[None]:
     """Let a run have Hydra's global state to itself, and restore what the caller had."""
-    before = instance.instance().hydra
-    instance.instance().clear()
+    before = state.hydra
+    state.clear()
     try:
         yield
     finally:
-        instance.instance().hydra = before
+        state.hydra = before
 
 
 @contextmanager
 def _same_logging() -> Iterator[None]:
-    """Restore the handlers and the level of the root logger, which Hydra sets for each run."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """Restore the loggers that Hydra configures for each run, and keep their handlers open.
+
+    Configuring closes all handlers in a list of ``logging``, which is empty meanwhile.
+    """
+    loggers = [logging.getLogger(name) for name in ("", "sentiment", "matplotlib")]
+    before = [(each.handlers[:], each.level) for each in loggers]
+    listed: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    existing = listed[:]
+    listed.clear()
     try:
         yield
     finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
-        root.handlers[:], root.level = handlers, level
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            for handler in logger.handlers:
+                if handler not in handlers:
+                    handler.close()
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+        listed[:0] = existing
