@@ -50,6 +50,10 @@ def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
     of_file = train(*TINY, {"data.csv": path}, folder=tmp_path / "file", quiet=True)
     assert results_of(of_frame.folder) == results_of(of_file.folder)
     assert evaluate(of_frame.folder, frame) == evaluate(of_frame.predictor, path)
+    with pytest.raises(TypeError, match="'text'; did you mean 'text_column'"):
+        evaluate(of_frame.predictor, path, text="review")
+    with pytest.raises(InputError, match="^the frame: no column 'sentiment'"):
+        evaluate(of_frame.predictor, frame[["review"]])
     runs = baseline(COLUMNS, frame=frame, folder=tmp_path / "baselines", quiet=True)
     assert [run.results["model"] for run in runs] == ["tfidf", "naive_bayes"]
 
@@ -64,6 +68,17 @@ def test_what_cannot_be_used_is_an_input_error_and_leaves_nothing(
         train({"data.csv": "nothere.csv"})
     with pytest.raises(InputError, match="data: give its settings by full key"):
         train({"data": {"csv": "x.csv"}})
+    frame = pd.DataFrame({"text": ["a"], "stars": ["b"]})
+    for wrong in (frame, ["model=bigru"]):
+        with pytest.raises(InputError, match="'model=bigru'.*frame="):
+            train(wrong)  # type: ignore[arg-type]
+    for given in ("-m", "sweep=optuna", "--config-dir=x"):
+        with pytest.raises(InputError, match=f"{given}: .* loop"):
+            train(given)
+    with pytest.raises(InputError, match=r"^the frame: no column 'label'.*data.label_column=stars"):
+        train(frame=frame)
+    with pytest.raises(InputError, match="nothing to compare"):
+        compare()
     assert not list(tmp_path.glob("runs/*"))
     assert "Error executing" not in "".join(capfd.readouterr())
 

@@ -6,9 +6,10 @@
 import hashlib
 import json
 import logging
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.cache import cache_directory
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, valid_names
 from sentiment.runtime.files import replaced_when_whole
 
 if TYPE_CHECKING:
@@ -142,28 +143,33 @@ def evaluate(
     Raises:
         InputError: a file cannot be read, or has unknown labels.
     """
-    from sentiment.data.csv_format import FormatOfOptions
+    from sentiment.data.csv_format import CsvFormat
     from sentiment.evaluate import evaluate as measure
+    from sentiment.predict.options import csv_format_from
 
+    names = [field.name for field in fields(CsvFormat)]
+    if unknown := csv_format.keys() - set(names):
+        valid = valid_names(min(unknown), ["labels", "errors", *names])
+        raise TypeError(f"evaluate() has no argument {min(unknown)!r}; {valid}")
     if not isinstance(classifier, Predictor):
         paths = [classifier] if isinstance(classifier, str | Path) else classifier
         classifier = Predictor.load(*paths)
-    table = {
-        "text_column": classifier.text_column,
-        "label_column": classifier.label_column,
-        "header": classifier.header,
-        **csv_format,
-    }
     target = None if errors is None else Path(errors)
+    given = {"label_column": None, **csv_format}
     with TemporaryDirectory() as folder:
+        written = None
         if not isinstance(reviews, str | Path):
-            reviews = _written(reviews, Path(folder))
-            table["header"] = True
-        return measure(classifier, Path(reviews), FormatOfOptions(**table), labels, target)
+            reviews = written = _written(reviews, Path(folder))
+            given["header"] = True
+        table_format = csv_format_from(Namespace(**given), classifier)
+        with _named_frame(written):
+            return measure(classifier, Path(reviews), table_format, labels, target)
 
 
 def compare(*folders: str | Path, by_run: bool = False) -> "pd.DataFrame":
     """Compare the runs in folders, as ``python -m sentiment.compare``.
+
+    What limits the comparison is noted on standard error.
 
     Args:
         folders: run folders, or folders above some.
@@ -174,15 +180,18 @@ def compare(*folders: str | Path, by_run: bool = False) -> "pd.DataFrame":
         A row for each configuration, the best of each data set first.
 
     Raises:
-        InputError: a folder has no run.
+        InputError: a folder has no run, or there is none to compare.
     """
     import pandas as pd
 
     from sentiment.report.comparison_table import flat_rows
-    from sentiment.report.ranking import compare_runs
-    from sentiment.report.runs import find_runs
+    from sentiment.report.ranking import compare_folders
+    from sentiment.runtime.progress_bar import write_note
 
-    return pd.DataFrame(flat_rows(compare_runs(find_runs(map(Path, folders)), by_run=by_run)))
+    comparison = compare_folders(map(Path, folders), by_run=by_run)
+    for note in comparison.notes:
+        write_note(note)
+    return pd.DataFrame(flat_rows(comparison))
 
 
 def _run(
@@ -201,7 +210,7 @@ def _run(
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from sentiment.config.app import remove_unused_folder
+    from sentiment.config.app import check_sweep, remove_unused_folder
     from sentiment.config.arguments import hydra_arguments
     from sentiment.config.explain import translate_config_errors
     from sentiment.config.overrides import override
@@ -216,15 +225,18 @@ def _run(
         nonlocal home
         home = Path(HydraConfig.get().runtime.output_dir)
         try:
-            with translate_config_errors(), quietly() if quiet else nullcontext():
-                task(cfg, home)
+            with _named_frame(written), translate_config_errors():
+                check_sweep(given, f"call {name}() for each run, in a loop")
+                with quietly() if quiet else nullcontext():
+                    task(cfg, home)
         except BaseException as error:  # Hydra would print a line of its own
             remove_unused_folder()
             problem.append(error)
 
     given = [item for some in settings for item in _overrides(some)]
-    if frame is not None:
-        given += ["data=csv", override("data.csv", str(_written(frame)))]
+    written = None if frame is None else _written(frame)
+    if written is not None:
+        given += ["data=csv", override("data.csv", str(written))]
     if folder is not None:
         given.append(override("hydra.run.dir", str(folder)))
     compute_fast()
@@ -244,8 +256,18 @@ def _overrides(settings: Settings) -> Iterator[str]:
     from sentiment.config.overrides import override
 
     if isinstance(settings, str):
+        if settings.startswith("-"):
+            raise InputError(
+                f"{settings}: an option of the command line; from Python, give settings KEY=VALUE"
+                " and, for several runs, call the function in a loop"
+            )
         yield settings
         return
+    if not isinstance(settings, Mapping):
+        raise InputError(
+            f"a {type(settings).__name__} is not a setting; give texts such as 'model=bigru',"
+            " dictionaries such as {'model.hidden_size': 64}, and a DataFrame as frame=TABLE"
+        )
     for key, value in settings.items():
         if isinstance(value, Mapping):
             raise InputError(f"{key}: give its settings by full key, such as {key}.NAME")
@@ -262,6 +284,17 @@ def _written(frame: "pd.DataFrame", folder: Path | None = None) -> Path:
         with replaced_when_whole(path) as part:
             part.write_text(text, encoding="utf-8")
     return path
+
+
+@contextmanager
+def _named_frame(path: Path | None) -> Iterator[None]:
+    """Call the file of a DataFrame "the frame" in an InputError."""
+    try:
+        yield
+    except InputError as error:
+        if path is None:
+            raise
+        raise InputError(str(error).replace(str(path), "the frame")) from error
 
 
 def _ended(folder: Path) -> TrainedRun:

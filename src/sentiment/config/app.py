@@ -67,7 +67,7 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.RUN:
-            _check_sweep(HydraConfig.get().runtime.choices.get("sweep"))
+            check_sweep(sys.argv[1:], "add -m")
             with ending_at_once(remove_unused_folder):
                 alone = external_world_size() in (None, 1)  # else processes refuse together
                 check_config(cfg, config_schema(name), files=alone)
@@ -76,10 +76,20 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
     return run
 
 
-def _check_sweep(chosen: str | None) -> None:
-    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
-    if chosen is not None and ONE_RUN not in sys.argv[1:]:
-        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
+def check_sweep(given: Sequence[str], instead: str) -> None:
+    """Refuse to train a single run with the settings of a search.
+
+    Args:
+        given: what was typed. Hydra adds its mode to its overrides, which do not show whether one
+            run is meant.
+        instead: what to do, for the message.
+
+    Raises:
+        InputError: a search was chosen, and not with ``ONE_RUN``.
+    """
+    chosen = HydraConfig.get().runtime.choices.get("sweep")
+    if chosen is not None and ONE_RUN not in given:
+        raise InputError(f"sweep={chosen}: searches over many runs; {instead}")
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
