@@ -112,6 +112,7 @@ def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
         ("r.txt", "__label__a __label__b x\n", "fasttext", "line 1: has several labels"),
         ("r.txt", "__label__a x\nmore\n", "fasttext", "line 2: does not begin with __label__"),
         ("r.jsonl", '{"texts": "a", "label": "b"}\n', "auto", "did you mean 'texts'.*"),
+        ("r.jsonl", '{"x": 1, "y": 2}', "auto", r"\(set data.text_column, data.label_column\)"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(
