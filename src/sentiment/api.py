@@ -257,10 +257,8 @@ def _overrides(settings: Settings) -> Iterator[str]:
 
     if isinstance(settings, str):
         if settings.startswith("-"):
-            raise InputError(
-                f"{settings}: an option of the command line; from Python, give settings KEY=VALUE"
-                " and, for several runs, call the function in a loop"
-            )
+            why = "an option of the command line; from Python, train several runs in a loop"
+            raise InputError(f"{settings}: {why}")
         yield settings
         return
     if not isinstance(settings, Mapping):

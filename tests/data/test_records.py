@@ -98,7 +98,7 @@ def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
     [
         ("r.jsonl", '{"text": 1\n', "auto", "line 1: is not JSON"),
         ("r.jsonl", '{"text": "a"}\n[1]\n', "auto", "line 2: holds a list, and an object is"),
-        ("r.jsonl", '{"text": "\\ud800", "label": "b"}\n', "auto", "row 1: column 'text' cannot"),
+        ("r.jsonl", '{"text": "\\ud800", "label": "b"}\n', "auto", "row 1: column 'text' is not"),
         ("r.jsonl", "", "auto", "empty; give a file with reviews in it"),
         ("r.jsonl", '[\n{"text": "a"}]', "auto", "if the whole file is .* data.file_format=json$"),
         ("r.json", '{"text": "a"}\n{"text": "b"}', "auto", "set data.file_format=jsonl$"),
@@ -133,7 +133,7 @@ def test_parquet_has_texts_in_bytes_and_says_which_are_not_utf8(tmp_path: Path) 
     (chunk,) = read_reviews(path, FORMAT)
     assert chunk.texts == ["Übung"]
     table.to_parquet(path)
-    with pytest.raises(InputError, match="row 2: column 'text' cannot"):
+    with pytest.raises(InputError, match="row 2: column 'text' is not"):
         list(read_reviews(path, FORMAT))
 
 

@@ -77,15 +77,9 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
 
 
 def check_sweep(given: Sequence[str], instead: str) -> None:
-    """Refuse to train a single run with the settings of a search.
+    """Raise InputError if a search is chosen for a single run, unless ``ONE_RUN`` is given.
 
-    Args:
-        given: what was typed. Hydra adds its mode to its overrides, which do not show whether one
-            run is meant.
-        instead: what to do, for the message.
-
-    Raises:
-        InputError: a search was chosen, and not with ``ONE_RUN``.
+    Hydra adds its mode to the overrides, so only what was typed shows whether one run is meant.
     """
     chosen = HydraConfig.get().runtime.choices.get("sweep")
     if chosen is not None and ONE_RUN not in given:

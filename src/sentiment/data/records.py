@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sentiment.data.csv_format import CsvFormat, record_kind
 from sentiment.data.table_text import open_table
 from sentiment.runtime.errors import InputError, first_words
-from sentiment.runtime.files import missing_files_extra
+from sentiment.runtime.files import require_pyarrow
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -51,7 +51,7 @@ def record_columns(path: Path, csv_format: CsvFormat, kind: str) -> tuple[list[s
         for record in _READERS[kind](path, csv_format):
             names.update(dict.fromkeys(record))
             rows += 1
-        columns = list(names)
+        columns = [_cell(name, f"{path}: column {name!r}") for name in names]
     if not rows:
         raise InputError(f"{path}: the file has no rows; give a file with reviews in it")
     return columns, rows
@@ -65,30 +65,22 @@ def record_rows(
     Texts are as they are; numbers, true, false and nested values are as JSON writes them.
 
     Raises:
-        InputError: see ``record_columns``; or a cell holds bytes that are not UTF-8, or half a
-            character.
+        InputError: see ``record_columns``; or a cell is not text of UTF-8.
     """
-    for number, record in enumerate(_READERS[kind](path, csv_format), 1):
-        cells: list[str] = []
-        try:
-            for name in names:
-                cells.append(_cell(record.get(name)))
-        except UnicodeError as error:
-            raise InputError(
-                f"{path}, row {number}: column {names[len(cells)]!r} cannot be written as UTF-8"
-                f" ({first_words(error)}); mend or remove it"
-            ) from error
-        yield cells
+    for row, record in enumerate(_READERS[kind](path, csv_format), 1):
+        yield [_cell(record.get(name), f"{path}, row {row}: column {name!r}") for name in names]
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, where: str) -> str:
     if value is None or value != value:  # noqa: PLR0124 (NaN, which tables have for no value)
         return ""
-    if isinstance(value, int | float | list | dict):
-        text = json.dumps(value, ensure_ascii=False, default=_text)
-    else:
-        text = _text(value)
-    text.encode()  # half a character cannot be written
+    nested = isinstance(value, int | float | list | dict)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=_text) if nested else _text(value)
+        text.encode()  # half a character cannot be written
+    except UnicodeError as error:
+        why = first_words(error)
+        raise InputError(f"{where} is not text of UTF-8 ({why}); mend or remove it") from error
     return text
 
 
@@ -155,10 +147,9 @@ def _parquet(path: Path, csv_format: CsvFormat) -> Iterator[_Record]:
 
 @contextmanager
 def _open_parquet(path: Path, csv_format: CsvFormat) -> Iterator["ParquetFile"]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise missing_files_extra(path) from error
+    require_pyarrow(path)
+    from pyarrow import ArrowException, parquet
+
     if not path.is_file():
         with open_table(path, csv_format):  # says what is wrong
             pass

@@ -3,6 +3,7 @@
 import bz2
 import difflib
 import gzip
+import importlib
 import io
 import logging
 import lzma
@@ -148,9 +149,13 @@ def compression_of(path: Path) -> str:
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
 
 
-def missing_files_extra(path: str | Path) -> InputError:
-    """The error of a file whose kind or compression needs further packages."""
-    return InputError(f"{path}: such files need a package: pip install 'sentiment[files]'")
+def require_pyarrow(path: str | Path) -> Any:
+    """Import pyarrow, which is an extra; raise InputError for this file if it is not installed."""
+    try:
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        message = f"{path}: such files need a package: pip install 'sentiment[files]'"
+        raise InputError(message) from error
 
 
 @contextmanager
@@ -181,11 +186,8 @@ def text_when_whole(path: Path) -> Iterator[IO[str]]:
             archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
             stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
         elif compression == "zstd":
-            try:
-                from pyarrow import CompressedOutputStream
-            except ImportError as error:
-                raise missing_files_extra(path) from error
-            stream = stack.enter_context(CompressedOutputStream(raw, "zstd"))
+            packed = require_pyarrow(path).CompressedOutputStream(raw, "zstd")
+            stream = stack.enter_context(packed)
         yield stack.enter_context(io.TextIOWrapper(stream, "utf-8", newline=""))
 
 
@@ -213,11 +215,8 @@ def uncompressed(
                 new = bz2.BZ2Decompressor if compression == "bz2" else lzma.LZMADecompressor
                 stream = io.BufferedReader(_Decompressed(raw, new), _BLOCK)
             elif compression == "zstd":
-                try:
-                    from pyarrow import CompressedInputStream
-                except ImportError as error:
-                    raise missing_files_extra(raw.name) from error
-                stream = stack.enter_context(CompressedInputStream(raw, "zstd"))
+                unpacked = require_pyarrow(raw.name).CompressedInputStream(raw, "zstd")
+                stream = stack.enter_context(unpacked)
             elif compression == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(raw))
                 names = [name for name in archive.namelist() if not name.endswith("/")]
