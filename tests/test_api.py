@@ -11,6 +11,7 @@ from lightning import Callback
 from conftest import TINY, write_reviews
 from programs import run_program
 from sentiment import InputError, baseline, compare, evaluate, train
+from sentiment.runtime.run_folder import was_stopped
 
 _MEASURED = ("fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second")
 COLUMNS = {"data.text_column": "review", "data.label_column": "sentiment"}
@@ -49,6 +50,10 @@ def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
     of_file = train(*TINY, {"data.csv": path}, folder=tmp_path / "file", quiet=True)
     assert results_of(of_frame.folder) == results_of(of_file.folder)
     assert evaluate(of_frame.folder, frame) == evaluate(of_frame.predictor, path)
+    with pytest.raises(TypeError, match="'text'; did you mean 'text_column'"):
+        evaluate(of_frame.predictor, path, text="review")
+    with pytest.raises(InputError, match="^the frame: no column 'sentiment'"):
+        evaluate(of_frame.predictor, frame[["review"]])
     runs = baseline(COLUMNS, frame=frame, folder=tmp_path / "baselines", quiet=True)
     assert [run.results["model"] for run in runs] == ["tfidf", "naive_bayes"]
 
@@ -63,18 +68,44 @@ def test_what_cannot_be_used_is_an_input_error_and_leaves_nothing(
         train({"data.csv": "nothere.csv"})
     with pytest.raises(InputError, match="data: give its settings by full key"):
         train({"data": {"csv": "x.csv"}})
+    frame = pd.DataFrame({"text": ["a"], "stars": ["b"]})
+    for wrong in (frame, ["model=bigru"]):
+        with pytest.raises(InputError, match="'model=bigru'.*frame="):
+            train(wrong)  # type: ignore[arg-type]
+    for given in ("-m", "sweep=optuna", "--config-dir=x"):
+        with pytest.raises(InputError, match=f"{given}: .* loop"):
+            train(given)
+    with pytest.raises(InputError, match=r"^the frame: no column 'label'.*data.label_column=stars"):
+        train(frame=frame)
+    with pytest.raises(InputError, match="nothing to compare"):
+        compare()
     assert not list(tmp_path.glob("runs/*"))
     assert "Error executing" not in "".join(capfd.readouterr())
 
 
 class _Interrupt(Callback):
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_training_raises_keyboard_interrupt(tmp_path: Path) -> None:
-    path = write_reviews(tmp_path / "reviews.csv", 60)
-    with pytest.raises(KeyboardInterrupt):
-        train(
-            *TINY, {"data.csv": path}, folder=tmp_path / "x", callbacks=[_Interrupt()], quiet=True
-        )
+def test_an_interrupted_training_says_how_to_resume_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = write_reviews(tmp_path / "reviews.csv", 60), tmp_path / "x"
+    callers = logging.FileHandler(tmp_path / "own.log", mode="w")
+    logging.getLogger("sentiment").addHandler(callers)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(*TINY, {"data.csv": path}, folder=folder, callbacks=[_Interrupt()], quiet=True)
+        logging.getLogger("sentiment").warning("after it")
+    finally:
+        logging.getLogger("sentiment").removeHandler(callers)
+    assert f"ckpt_path={folder}/checkpoints/last.ckpt" in "".join(capfd.readouterr())
+    assert was_stopped(folder)
+    assert "after it" in (tmp_path / "own.log").read_text()
+
+
+def test_functions_that_use_ours_can_be_sent_to_other_processes() -> None:
+    cloudpickle = pytest.importorskip("cloudpickle")
+    sent = cloudpickle.dumps(lambda: train)
+    assert cloudpickle.loads(sent)() is train

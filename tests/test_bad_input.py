@@ -33,6 +33,10 @@ def refusal(composed: Compose, folder: Path, *overrides: str) -> str:
             "review,verdict\na,1\n",
             "set data.text_column, data.label_column, data.header or data.separator",
         ),
+        (
+            "0,a good film\n1,what a bore\n",
+            "data.header=false data.text_column=1 data.label_column=0",
+        ),
         ("review,sentiment\na,1\nb,1\nc,1\n", "every row has the label '1'"),
         ("review,sentiment\na,1\nb,0\nc,1\n", "too few rows"),
         ("review,sentiment\na,1\n,0\nc,1\n", "more than a tenth"),

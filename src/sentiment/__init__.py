@@ -14,7 +14,11 @@ __all__ = ["InputError", "Predictor", "__version__", "baseline", "compare", "eva
 
 
 class Command(ModuleType):
-    """A module of a command, which can be called as the function of its name in ``api``."""
+    """The module of a command; calling it calls the function of its name in ``sentiment.api``."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the module by its name, as cloudpickle does other modules."""
+        return import_module, (self.__name__,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call that function."""

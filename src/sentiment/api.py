@@ -6,9 +6,10 @@
 import hashlib
 import json
 import logging
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.predictor import Predictor
 from sentiment.runtime.cache import cache_directory
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, valid_names
 from sentiment.runtime.files import replaced_when_whole
 
 if TYPE_CHECKING:
     import pandas as pd
+    from hydra.core.global_hydra import GlobalHydra
     from lightning import Callback
     from omegaconf import DictConfig
 
@@ -78,11 +80,14 @@ def train(
 
     def task(cfg: "DictConfig", home: Path) -> None:
         from sentiment.config.overrides import CommandLine
-        from sentiment.train.fit import Stopped
+        from sentiment.predict.checkpoint import CLASSIFIER
+        from sentiment.train.fit import Stopped, stop_on_interrupt
         from sentiment.train.run import train as run_training
 
+        command_line = CommandLine.of_hydra()
         try:
-            run_training(cfg, home, callbacks=callbacks, command_line=CommandLine.of_hydra())
+            with stop_on_interrupt(home, CLASSIFIER, command_line):
+                run_training(cfg, home, callbacks=callbacks, command_line=command_line)
         except Stopped:
             raise KeyboardInterrupt from None
 
@@ -138,28 +143,33 @@ def evaluate(
     Raises:
         InputError: a file cannot be read, or has unknown labels.
     """
-    from sentiment.data.csv_format import FormatOfOptions
+    from sentiment.data.csv_format import CsvFormat
     from sentiment.evaluate import evaluate as measure
+    from sentiment.predict.options import csv_format_from
 
+    names = [field.name for field in fields(CsvFormat)]
+    if unknown := csv_format.keys() - set(names):
+        valid = valid_names(min(unknown), ["labels", "errors", *names])
+        raise TypeError(f"evaluate() has no argument {min(unknown)!r}; {valid}")
     if not isinstance(classifier, Predictor):
         paths = [classifier] if isinstance(classifier, str | Path) else classifier
         classifier = Predictor.load(*paths)
-    table = {
-        "text_column": classifier.text_column,
-        "label_column": classifier.label_column,
-        "header": classifier.header,
-        **csv_format,
-    }
     target = None if errors is None else Path(errors)
+    given = {"label_column": None, **csv_format}
     with TemporaryDirectory() as folder:
+        written = None
         if not isinstance(reviews, str | Path):
-            reviews = _written(reviews, Path(folder))
-            table["header"] = True
-        return measure(classifier, Path(reviews), FormatOfOptions(**table), labels, target)
+            reviews = written = _written(reviews, Path(folder))
+            given["header"] = True
+        table_format = csv_format_from(Namespace(**given), classifier)
+        with _named_frame(written):
+            return measure(classifier, Path(reviews), table_format, labels, target)
 
 
 def compare(*folders: str | Path, by_run: bool = False) -> "pd.DataFrame":
     """Compare the runs in folders, as ``python -m sentiment.compare``.
+
+    What limits the comparison is noted on standard error.
 
     Args:
         folders: run folders, or folders above some.
@@ -170,15 +180,18 @@ def compare(*folders: str | Path, by_run: bool = False) -> "pd.DataFrame":
         A row for each configuration, the best of each data set first.
 
     Raises:
-        InputError: a folder has no run.
+        InputError: a folder has no run, or there is none to compare.
     """
     import pandas as pd
 
     from sentiment.report.comparison_table import flat_rows
-    from sentiment.report.ranking import compare_runs
-    from sentiment.report.runs import find_runs
+    from sentiment.report.ranking import compare_folders
+    from sentiment.runtime.progress_bar import write_note
 
-    return pd.DataFrame(flat_rows(compare_runs(find_runs(map(Path, folders)), by_run=by_run)))
+    comparison = compare_folders(map(Path, folders), by_run=by_run)
+    for note in comparison.notes:
+        write_note(note)
+    return pd.DataFrame(flat_rows(comparison))
 
 
 def _run(
@@ -197,43 +210,45 @@ def _run(
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from sentiment.config.app import remove_unused_folder
+    from sentiment.config.app import check_sweep, remove_unused_folder
     from sentiment.config.arguments import hydra_arguments
     from sentiment.config.explain import translate_config_errors
     from sentiment.config.overrides import override
     from sentiment.config.resolvers import config_directory, register
     from sentiment.config.schemas import config_schema
-    from sentiment.runtime.environment import keep_freed_memory, limit_threads
+    from sentiment.runtime.environment import compute_fast
     from sentiment.train.sweep import quiet as quietly
 
-    ended: Path | BaseException = Path()
+    home, problem = Path(), list[BaseException]()
 
     def run(cfg: "DictConfig") -> None:
-        nonlocal ended
-        ended = Path(HydraConfig.get().runtime.output_dir)
+        nonlocal home
+        home = Path(HydraConfig.get().runtime.output_dir)
         try:
-            with translate_config_errors(), quietly() if quiet else nullcontext():
-                task(cfg, ended)
+            with _named_frame(written), translate_config_errors():
+                check_sweep(given, f"call {name}() for each run, in a loop")
+                with quietly() if quiet else nullcontext():
+                    task(cfg, home)
         except BaseException as error:  # Hydra would print a line of its own
             remove_unused_folder()
-            ended = error
+            problem.append(error)
 
     given = [item for some in settings for item in _overrides(some)]
-    if frame is not None:
-        given += ["data=csv", override("data.csv", str(_written(frame)))]
+    written = None if frame is None else _written(frame)
+    if written is not None:
+        given += ["data=csv", override("data.csv", str(written))]
     if folder is not None:
         given.append(override("hydra.run.dir", str(folder)))
-    limit_threads()
-    keep_freed_memory()
-    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra):
+    compute_fast()
+    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra.instance()):
         version.setbase("1.3")
         register()
         search_path = create_config_search_path(str(config_directory()))
         hydra = Hydra.create_main_hydra2(name, search_path)
         hydra.run(name, run, hydra_arguments(given, config_schema(name)))
-    if isinstance(ended, BaseException):
-        raise ended
-    return ended
+    if problem:
+        raise problem[0]
+    return home
 
 
 def _overrides(settings: Settings) -> Iterator[str]:
@@ -241,8 +256,16 @@ def _overrides(settings: Settings) -> Iterator[str]:
     from sentiment.config.overrides import override
 
     if isinstance(settings, str):
+        if settings.startswith("-"):
+            why = "an option of the command line; from Python, train several runs in a loop"
+            raise InputError(f"{settings}: {why}")
         yield settings
         return
+    if not isinstance(settings, Mapping):
+        raise InputError(
+            f"a {type(settings).__name__} is not a setting; give texts such as 'model=bigru',"
+            " dictionaries such as {'model.hidden_size': 64}, and a DataFrame as frame=TABLE"
+        )
     for key, value in settings.items():
         if isinstance(value, Mapping):
             raise InputError(f"{key}: give its settings by full key, such as {key}.NAME")
@@ -261,30 +284,50 @@ def _written(frame: "pd.DataFrame", folder: Path | None = None) -> Path:
     return path
 
 
+@contextmanager
+def _named_frame(path: Path | None) -> Iterator[None]:
+    """Call the file of a DataFrame "the frame" in an InputError."""
+    try:
+        yield
+    except InputError as error:
+        if path is None:
+            raise
+        raise InputError(str(error).replace(str(path), "the frame")) from error
+
+
 def _ended(folder: Path) -> TrainedRun:
     return TrainedRun(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
 
 @contextmanager
-def _own_hydra(instance: Any) -> Iterator[None]:
+def _own_hydra(state: "GlobalHydra") -> Iterator[None]:
     """Let a run have Hydra's global state to itself, and restore what the caller had."""
-    before = instance.instance().hydra
-    instance.instance().clear()
+    before = state.hydra
+    state.clear()
     try:
         yield
     finally:
-        instance.instance().hydra = before
+        state.hydra = before
 
 
 @contextmanager
 def _same_logging() -> Iterator[None]:
-    """Restore the handlers and the level of the root logger, which Hydra sets for each run."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """Restore the loggers that Hydra configures for each run, and keep their handlers open.
+
+    Configuring closes all handlers in a list of ``logging``, which is empty meanwhile.
+    """
+    loggers = [logging.getLogger(name) for name in ("", "sentiment", "matplotlib")]
+    before = [(each.handlers[:], each.level) for each in loggers]
+    listed: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    existing = listed[:]
+    listed.clear()
     try:
         yield
     finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
-        root.handlers[:], root.level = handlers, level
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            for handler in logger.handlers:
+                if handler not in handlers:
+                    handler.close()
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+        listed[:0] = existing

@@ -14,11 +14,9 @@ from pathlib import Path
 
 from sentiment import Command
 from sentiment.report.comparison_table import comparison_markdown, flat_rows, print_comparison
-from sentiment.report.ranking import compare_runs
-from sentiment.report.runs import find_runs
+from sentiment.report.ranking import compare_folders
 from sentiment.report.tables import csv_text, json_text
 from sentiment.runtime.arguments import OneLineParser
-from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 
@@ -46,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.set_defaults(form="table")
     parsed = parser.parse_args(arguments)
     with exit_on_input_error():
-        comparison = compare_runs(find_runs(parsed.folder), by_run=parsed.by_run)
-        if not comparison.rows:
-            raise InputError(f"nothing to compare: {'; '.join(comparison.notes)}")
+        comparison = compare_folders(parsed.folder, by_run=parsed.by_run)
         if parsed.form == "table":
             print_comparison(comparison)
         elif parsed.form == "markdown":

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -36,8 +37,18 @@ def test_a_sweep_of_the_user_stays_in_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 3, 1e-05, "a/b.csv", "it's (1).csv", ["a", "à, b", None], [[1, 2], []]]
-)
+    "value",
+    [
+        None, True, 3, 1e-05, "a/b.csv", "it's (1).csv", "\\", r"\'", r"a\b'\\", r"C:\x\\",
+        ["a", "à, b", None], [[1, 2], []],
+    ],
+)  # fmt: skip
 def test_hydra_reads_an_override_as_the_value_that_it_was_made_of(value: object) -> None:
     parsed = OverridesParser.create().parse_override(override("data.labels", value))
     assert parsed.value() == value
+
+
+@pytest.mark.parametrize("value", [("a", "b"), np.array(["a", "b"])])
+def test_any_sequence_is_a_list(value: object) -> None:
+    assert override("data.labels", value) == "data.labels=[a,b]"
+    assert override("data.csv", "~/x.csv") == f"data.csv={Path.home()}/x.csv"

@@ -9,10 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from conftest import write_reviews
+from programs import run_program
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.reviews import column_names, read_reviews, read_table
+from sentiment.data.vector_file import WordVectors
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import text_when_whole
 
 ROWS: list[dict[str, Any]] = [
     {"text": 'A "joy",\nreally', "label": "good", "stars": 5},
@@ -73,7 +77,8 @@ def test_values_that_are_no_texts_are_written_as_json(tmp_path: Path) -> None:
 
 def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
     path = tmp_path / "reviews.txt"
-    lines = [f"__label__{'good' if row % 2 else 'bad'} film number {row}\n" for row in range(40)]
+    labels = ("__label__good\t", "__label__bad ")
+    lines = [f"{labels[row % 2]}film number {row}\n" for row in range(40)]
     path.write_text("".join(lines))
     data = SentimentDataModule(
         csv=str(path), text_column="text", label_column="label", file_format="fasttext"
@@ -82,7 +87,7 @@ def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
     data.setup()
     assert data.facts.labels == ["bad", "good"]
     texts = tmp_path / "texts.txt"
-    texts.write_text("no label, here\n__label__good one\n")
+    texts.write_text("no label, here\n__label__good\t__label__x one\n")
     of_texts = CsvFormat(text_column="text", label_column=None, file_format="fasttext")
     (chunk,) = read_reviews(texts, of_texts)
     assert chunk.texts == ["no label, here", "one"]
@@ -93,17 +98,21 @@ def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
     [
         ("r.jsonl", '{"text": 1\n', "auto", "line 1: is not JSON"),
         ("r.jsonl", '{"text": "a"}\n[1]\n', "auto", "line 2: holds a list, and an object is"),
-        ("r.jsonl", '{"text": "\\ud800"}\n', "auto", "line 1: is not JSON"),
+        ("r.jsonl", '{"text": "\\ud800", "label": "b"}\n', "auto", "row 1: column 'text' is not"),
+        ("r.jsonl", "", "auto", "empty; give a file with reviews in it"),
+        ("r.jsonl", '[\n{"text": "a"}]', "auto", "if the whole file is .* data.file_format=json$"),
+        ("r.json", '{"text": "a"}\n{"text": "b"}', "auto", "set data.file_format=jsonl$"),
         ("r.jsonl", "\n", "auto", "no rows"),
         ("r.json", '{"text": "a"}', "auto", "holds an object, and a list of objects"),
         ("r.json", "[1]", "auto", "row 1: holds a number"),
         ("r.json", "[" * 100_000, "auto", "is not JSON"),
         ("r.parquet", "PAR1", "auto", "cannot be read as Parquet"),
         ("r.csv", "PAR1\0", "auto", "is a Parquet file, .* give it the suffix .parquet"),
-        ("r.csv", '{"text": "a", "label": "b"}\n' * 2, "auto", "give it the suffix .jsonl"),
+        ("r.csv", '{"text": "a", "label": "b"}\n' * 2, "auto", "give it the suffix .jsonl$"),
         ("r.txt", "__label__a __label__b x\n", "fasttext", "line 1: has several labels"),
         ("r.txt", "__label__a x\nmore\n", "fasttext", "line 2: does not begin with __label__"),
         ("r.jsonl", '{"texts": "a", "label": "b"}\n', "auto", "did you mean 'texts'.*"),
+        ("r.jsonl", '{"x": 1, "y": 2}', "auto", r"\(set data.text_column, data.label_column\)"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(
@@ -117,13 +126,43 @@ def test_what_cannot_be_read_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_parquet_has_texts_in_bytes_and_says_which_are_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    table = pd.DataFrame({"text": ["Übung".encode(), b"\xff"], "label": ["x", "y"]})
+    table[:1].to_parquet(path)
+    (chunk,) = read_reviews(path, FORMAT)
+    assert chunk.texts == ["Übung"]
+    table.to_parquet(path)
+    with pytest.raises(InputError, match="row 2: column 'text' is not"):
+        list(read_reviews(path, FORMAT))
+
+
+def test_a_list_longer_than_any_line_may_be_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentiment.data.table_text.LONGEST", 1 << 10)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(ROWS * 10_000))
+    assert sum(len(chunk.texts) for chunk in read_reviews(path, FORMAT)) == 20_000
+
+
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "r.parquet")
     write_zstd(tmp_path / "r.csv.zst")
+    with text_when_whole(tmp_path / "v.txt.zst") as file:
+        file.write("a 1 2\n")
+    assert WordVectors(tmp_path / "v.txt.zst", ["a"], dimension=2)["a"].tolist() == [1, 2]
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     for name in ("r.parquet", "r.csv.zst"):
         with pytest.raises(InputError, match=r"pip install 'sentiment\[files\]'"):
             list(read_reviews(tmp_path / name, FORMAT))
+    with pytest.raises(InputError, match=r"v\.txt\.zst: .*pip install 'sentiment\[files\]'"):
+        WordVectors(tmp_path / "v.txt.zst", ["a"], dimension=2)
+    with (
+        pytest.raises(InputError, match=r"pip install 'sentiment\[files\]'"),
+        text_when_whole(tmp_path / "w.txt.zst"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -141,3 +180,10 @@ def test_records_have_weights(tmp_path: Path, suffix: str) -> None:
     path.write_text('{"text": "a", "label": "x", "w": 1}\n{"text": "b", "label": "y"}\n')
     with pytest.raises(InputError, match="row 2: the weight is missing"):
         list(read_reviews(path, replace(FORMAT, weight_column="w")))
+
+
+def test_commands_take_parquet(tmp_path: Path) -> None:
+    pd.read_csv(write_reviews(tmp_path / "r.csv", 60)).to_parquet(tmp_path / "r.parquet")
+    columns = ("data.text_column=review", "data.label_column=sentiment")
+    done = run_program("baseline", "data=csv", "data.csv=r.parquet", *columns, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -303,7 +303,7 @@ def test_a_blank_line_of_a_single_column_keeps_its_place(
         ("of another.ckpt", "this writes CSV"),
         ("in.csv/out.csv", "in.csv is a file, not a folder"),
         ("pipe", "a device or a pipe"),
-        ("out.csv.zst", "this writes CSV"),
+        ("out.ndjson", "this writes CSV"),
         ("a" * 300, "cannot be written (File name too long)"),
     ],
 )

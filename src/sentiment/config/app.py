@@ -67,7 +67,7 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.RUN:
-            _check_sweep(HydraConfig.get().runtime.choices.get("sweep"))
+            check_sweep(sys.argv[1:], "add -m")
             with ending_at_once(remove_unused_folder):
                 alone = external_world_size() in (None, 1)  # else processes refuse together
                 check_config(cfg, config_schema(name), files=alone)
@@ -76,10 +76,14 @@ def _checked(task: Callable[[DictConfig], Any], name: str) -> Callable[[DictConf
     return run
 
 
-def _check_sweep(chosen: str | None) -> None:
-    # Hydra adds its mode to the overrides, so only sys.argv shows whether one run is meant.
-    if chosen is not None and ONE_RUN not in sys.argv[1:]:
-        raise InputError(f"sweep={chosen}: searches over many runs; add -m")
+def check_sweep(given: Sequence[str], instead: str) -> None:
+    """Raise InputError if a search is chosen for a single run, unless ``ONE_RUN`` is given.
+
+    Hydra adds its mode to the overrides, so only what was typed shows whether one run is meant.
+    """
+    chosen = HydraConfig.get().runtime.choices.get("sweep")
+    if chosen is not None and ONE_RUN not in given:
+        raise InputError(f"sweep={chosen}: searches over many runs; {instead}")
 
 
 def _refusing(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

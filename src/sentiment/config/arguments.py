@@ -3,7 +3,6 @@
 import re
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -113,7 +112,7 @@ def quoted(item: str) -> str:
     if not equals or _is_grammatical(item):
         return item
     several = re.search(r"\w", value) and ("," in value or value[0] in "[{'\"")
-    made = f"{key}={_WORD.sub(_quoted_word, value)}" if several else override(key, _home(value))
+    made = f"{key}={_WORD.sub(_quoted_word, value)}" if several else override(key, value)
     return made if _is_grammatical(made) else item
 
 
@@ -129,8 +128,4 @@ def _quoted_word(match: re.Match[str]) -> str:
     word = match[0].strip()
     if word[:1] in ("'", '"') or re.fullmatch(r"[\w/.+\-$%*@?|\\ ]*", word, re.ASCII):
         return match[0]
-    return override("", _home(word))[1:]
-
-
-def _home(text: str) -> str:
-    return str(Path(text).expanduser()) if text.startswith("~/") else text
+    return override("", word)[1:]

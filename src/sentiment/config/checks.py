@@ -15,8 +15,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sentiment.config.schemas import SCHEMAS, TrainConfig
 from sentiment.config.suggest import unknown_key
 from sentiment.data.csv_format import CsvFormat
+from sentiment.data.records import check_table
 from sentiment.data.reviews import check_columns
-from sentiment.data.table_text import open_table
 from sentiment.model.metric_names import AUTO, CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
 from sentiment.model.settings import require_limits
 from sentiment.runtime.environment import program_command
@@ -314,8 +314,7 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
                     f" {program_command('sentiment.download', 'imdb')}, or give data.{key}=FILE"
                 )
             if every:
-                with open_table(path, csv_format):
-                    pass
+                check_table(path, csv_format)
             if every and key != "unlabeled_csv" and path.stat().st_size < _QUICK:
                 weights = cfg.data.weight_column if key in ("csv", "train_csv") else None
                 columns = (cfg.data.text_column, cfg.data.label_column, weights)

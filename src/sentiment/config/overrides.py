@@ -26,19 +26,26 @@ def train_command(*overrides: str) -> str:
 
 
 def override(key: str, value: object) -> str:
-    """A setting as Hydra's grammar takes it: texts, also in lists, quoted where they must be."""
-    if isinstance(value, list):
+    """A setting as Hydra's grammar takes it: texts, also in lists, quoted where they must be.
+
+    A leading ``~/`` is replaced by the home folder.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return f"{key}=[{','.join(override('', each)[1:] for each in value)}]"
     text = as_typed(value)
+    if text.startswith("~/"):
+        text = str(Path(text).expanduser())
     if re.fullmatch(r"[\w./:+-]+", text, re.ASCII):
         return f"{key}={text}"
-    quoted = text.replace("'", "\\'")
+    # Before a quotation mark a backslash is doubled; elsewhere it stands for itself.
+    quoted = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
     return f"{key}='{quoted}'"
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The overrides that a run was started with; a run from Python has none.
+    """The overrides that a run was started with, on the command line or from Python.
 
     Attributes:
         hydra: overrides of Hydra's own settings, such as ``hydra.run.dir=X``.

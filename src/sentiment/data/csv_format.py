@@ -106,6 +106,8 @@ class FormatOfOptions(CsvFormat):
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""
+        if setting == "header":
+            return "--no-header" if value == "false" else "--header"
         return f"--{setting.replace('_', '-')} {value}"
 
     def separator_override(self, separator: str) -> str:

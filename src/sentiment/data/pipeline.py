@@ -89,7 +89,8 @@ class DataFiles:
         if (self.csv is None) == (self.train_csv is None):
             raise InputError(
                 f"data.csv={as_typed(self.csv)} and data.train_csv={as_typed(self.train_csv)}: give"
-                " one of the two, a file to split or a file for training (data=csv sets neither)"
+                " one of the two, a file to split or a file for training (data=csv and"
+                " data=fasttext set neither)"
             )
         if self.csv is not None and (self.val_csv is not None or self.test_csv is not None):
             raise InputError(

@@ -25,6 +25,7 @@ from sentiment.data.table_text import explained, open_table
 from sentiment.runtime.errors import InputError, listed
 
 _MAX_MISSING = 0.1  # fraction of rows
+_WORDS = 2  # most words of a column's name; a cell with more may be a review
 _MAX_WEIGHT = 1e30  # the sum of many fits single precision
 CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
 # Common names of columns, in lower case.
@@ -227,7 +228,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             )
             error = InputError(
                 f"{path}: no column {column!r}; {hint}{what} {listed(names, repr)}"
-                f"{f'; {likely}' if likely else f' ({_settings(csv_format, names)})'}"
+                f"{f'; {likely}' if likely else f' ({_settings(path, csv_format, names)})'}"
             )
             raise explained(path, csv_format, error)
         if names.count(column) > 1:
@@ -236,7 +237,7 @@ def check_columns(path: Path, csv_format: CsvFormat, columns: Sequence[str]) -> 
             )
 
 
-def _settings(csv_format: CsvFormat, names: Sequence[str]) -> str:
+def _settings(path: Path, csv_format: CsvFormat, names: Sequence[str]) -> str:
     """The settings to change if a column is not found; names are those that the file has."""
     lacking = [key for key in _COMMON if getattr(csv_format, key) not in (None, *names)]
     likely = {
@@ -246,9 +247,22 @@ def _settings(csv_format: CsvFormat, names: Sequence[str]) -> str:
         return f"give {' '.join(csv_format.override(*each) for each in likely.items())}"
     if lacking == ["weight_column"]:
         return "set data.weight_column"
-    if not isinstance(csv_format, FormatOfOptions):
-        return "set data.text_column, data.label_column, data.header or data.separator"
+    options = isinstance(csv_format, FormatOfOptions)
     label = "" if csv_format.label_column is None else ", --label-column"
+    given = f"give --text-column{label}" if options else "set data.text_column, data.label_column"
+    if record_kind(path, csv_format) is not None:
+        return given
+    if csv_format.header and any(len(name.split()) > _WORDS for name in names):
+        by_length = sorted(range(len(names)), key=lambda column: len(names[column]))
+        columns = {"text_column": by_length[-1]}
+        if label and len(names) > 1:
+            columns["label_column"] = by_length[0]
+        own = [csv_format.override(key, str(column)) for key, column in columns.items()]
+        header = csv_format.override("header", "false")
+        return f"if its first row is a review, give {' '.join([header, *own])}"
+    if not options:
+        return f"{given}, data.header or data.separator"
+    row = "--header if its first row has their names"
     if csv_format.header:
-        return f"give --text-column{label} or --separator; --no-header if its first row is a review"
-    return f"give --text-column{label} or --separator; --header if its first row has their names"
+        row = "--no-header if its first row is a review"
+    return f"{given} or --separator; {row}"

@@ -59,7 +59,7 @@ class TableText:
                 longer than ``LONGEST``.
         """
         unended: list[str] = []  # pieces of a line whose end has not been read
-        for block in self._blocks():
+        for block in self.blocks():
             if any_return is None and re.search("[\r\n]", bare := re.sub('"[^"]*"', "", block)):
                 any_return = "\n" not in bare
             self.met |= {mark for mark in '"\\' if mark in block}
@@ -79,8 +79,12 @@ class TableText:
         if unended:
             yield from io.StringIO("".join(unended), "" if any_return else "\n")
 
-    def _blocks(self) -> Iterator[str]:
-        """The text in blocks, none of which ends between a carriage return and a line feed."""
+    def blocks(self) -> Iterator[str]:
+        """The text in blocks, none of which ends between a carriage return and a line feed.
+
+        Raises:
+            InputError: see ``lines``.
+        """
         head = self.read()
         self._check(head)
         encoding = codecs.lookup(self._format.encoding).name
@@ -122,7 +126,9 @@ class TableText:
     def _check(self, head: bytes) -> None:
         """Raise InputError for what is not text, or clearly in another encoding or compression."""
         if not head:
-            raise InputError(f"{self._path}: the file is empty; give a CSV with a header and rows")
+            records = record_kind(self._path, self._format)
+            needed = "a file with reviews in it" if records else "a CSV with a header and rows"
+            raise InputError(f"{self._path}: the file is empty; give {needed}")
         _check_kind(self._path, head)
         compressed = _compression(self._path, self._format) != "none"
         if compressed and (again := compression_in(head)):
@@ -184,14 +190,7 @@ def open_table(path: Path, csv_format: CsvFormat) -> Iterator[TableText]:
             read = stack.enter_context(unpacking)
         except OSError as error:
             raise InputError(_damaged(path, csv_format, error)) from error
-        except ImportError as error:
-            raise missing_files_extra(path) from error
         yield TableText(path, csv_format, read, raw)
-
-
-def missing_files_extra(path: Path) -> InputError:
-    """The error of a file whose kind or compression needs further packages."""
-    return InputError(f"{path}: reading such files needs a package: pip install 'sentiment[files]'")
 
 
 def explained(path: Path, csv_format: CsvFormat, error: InputError) -> InputError:
@@ -207,7 +206,8 @@ def _with_likely_kind(path: Path, head: bytes, message: str) -> str:
     if not (kind := textual_kind(head, path)):
         return message
     why = message.removeprefix(f"{path}").lstrip(",: ")
-    return f"{path}: is likely {kind[0]}, and a CSV file is needed: {kind[1]} ({why})"
+    because = "" if "JSON" in kind[0] else f" ({why})"  # JSON is recognised for sure
+    return f"{path}: is likely {kind[0]}, and a CSV file is needed: {kind[1]}{because}"
 
 
 def _check_kind(path: Path, head: bytes) -> None:
@@ -244,7 +244,7 @@ def _unopened(path: Path, error: OSError) -> str:
         where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
         return f"{path}: no such file{where}{similar_file(path)}"
     if isinstance(error, IsADirectoryError):
-        return f"{path}: a folder, not a CSV file"
+        return f"{path}: a folder, not a file"
     if isinstance(error, PermissionError):
         return f"{path}: may not be read (permission denied)"
     return f"{path}: cannot be read ({error.strerror or error})"

@@ -31,7 +31,8 @@ from sentiment.runtime.progress_bar import progress_bar
 
 # Suffixes of formats that are not written.
 _NO_CSV = {
-    ".ckpt", ".onnx", ".zst", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".parquet", ".feather",
+    ".ckpt", ".onnx", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".ndjson", ".parquet",
+    ".feather",
 }  # fmt: skip
 
 # Names of the added columns; the second pair is for a file that has one of the first.
@@ -162,7 +163,7 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
         elif not os.access(folder, os.W_OK | os.X_OK):
             problem = f"the folder {folder} may not be written; give another"
         elif target.suffix.lower() in _NO_CSV:
-            problem = "this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz or .zip"
+            problem = "this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz, .zip or .zst"
         else:
             return
         raise InputError(f"{target}: {problem}")

@@ -111,13 +111,9 @@ def check_csv(parsed: argparse.Namespace) -> None:
         InputError: the file is missing, empty or of another kind, or an option has an unknown
             value.
     """
-    from sentiment.data.csv_format import record_kind
-    from sentiment.data.table_text import open_table
+    from sentiment.data.records import check_table
 
-    table_format = csv_format_from(parsed)
-    if record_kind(parsed.csv, table_format) != "parquet":
-        with open_table(parsed.csv, table_format) as table:
-            next(table.lines(), None)
+    check_table(parsed.csv, csv_format_from(parsed))
 
 
 def load_predictor(parsed: argparse.Namespace) -> "Predictor":

@@ -5,7 +5,6 @@ train, and ``python -m sentiment.train pretrained.path=…/best.ckpt`` starts fr
 """
 
 from pathlib import Path
-from signal import SIGINT
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -21,17 +20,15 @@ def _run(cfg: DictConfig) -> None:
     with ending_at_once(remove_unused_folder):
         from sentiment.predict.checkpoint import LANGUAGE_MODEL
         from sentiment.pretrain.run import pretrain
-        from sentiment.train.fit import Stopped, stopped
+        from sentiment.train.fit import Stopped, stop_on_interrupt
     prepare_process()
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, command_line = Path(HydraConfig.get().runtime.output_dir), CommandLine.of_hydra()
     try:
-        pretrain(cfg, folder, command_line=CommandLine.of_hydra())
+        with stop_on_interrupt(folder, LANGUAGE_MODEL, command_line):
+            pretrain(cfg, folder, command_line=command_line)
     except Stopped as stop:
-        exit_together(stop.exit_code)
-    except KeyboardInterrupt:
-        ended = stopped(SIGINT, folder, LANGUAGE_MODEL, CommandLine.of_hydra())
         remove_unused_folder()
-        exit_together(ended.exit_code)
+        exit_together(stop.exit_code)
 
 
 def main() -> None:

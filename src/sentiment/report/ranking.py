@@ -1,15 +1,15 @@
 """Trainings and baselines in one ranked table: at the end of a sweep, and by sentiment.compare."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sentiment.model.metric_names import is_lower_better
-from sentiment.report.runs import OF_ENCODER, Run, read_run, run_folders, set_apart
+from sentiment.report.runs import OF_ENCODER, Run, find_runs, read_run, run_folders, set_apart
 from sentiment.report.tables import format_count, is_number
-from sentiment.runtime.errors import listed
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.yaml_files import parse_overrides
 
 METRICS = ("test/accuracy", "test/f1", "test/ece", "val/accuracy")
@@ -120,6 +120,19 @@ def sweep_rows(runs: Sequence[Run], metric: str) -> list[dict[str, object]]:
 
 def _or_infinite(value: object, sign: int = 1) -> float:
     return value if is_number(value) else sign * math.inf
+
+
+def compare_folders(folders: Iterable[Path], *, by_run: bool = False) -> Comparison:
+    """Set the runs at or below some folders side by side; see ``compare_runs``.
+
+    Raises:
+        InputError: a folder has no run, or there is none to compare.
+    """
+    comparison = compare_runs(find_runs(folders), by_run=by_run)
+    if not comparison.rows:
+        why = "; ".join(comparison.notes) or "give run folders, or folders above some"
+        raise InputError(f"nothing to compare: {why}")
+    return comparison
 
 
 def compare_runs(

@@ -97,9 +97,14 @@ def _size(count: float) -> str:
 
 def prepare_process() -> None:
     """Set up a process that trains; a launcher's processes need it as the first one does."""
+    compute_fast()
+    end_in_order()
+
+
+def compute_fast() -> None:
+    """Set up memory and threads of a process that trains, but not how it ends."""
     keep_freed_memory()
     limit_threads()
-    end_in_order()
 
 
 def end_in_order() -> None:

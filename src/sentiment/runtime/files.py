@@ -3,6 +3,7 @@
 import bz2
 import difflib
 import gzip
+import importlib
 import io
 import logging
 import lzma
@@ -22,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sentiment.runtime.errors import first_words
+from sentiment.runtime.errors import InputError, first_words
 
 log = logging.getLogger(__name__)
 
@@ -148,11 +149,23 @@ def compression_of(path: Path) -> str:
     return COMPRESSION_SUFFIXES.get(path.suffix.lower(), "none")
 
 
+def require_pyarrow(path: str | Path) -> Any:
+    """Import pyarrow, which is an extra; raise InputError for this file if it is not installed."""
+    try:
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        message = f"{path}: such files need a package: pip install 'sentiment[files]'"
+        raise InputError(message) from error
+
+
 @contextmanager
 def text_when_whole(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears when it is complete: UTF-8, compressed according to its suffix.
+    """Yield a text file that appears when it is complete: UTF-8, compressed by its suffix.
 
-    The path ``-`` is standard output, which has every line at once.
+    The path ``-`` is standard output, where each line appears as soon as it is written.
+
+    Raises:
+        InputError: the suffix is ``.zst``, and pyarrow is not installed.
     """
     if str(path) == "-":
         yield sys.stdout
@@ -172,6 +185,9 @@ def text_when_whole(path: Path) -> Iterator[IO[str]]:
         elif compression == "zip":
             archive = stack.enter_context(zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED))
             stream = stack.enter_context(archive.open(path.stem, "w", force_zip64=True))
+        elif compression == "zstd":
+            packed = require_pyarrow(path).CompressedOutputStream(raw, "zstd")
+            stream = stack.enter_context(packed)
         yield stack.enter_context(io.TextIOWrapper(stream, "utf-8", newline=""))
 
 
@@ -188,6 +204,7 @@ def uncompressed(
 
     Raises:
         OSError: the bytes are damaged, or not of this compression; the function raises it, too.
+        InputError: zstd needs pyarrow, which is not installed.
     """
     with ExitStack() as stack:
         with _damage_is_os_error():
@@ -198,9 +215,8 @@ def uncompressed(
                 new = bz2.BZ2Decompressor if compression == "bz2" else lzma.LZMADecompressor
                 stream = io.BufferedReader(_Decompressed(raw, new), _BLOCK)
             elif compression == "zstd":
-                from pyarrow import CompressedInputStream  # an extra
-
-                stream = stack.enter_context(CompressedInputStream(raw, "zstd"))
+                unpacked = require_pyarrow(raw.name).CompressedInputStream(raw, "zstd")
+                stream = stack.enter_context(unpacked)
             elif compression == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(raw))
                 names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -221,7 +237,7 @@ def uncompressed(
 def _damage_is_os_error() -> Iterator[None]:
     try:
         yield
-    except OSError:
+    except (OSError, InputError):
         raise
     except _DAMAGED as error:
         raise OSError(first_words(error)) from error

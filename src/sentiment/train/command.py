@@ -10,7 +10,6 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -46,13 +45,14 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
     multirun = hydra_config.mode == RunMode.MULTIRUN  # a sweep continues with the other runs
     with ending_at_once(remove_unused_folder):
         from sentiment.predict.checkpoint import CLASSIFIER
-        from sentiment.train.fit import Stopped, SweepError, stopped
+        from sentiment.train.fit import Stopped, SweepError, stop_on_interrupt
         from sentiment.train.run import train
         from sentiment.train.sweep import quiet
     prepare_process()
-    folder = Path(hydra_config.runtime.output_dir)
+    folder, command_line = Path(hydra_config.runtime.output_dir), CommandLine.of_hydra()
     try:
         with (
+            stop_on_interrupt(folder, CLASSIFIER, command_line),
             translate_config_errors(),
             translate_lost_connection(),
             quiet() if multirun else nullcontext(),
@@ -63,17 +63,14 @@ def _run(cfg: DictConfig) -> dict[str, Any]:
                 folder,
                 callbacks=[] if pruner is None else [pruner],
                 testing=hydra_config.sweeper.get("trial") is None,
-                command_line=CommandLine.of_hydra(),
+                command_line=command_line,
             )
     except ProcessLost:
         _report_loss(folder)
         sys.exit(1)
     except Stopped as stop:
-        exit_together(stop.exit_code)
-    except KeyboardInterrupt:
-        ended = stopped(SIGINT, folder, CLASSIFIER, CommandLine.of_hydra())
         remove_unused_folder()
-        exit_together(ended.exit_code)
+        exit_together(stop.exit_code)
     except Exception as error:
         if not multirun or isinstance(error, SweepError):
             raise

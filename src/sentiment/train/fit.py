@@ -102,8 +102,17 @@ def stopped(number: signal.Signals, folder: Path, kind: Kind, command_line: Comm
         again = program_command(kind.programs[0], *command_line.repeated(), again)
         how = f" Resume with:\n  {again}"
     if not command_line.multirun:  # a sweep logs at its end how to continue
-        log.info("Stopped.%s", how)
+        log.warning("Stopped.%s", how)  # also where the run prints nothing but warnings
     return Stopped(128 + number)
+
+
+@contextmanager
+def stop_on_interrupt(folder: Path, kind: Kind, command_line: CommandLine) -> Iterator[None]:
+    """Raise ``Stopped`` for a Ctrl-C outside of the fit, or a second one; args as ``stopped``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise stopped(signal.SIGINT, folder, kind, command_line) from None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _DECIDING_OF_TRAINER = (
 _MAY_MOVE = {
     "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
     "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
-    "data.separator", "data.quoting", "data.escape",
+    "data.separator", "data.quoting", "data.escape", "data.file_format",
     "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
 }  # fmt: skip
 
@@ -163,9 +163,8 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a checkpoint"
-    for key, unset in (("data.file_format", "auto"), ("data.weight_column", None)):
-        if settings.get(key, unset) == unset:  # as in version 0.1.0
-            settings.pop(key, None)
+    if settings.get("data.weight_column") is None:  # as in version 0.1.0
+        settings.pop("data.weight_column", None)
     # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)

@@ -72,7 +72,7 @@ def train(
             ``pruned`` that is true at the end, the training is not tested.
         testing: False leaves the test reviews unseen, as a search should.
         command_line: what the run was started with, for the commands that messages suggest; None
-            where it was started from Python.
+            if the config was not composed from overrides.
 
     Returns:
         The content of ``results.json``.
