@@ -28,7 +28,16 @@ class OneLineParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None
     ) -> argparse.Namespace:
         """Parse all arguments."""
-        parsed, unknown = self.parse_known_args(args)
+        return self._whole(self.parse_known_args(args))
+
+    def parse_intermixed_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None
+    ) -> argparse.Namespace:
+        """Parse all arguments; options may stand between the others."""
+        return self._whole(self.parse_known_intermixed_args(args))
+
+    def _whole(self, known: tuple[argparse.Namespace, list[str]]) -> argparse.Namespace:
+        parsed, unknown = known
         if unknown:
             self.refuse(unknown[0])
         return parsed
