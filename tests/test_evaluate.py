@@ -227,13 +227,16 @@ def test_a_run_folder_stands_for_its_best_checkpoint(trained: Path, capsys: Any)
     [
         ([], "give at least two files: checkpoints first, the CSV file last"),
         (["{run}/checkpoints/best.ckpt"], "give at least two files"),
-        (["a.ckpt", "r.csv", "--errors", "-"], "--errors -: give a file"),
         (["a.ckpt", "--labels", "0", "1", "r.csv"], "give at least two files"),
         (["a.ckpt", "b.ckpt"], "b.ckpt stands where the CSV file belongs"),
         (["r.csv", "a.ckpt"], "a.ckpt stands where the CSV file belongs"),
         (["r.csv", "{run}"], "{run} stands where the CSV file belongs"),
         (["a.ckpt", "r.csv", "s.csv"], "r.csv stands where a checkpoint belongs"),
         (["a.ckpt", "--csv", "r.csv"], "'--csv' is not an option; files come without one"),
+        (
+            ["a.ckpt", "r.csv", "--text", "x"],
+            "'--text' is not an option; did you mean --text-column?",
+        ),
     ],
 )
 def test_files_in_another_order_are_one_line(
@@ -316,8 +319,11 @@ def test_a_file_that_is_read_stays_as_it_is(trained: Path, tmp_path: Path, read:
     shutil.copy(trained / "checkpoints" / "best.ckpt", checkpoint)
     before = (tmp_path / read).read_bytes()
     csv_format = CsvFormat(text_column="review", label_column="sentiment")
+    predictor = Predictor.load(checkpoint)
     with pytest.raises(InputError, match=read):
-        evaluate(Predictor.load(checkpoint), reviews, csv_format, errors=tmp_path / read)
+        evaluate(predictor, reviews, csv_format, errors=tmp_path / read)
+    with pytest.raises(InputError, match="--errors -: give a file"):
+        evaluate(predictor, reviews, csv_format, errors=Path("-"))
     assert (tmp_path / read).read_bytes() == before
 
 

@@ -76,6 +76,8 @@ def evaluate(
     from sentiment.report.results import metric_warnings, outcome_results
 
     predictor.coverage = Coverage()
+    if str(errors) == "-":
+        raise InputError("--errors -: give a file; standard output is for the metrics")
     if errors is None:
         reviews = predict_labelled(predictor, path, csv_format, file_labels)
     else:
@@ -279,7 +281,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if parsed.labels or parsed.weights:
         order += ", then --labels or --weights, which take all that follows"
     if unknown:
-        parser.error(f"{unknown[0][:40]!r} is not an option; files come without one: {order}")
+        parser.refuse(unknown[0], f"files come without one: {order}")
     if len(parsed.files) < 2:
         parser.error(f"give at least two files: {order}")
     *parsed.checkpoints, parsed.csv = parsed.files
@@ -287,8 +289,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
     for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
-    if str(parsed.errors) == "-":
-        parser.error("--errors -: give a file; standard output is for the table")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     return parsed
 

@@ -74,6 +74,7 @@ def test_options_and_settings_come_in_any_order() -> None:
         ("-lr 3", "did you mean optimizer.lr=3?"),
         ("data.labels=[a, b]", "'data.labels=[a, b]'"),
         ("--num-classes 3", "data.labels"),
+        ("num_classes = 3", "data.labels chooses and orders them"),
         ("--config mine.yaml", "--config-dir=FOLDER experiment=NAME"),
         ("mine.yaml", "--config-dir=FOLDER experiment=NAME"),
     ],
@@ -85,6 +86,7 @@ def test_what_is_no_setting_is_refused_with_the_one_that_was_meant(
         hydra_arguments(given.split(), TrainConfig)
     message = str(caught.value)
     assert message.startswith("command line: ")
+    assert not message.endswith(";")
     assert expected in message
     assert "\n" not in message
 
@@ -96,9 +98,12 @@ def test_a_hint_names_only_settings_of_the_program() -> None:
     with pytest.raises(InputError) as caught:
         hydra_arguments(["--lr", "3"], VectorsConfig)
     assert "did you mean" not in str(caught.value)
+    assert "only sentiment.train has such a setting: leave it out" in str(caught.value)
 
 
 @pytest.mark.parametrize("chosen", ["", "data=csv", "data.csv=null"])
 def test_a_file_for_training_takes_the_place_of_the_sample(chosen: str) -> None:
     given = ["data.train_csv=a.csv", *chosen.split()]
     assert hydra_arguments(given, TrainConfig) == [*given, *([] if chosen else ["data.csv=null"])]
+    assert "data.csv=null" not in hydra_arguments(["data.train_csv=null"], TrainConfig)
+    assert "data.csv=null" in hydra_arguments(["++data.train_csv=a.csv"], TrainConfig)

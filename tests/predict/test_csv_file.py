@@ -342,6 +342,7 @@ def test_a_folder_that_may_not_be_written_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(InputError, match="may not be written"):
         predict_csv(predictor, source, tmp_path / "out.csv", CsvFormat())
+    predict_csv(predictor, source, Path("-"), CsvFormat())  # standard output
 
 
 def test_an_error_while_writing_is_one_line(predictor: Predictor, tmp_path: Path) -> None:

@@ -327,6 +327,8 @@ def test_texts_are_cut_as_those_of_the_classifier_unless_set(
     caplog.clear()
     cut = replace(start, data={**start.data, "max_length": 7, "keep": "tail"})
     taken = with_pretrained_sizes(cfg, cut, overrides).data
+    by_file = with_pretrained_sizes(composed(f"pretrained.path={trained}", "data.keep=both"), cut)
+    assert by_file.data.keep == "both"
     assert (taken.max_length, str(taken.keep)) == used
     assert re.search(logged, caplog.text)
     caplog.clear()

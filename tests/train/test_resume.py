@@ -19,12 +19,13 @@ from conftest import TINY, compose_config, write_reviews
 from programs import Program, run_program
 from sentiment.config.overrides import CommandLine
 from sentiment.config.resolvers import choose_run_folder, config_folder
-from sentiment.predict.checkpoint import DATA_KEY, LANGUAGE_MODEL
+from sentiment.predict.checkpoint import CLASSIFIER, DATA_KEY, LANGUAGE_MODEL
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import check_unused, is_used, run_folder
 from sentiment.train.fit import Stopped
 from sentiment.train.resume import (
     check_resumable,
+    checkpoint_to_resume,
     deciding_settings,
     newest_checkpoint,
     read_resumable,
@@ -156,9 +157,17 @@ def test_other_settings_are_refused(constant_rate: Path, override: str, expected
     check_resumable(last, constant_rate / "run", settings_of(*base))
     check_resumable(last, constant_rate / "run", settings_of(*base, "trainer.max_epochs=50"))
     check_resumable(last, constant_rate / "run", settings_of(*base, "data.csv=elsewhere.csv"))
+    check_resumable(last, constant_rate / "run", settings_of(*base, "data.file_format=csv"))
     with pytest.raises(InputError, match="same settings, or start anew") as caught:
         check_resumable(last, constant_rate / "run", settings_of(*base, override))
     assert expected in str(caught.value)
+
+
+def test_all_settings_that_differ_are_named(trained: Path) -> None:
+    others = settings_of(*TINY, "data.batch_size=8", "seed=7", "optimizer=sgd")
+    with pytest.raises(InputError, match=r"with optimizer=AdamW, not SGD, .*seed=42, not 7") as one:
+        check_resumable(trained / "checkpoints" / "last.ckpt", trained, others)
+    assert "optimizer.betas" not in str(one.value)
 
 
 def test_terms_of_the_loss_decide_only_where_they_have_a_weight() -> None:
@@ -193,7 +202,10 @@ def test_a_training_resumes_in_its_own_folder(trained: Path, tmp_path: Path) -> 
     last = trained / "checkpoints" / "last.ckpt"
     settings = settings_of(*TINY, "optimizer.lr=2e-2", "data.batch_size=8")
     assert run_folder(last) == trained
-    assert choose_run_folder("runs", RunMode.RUN, str(last)) == str(trained)
+    for chosen in (last, trained):
+        assert choose_run_folder("runs", RunMode.RUN, str(chosen)) == str(trained)
+        found = checkpoint_to_resume(str(chosen), trained, CLASSIFIER, names_folder=False)
+        assert found == str(last)
     with pytest.raises(InputError, match=rf"or set it to {trained}$"):
         check_resumable(last, tmp_path, settings)
     alone = shutil.copy(last, tmp_path / "last.ckpt")
@@ -236,7 +248,7 @@ def stop_and_go_on(folder: Path, stop: tuple[int, int], *overrides: str) -> dict
 
 
 class FullMemory(Callback):
-    """Raises torch's exception for want of memory in the second epoch."""
+    """Raises torch's exception about full memory in the second epoch."""
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -254,6 +266,9 @@ def test_a_training_without_memory_says_how_it_goes_on(tmp_path: Path) -> None:
     for way_out in ("data.batch_size=4", f"ckpt_path={last}", f"pretrained.path={folder}"):
         assert way_out in str(raised.value)
     assert run(folder, *overrides, f"ckpt_path={last}")["epochs"] == 2
+    with pytest.raises(InputError, match=r"lower data\.max_length") as raised:
+        run(tmp_path / "one", *overrides, "data.batch_size=1", callbacks=[FullMemory()])
+    assert "batch_size" not in str(raised.value)
 
 
 @pytest.mark.parametrize("stop", [(1, 1), (1, 5)], ids=["within an epoch", "at its end"])

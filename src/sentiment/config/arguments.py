@@ -41,8 +41,9 @@ def hydra_arguments(arguments: Sequence[str], schema: type) -> list[str]:
     for number, item in enumerate(settings):
         if "=" not in item and not item.startswith("~"):
             raise InputError(_no_setting(item, settings[:number], settings[number + 1 :], schema))
-    given_keys = {item.partition("=")[0] for item in settings}
-    if "data.train_csv" in given_keys and not {"data", "data.csv"} & given_keys:
+    values = dict(item.lstrip("+").partition("=")[::2] for item in settings)
+    train_csv = values.get("data.train_csv", "null")
+    if train_csv.lower() != "null" and not {"data", "data.csv"} & values.keys():
         settings.append("data.csv=null")  # instead of the sample
     return [*options, *map(quoted, settings)]
 
@@ -88,7 +89,7 @@ def _no_setting(item: str, before: Sequence[str], after: Sequence[str], schema: 
     spaced = re.search(r"([\w.]+)(?: ?: ?| = ?|= )([\w./-]+)", near)
     groups = [group for group in ("model", "experiment") if item in group_options(group)]
     if spaced and (meant := setting(spaced[1], spaced[2], schema)):
-        hint = f" without spaces; {meant.rstrip()}"
+        hint = f" without spaces; {meant.rstrip('; ')}"
     elif item in setting_keys(schema):
         hint = f"; did you mean {item}=VALUE?"
     elif item.endswith((".yaml", ".yml")):

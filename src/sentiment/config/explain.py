@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -26,8 +27,8 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from sentiment.config.overrides import group_options, is_option
-from sentiment.config.schemas import PretrainConfig, TrainConfig
-from sentiment.config.suggest import aliased, unknown_key
+from sentiment.config.schemas import SCHEMAS, PretrainConfig, TrainConfig
+from sentiment.config.suggest import aliased, setting_types, unknown_key
 from sentiment.runtime.errors import InputError, first_words, out_of_memory, valid_names
 
 # Options that need more than the package itself, and the extra that brings it.
@@ -72,7 +73,7 @@ def translate_config_errors() -> Iterator[None]:
     """Raise exceptions that a wrong config causes as an InputError that says what to do.
 
     These are the exceptions of Hydra and OmegaConf, of the constructor of a node, of the system
-    about a path, and those for want of memory. All others are bugs of this program, and pass.
+    about a path, and those because memory is full. All others are bugs of this program, and pass.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # lets the exception through to us
     try:
@@ -217,11 +218,7 @@ def _explain_composing(error: BaseException) -> str:
     if match := re.match(rf"In '({'|'.join(_GLOBAL_GROUPS)})/(.*)': .* override '\w+@\1\.", first):
         return f"config: {_lacks_package(*match.groups())}"
     if match := re.match("Ambiguous value for argument '(.*)'$", first):
-        key, _, value = match[1].partition("=")
-        return (
-            f"command line: {match[1]}: several values; add -m to run each of them, or give a list"
-            f" as '{key}=[{value}]', a text as \"{key}='{value}'\""
-        )
+        return _explain_several(match[1])
     if isinstance(error, OverrideParseException):
         return f"command line: {error.override}: cannot be read; {_QUOTES}"
     if isinstance(error, ConfigCompositionException):
@@ -232,6 +229,21 @@ def _explain_composing(error: BaseException) -> str:
     if "does not support sweep type" in first:
         return "command line: an interval has endlessly many values for a grid; add sweep=optuna"
     return f"config: {' '.join(str(error).split())}"
+
+
+def _explain_several(item: str) -> str:
+    """Explain a value with commas, which may be meant otherwise if the setting's type allows it."""
+    key, _, value = item.partition("=")
+    roots = [] if group_options(key) else [node for group, _, node in SCHEMAS if group is None]
+    types = str([kind for root in roots for name, kind in setting_types(root) if name == key])
+    otherwise = ""
+    if "list" in types or "Any" in types:
+        otherwise = f", or give a list: '{key}=[{value}]'"
+    elif "float" in types and re.fullmatch(r"\d+,\d+", value):
+        otherwise = f", or give a decimal point: {key}={value.replace(',', '.')}"
+    elif "str" in types:
+        otherwise = f", or quotes to a text: \"{key}='{value}'\""
+    return f"command line: {item}: several values; add -m to run each of them{otherwise}"
 
 
 def _wrong_value(link: OmegaConfBaseException) -> str:
@@ -271,16 +283,19 @@ def _missing_extra(setting: str, option: str) -> str:
 
 def _explain_missing(error: MissingConfigException) -> str:
     file = str(error.missing_cfg_file)
+    choices = sorted(filter(is_option, error.options or []))
     group, _, path = file.partition("/")
-    if group in _OF_FILES and Path(path).suffix:
+    spelt = re.sub(r"[-.]", "_", path).lower()
+    if group in _OF_FILES and Path(path).suffix and not get_close_matches(spelt, choices, 1, 0.9):
         return f"config: {group}={path}: did you mean {_OF_FILES[group]}={path}?"
     group, _, option = file.rpartition("/")
     if option in _EXTRAS:
         return _missing_extra(f"{group}={option}", option)
-    choices = sorted(filter(is_option, error.options or []))
-    known = valid_names(option, choices)
-    if meant := [each for each in aliased(option) if each.startswith(f"{group}=")]:
-        known = f"did you mean {meant[0].format('FILE')}? valid: {', '.join(choices)}"
+    known = valid_names(spelt.rpartition("/")[2], choices)
+    options = (each for each in aliased(option) if each.startswith(f"{group}="))
+    if meant := next((each for each in options if each != f"{group}={{}}"), None):
+        value = "FILE" if meant.startswith(_OF_FILES.get(group, "VALUE")) else "VALUE"
+        known = f"did you mean {meant.format(value)}? valid: {', '.join(choices)}"
     return f"config: no option {option!r} in {group}; {known}"
 
 

@@ -10,7 +10,7 @@ from sentiment.config.schemas import SCHEMAS, TrainConfig, option_of
 
 _CLOSE = 0.75  # similarity of names in different nodes
 
-# What other tools have a setting for and we do not, and names of that setting.
+# Advice in place of a setting that other tools have and we do not, and its names there.
 _NO_SETTING = {
     "the labels in the data are the classes, data.labels chooses and orders them": "num_classes"
     " n_classes nb_classes classes num_labels n_labels output_dim output_size out_features",
@@ -80,16 +80,21 @@ _ALIASES = {
 }
 
 
-def setting_keys(schema: Any, prefix: str = "") -> Iterator[str]:
+def setting_keys(schema: Any) -> Iterator[str]:
     """The full key of each setting of a dataclass and of the nodes below it."""
+    return (key for key, _ in setting_types(schema))
+
+
+def setting_types(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """As ``setting_keys``, with the type of each."""
     for name, hint in typing.get_type_hints(schema).items():
         if name.startswith("_"):
             continue
         key = f"{prefix}{name}"
-        yield key
+        yield key, hint
         nodes = [kind for kind in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(kind)]
         for node in nodes or [node for group, _, node in SCHEMAS if group == key]:
-            yield from setting_keys(node, f"{key}.")
+            yield from setting_types(node, f"{key}.")
 
 
 def suggestion(
@@ -131,6 +136,9 @@ def suggestion(
     # Of several nodes with such a setting the named one is meant.
     found = [each for each in found if each.startswith(f"{above}.")] or found
     meant = " or ".join(_with_value(each, value) for each in found)
+    of_training = {each.rpartition(".")[2] for each in setting_keys(TrainConfig)}
+    if not found and (name in of_training or aliased(name)):
+        return "only sentiment.train has such a setting: leave it out; "
     return f"did you mean {meant}? " if found else ""
 
 

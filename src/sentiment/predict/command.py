@@ -36,6 +36,13 @@ from sentiment.runtime.run_folder import best_checkpoint
 if TYPE_CHECKING:
     from sentiment.predict.predictor import Predictor
 
+_CSV = "a CSV file is given by --csv IN --out OUT"
+# What to do instead of an option that there is not, and names that it may have.
+_NO_OPTIONS = {
+    "the checkpoint comes first, without an option": ("--checkpoint", "--ckpt", "--model"),
+    "texts come after the checkpoint, without an option": ("--text", "--texts"),
+    _CSV: ("--file", "--input", "--data"),
+}
 _MOST_NAMED = 12  # new columns that the last message names
 
 
@@ -165,12 +172,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         option = unknown[0][:40]
         hint = (
-            "a CSV file is given by --csv IN --out OUT"
+            _CSV
             if any(map(is_table, [*unknown, parsed.checkpoint, *parsed.text]))
             else "a text that begins with a dash comes after --, as in"
             f" {parser.prog} best.ckpt -- {option}"
         )
-        parser.error(f"{option!r} is not an option; {hint}")
+        for instead, names in _NO_OPTIONS.items():
+            if option.partition("=")[0] in names:
+                parser.error(f"{option!r} is not an option; {instead}")
+        parser.refuse(unknown[0], hint)
     others = list(takewhile(is_checkpoint, parsed.text))
     parsed.checkpoints = [*map(best_checkpoint, (parsed.checkpoint, *others))]
     parsed.text = parsed.text[len(others) :]
@@ -178,7 +188,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if (parsed.csv is None) == (not parsed.text):
         parser.error("give either texts (or - for lines from stdin), or --csv IN --out OUT")
     if (parsed.csv is None) != (parsed.out is None):
-        parser.error("--csv and --out go together")
+        parser.error("--csv goes with --out OUT, or --out - for standard output")
     if parsed.scores and parsed.csv is None:
         parser.error("--scores adds columns to --out; a JSON line has all scores without it")
     return parsed

@@ -143,11 +143,13 @@ def _new_columns(
 def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> None:
     """Check that a CSV file can be written, before anything is predicted.
 
-    A folder that does not exist yet is made when they are written.
+    A folder that does not exist yet is made when they are written; ``-`` is standard output.
 
     Raises:
         InputError: the target cannot be written, or is one of the files that are read.
     """
+    if str(target) == "-":
+        return
     with naming_target(target):
         exists, folder = target.exists(), nearest_folder(target)
         if target.is_dir():

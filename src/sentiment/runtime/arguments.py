@@ -1,10 +1,12 @@
 """The parser of plain command lines; it prints one line for what is wrong."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import sentiment
 from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import likely_names
 from sentiment.runtime.program import write_error
 
 
@@ -18,9 +20,36 @@ class OneLineParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, **others: Any) -> None:
         command = program_command(prog) if prog.startswith("sentiment.") else prog
-        super().__init__(prog=command, **others)
+        super().__init__(prog=command, allow_abbrev=False, **others)
         version = f"sentiment {sentiment.__version__}"
         self.add_argument("--version", action="version", version=version)
+
+    def parse_args(  # type: ignore[override]  # into a new namespace alone
+        self, args: Sequence[str] | None = None
+    ) -> argparse.Namespace:
+        """Parse all arguments."""
+        return self._whole(self.parse_known_args(args))
+
+    def parse_intermixed_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None
+    ) -> argparse.Namespace:
+        """Parse all arguments; options may stand between the others."""
+        return self._whole(self.parse_known_intermixed_args(args))
+
+    def _whole(self, known: tuple[argparse.Namespace, list[str]]) -> argparse.Namespace:
+        parsed, unknown = known
+        if unknown:
+            self.refuse(unknown[0])
+        return parsed
+
+    def refuse(self, given: str, hint: str = "") -> NoReturn:
+        """Exit with code 2 at a wrong argument; says the hint if no option is similar."""
+        name = given.partition("=")[0].lstrip("-").replace("_", "-")
+        options = [each[2:] for each in self._option_string_actions if each.startswith("--")]
+        likely = likely_names(name, options) if given.startswith("--") else []
+        meant = f"did you mean --{' or --'.join(likely)}?" if likely else hint
+        problem = "is not an option" if given.startswith("-") else "is an argument too many"
+        self.error(f"{given[:40]!r} {problem}" + (f"; {meant}" if meant else ""))
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

@@ -40,9 +40,14 @@ def listed(names: Sequence[str], quote: Callable[[str], str] = str, most: int = 
     return ", ".join(map(quote, names[:most])) + more
 
 
+def likely_names(name: str, names: Collection[str]) -> list[str]:
+    """What a wrong name may mean: all names that begin with it, or else the most similar one."""
+    longer = [each for each in names if name and each.startswith(name)]
+    return longer or difflib.get_close_matches(name, names, n=1)
+
+
 def valid_names(name: str, names: Collection[str]) -> str:
     """The end of a message about a wrong name: the likely intended one, and all valid ones."""
-    longer = [each for each in names if name and each.startswith(name)]
-    close = longer or difflib.get_close_matches(name, names, n=1)
+    close = likely_names(name, names)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}valid: {', '.join(names)}"

@@ -125,7 +125,7 @@ def is_there(path: Path) -> bool:
 
 
 def similar_file(path: Path) -> str:
-    """The end of a message about a missing file: what may be meant, as ``a&b.csv`` by ``a``."""
+    """The end of a message about a missing file: a reason, or similar names quoted for a shell."""
     if path.name == "-":
         return "; standard input cannot be read twice: write it to a file first"
     if {*"*?"} & {*path.name}:

@@ -101,7 +101,7 @@ def write_error(error: object) -> None:
 
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Run a plain command line: an ``InputError``, or want of memory, is one line and code 2.
+    """Run a plain command line: an ``InputError``, or full memory, is one line and code 2.
 
     Standard output is UTF-8 whatever the locale, so that any text can be written; where its reader
     has closed the pipe, the program ends with code 141 and says nothing.

@@ -35,10 +35,18 @@ def was_stopped(folder: Path) -> bool:
     return (folder / _STOPPED).exists()
 
 
-def run_folder(checkpoint: str | Path) -> Path | None:
-    """The run folder of a checkpoint; None if its folder is not an existing ``checkpoints``."""
-    folder = Path(checkpoint).resolve().parent
+def run_folder(path: str | Path) -> Path | None:
+    """The run folder that a path is, or in whose ``checkpoints`` it lies; None of other paths."""
+    path = Path(path).resolve()
+    if (path / "checkpoints").is_dir():
+        return path
+    folder = path.parent
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Where the training of a run folder saves its state, to be resumed from."""
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def best_checkpoint(path: str | Path) -> Path:
@@ -78,7 +86,7 @@ def check_unused(folder: Path, *, resumable: bool = False) -> None:
         folder: the run folder.
         resumable: whether the program can resume a training, which the message then suggests.
     """
-    if resumable and (folder / "checkpoints" / "last.ckpt").exists():
+    if resumable and last_checkpoint(folder).exists():
         raise InputError(
             f"hydra.run.dir={folder}: holds a training already; add ckpt_path=auto to resume it,"
             " or give another folder"

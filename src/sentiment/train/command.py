@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import CommandLine
+from sentiment.config.overrides import CommandLine, override
 from sentiment.model.metric_names import CLASSIFIER_METRICS
 from sentiment.runtime.distributed import (
     ProcessLost,
@@ -32,6 +32,7 @@ from sentiment.runtime.distributed import (
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
+from sentiment.runtime.run_folder import last_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.train.search.pruning import PruneHopeless
@@ -104,8 +105,8 @@ def _pruner(sweeper: Any) -> "PruneHopeless | None":
 
 def _report_loss(folder: Path) -> None:
     if is_first_survivor():
-        last = folder / "checkpoints" / "last.ckpt"
-        again = f"resume with ckpt_path={last}" if last.exists() else "start again"
+        last = last_checkpoint(folder)
+        again = f"resume with {override('ckpt_path', last)}" if last.exists() else "start again"
         write_error(
             "another process of this training has ended (without a message above: killed or out"
             f" of memory); {again}"

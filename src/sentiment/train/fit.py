@@ -24,7 +24,7 @@ from sentiment.runtime.distributed import announce_parent, external_world_size, 
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words, out_of_memory
 from sentiment.runtime.files import replaced_when_whole
-from sentiment.runtime.run_folder import mark_stopped, unmark_stopped
+from sentiment.runtime.run_folder import last_checkpoint, mark_stopped, unmark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (
     CheckpointFacts,
@@ -93,7 +93,7 @@ def stopped(number: signal.Signals, folder: Path, kind: Kind, command_line: Comm
     if rank() == 0:
         sys.stderr.write("\n")  # the terminal shows ^C
     mark_stopped(folder)
-    last = folder / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(folder)
     again = override("ckpt_path", str(last))
     how = f" Resume with the same command and {again}"
     if not last.exists():
@@ -174,17 +174,17 @@ class Fit:
             log.info(message, self.trainer.world_size, self.stopwatch.imbalance)
 
     def _smaller_batches(self, error: BaseException) -> str:
-        """What to do about an error for want of memory."""
+        """What to do where memory was full."""
         names = ("data.batch_size", "data.tokens_per_batch")
-        limits = {name: self.facts.settings.get(name) for name in names}
-        halves = [override(name, str(limit // 2)) for name, limit in limits.items() if limit]
-        problem = f"{first_words(error)}: no memory is left; give smaller batches,"
-        problem += f" such as {' '.join(halves)}, or lower data.max_length"
+        limits = {name: self.facts.settings.get(name) or 0 for name in names}
+        halves = [override(name, limit // 2) for name, limit in limits.items() if limit > 1]
+        smaller = f"give smaller batches, such as {' '.join(halves)}, or " if halves else ""
+        problem = f"{first_words(error)}: no memory is left; {smaller}lower data.max_length"
         if not self.stop.checkpoint.is_file():
             return problem
         again = override("ckpt_path", str(self.stop.checkpoint))
         problem += f". {again} goes on with batches of this size, where more memory is free"
-        if self.kind is CLASSIFIER:
+        if self.kind is CLASSIFIER and halves:
             problem += f"; {override('pretrained.path', str(self.folder))}, in smaller ones"
         return problem
 
@@ -229,7 +229,7 @@ def prepare_fit(
     stopwatch = Stopwatch()
     table = MetricsTable(folder / "metrics.csv", stopwatch, line)
     facts = CheckpointFacts(table, settings)
-    stop = StopOnSignal(folder / "checkpoints" / "last.ckpt")
+    stop = StopOnSignal(last_checkpoint(folder))
     nodes = ("callbacks.checkpoint", "callbacks.early_stopping", "scheduler")
     monitors = {f"{node}.monitor": OmegaConf.select(cfg, f"{node}.monitor") for node in nodes}
     diverged = EndWhenDiverged(monitors)  # precedes the callbacks that save

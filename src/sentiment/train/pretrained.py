@@ -222,7 +222,8 @@ def _take_length(cfg: DictConfig, pretrained: PretrainedEncoder, overrides: Sequ
     length = None if length == LONGEST_TEXT else length
     if cfg.data.max_length is None and not _was_given("data.max_length", overrides):
         cfg.data.max_length = length
-        if length is not None and not _was_given("data.keep", overrides):
+        unset = cfg.data.keep == KEEP[0] and not _was_given("data.keep", overrides)
+        if length is not None and unset:
             cfg.data.keep = keep
     if pretrained.weights is not None and (length, cfg.data.max_length) != (None, None):
         log.info(

@@ -17,8 +17,8 @@ from sentiment.predict.checkpoint import (
     OtherCheckpoint,
     read_checkpoint,
 )
-from sentiment.runtime.errors import InputError, as_typed
-from sentiment.runtime.run_folder import check_unused, holds_results, run_folder
+from sentiment.runtime.errors import InputError, as_typed, listed
+from sentiment.runtime.run_folder import check_unused, holds_results, last_checkpoint, run_folder
 from sentiment.runtime.yaml_files import flat
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def checkpoint_to_resume(
     """The checkpoint that was chosen, or for ``auto`` the newest of the run folder, if any.
 
     Args:
-        chosen: ``ckpt_path``.
+        chosen: ``ckpt_path``; a run folder stands for its ``last.ckpt``.
         folder: the run folder.
         kind: the kind of checkpoint that is needed.
         names_folder: whether the user has chosen the run folder.
@@ -123,7 +123,8 @@ def checkpoint_to_resume(
         check_unused(folder, resumable=True)
         return None
     if chosen != "auto":
-        return chosen
+        last = last_checkpoint(Path(chosen))
+        return str(last) if last.is_file() else chosen
     if not names_folder:
         raise InputError("ckpt_path=auto: resumes in a run folder: give hydra.run.dir=FOLDER too")
     newest = newest_checkpoint(folder, kind)
@@ -232,22 +233,30 @@ def check_resumable(
             f"ckpt_path={path}: a training is resumed in its own run folder; leave hydra.run.dir"
             f" out, or set it to {home}"
         )
-    for key in sorted(before.keys() | settings.keys(), key=lambda key: (key != "pretrained", key)):
-        if before.get(key) != settings.get(key):
-            hint, instead = "", "start anew"
-            if key == "trainer.max_epochs":
-                schedule = settings.get("scheduler._target_")
-                hint = f", over which scheduler={schedule} lowers the learning rate to its end"
-                if kind is CLASSIFIER:
-                    instead = f"train on from it in a new run: pretrained.path={home}"
-            name = key.removesuffix("._target_")
-            if key in before:
-                now = as_typed(settings[key]) if key in settings else "without"
-                change = f"with {name}={as_typed(before[key])}, not {now}"
-            else:
-                change = f"without {name}, not with {as_typed(settings[key])}"
-            raise InputError(
-                f"ckpt_path={path}: the training began {change}{hint}; resume it with the same"
-                f" settings, or {instead}"
-            )
+    if changes := _changes(before, settings):
+        change, instead = listed(list(changes.values())), "start anew"
+        if [*changes] == ["trainer.max_epochs"]:
+            schedule = settings.get("scheduler._target_")
+            change += f", over which scheduler={schedule} lowers the learning rate to its end"
+            if kind is CLASSIFIER:
+                instead = f"train on from it in a new run: pretrained.path={home}"
+        raise InputError(
+            f"ckpt_path={path}: the training began {change}; resume it with the same settings, or"
+            f" {instead}"
+        )
     return Resumed(checkpoint[kind.data_key], int(checkpoint["global_step"]))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """What to say of each setting that differs; the settings of another choice are left out."""
+    keys = sorted(before.keys() | now.keys(), key=lambda key: (key != "pretrained", key))
+    found: dict[str, str] = {}
+    for key in keys:
+        choice = f"{key.rpartition('.')[0]}._target_"  # sorted before the node's other keys
+        if before.get(key) != now.get(key) and choice not in found:
+            name = key.removesuffix("._target_")
+            began = f"with {name}={as_typed(before[key])}" if key in before else f"without {name}"
+            preposition = "" if key in before else "with "
+            instead = f"{preposition}{as_typed(now[key])}" if key in now else "without"
+            found[key] = f"{began}, not {instead}"
+    return found

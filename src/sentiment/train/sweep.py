@@ -28,6 +28,7 @@ from sentiment.report.tables import (
 )
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.progress_bar import LinesAboveBars
+from sentiment.runtime.run_folder import last_checkpoint
 from sentiment.runtime.yaml_files import parse_overrides
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def report_sweep(folder: Path, metric: str, jobs: Sequence[Job] = ()) -> list[di
     log.info("  %s", best["command"])
     if best["checkpoint"] and not is_number(best.get("test/accuracy")):
         run = Path(str(best["folder"]))
-        last = override("ckpt_path", str(run / "checkpoints" / "last.ckpt"))
+        last = override("ckpt_path", str(last_checkpoint(run)))
         log.info("A search sees no test reviews. Test its best with:")
         log.info("  %s", train_command(*CommandLine.of_folder(run).repeated(), last))
     return rows
