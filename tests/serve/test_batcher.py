@@ -73,7 +73,7 @@ def test_what_waits_is_predicted_together_in_order(
 def test_a_text_waits_for_others_only_briefly(
     recorder: Recorder, started: Callable[..., Batcher]
 ) -> None:
-    batcher = started(max_batch=3, max_wait=0.3)
+    batcher = started(max_batch=3, pause=0.3, max_wait=5)
     start = time.monotonic()
     assert texts_of(batcher.submit(["alone"])) == ["alone"]
     assert time.monotonic() - start >= 0.3
@@ -84,10 +84,23 @@ def test_a_text_waits_for_others_only_briefly(
     assert recorder.batches == [["alone"], ["a", "b", "c"]]
 
 
+def test_texts_that_keep_coming_do_not_hold_up_the_first(
+    recorder: Recorder, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(pause=5, max_wait=0.2)
+    first = batcher.submit(["first"])
+    time.sleep(0.1)
+    second = batcher.submit(["second"])
+    start = time.monotonic()
+    wait([first, second], 10)
+    assert time.monotonic() - start < 2
+    assert recorder.batches == [["first", "second"]]
+
+
 def test_long_texts_do_not_share_a_batch(
     recorder: Recorder, started: Callable[..., Batcher]
 ) -> None:
-    batcher = started(max_wait=0.1)
+    batcher = started(pause=0.1)
     long = ["a" * 150_000, "b" * 150_000, "c" * 300_000]
     assert texts_of(batcher.submit(long)) == long
     assert recorder.batches == [[text] for text in long]

@@ -42,14 +42,15 @@ class _Job:
 class Batcher:
     """Predicts in one thread, behind a bounded queue.
 
-    A batch is what waits when the thread is free, in the order of arrival; only if that is little
-    does it wait for more. A caller with many texts may be answered by several batches.
+    A batch is what waits when the thread is free, in the order of arrival, and what then comes
+    without a pause. A caller with many texts may be answered by several batches.
 
     Args:
         predict: returns an answer for each text of a list.
         max_queue: how many texts may wait.
         max_batch: how many texts are predicted together.
-        max_wait: seconds that a text waits for others to be predicted with it.
+        pause: seconds without a further text that end the waiting for more of them.
+        max_wait: seconds that a text at most waits for others.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Batcher:
         *,
         max_queue: int = 2048,
         max_batch: int = 64,
-        max_wait: float = 0.002,
+        pause: float = 0.002,
+        max_wait: float = 0.02,
     ) -> None:
         self._predict = predict
-        self.max_queue, self._max_batch, self._max_wait = max_queue, max_batch, max_wait
+        self.max_queue, self._max_batch = max_queue, max_batch
+        self._pause, self._max_wait = pause, max_wait
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition(threading.RLock())
         self._waiting = 0
@@ -127,7 +130,8 @@ class Batcher:
                     return None
                 self._changed.wait()
             while self._jobs and self._waiting < self._max_batch and not self._closed:
-                left = self._jobs[0].accepted + self._max_wait - time.monotonic()
+                first, last = self._jobs[0].accepted, self._jobs[-1].accepted
+                left = min(first + self._max_wait, last + self._pause) - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
             batch: list[tuple[_Job, list[str]]] = []
