@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,16 +193,19 @@ def _predict_csv(run: Path, source: Path | None) -> list[str]:
 def _on_core(core: int, command: list[str]) -> float:
     """Run a command on one core; returns the seconds that it computed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=_pin_to(core),
-    )  # fmt: skip
+    with _started(core, command, subprocess.DEVNULL) as child:
+        if child.wait():
+            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _pin_to(core: int) -> Callable[[], None]:
-    return lambda: os.sched_setaffinity(0, {core})
+def _started(core: int, command: list[str], stdout: int) -> "subprocess.Popen[str]":
+    child = subprocess.Popen(
+        command, stdout=stdout, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    os.sched_setaffinity(child.pid, {core})
+    return child
 
 
 def cpu_seconds(pid: int) -> float:
@@ -214,11 +217,8 @@ def cpu_seconds(pid: int) -> float:
 @contextmanager
 def running(run: Path, core: int) -> Iterator[tuple[str, int]]:
     """A server on one core, as its address and process id."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "sentiment.serve", str(run), "--port", "0", "--threads", "1"],
-        stdout=subprocess.PIPE, text=True, preexec_fn=_pin_to(core),
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    command = [sys.executable, "-m", "sentiment.serve", str(run), "--port", "0", "--threads", "1"]
+    server = _started(core, command, subprocess.PIPE)
     assert server.stdout is not None
     try:
         url = server.stdout.readline().partition(" at ")[2].split()[0]

@@ -138,6 +138,7 @@ def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> Non
             write_note(
                 f"whoever reaches {parsed.host} can send texts; --api-key-file FILE asks for a key"
             )
+        bound.listen()  # connections wait from now on
         sys.stdout.write(f"serving {checkpoint} at {_address(bound)} (Ctrl-C stops)\n")
         sys.stdout.flush()
         # uvicorn repeats the signal once all is answered.

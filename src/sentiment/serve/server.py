@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sentiment.runtime.errors import InputError
 
-_HEAD_SECONDS = 10
+HEAD_SECONDS = 10
 _IDLE_SECONDS = 5  # between two requests of a connection
 _STOP_SECONDS = 30  # to answer what was accepted
 _MAX_CONNECTIONS = 512
@@ -42,7 +42,7 @@ class _Protocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._unwatch()
         elif self._timer is None:
-            self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
