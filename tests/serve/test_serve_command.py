@@ -57,8 +57,22 @@ def test_what_is_no_http_is_refused(server: Program) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_client_that_leaves_is_no_error(server: Program) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\nContent-Length: 100\r\n"
+    for sent in (b"", b'{"te'):
+        with connected(server) as client:
+            client.sendall(head + b"Content-Type: application/json\r\n\r\n" + sent)
+    url = address(server)
+    left = 'sentiment_requests_total{path="/predict",status="400"} 2'
+    end = time.monotonic() + 20
+    while left not in httpx.get(f"{url}/metrics", headers={"X-API-Key": "secret"}).text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert server.stderr == ""
+
+
 def test_sigterm_answers_what_was_accepted(checkpoint: Path, predictor: Predictor) -> None:
-    texts = [f"{GOOD} number {index} " * 20 for index in range(200)]
+    texts = [f"{GOOD} number {index} " * 20 for index in range(500)]
 
     def ask(url: str) -> httpx.Response:
         return httpx.post(f"{url}/predict", json={"texts": texts}, timeout=60)

@@ -66,7 +66,7 @@ class Batcher:
         self.max_queue, self._max_batch = max_queue, max_batch
         self._pause, self._max_wait = pause, max_wait
         self._jobs: deque[_Job] = deque()
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = threading.Condition()
         self._waiting = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)

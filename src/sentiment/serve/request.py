@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
 
 from sentiment.runtime.errors import valid_names
 
@@ -48,7 +49,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body of JSON, and no more of it than is allowed.
 
     Raises:
-        HTTPException: 415, it is of another type; 413, it is too large; 408, it takes too long.
+        HTTPException: 415, it is of another type; 413, it is too large; 408, it takes too long;
+            400, it has no end.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -73,6 +75,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
             f"the body took longer than {limits.seconds:g} s; send it at once",
             {"Connection": "close"},
         ) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the client left before the end of the body") from None
     return bytes(body)
 
 
