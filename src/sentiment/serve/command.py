@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.errors import InputError
@@ -38,7 +39,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "checkpoint", type=Path, help="checkpoints/best.ckpt of a run folder, or the folder"
+        "checkpoint",
+        type=Path,
+        help="checkpoints/best.ckpt of a run folder, or the folder; or hf:USER/NAME",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument(
@@ -156,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse_arguments(arguments)
     with exit_on_input_error():
         checkpoint = best_checkpoint(parsed.checkpoint)
-        if not checkpoint.exists():
+        if not (checkpoint.exists() or is_on_hub(checkpoint)):
             raise InputError(f"{checkpoint}: {NO_CHECKPOINT}")
         key = _api_key(parsed.api_key_file)
         with ending_at_once():
