@@ -132,10 +132,11 @@ def build_app(
     async def predict(request: Request) -> Response:
         """Predict a text, or each of several; the answers have the order of the texts."""
         _check_key(request, api_key)
-        asked = parse(await read_body(request, limits), limits)
-        answers = await _predicted(batcher, asked.texts)
+        given = parse(await read_body(request, limits), limits)
+        texts = [given] if isinstance(given, str) else given
+        answers = await _predicted(batcher, texts)
         metrics.texts += len(answers)
-        content = json.dumps(answers[0] if asked.alone else answers, ensure_ascii=False)
+        content = json.dumps(answers if texts is given else answers[0], ensure_ascii=False)
         return Response(content, media_type="application/json")
 
     @app.get("/health")

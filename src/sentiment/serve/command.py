@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.predict.hub import is_on_hub
-from sentiment.runtime.arguments import OneLineParser
+from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
@@ -45,7 +45,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument(
-        "--threads", type=_count, metavar="N", help="of the CPU; default: as many as cores"
+        "--threads", type=count, metavar="N", help="of the CPU; default: as many as cores"
     )
     parser.add_argument(
         "--host",
@@ -64,25 +64,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-queue",
-        type=_count,
+        type=count,
         default=2048,
         metavar="N",
         help="how many texts may wait; further ones get 503; default: 2048",
     )
     parser.add_argument(
         "--max-text",
-        type=_count,
+        type=count,
         default=100_000,
         metavar="N",
         help="how many characters a text may have; longer ones get 413; default: 100000",
     )
     return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and text.isascii()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def _port(text: str) -> int:

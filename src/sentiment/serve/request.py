@@ -37,14 +37,6 @@ class Limits:
         return max(4 << 20, _BYTES_PER_CHARACTER * self.text + 1024)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The texts of a request, and whether it gave one alone, not a list."""
-
-    texts: list[str]
-    alone: bool
-
-
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body of JSON, and no more of it than is allowed.
 
@@ -88,8 +80,8 @@ def _too_large(limits: Limits) -> NoReturn:
     )
 
 
-def parse(body: bytes, limits: Limits) -> Asked:
-    """Find the texts in a body: ``{"text": "..."}`` or ``{"texts": ["...", ...]}``.
+def parse(body: bytes, limits: Limits) -> str | list[str]:
+    """Find the text or texts in a body: ``{"text": "..."}`` or ``{"texts": ["...", ...]}``.
 
     Raises:
         HTTPException: 400, it is not UTF-8 or not JSON; 422, it is something else in JSON, or a
@@ -106,7 +98,7 @@ def parse(body: bytes, limits: Limits) -> Asked:
         raise HTTPException(422, 'send either {"text": "..."} or {"texts": ["...", ...]}')
     if "text" in given:
         _check("text", given["text"], limits)
-        return Asked([given["text"]], alone=True)
+        return str(given["text"])
     texts = given["texts"]
     if not isinstance(texts, list):
         raise HTTPException(422, f"texts: must be a list of strings, not {_shown(texts)}")
@@ -118,7 +110,7 @@ def parse(body: bytes, limits: Limits) -> Asked:
         )
     for index, text in enumerate(texts):
         _check(f"texts[{index}]", text, limits)
-    return Asked(texts, alone=False)
+    return texts
 
 
 def _loaded(body: bytes) -> Any:
