@@ -53,7 +53,7 @@ USERS: dict[str, set[str]] = {
     "fastapi": {"serve"},
     "uvicorn": {"serve"},
     "torch": {
-        "batch", "model", "train", "pretrain", "baseline", "evaluate", "export", "serve.command",
+        "batch", "model", "train", "pretrain", "baseline", "evaluate", "export",
         "predict.checkpoint", "predict.csv_file", "predict.saved_classifier",
         "predict.torch_network",
         "data.dataset", "data.sampler", "data.embeddings", "data.vector_file", "data.datamodule",

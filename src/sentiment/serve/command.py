@@ -15,6 +15,7 @@ from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import is_onnx
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import NO_CHECKPOINT, best_checkpoint
@@ -41,7 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "checkpoint",
         type=Path,
-        help="checkpoints/best.ckpt of a run folder, or the folder; or hf:USER/NAME",
+        help="checkpoints/best.ckpt of a run folder, or the folder; an ONNX file; or hf:USER/NAME",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument(
@@ -156,12 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (checkpoint.exists() or is_on_hub(checkpoint)):
             raise InputError(f"{checkpoint}: {NO_CHECKPOINT}")
         key = _api_key(parsed.api_key_file)
+        if parsed.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(parsed.threads)  # before torch is imported
         with ending_at_once():
             _check_extra()
-            import sentiment.predict.predictor  # noqa: F401 (torch is slow to import)
-        limit_threads()
-        if parsed.threads is not None:
-            import torch
-
-            torch.set_num_threads(parsed.threads)
+            import sentiment.predict.predictor
+        if not is_onnx(checkpoint):
+            with ending_at_once():
+                import sentiment.predict.torch_network  # noqa: F401 (slow)
+            limit_threads()
         _serve(parsed, checkpoint, key)
