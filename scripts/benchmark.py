@@ -32,6 +32,7 @@ PARTS = {
     "corpus": ("corpus", "measure"),
     "vectors": ("corpus", "measure_vectors"),
     "prediction": ("prediction", "measure"),
+    "serving": ("serving", "measure"),
     "training": ("training", "measure"),
     "growth": ("training", "measure_growth"),
 }

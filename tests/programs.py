@@ -23,7 +23,7 @@ from types import TracebackType
 import pytest
 from joblib.externals.loky import process_executor
 
-COMMANDS = ("train", "pretrain", "baseline", "vectors", "predict", "export")
+COMMANDS = ("train", "pretrain", "baseline", "vectors", "predict", "export", "serve")
 
 
 class Program:

@@ -17,6 +17,7 @@ BELOW: dict[str, set[str]] = {
     "data": {"runtime", "batch"},
     "predict": {"runtime", "batch", "model", "data"},
     "report": {"runtime", "model", "data"},
+    "serve": {"runtime", "predict"},
     "config": {"runtime", "model", "data", "report"},
     "train": {"runtime", "batch", "model", "data", "predict", "report", "config", "baseline"},
     "pretrain": {"runtime", "batch", "model", "data", "predict", "report", "config", "train"},
@@ -49,6 +50,8 @@ USERS: dict[str, set[str]] = {
     "gensim": {"vectors.skipgram"},
     "onnx": {"export.graph"},
     "onnxruntime": {"predict.onnx_network"},
+    "fastapi": {"serve"},
+    "uvicorn": {"serve"},
     "torch": {
         "batch", "model", "train", "pretrain", "baseline", "evaluate", "export",
         "predict.checkpoint", "predict.csv_file", "predict.saved_classifier",

@@ -291,3 +291,20 @@ def test_no_text_gets_a_score_that_is_no_number(
     torch.save(whole, path)
     with pytest.raises(InputError, match=rf"huge\.ckpt: .*finite .*{fact}"):
         Predictor.load(path)(["qwertz", GOOD])
+
+
+def test_texts_of_other_lengths_add_little_padding(predictor: Predictor) -> None:
+    texts = [" ".join(["lovely"] * length) for length in (*range(1, 60), 400, 900)]
+    shapes: list[torch.Size] = []
+    network = predictor.members[0].classifier
+    assert isinstance(network, TorchNetwork)
+    hook = network.module.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+    try:
+        together = predictor(texts)
+    finally:
+        hook.remove()
+    assert sum(len(text.split()) for text in texts) <= sum(shape.numel() for shape in shapes)
+    assert sum(shape.numel() for shape in shapes) < 2 * sum(len(text.split()) for text in texts)
+    assert sum(shape[1] for shape in shapes) < 3 * 900  # few batches
+    for text, found in zip(texts, together, strict=True):
+        assert found["scores"] == pytest.approx(predictor(text)["scores"], abs=1e-5)

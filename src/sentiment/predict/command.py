@@ -25,7 +25,7 @@ from sentiment.predict.options import (
     is_checkpoint,
     load_predictor,
 )
-from sentiment.runtime.arguments import OneLineParser
+from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import is_onnx, is_table
@@ -162,7 +162,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--top",
-        type=_count,
+        type=count,
         metavar="K",
         help="the K most probable labels, best first: the scores of a JSON line, and in OUT the"
         " columns label_1, score_1, label_2 ... instead of label and score",
@@ -212,12 +212,6 @@ def _check_positions(parser: argparse.ArgumentParser, parsed: argparse.Namespace
         parser.error("--out goes with --csv IN, the file to predict")
     if "-" in parsed.text and len(parsed.text) > 1:
         parser.error("- stands alone: it reads lines from stdin instead of texts")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def _predict_csv(parsed: argparse.Namespace) -> None:

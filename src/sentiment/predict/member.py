@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _Ints = npt.NDArray[np.int64]
 
+# On a CPU a batch of n texts and t time steps takes as long as (n + 4) * t + 300 positions, about
+# so with layers of 8 to 256 units. Finding the fastest batches takes a time quadratic in the texts.
+_STEP_OVERHEAD, _BATCH_OVERHEAD = 4, 300
+_MOST_TO_DIVIDE = 256
 LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 
@@ -115,11 +119,7 @@ class Member:
         starts = np.cumsum(encoded.lengths) - encoded.lengths
         cut = np.minimum(np.maximum(encoded.lengths, 1), self._max_length)
         order = np.argsort(cut, kind="stable")
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * cut[order[end]] <= network.positions:
-                end += 1
+        for start, end in _groups(cut[order], network):
             rows.append(order[start:end])
             yield pad_reviews(
                 encoded.token_ids,
@@ -130,4 +130,40 @@ class Member:
                 word_to_id=word_to_id,
                 empty=network.unknown_index,
             )
-            start = end
+
+
+def _groups(lengths: _Ints, network: Network) -> Iterator[tuple[int, int]]:
+    """Yield where batches of texts of sorted lengths start and end."""
+    if network.device == "cpu" and len(lengths) <= _MOST_TO_DIVIDE:
+        yield from _fastest_groups(lengths, network.positions)
+        return
+    start = 0
+    while start < len(lengths):
+        end = start + 1
+        while end < len(lengths) and (end + 1 - start) * lengths[end] <= network.positions:
+            end += 1
+        yield start, end
+        start = end
+
+
+def _fastest_groups(lengths: _Ints, positions: int) -> list[tuple[int, int]]:
+    """Batches of texts of sorted lengths whose padding and overhead take least time in all.
+
+    Args:
+        lengths: in tokens, (texts,).
+        positions: padded tokens of a batch, at most, unless it is one text.
+    """
+    least = np.zeros(len(lengths) + 1)  # the time of the first texts
+    starts = np.zeros(len(lengths) + 1, np.int64)  # of the batch that ends with each text
+    for end in range(1, len(lengths) + 1):
+        sizes = np.arange(end, 0, -1)
+        time = least[:end] + (sizes + _STEP_OVERHEAD) * lengths[end - 1] + _BATCH_OVERHEAD
+        time[(sizes > 1) & (sizes * lengths[end - 1] > positions)] = np.inf
+        starts[end] = time.argmin()
+        least[end] = time[starts[end]]
+    groups = []
+    end = len(lengths)
+    while end > 0:
+        groups.append((int(starts[end]), end))
+        end = groups[-1][0]
+    return groups[::-1]

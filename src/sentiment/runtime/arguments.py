@@ -55,3 +55,10 @@ class OneLineParser(argparse.ArgumentParser):
         """Exit with code 2."""
         write_error(f"{message} ({self.prog} --help says more)")
         self.exit(2)
+
+
+def count(text: str) -> int:
+    """An option's value as a whole number from 1 on; argparse prints the error."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
+    return int(text)

@@ -127,6 +127,7 @@ def exit_on_input_error() -> Iterator[None]:
 COMMANDS = {
     "train": "train a classifier on a CSV file of texts and labels; with -m, several",
     "predict": "predict texts, the rows of a CSV file, or lines with a trained classifier",
+    "serve": "answer requests for predictions over HTTP, with a page to try texts in a browser",
     "evaluate": "measure a trained classifier on a CSV file with labels",
     "export": "write a trained network to an ONNX file, which predicts without torch",
     "compare": "compare trainings and baselines in one table",
@@ -148,3 +149,4 @@ evaluate = partial(start, "sentiment.evaluate")
 download = partial(start, "sentiment.download")
 publish = partial(start, "sentiment.publish.command")
 predict = partial(start, "sentiment.predict.command")
+serve = partial(start, "sentiment.serve.command")

@@ -1,0 +1,1 @@
+"""Predict over HTTP: a JSON API and a page in the browser."""

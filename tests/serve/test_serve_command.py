@@ -1,0 +1,186 @@
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import sentiment.serve.server as servers
+from programs import Program
+from sentiment import Predictor
+from sentiment.serve.command import main
+
+GOOD = "the film number 1 was lovely , and so was act 1"
+
+
+def address(program: Program) -> str:
+    program.wait_for("(Ctrl-C stops)\n")
+    found = re.search(r" at (http://\S+)/ ", program.stdout)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint: Path) -> Iterator[Program]:
+    arguments = [str(checkpoint), "--port=0", "--threads=1", "--max-queue=4000"]
+    with Program("serve", *arguments, env={"SENTIMENT_API_KEY": "secret"}) as program:
+        program.wait_for("(Ctrl-C stops)\n")
+        yield program
+
+
+def connected(program: Program) -> socket.socket:
+    host, _, port = address(program).removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def test_a_server_predicts_as_the_predictor(server: Program, predictor: Predictor) -> None:
+    headers = {"Authorization": "Bearer secret"}
+    url = address(server)
+    assert httpx.post(f"{url}/predict", json={"text": GOOD}).status_code == 401
+    answer = httpx.post(f"{url}/predict", json={"text": GOOD}, headers=headers)
+    assert answer.json() == predictor(GOOD)
+    assert httpx.get(f"{url}/health").json()["needs_key"] is True
+    assert "server" not in answer.headers
+    assert server.stderr == ""
+
+
+def test_what_is_no_http_is_refused(server: Program) -> None:
+    with connected(server) as client:
+        client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_leaves_is_no_error(server: Program) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\nContent-Length: 100\r\n"
+    for sent in (b"", b'{"te'):
+        with connected(server) as client:
+            client.sendall(head + b"Content-Type: application/json\r\n\r\n" + sent)
+    url = address(server)
+    left = 'sentiment_requests_total{path="/predict",status="400"} 2'
+    end = time.monotonic() + 20
+    while left not in httpx.get(f"{url}/metrics", headers={"X-API-Key": "secret"}).text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert server.stderr == ""
+
+
+def test_sigterm_answers_what_was_accepted(checkpoint: Path, predictor: Predictor) -> None:
+    texts = [f"{GOOD} number {index} " * 20 for index in range(500)]
+
+    def ask(url: str) -> httpx.Response:
+        return httpx.post(f"{url}/predict", json={"texts": texts}, timeout=60)
+
+    with (
+        Program("serve", str(checkpoint), "--port=0", "--threads=1") as program,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        url = address(program)
+        answers = [pool.submit(ask, url) for _ in range(4)]
+        end = time.monotonic() + 30
+        while httpx.get(f"{url}/health").json()["queue"] == 0:
+            assert time.monotonic() < end
+        program.send_signal(signal.SIGTERM)
+        accepted = []
+        for answer in answers:
+            try:
+                accepted.append(answer.result(60))
+            except httpx.TransportError:  # it came after the signal
+                continue
+        assert program.wait(60) == 0
+        assert program.stderr == ""
+    assert accepted
+    expected = [each["label"] for each in predictor(texts)]
+    for done in accepted:
+        assert done.status_code in {200, 503}
+        if done.status_code == 200:
+            assert [each["label"] for each in done.json()] == expected
+    assert any(done.status_code == 200 for done in accepted)
+
+
+def test_ctrl_c_is_one_line(checkpoint: Path) -> None:
+    with Program("serve", str(checkpoint), "--port=0", "--threads=1") as program:
+        address(program)
+        program.send_signal(signal.SIGINT)
+        assert program.wait(60) == 130
+        assert program.stderr == "\nStopped.\n"
+
+
+def test_a_client_that_sends_its_headers_slowly_is_cut_off(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "HEAD_SECONDS", 0.5)
+    with Program("serve", str(checkpoint), "--port=0", "--threads=1") as program:
+        for first in (b"", b"POST /predict HTTP/1.1\r\nHost: x\r\n"):
+            with connected(program) as client:
+                client.sendall(first)
+                start = time.monotonic()
+                with pytest.raises(OSError, match="."):
+                    while time.monotonic() < start + 15:
+                        time.sleep(0.1)
+                        client.sendall(b"x" if first else b"")
+                        client.setblocking(False)
+                        try:
+                            if client.recv(100) == b"":
+                                raise ConnectionResetError("closed")
+                        except BlockingIOError:
+                            pass
+                        client.setblocking(True)
+                assert time.monotonic() - start < 10
+        answer = httpx.post(f"{address(program)}/predict", json={"text": GOOD})
+        assert answer.status_code == 200
+
+
+def ended(arguments: list[str], capsys: Any) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error: str = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_wrong_command_lines_are_one_line(
+    checkpoint: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = str(checkpoint)
+    assert "no such checkpoint" in ended([str(tmp_path / "none.ckpt")], capsys)
+    assert "65535" in ended([given, "--port", "70000"], capsys)
+    assert "--max-queue" in ended([given, "--max-queue", "0"], capsys)
+    assert "--host elsewhere.invalid" in ended([given, "--host", "elsewhere.invalid"], capsys)
+    assert "no such file" in ended([given, "--api-key-file", str(tmp_path / "none")], capsys)
+    assert "'tpu'" in ended([given, "--port=0", "--device=tpu"], capsys)
+    empty = tmp_path / "key.txt"
+    empty.write_text("\n")
+    assert str(empty) in ended([given, "--api-key-file", str(empty)], capsys)
+    monkeypatch.setenv("SENTIMENT_API_KEY", "sécret")
+    assert "SENTIMENT_API_KEY" in ended([given, "--port=0"], capsys)
+
+
+def test_a_port_in_use_is_one_line(checkpoint: Path, capsys: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = ended([str(checkpoint), "--port", str(port)], capsys)
+    assert f"--port {port}" in error
+    assert "in use" in error
+
+
+def test_a_missing_package_is_named(
+    checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert "pip install 'sentiment[serve]'" in ended([str(checkpoint)], capsys)
+
+
+def test_an_address_that_others_reach_without_a_key_is_noted(checkpoint: Path) -> None:
+    assert "SENTIMENT_API_KEY" not in os.environ
+    with Program("serve", str(checkpoint), "--port=0", "--host=0.0.0.0") as program:
+        assert address(program).startswith("http://0.0.0.0:")
+        assert "--api-key-file" in program.stderr
