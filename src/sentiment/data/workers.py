@@ -44,7 +44,7 @@ def encode_chunks(
     parallel = Parallel(
         n_jobs=num_workers,
         return_as="generator",
-        pre_dispatch=2 * num_workers,  # more would not be in joblib's queue yet if it is closed
+        pre_dispatch=2 * num_workers,  # closing joblib's pool fails while it holds more
         batch_size=1,
         initializer=_ignore_interrupts,
     )
