@@ -2,12 +2,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from sentiment import Predictor
 from sentiment.export.command import main
-from sentiment.model.classifier import SentimentClassifier
-from sentiment.predict.checkpoint import DATA_KEY
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'sentiment[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -67,24 +64,6 @@ def test_arguments_in_each_others_position_are_refused(
     target.mkdir()
     assert "model.onnx" in refused(capsys, checkpoint, target)
     assert list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("cell", ["gru", "rnn"])
-def test_only_an_lstm_can_be_rounded(
-    cell: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved = torch.load(checkpoint, weights_only=True)
-    settings = saved["hyper_parameters"]["classifier"] | {"cell": cell}
-    state = SentimentClassifier(**settings).state_dict()
-    saved["state_dict"] = {f"classifier.{name}": value for name, value in state.items()}
-    saved["hyper_parameters"]["classifier"] = settings
-    assert DATA_KEY in saved
-    torch.save(saved, tmp_path / "other.ckpt")
-    line = refused(capsys, tmp_path / "other.ckpt", tmp_path / "model.onnx", "--int8")
-    assert cell in line
-    assert "other.ckpt" in line
-    main([str(tmp_path / "other.ckpt"), str(tmp_path / "model.onnx")])
-    assert Predictor.load(tmp_path / "model.onnx").labels == ["awful", "lovely"]
 
 
 def test_a_package_that_is_missing_is_named(

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,23 @@ def test_any_batch_size_and_length_will_do() -> None:
         with torch.inference_mode():
             expected = classifier(ids, lengths).numpy()
         np.testing.assert_allclose(run(session, ids, lengths), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_int8_keeps_each_row_in_127_steps(cell: str) -> None:
+    classifier = classifier_of(cell=cell, num_layers=2)
+    rounded = copy.deepcopy(classifier)
+    with torch.no_grad():  # what each row would be if it were kept in 8 bits
+        weights = [rounded.embedding.weight]
+        weights += [weight for each in rounded.encoder.rnn.all_weights for weight in each[:2]]
+        for weight in weights:
+            scale = weight.abs().amax(-1, keepdim=True).clamp(min=1e-12) / 127
+            weight.copy_((weight / scale).round() * scale)
+        expected = rounded(batch_of(LENGTHS), LENGTHS)
+    from sentiment.export.graph import network_graph
+
+    model = network_graph(classifier, int8=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found = run(session, batch_of(LENGTHS), LENGTHS)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert not np.allclose(found, run(session_of(classifier), batch_of(LENGTHS), LENGTHS))

@@ -35,8 +35,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--int8",
         action="store_true",
-        help="round the weights of an LSTM to 8 bits: a quarter of the size, and slightly other"
-        " scores",
+        help="round the weights to 8 bits: a quarter of the size, and slightly other scores",
     )
     parser.add_argument(
         "--check",

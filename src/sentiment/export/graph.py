@@ -26,11 +26,6 @@ _CELLS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 }
 _UNKNOWN = -(1 << 62)  # a key that no n-gram has, even after a token id is added
 
-_CONTRIBUTED = "com.microsoft"  # the domain of operators that onnxruntime adds to those of ONNX
-# The largest rounded weight. In a layer it has 7 bits, because processors with AVX2 alone would
-# saturate the sum of two products of 8 bits.
-_OF_VECTORS, _OF_LAYERS = 127, 63
-
 _Array = npt.NDArray[Any]
 
 
@@ -77,15 +72,9 @@ def network_graph(classifier: SentimentClassifier, *, int8: bool = False) -> onn
 
     Args:
         classifier: the network.
-        int8: round the vectors of words and the weights of the layers, which have to be an LSTM, to
-            8 bits. An LSTM then rounds its input and its states, too, with one scale for all texts
-            of a batch: only a text alone has logits that nothing else changes.
-
-    Raises:
-        ValueError: ``int8`` is for an LSTM alone.
+        int8: keep the vectors of words and the weights of the layers in 8 bits, each row with a
+            scale of its own. The network computes in float32, from the rounded weights.
     """
-    if int8 and classifier.settings["cell"] != "lstm":
-        raise ValueError("onnxruntime has an LSTM for int8, and no other layers")
     graph = _Graph()
     ids = graph("Transpose", "token_ids", perm=[1, 0])  # (time, batch)
     steps = _embed(graph, _values(classifier.embedding.weight), ids, int8=int8)
@@ -114,10 +103,9 @@ def network_graph(classifier: SentimentClassifier, *, int8: bool = False) -> onn
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
         graph.weights,
     )
-    domains = {"": OPSET} | ({_CONTRIBUTED: 1} if int8 else {})
     return helper.make_model(
         whole,
-        opset_imports=[helper.make_opsetid(*each) for each in domains.items()],
+        opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="sentiment",
     )
@@ -131,16 +119,22 @@ def _embed(graph: _Graph, vectors: _Array, ids: str, *, int8: bool) -> str:
     """The vectors of tokens, (time, batch, embedding_size); int8 rounds each vector by itself."""
     if not int8:
         return graph("Gather", vectors, ids)
-    rounded, scales = _rounded(vectors, _OF_VECTORS)
+    rounded, scales = _rounded(vectors)
     words = graph("Cast", graph("Gather", rounded, ids), to=TensorProto.FLOAT)
     return graph("Mul", words, graph("Gather", scales[:, None], ids))
 
 
-def _rounded(weights: _Array, largest: int) -> tuple[_Array, _Array]:
+def _rounded(weights: _Array) -> tuple[_Array, _Array]:
     """Weights as int8, and the scales to multiply them by: one for each row along the last axis."""
-    scales = np.abs(weights).max(-1) / largest
+    scales = np.abs(weights).max(-1) / 127
     scales[scales == 0] = 1
     return np.rint(weights / scales[..., None]).astype(np.int8), scales
+
+
+def _restored(graph: _Graph, weights: _Array) -> str:
+    """Weights that are kept as int8, which onnxruntime multiplies by their scales when it loads."""
+    rounded, scales = _rounded(weights)
+    return graph("Mul", graph("Cast", rounded, to=TensorProto.FLOAT), scales[..., None])
 
 
 def _ngram_features(graph: _Graph, classifier: SentimentClassifier, ids: str) -> list[str]:
@@ -206,21 +200,12 @@ def _encode(
         ]
         given = [np.stack([each[0] for each in own]), np.stack([each[1] for each in own])]
         bias = np.stack([np.concatenate(each[2:]) for each in own])
-        scales: list[str | _Array] = []
-        if int8:
-            operator, attributes = "DynamicQuantizeLSTM", {"domain": _CONTRIBUTED}
-            rounded = [_rounded(weight, _OF_LAYERS) for weight in given]
-            given = [values.transpose(0, 2, 1) for values, _ in rounded]
-            scales = ["", "", ""]  # initial states and peepholes
-            for _, scale in rounded:
-                scales += [scale, np.zeros(scale.shape, np.int8)]
         states, final = graph.outputs(
             operator,
             steps,
-            *given,
+            *([_restored(graph, each) for each in given] if int8 else given),
             bias,
             lengths,
-            *scales,
             count=2,
             hidden_size=settings["hidden_size"],
             direction="bidirectional" if directions == 2 else "forward",

@@ -20,11 +20,11 @@ def export(checkpoint: Path, target: Path, *, int8: bool = False) -> None:
     Args:
         checkpoint: a checkpoint of ``sentiment.train``.
         target: the file, which appears when it is complete.
-        int8: whether to round weights to 8 bits, for a file of a quarter of the size; of an LSTM.
+        int8: whether to round weights to 8 bits, for a file of a quarter of the size.
 
     Raises:
-        InputError: see ``load_classifier``; the checkpoint is a baseline's, or cannot be rounded;
-            the target cannot be written; or onnx is not installed.
+        InputError: see ``load_classifier``; the checkpoint is a baseline's; the target cannot be
+            written; or onnx is not installed.
     """
     if not is_onnx(target):
         raise InputError(f"{target}: give a file that ends in .onnx")
@@ -39,10 +39,6 @@ def _onnx_content(saved: SavedClassifier, checkpoint: Path, *, int8: bool) -> by
             f"{checkpoint}: a baseline, which cannot be exported; it predicts from its checkpoint,"
             " and also together with ONNX files"
         )
-    if int8 and (cell := saved.classifier.settings["cell"]) != "lstm":
-        raise InputError(
-            f"{checkpoint}: --int8 is for an LSTM, and these layers are {cell}; leave --int8 out"
-        )
     try:
         from sentiment.export.graph import network_graph
     except ImportError as error:
@@ -54,7 +50,6 @@ def _onnx_content(saved: SavedClassifier, checkpoint: Path, *, int8: bool) -> by
         "temperature": network.temperature,
         "num_parameters": network.num_parameters,
         "unknown_index": network.unknown_index,
-        "int8": int8,
     }
     model = network_graph(saved.classifier, int8=int8)
     entry = model.metadata_props.add()

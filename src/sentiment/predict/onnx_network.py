@@ -55,7 +55,6 @@ class OnnxNetwork:
         self.temperature = float(self.facts["temperature"])
         self.num_parameters = int(self.facts["num_parameters"])
         self.unknown_index = int(self.facts["unknown_index"])
-        self._alone = bool(self.facts["int8"])  # texts of a batch are rounded together
 
     def _start(self) -> None:
         # It would report its use to Microsoft, from a thread that a forked process waits for.
@@ -78,16 +77,10 @@ class OnnxNetwork:
             # session would wait: so that never ends.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
             self._start()
-        return [self._classify(ids, lengths) for ids, lengths in batches]
-
-    def _classify(self, ids: _Ints, lengths: _Ints) -> Floats:
-        if self._alone and len(lengths) > 1:
-            each = [ids[row : row + 1, :length] for row, length in enumerate(lengths)]
-            alone = [self._classify(text, lengths[i : i + 1]) for i, text in enumerate(each)]
-            return np.concatenate(alone)
-        logits: Floats
-        (logits,) = self._session.run(None, {"token_ids": ids, "lengths": lengths})
-        return logits
+        return [
+            self._session.run(None, {"token_ids": ids, "lengths": lengths})[0]
+            for ids, lengths in batches
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_session"}
