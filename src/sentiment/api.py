@@ -274,6 +274,11 @@ def _overrides(settings: Settings) -> Iterator[str]:
 
 def _written(frame: "pd.DataFrame", folder: Path | None = None) -> Path:
     """Write a table to a CSV file, by default into the cache, where equal tables have one file."""
+    if not hasattr(frame, "to_csv"):
+        raise InputError(
+            f"frame: give a pandas DataFrame, not {type(frame).__name__}; a file is"
+            " {'data.csv': FILE}"
+        )
     text = frame.to_csv(index=False)
     if folder is None:
         folder = cache_directory() / "frames" / hashlib.sha256(text.encode()).hexdigest()[:24]

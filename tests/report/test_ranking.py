@@ -261,7 +261,7 @@ def test_the_table_has_metrics_folders_and_devices(width: int) -> None:
         "1 gru 2 1, 2 92.50 92.50 80.00 10.0s 1.50M",
         "in g +/- 0.71 +/- 0.00",
         "2 bilstm 2 1, 2 90.00 90.00 80.00 10.0s 1.50M",
-        "s +/- 7.07 +/- 0.00",
+        "in s +/- 7.07 +/- 0.00",
         "cpu: X, 1 thread",
     ]
     many = compare_runs([run(str(seed), seed=seed) for seed in range(70)])

@@ -5,6 +5,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
@@ -55,7 +56,8 @@ def encode_chunks(
             waiting.append(chunk)
             yield delayed(encode_in_worker)(chunk.texts, settings)
 
-    results = parallel(jobs())
+    with _without_interrupts():
+        results = parallel(jobs())
     try:
         for encoded in results:
             yield waiting.popleft(), encoded
@@ -74,6 +76,19 @@ def end_workers() -> None:
     if reusable_executor._executor is not None:
         reusable_executor._executor.terminate(kill_workers=True)
         util._run_finalizers()  # type: ignore[attr-defined]  # else semaphores are reported as leaks
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C back while processes start: they inherit that until they ignore it themselves."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts() -> None:

@@ -26,6 +26,8 @@ from sentiment.runtime.errors import listed
 
 log = logging.getLogger(__name__)
 
+_FEW = 500  # training reviews, with which no setting makes a network useful
+
 
 class Limit(NamedTuple):
     """A setting that leaves reviews of a split out.
@@ -139,8 +141,10 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     numbers = [float(number) for label in labels if (number := as_number(label)) is not None]
     values = [number for number in numbers if is_number(number)]
     ordered = len(labels) > 2 and len(values) == len(labels)
+    accuracy = int(confusion.trace()) / reviews
     return {
-        "test/accuracy_interval": confidence_interval(int(confusion.trace()) / reviews, reviews),
+        "test/accuracy": accuracy,  # exact, where torch has 32 bits
+        "test/accuracy_interval": confidence_interval(accuracy, reviews),
         "test/largest_class": max(row["reviews"] for row in rows) / reviews,
         **({"test/mae": mean_absolute_error(confusion, values)} if ordered else {}),
         "test/by_class": [{"label": label, **row} for label, row in zip(labels, rows, strict=True)],
@@ -149,12 +153,15 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
+def metric_warnings(
+    results: Mapping[str, Any], *, training: bool, balanced: bool = False
+) -> list[str]:
     """Warnings about the test metrics of a classifier; empty if there are none.
 
     Args:
         results: the metrics, as in ``results.json``.
         training: whether to add which settings of a training may help.
+        balanced: whether the training has ``loss.balanced``.
     """
     found = []
     rows, accuracy = results["test/by_class"], results["test/accuracy"]
@@ -164,9 +171,9 @@ def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
     # Differences that the table does not show are those of rounding.
     ahead = round(baseline.get(f"test/{metric}", -1.0) - own, 4)
     advice = ""
-    if training and largest > IMBALANCED:
+    if training and largest > IMBALANCED and not balanced:
         advice = "; loss.balanced=true weighs rare labels up"
-    elif training and ahead < 0:
+    elif training and ahead < 0 and largest <= IMBALANCED:
         advice = "; more epochs (trainer.max_epochs) or another optimizer.lr may help"
     if never := [row for row in rows if row["reviews"] and not row["predicted"]]:
         names = listed([f"{row['label']} ({row['reviews']:,})" for row in never])
@@ -178,15 +185,22 @@ def metric_warnings(results: Mapping[str, Any], *, training: bool) -> list[str]:
             f" answering {most['label']}, {format_percent(largest)}"
             f"{'' if never or largest > IMBALANCED else advice}."
         )
-    if ahead >= 0 and own < 1:
+    if (ahead > 0 or (ahead == 0 and metric == "accuracy")) and own < 1:
         found.append(
             f"TF-IDF with logistic regression is {'better' if ahead else 'as good'}: {name}"
             f"{format_percent(baseline[f'test/{metric}'])} on the test reviews, after"
             f" {baseline['seconds']:.1f} s; sentiment.baseline saves such a classifier. With"
-            f" {format_count(results['train_reviews'])} training reviews a network gains by"
-            " model.ngrams=3 and pre-trained vectors, and by more reviews (docs/small_data.md)."
+            f" {format_count(results['train_reviews'])} training reviews"
+            f" {_small_data(results['train_reviews'])} (docs/small_data.md)."
         )
     return found
+
+
+def _small_data(reviews: int) -> str:
+    """What helps a network with so many training reviews, as measured in docs/small_data.md."""
+    if reviews < _FEW:
+        return "a network can only guess: label more"
+    return "a network gains by model.ngrams=3 and pre-trained vectors, and by more reviews"
 
 
 def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
@@ -217,6 +231,8 @@ def write_results(
     outcome: Outcome | None,
     best: Path | None,
     example: str,
+    *,
+    balanced: bool = False,
 ) -> None:
     """Write results and plots; print the final tables and the command that predicts.
 
@@ -227,6 +243,7 @@ def write_results(
         outcome: the outcome of the test, if there was one.
         best: the checkpoint to predict with, if there is one.
         example: a text for it.
+        balanced: whether the training has ``loss.balanced``.
     """
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
@@ -238,7 +255,7 @@ def write_results(
             sys.stdout.write("\n")
             print_table(table)
         sys.stdout.write("\n")
-        for warning in metric_warnings(results, training=True):
+        for warning in metric_warnings(results, training=True, balanced=balanced):
             log.info(warning)
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))

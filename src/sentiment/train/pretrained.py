@@ -225,7 +225,8 @@ def _take_length(cfg: DictConfig, pretrained: PretrainedEncoder, overrides: Sequ
         unset = cfg.data.keep == KEEP[0] and not _was_given("data.keep", overrides)
         if length is not None and unset:
             cfg.data.keep = keep
-    if pretrained.weights is not None and (length, cfg.data.max_length) != (None, None):
+    own = (cfg.data.max_length, cfg.data.keep)
+    if pretrained.weights is not None and own != (length, keep) and (own[0] or length):
         log.info(
             "Texts are cut by data.max_length=%s data.keep=%s; those of %s by data.max_length=%s"
             " data.keep=%s",

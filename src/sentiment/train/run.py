@@ -134,8 +134,9 @@ def train(
         results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:
         write_results(
-            folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example()
-        )
+            folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
+            balanced=cfg.loss.balanced,
+        )  # fmt: skip
         log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
 
