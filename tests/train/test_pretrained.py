@@ -305,7 +305,7 @@ def test_sizes_are_taken_over_where_the_command_line_leaves_them(
 @pytest.mark.parametrize(
     ("overrides", "used", "logged"),
     [
-        ([], (7, "tail"), "data.max_length=7 data.keep=tail; .* data.max_length=7 data.keep=tail"),
+        ([], (7, "tail"), "^(?!.*Texts are cut)"),
         (["data.keep=both"], (7, "both"), "data.keep=both; .* data.max_length=7 data.keep=tail"),
         (["data.max_length=5"], (5, "head"), "data.max_length=5 .* data.max_length=7"),
         (["data.max_length=null"], (None, "head"), "data.max_length=null .* data.max_length=7"),
