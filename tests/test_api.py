@@ -79,6 +79,8 @@ def test_what_cannot_be_used_is_an_input_error_and_leaves_nothing(
         train(frame=frame)
     with pytest.raises(InputError, match="nothing to compare"):
         compare()
+    with pytest.raises(InputError, match="give one of them"):
+        train({"data.csv": "x.csv"}, frame=pd.DataFrame({"text": ["a"], "label": ["b"]}))
     assert not list(tmp_path.glob("runs/*"))
     assert "Error executing" not in "".join(capfd.readouterr())
 

@@ -236,6 +236,8 @@ def _run(
     given = [item for some in settings for item in _overrides(some)]
     written = None if frame is None else _written(frame)
     if written is not None:
+        if any(item.startswith("data.csv=") for item in given):
+            raise InputError("data.csv: frame= is in its place; give one of them")
         given += ["data=csv", override("data.csv", str(written))]
     if folder is not None:
         given.append(override("hydra.run.dir", str(folder)))
