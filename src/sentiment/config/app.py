@@ -28,6 +28,7 @@ from sentiment.runtime.distributed import (
 )
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.program import ending_at_once, write_error
+from sentiment.runtime.run_folder import STOPPED_MARK
 
 
 def run_program(name: str, task: Callable[[DictConfig], Any]) -> None:
@@ -120,6 +121,6 @@ def remove_unused_folder() -> None:
     if any(item.startswith("hydra.run.dir=") for item in hydra_config.overrides.hydra):
         return
     folder = Path(hydra_config.runtime.output_dir)
-    own = {".hydra", ".stopped", f"{hydra_config.job.name}.log"}
+    own = {".hydra", STOPPED_MARK, f"{hydra_config.job.name}.log"}
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= own:
         shutil.rmtree(folder, ignore_errors=True)

@@ -81,7 +81,7 @@ def _sentence_ms(predictors: Mapping[str, Predictor]) -> dict[str, float]:
     return {name: 1e3 * median(each[_WARM_UP:]) for name, each in times.items()}
 
 
-def check_table(rows: list[Measured]) -> Table:
+def measured_table(rows: list[Measured]) -> Table:
     """Lay out the result of ``compare_files``."""
     table = new_table()
     table.add_column("", no_wrap=True)

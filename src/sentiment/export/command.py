@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _check(parsed: argparse.Namespace) -> None:
     """Print a comparison of the checkpoint, the file and, with --int8, one without rounding."""
-    from sentiment.export.check import check_table, compare_files
+    from sentiment.export.check import compare_files, measured_table
     from sentiment.export.run import export
     from sentiment.predict.predictor import Predictor
     from sentiment.report.tables import print_table
@@ -94,4 +94,4 @@ def _check(parsed: argparse.Namespace) -> None:
         files["int8" if parsed.int8 else "float32"] = parsed.target
         rows = compare_files(files, parsed.csv, csv_format)
     sys.stdout.write("\n")
-    print_table(check_table(rows))
+    print_table(measured_table(rows))

@@ -1,12 +1,13 @@
 """The model card of a classifier: what it is, how good it is, and how it was made."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sentiment.config.overrides import CommandLine, train_command
+from sentiment.config.overrides import CommandLine
 from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.tables import (
@@ -196,9 +197,8 @@ def _training(saved: SavedClassifier, results: Mapping[str, Any], command_line: 
         lines.append(f"- {', '.join(f'{name} {number}' for name, number in versions.items())}")
     text = "## Training\n\n" + "\n".join(lines)
     if given := [_without_folder(item) for item in command_line.repeated()]:
-        program = "sentiment.baseline" if "weighting" in saved.classifier.settings else None
-        command = train_command(*given).partition(" sentiment.")[2]
-        command = f"python -m {program or 'sentiment.train'} {command.partition(' ')[2]}"
+        program = "baseline" if "weighting" in saved.classifier.settings else "train"
+        command = shlex.join(["python", "-m", f"sentiment.{program}", *given])
         text += f"\n\nIt was trained by\n\n```\n{command}\n```"
     return text
 

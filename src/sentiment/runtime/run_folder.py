@@ -11,7 +11,7 @@ NO_CHECKPOINT = (
 )
 
 PUBLISHED_FILES = ("model.safetensors", "config.json", "vocabulary.json")
-_STOPPED = ".stopped"  # a file in the folder of a run that was stopped
+STOPPED_MARK = ".stopped"  # a file in the folder of a run that was stopped
 
 
 def mark_stopped(folder: Path) -> None:
@@ -21,18 +21,18 @@ def mark_stopped(folder: Path) -> None:
     """
     if rank() == 0:
         with suppress(OSError):
-            (folder / _STOPPED).touch()
+            (folder / STOPPED_MARK).touch()
 
 
 def unmark_stopped(folder: Path) -> None:
     """Remove the mark of ``mark_stopped``, because the run continues. Rank 0 does it."""
     if rank() == 0:
-        (folder / _STOPPED).unlink(missing_ok=True)
+        (folder / STOPPED_MARK).unlink(missing_ok=True)
 
 
 def was_stopped(folder: Path) -> bool:
     """Whether the run of a folder was stopped, and has not gone on since."""
-    return (folder / _STOPPED).exists()
+    return (folder / STOPPED_MARK).exists()
 
 
 def run_folder(path: str | Path) -> Path | None:
