@@ -50,7 +50,7 @@ class NgramCounts:
 
     def fit(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Learn the n-grams of training reviews, and return their counts; see ``count``."""
-        return self._count(self.learn(token_ids, lengths), len(lengths))
+        return self._count(self._learn(token_ids, lengths), lengths)
 
     def count(self, token_ids: _Ints, lengths: _Ints) -> sparse.csr_matrix:
         """Count the known n-grams of each review.
@@ -62,7 +62,22 @@ class NgramCounts:
         Returns:
             (reviews, features) float32.
         """
-        return self._count(self._find(token_ids, lengths, learn=False), len(lengths))
+        return self._count(self._find(token_ids, lengths, learn=False), lengths)
+
+    def occurrences(self, token_ids: _Ints) -> Iterator[tuple[_Ints, _Ints]]:
+        """Find the known n-grams of one review, of each length in turn.
+
+        Args:
+            token_ids: (tokens,) of the review.
+
+        Yields:
+            The feature and the first token of each occurrence, (occurrences,).
+        """
+        first = 0
+        found = self._find(token_ids, np.array([len(token_ids)]), learn=False)
+        for keys, (ranks, starts) in zip(self.keys, found, strict=True):
+            yield first + ranks, starts
+            first += len(keys)
 
     def learn(self, token_ids: _Ints, lengths: _Ints) -> Iterator[tuple[_Ints, _Ints]]:
         """Learn the n-grams of training reviews, and yield where those of each length occur.
@@ -70,6 +85,11 @@ class NgramCounts:
         Yields:
             The index into ``keys[length - 1]`` and the review of each occurrence, in this order.
         """
+        reviews = np.repeat(np.arange(len(lengths)), lengths)
+        for ranks, starts in self._learn(token_ids, lengths):
+            yield ranks, reviews[starts]
+
+    def _learn(self, token_ids: _Ints, lengths: _Ints) -> Iterator[tuple[_Ints, _Ints]]:
         self.keys = []
         if not self._words_given:
             self.words = int(token_ids.max(initial=0)) + 1
@@ -78,7 +98,10 @@ class NgramCounts:
     def _find(
         self, token_ids: _Ints, lengths: _Ints, *, learn: bool
     ) -> Iterator[tuple[_Ints, _Ints]]:
-        reviews = np.repeat(np.arange(len(lengths)), lengths)
+        """Yield the index into ``keys`` and the first token of each occurrence, length by length.
+
+        They are sorted by index, then token.
+        """
         known = (token_ids != UNK_INDEX) & (token_ids < self.words)
         starts = np.flatnonzero(known)
         keys = token_ids[starts]
@@ -98,18 +121,19 @@ class NgramCounts:
                 ranks, hit = _ranks(keys, self.keys[length - 1])
                 ranks = ranks[hit]
             starts = starts[hit]
-            yield ranks, reviews[starts]
+            yield ranks, starts
             words = following[starts + length]
             longer = words != UNK_INDEX
             starts = starts[longer]
             keys = ranks[longer] * self.words + words[longer]
 
-    def _count(self, found: Iterator[tuple[_Ints, _Ints]], reviews: int) -> sparse.csr_matrix:
+    def _count(self, found: Iterator[tuple[_Ints, _Ints]], lengths: _Ints) -> sparse.csr_matrix:
+        reviews = np.repeat(np.arange(len(lengths)), lengths)
         blocks = []
-        for length, (ranks, rows) in enumerate(found):
-            shape = (reviews, len(self.keys[length]))
+        for length, (ranks, starts) in enumerate(found):
+            shape = (len(lengths), len(self.keys[length]))
             ones = np.ones(len(ranks), np.float32)
-            blocks.append(sparse.coo_matrix((ones, (rows, ranks)), shape).tocsr())
+            blocks.append(sparse.coo_matrix((ones, (reviews[starts], ranks)), shape).tocsr())
         return sparse.hstack(blocks, format="csr")
 
 

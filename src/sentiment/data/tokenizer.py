@@ -141,6 +141,16 @@ class Tokenizer:
         strings = spacy.vocab.strings
         return [strings[int(value)] for value in self._hashes(spacy, self.clean(text))]
 
+    def as_written(self, cleaned: str) -> list[str]:
+        """The tokens of a cleaned text as it writes them, in upper and lower case."""
+        spacy = self._current()
+        parts = _parts(spacy, cleaned)
+        return [
+            token
+            for part, is_token in parts
+            for token in ([part] if is_token else [each.text for each in spacy(part)])
+        ]
+
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Tokenise many texts into arrays, several times as fast as token by token."""
         spacy = self._current()  # one for the whole call: another thread may replace it

@@ -9,12 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from sentiment.data.file_kinds import likely_encoding
+from sentiment.predict.explanation import PAGE_HEAD
 from sentiment.predict.options import (
     add_checkpoint_options,
     add_csv_options,
@@ -28,7 +29,7 @@ from sentiment.predict.options import (
 from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import keep_freed_memory, limit_threads
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import is_onnx, is_table
+from sentiment.runtime.files import is_onnx, is_table, text_when_whole
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
@@ -47,13 +48,27 @@ _MOST_NAMED = 12  # new columns that the last message names
 
 
 def predict_lines(
-    predictor: "Predictor", groups: Iterable[list[str]], out: IO[str], *, top: int | None = None
+    predictor: "Predictor",
+    groups: Iterable[list[str]],
+    out: IO[str],
+    *,
+    top: int | None = None,
+    explain: bool = False,
+    page: IO[str] | None = None,
 ) -> int:
     """Write a JSON line for each text, and return their number.
 
-    The texts of a group are predicted together. With ``top``, the scores of a line are those of
-    this many labels, the most probable first.
+    The texts of a group are predicted together.
+
+    Args:
+        predictor: the classifiers.
+        groups: the texts.
+        out: where the lines are written; on a terminal, explanations are texts in colour instead.
+        top: the scores of a line are those of this many labels, the most probable first.
+        explain: whether to explain each label.
+        page: where the explanations are written as HTML, too.
     """
+    in_colour = explain and out.isatty() and not os.environ.get("NO_COLOR")
     lines = 0
     for texts in groups:
         lines += len(texts)
@@ -70,6 +85,14 @@ def predict_lines(
                 "tokens": prediction["tokens"],
                 "known_tokens": prediction["known_tokens"],
             }
+            if explain and answer["label"] is not None:
+                explanation = predictor.explain(text)
+                answer["explanation"] = explanation.as_dict()
+                if page is not None:
+                    page.write(f"{explanation.as_html()}\n")
+                if in_colour:
+                    out.write(f"{explanation.as_ansi()}\n\n")
+                    continue
             out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
     return lines
@@ -167,6 +190,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="the K most probable labels, best first: the scores of a JSON line, and in OUT the"
         " columns label_1, score_1, label_2 ... instead of label and score",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="how much each word speaks for or against the label: the text in colour on a terminal,"
+        " else a weight for each token in the JSON line; in OUT a column with the five heaviest",
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the explained texts in colour to FILE"
+    )
     add_csv_options(parser, labels=False)
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -191,6 +223,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--csv goes with --out OUT, or --out - for standard output")
     if parsed.scores and parsed.csv is None:
         parser.error("--scores adds columns to --out; a JSON line has all scores without it")
+    if parsed.html is not None and parsed.csv is not None:
+        parser.error("--html goes with texts or lines; --csv IN --out OUT --explain adds a column")
+    parsed.explain |= parsed.html is not None
     return parsed
 
 
@@ -230,6 +265,7 @@ def _predict_csv(parsed: argparse.Namespace) -> None:
         csv_format_from(parsed, predictor),
         top=parsed.top,
         scores=parsed.scores,
+        explain=parsed.explain,
     )
     many = len(added) > _MOST_NAMED
     names = f"{len(added)} columns" if many else f"{', '.join(added[:-1])} and {added[-1]}"
@@ -262,12 +298,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
             groups = lines_as_they_come(sys.stdin.buffer)
-            if not predict_lines(predictor, groups, sys.stdout, top=parsed.top):
+        else:
+            texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
+            for text in texts:
+                hint_at_file(text)
+            groups = iter([texts])
+        with _page(parsed.html) as page:
+            options = {"top": parsed.top, "explain": parsed.explain, "page": page}
+            if not predict_lines(predictor, groups, sys.stdout, **options):
                 write_note("standard input is empty: nothing was predicted")
-            _note_doubt(predictor)
-            return
-        texts = [_decoded_argument(text, index) for index, text in enumerate(parsed.text)]
-        for text in texts:
-            hint_at_file(text)
-        predict_lines(predictor, [texts], sys.stdout, top=parsed.top)
         _note_doubt(predictor)
+
+
+@contextmanager
+def _page(path: Path | None) -> Iterator[IO[str] | None]:
+    """A page for explanations, if it has a path, which appears once it is whole."""
+    if path is None:
+        yield None
+        return
+    from sentiment.predict.csv_file import naming_target
+
+    with naming_target(path), text_when_whole(path) as page:
+        page.write(PAGE_HEAD)
+        yield page

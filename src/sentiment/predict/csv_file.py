@@ -36,6 +36,7 @@ _NO_CSV = {
 }  # fmt: skip
 
 # Names of the added columns; the second pair is for a file that has one of the first.
+_EXPLANATION = "explanation"
 _NEW_COLUMNS = (["label", "score"], ["predicted_label", "predicted_score"])
 
 
@@ -55,6 +56,7 @@ def predict_csv(
     *,
     top: int | None = None,
     scores: bool = False,
+    explain: bool = False,
 ) -> Written:
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
 
@@ -72,6 +74,7 @@ def predict_csv(
         top: add ``label_1``, ``score_1``, ``label_2`` ... instead, for this many of the most
             probable labels.
         scores: whether to add a column for each class, too, such as ``score_positive``.
+        explain: whether to add the column ``explanation``, with the words that matter most.
 
     Raises:
         InputError: the source cannot be read, or has columns of these names; ``top`` is more than
@@ -82,6 +85,11 @@ def predict_csv(
     check_target(source, target, [member.path for member in predictor.members])
     names = column_names(source, csv_format)
     columns = _new_columns(source, names, predictor.labels, top, scores=scores)
+    if explain:
+        if _EXPLANATION in names:
+            raise InputError(f"{source}: has a column {_EXPLANATION} already; rename it")
+        columns = [*columns, _EXPLANATION]
+    rows_at_a_time = 20 if explain else 1_000
     text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
     total = row_count(source, csv_format, blank_lines=True)
@@ -89,7 +97,7 @@ def predict_csv(
 
     def chunks() -> Iterator[_Rows]:
         nonlocal read
-        for chunk in read_table(source, csv_format, 1_000, blank_lines=True):
+        for chunk in read_table(source, csv_format, rows_at_a_time, blank_lines=True):
             read += len(chunk.cells)
             texts = [cells[text_at] for cells in chunk.cells]
             yield _Rows(chunk.cells, [None if is_blank(text) else text for text in texts])
@@ -112,6 +120,11 @@ def predict_csv(
             predictor.count_known(encoded)
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
             added = _added_cells(softmax(logits), predictor.labels, top, scores=scores)
+            if explain:
+                added = (
+                    [*cells, predictor.explain(text).summary()]
+                    for cells, text in zip(added, chunk.texts, strict=True)
+                )
             writer.writerows(chunk.with_cells(added, len(columns)))
             rows += len(chunk.cells)
             bar.update(len(chunk.cells))

@@ -64,3 +64,14 @@ def log_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     logarithms: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return logarithms
+
+
+def log_odds(logits: npt.NDArray[np.floating], label: int) -> npt.NDArray[np.float64]:
+    """The log odds of a label, log(p / (1 - p)) of its probability p, (texts,) float64.
+
+    For two classes this is the logit of the label minus the other one.
+    """
+    odds: npt.NDArray[np.float64] = logits[:, label] - np.logaddexp.reduce(
+        np.delete(logits.astype(np.float64), label, 1), 1
+    )
+    return odds

@@ -4,6 +4,7 @@ Imports no torch: a network of an ONNX file needs none.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from sentiment.data.padding import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts
 from sentiment.predict.hub import fetch_from_hub, is_on_hub
-from sentiment.predict.logits import Floats, Network
+from sentiment.predict.logits import Floats, Network, log_odds
 from sentiment.predict.saved import SavedData
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import is_onnx
@@ -28,6 +29,7 @@ _Ints = npt.NDArray[np.int64]
 # so with layers of 8 to 256 units. Finding the fastest batches takes a time quadratic in the texts.
 _STEP_OVERHEAD, _BATCH_OVERHEAD = 4, 300
 _MOST_TO_DIVIDE = 256
+_MOST_OCCLUDED = 512
 LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 
@@ -103,6 +105,37 @@ class Member:
             logits[own] = values
         return logits
 
+    def attributions(self, encoded: EncodedTexts, label: str) -> Floats:
+        """How much each token of one text moves the log odds of a label, (tokens,).
+
+        Tokens that the classifier does not read, because the text is too long, have 0.
+
+        Args:
+            encoded: the text, tokenised with ``tokenizer_settings``.
+            label: one of ``labels``.
+        """
+        classifier, index = self.classifier, self.labels.index(label)
+        word_to_id = np.array(
+            [self._ids.get(word, classifier.unknown_index) for word in encoded.words], np.int64
+        )
+        token_ids = word_to_id[encoded.token_ids]
+        weights = np.zeros(len(token_ids), np.float32)
+        if not len(token_ids):
+            return weights
+        if not classifier.padded:
+            return classifier.attributions(token_ids, index)
+        start = np.zeros(1, np.int64)
+        (read,), _ = pad_reviews(
+            np.arange(len(token_ids)),
+            start,
+            start + len(token_ids),
+            max_length=self._max_length,
+            keep=self.data.keep,
+        )
+        attribute = getattr(classifier, "attributions", None) or partial(_occlude, classifier)
+        weights[read] = attribute(token_ids[read], index)
+        return weights
+
     def known_tokens(self, encoded: EncodedTexts) -> _Ints:
         """How many tokens of each text are in the vocabulary, (texts,)."""
         known = np.array([word in self._ids for word in encoded.words], bool)
@@ -167,3 +200,26 @@ def _fastest_groups(lengths: _Ints, positions: int) -> list[tuple[int, int]]:
         groups.append((int(starts[end]), end))
         end = groups[-1][0]
     return groups[::-1]
+
+
+def _occlude(network: Network, token_ids: _Ints, label: int) -> Floats:
+    """How much the log odds of a label fall if a token becomes an unknown word, (tokens,).
+
+    In texts of over ``_MOST_OCCLUDED`` tokens, neighbours do so together and share the difference.
+
+    Args:
+        network: computes logits.
+        token_ids: (tokens,) of the text.
+        label: index of the class.
+    """
+    time = len(token_ids)
+    groups = np.arange(time) // -(-time // _MOST_OCCLUDED)
+    texts = np.tile(token_ids, (groups[-1] + 2, 1))  # the last one is whole
+    texts[groups, np.arange(time)] = network.unknown_index
+    at_a_time = max(1, network.positions // time)
+    batches = [texts[first : first + at_a_time] for first in range(0, len(texts), at_a_time)]
+    logits = network.logits((each, np.full(len(each), time)) for each in batches)
+    odds = log_odds(np.concatenate(logits), label)
+    weights: Floats = (odds[-1] - odds[groups]).astype(np.float32)
+    weights /= np.bincount(groups)[groups]
+    return weights

@@ -45,12 +45,33 @@ class LinearWeights:
 
     def logits(self, counts: sparse.csr_matrix) -> _Floats:
         """The (reviews, classes) logits of (reviews, features) counts."""
-        inputs = presence(counts) if self.idf is None else _tfidf(counts, self.idf)
-        decisions = np.asarray(inputs @ self.weights + self.bias, np.float32)
+        decisions = np.asarray(self._inputs(counts) @ self.weights + self.bias, np.float32)
         if decisions.shape[1] == 1:
             return np.concatenate([np.zeros_like(decisions), decisions], 1)
         # Log-sigmoids: their softmax is the probability of each class, divided by their sum.
         return -np.logaddexp(0, -decisions) if self.against_rest else decisions
+
+    def contributions(self, features: _Ints, counts: _Ints, label: int) -> _Floats:
+        """How much each n-gram of a review adds to the decision for a class, (n-grams,).
+
+        With decisions of all classes together, their mean is subtracted.
+
+        Args:
+            features: (n-grams,) the distinct ones of the review, sorted.
+            counts: (n-grams,) how often each occurs.
+            label: index of the class.
+        """
+        shape = (1, len(self.weights))
+        row = sparse.csr_matrix((counts.astype(np.float32), features, [0, len(features)]), shape)
+        weights = self.weights[features]
+        if weights.shape[1] == 1:
+            toward = weights[:, 0] if label == 1 else -weights[:, 0]
+        else:
+            toward = weights[:, label] - (0 if self.against_rest else weights.mean(1))
+        return np.asarray(self._inputs(row).data * toward, np.float32)
+
+    def _inputs(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        return presence(counts) if self.idf is None else _tfidf(counts, self.idf)
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,29 @@ class NgramClassifier:
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks logits
             return self.linear.logits(self.ngrams.count(token_ids, lengths)) / self.temperature
+
+    def attributions(self, token_ids: _Ints, label: int) -> _Floats:
+        """How much each token of a review adds to the decision for a class, (tokens,).
+
+        The contribution of an n-gram is divided equally among its occurrences and their tokens.
+
+        Args:
+            token_ids: (tokens,) of the review.
+            label: index of the class.
+        """
+        weights = np.zeros(len(token_ids), np.float32)
+        found = list(self.ngrams.occurrences(token_ids))
+        features, own, counts = np.unique(
+            np.concatenate([each for each, _ in found]), return_inverse=True, return_counts=True
+        )
+        each = self.linear.contributions(features, counts, label) / counts / self.temperature
+        first = 0
+        for length, (_, starts) in enumerate(found, start=1):
+            share = each[own[first : first + len(starts)]] / length
+            for offset in range(length):
+                np.add.at(weights, starts + offset, share)
+            first += len(starts)
+        return weights
 
     @property
     def temperature(self) -> float:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
 from sentiment.predict.coverage import Coverage
-from sentiment.predict.logits import Floats, log_softmax, softmax
+from sentiment.predict.explanation import Explanation, tokens_of
+from sentiment.predict.logits import Floats, log_odds, log_softmax, softmax
 from sentiment.predict.member import Member
 from sentiment.runtime.errors import InputError, listed
 
@@ -125,6 +126,52 @@ class Predictor:
                 counts = {"tokens": tokens, "known_tokens": known_tokens}
                 answers.append(self._prediction(text, scores) | counts)
         return answers
+
+    def explain(self, text: str, label: str | None = None) -> Explanation:
+        """Say how much each token of a text speaks for or against a label.
+
+        A network of a checkpoint is explained by integrated gradients, one of an ONNX file by
+        replacing each token by an unknown word, a baseline by its weights; see
+        ``sentiment.predict.gradients`` and ``Member.attributions``. For several classifiers the
+        weights of a token are averaged.
+
+        Args:
+            text: the text.
+            label: one of ``labels``; None is the most probable one.
+
+        Raises:
+            TypeError: ``text`` is not a string.
+            InputError: there is no such label; the text holds a lone surrogate; or the members
+                split texts into different tokens.
+        """
+        if len(self._tokenizers) > 1:
+            raise InputError(
+                f"{listed([str(member.path) for member in self.members])} split texts into"
+                " different tokens; explain by one of them"
+            )
+        encoded = self._encode([text], self.tokenizer.settings, 1)
+        # As many words that no vocabulary has.
+        unknown = encoded._replace(words=[""] * len(encoded.words))
+        logits, reference = (
+            self.combine(self.member_logits([text], each)) for each in (encoded, unknown)
+        )
+        label = self.labels[logits[0].argmax()] if label is None else label
+        if label not in self.labels:
+            raise InputError(f"label {label!r}: the labels are {listed(self.labels)}")
+        each = [member.attributions(encoded, label) for member in self.members]
+        index = self.labels.index(label)
+        return Explanation(
+            text=(cleaned := self.tokenizer.clean(text)),
+            label=label,
+            score=float(softmax(logits)[0, index]),
+            log_odds=float(log_odds(logits, index)[0]),
+            reference=float(log_odds(reference, index)[0]),
+            tokens=tokens_of(
+                cleaned,
+                self.tokenizer.as_written(cleaned),
+                np.average(each, axis=0, weights=self.weights).tolist(),
+            ),
+        )
 
     def logits(self, texts: Iterable[str]) -> Floats:
         """The calibrated logits of each text, (texts, classes) float32; see ``combine``.

@@ -1,5 +1,6 @@
 """A network of a checkpoint, computed by torch."""
 
+import copy
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,12 +53,13 @@ class TorchNetwork:
     padded: ClassVar[Literal[True]] = True
 
     def __init__(self, module: SentimentClassifier, device: str = "cpu") -> None:
-        self.module = module.eval().to(device)
+        self.module = module.eval().requires_grad_(False).to(device)
         self.device = device
         self.temperature = float(module.temperature)
         self.num_parameters = sum(weight.numel() for weight in module.parameters())
         self.unknown_index = module.unknown_index
         self._on_cuda = torch.device(device).type == "cuda"
+        self._on_cpu: SentimentClassifier | None = None
         self.positions = _POSITIONS_ON_CUDA if self._on_cuda else _POSITIONS
 
     @property
@@ -71,6 +73,15 @@ class TorchNetwork:
             found = [self._classify(ids, torch.from_numpy(lengths)) for ids, lengths in batches]
         # Waits for the device only now, when it has all batches.
         return [logits.float().cpu().numpy() for logits in found]
+
+    def attributions(self, token_ids: _Ints, label: int) -> Floats:
+        """The integrated gradients of a text, (tokens,); see ``integrated_gradients``."""
+        from sentiment.predict.gradients import integrated_gradients
+
+        if self._on_cpu is None:  # cuDNN has no backward pass in evaluation mode
+            on_cpu = torch.device(self.device).type == "cpu"
+            self._on_cpu = self.module if on_cpu else copy.deepcopy(self.module).cpu()
+        return integrated_gradients(self._on_cpu, token_ids, label)
 
     def _classify(self, ids: _Ints, lengths: Tensor) -> Tensor:
         """The logits of a batch, in halves if memory cannot hold it whole."""
