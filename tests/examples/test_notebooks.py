@@ -14,7 +14,7 @@ NOTEBOOKS = sorted(Path(__file__).parents[2].joinpath("examples").glob("*.ipynb"
 
 
 def run_cells(path: Path) -> dict[str, Any]:
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"display": repr}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         assert not cell.get("outputs")  # stored without, so that a change of them is no change
         if cell["cell_type"] == "code":

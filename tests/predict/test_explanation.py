@@ -207,6 +207,7 @@ def test_colours_go_by_sign_and_strength() -> None:
     assert strengths[0][0] != strengths[1][0]
     assert re.sub(r"\x1b\[[\d;]*m", "", explanation.as_ansi()).split("\n")[1] == "a b c"
     assert explanation.summary(2) == "a +2.00, b -1.00"
+    assert "a +2.00, b -1.00" in repr(explanation)
 
 
 def test_the_command_explains_texts(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:

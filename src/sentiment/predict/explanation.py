@@ -38,7 +38,7 @@ class Token(NamedTuple):
     weight: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """A weight for each token of a text; in a notebook, the text in colour.
 
@@ -59,6 +59,9 @@ class Explanation:
     log_odds: float
     reference: float
     tokens: Sequence[Token]
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.label!r}, {self.score:.1%}: {self.summary()}>"
 
     def heaviest(self, number: int = 5) -> list[Token]:
         """The tokens that matter most, by absolute weight."""

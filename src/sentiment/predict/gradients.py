@@ -21,9 +21,9 @@ def integrated_gradients(
     Integrated gradients (Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks",
     equation 1) of the word vectors and the n-gram features, along the straight line from a text of
     as many unknown words, by Gauss-Legendre quadrature. The value of an n-gram is divided equally
-    among its tokens. What the quadrature misses of the difference between the log odds of the two
-    texts, about half a percent of the absolute weights, is divided in proportion to these, so that the
-    weights add up to it.
+    among its tokens. The quadrature misses about half a percent of the absolute weights; what it
+    misses is divided in proportion to these, so that all weights together are the difference
+    between the log odds of the two texts.
 
     Args:
         classifier: in evaluation mode, on the CPU.
