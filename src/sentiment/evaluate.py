@@ -65,7 +65,6 @@ def evaluate(
         InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
             or is one of the files that are read.
     """
-    import numpy as np
     import torch
 
     from sentiment.data.reviews import output_separator
@@ -86,23 +85,9 @@ def evaluate(
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
         write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
-    labels, missing = torch.from_numpy(reviews.labels), reviews.missing
+    _note_facts(predictor, reviews)
+    members, labels = predictor.members, torch.from_numpy(reviews.labels)
     combined = torch.from_numpy(predictor.combine(reviews.logits))
-    present = set(labels.tolist())
-    absent = [name for index, name in enumerate(predictor.labels) if index not in present]
-    if absent:
-        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
-    left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
-    write_note(f"{len(labels) + missing:,} rows read{left_out}")
-    if doubt := predictor.coverage.doubt:
-        write_note(doubt)
-    members = predictor.members
-    trained = [each for one in members if (each := one.data.train_digests) is not None]
-    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
-        write_note(
-            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
-            " data.splits_dir=FOLDER a training writes its test reviews into a file"
-        )
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(
@@ -117,7 +102,7 @@ def evaluate(
         "labels": predictor.labels,
         "test_reviews": len(labels),
         "fingerprints": {"test": reviews.fingerprint},
-        "dropped_missing": missing,
+        "dropped_missing": reviews.missing,
         "parameters": sum(member.classifier.num_parameters for member in members),
         "device": device_name(
             torch.device(members[0].classifier.device), members[0].classifier.threads
@@ -125,6 +110,27 @@ def evaluate(
         "versions": versions(),
         **({"members": _each_alone(predictor, reviews)} if len(members) > 1 else {}),
     }
+
+
+def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
+    """Note what a file lacks, and how well it suits the classifiers."""
+    import numpy as np
+
+    present, missing = set(reviews.labels.tolist()), reviews.missing
+    absent = [name for index, name in enumerate(predictor.labels) if index not in present]
+    if absent:
+        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
+    left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
+    write_note(f"{len(reviews.labels) + missing:,} rows read{left_out}")
+    if doubt := predictor.coverage.doubt:
+        write_note(doubt)
+    digests = (member.data.train_digests for member in predictor.members)
+    trained = [each for each in digests if each is not None]
+    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
+        write_note(
+            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
+            " data.splits_dir=FOLDER a training writes its test reviews into a file"
+        )
 
 
 def _facts_of_training(member: "Member") -> dict[str, Any]:
