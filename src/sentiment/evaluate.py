@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sentiment.data.csv_format import CsvFormat
+    from sentiment.data.reviews import ReviewChunk
     from sentiment.predict.logits import Floats
     from sentiment.predict.member import Member
     from sentiment.predict.misclassified import Misclassified
@@ -187,7 +188,6 @@ def predict_labelled(
     """
     import numpy as np
 
-    from sentiment.data.labels import equal_labels
     from sentiment.data.reviews import read_reviews, row_count
     from sentiment.data.splits import reviews_fingerprint
 
@@ -201,20 +201,8 @@ def predict_labelled(
     rows = row_count(path, csv_format)
     with progress_bar(f"Evaluating {path.name}", rows, "row") as bar:
         for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
-            for label, row in zip(chunk.labels, chunk.rows, strict=True):
-                if label in classes:
-                    continue
-                equal = {classes[other]: other for other in equal_labels(label, classes)}
-                if len(equal) != 1:
-                    known = listed(list(classes), repr)
-                    raise InputError(
-                        f"{path}, row {row + 1}: label {label!r} of column"
-                        f" {csv_format.label_column!r} is none of {known};"
-                        " --label-column names another column, --labels what this file calls"
-                        f" {listed(predictor.labels)}"
-                    )
-                ((classes[label], other),) = equal.items()
-                write_note(f"label {label!r} is taken for {other!r}")
+            for note in _add_equal_labels(classes, chunk, predictor, path, csv_format):
+                write_note(note)
             encoded = predictor.tokenizer.encode(chunk.texts)
             predictor.count_known(encoded)
             logits.append(predictor.member_logits(chunk.texts, encoded))
@@ -250,6 +238,44 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
             f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
+
+
+def check_labelled(predictor: "Predictor", path: Path, csv_format: "CsvFormat") -> None:
+    """Check the beginning of a labelled file, as ``predict_labelled`` would.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or has unknown labels.
+    """
+    from sentiment.data.reviews import read_reviews
+
+    chunk = next(read_reviews(path, csv_format))
+    _add_equal_labels(_classes_by_label(predictor, None), chunk, predictor, path, csv_format)
+
+
+def _add_equal_labels(
+    classes: dict[str, int],
+    chunk: "ReviewChunk",
+    predictor: "Predictor",
+    path: Path,
+    csv_format: "CsvFormat",
+) -> list[str]:
+    """Add the labels of a chunk that are written otherwise, such as 1.0; returns a note of each."""
+    from sentiment.data.labels import equal_labels
+
+    notes = []
+    for label, row in zip(chunk.labels, chunk.rows, strict=True):
+        if label in classes:
+            continue
+        equal = {classes[other]: other for other in equal_labels(label, classes)}
+        if len(equal) != 1:
+            raise InputError(
+                f"{path}, row {row + 1}: label {label!r} of column {csv_format.label_column!r} is"
+                f" none of {listed(list(classes), repr)}; --label-column names another column,"
+                f" --labels what this file calls {listed(predictor.labels)}"
+            )
+        ((classes[label], other),) = equal.items()
+        notes.append(f"label {label!r} is taken for {other!r}")
+    return notes
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
