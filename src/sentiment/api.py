@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import logging
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,7 +21,6 @@ from sentiment.runtime.files import replaced_when_whole
 
 if TYPE_CHECKING:
     import pandas as pd
-    from hydra.core.global_hydra import GlobalHydra
     from lightning import Callback
     from omegaconf import DictConfig
 
@@ -204,34 +202,10 @@ def _run(
     quiet: bool,
 ) -> Path:
     """Run a task in a run folder, with the config that the command line would have composed."""
-    from hydra import version
-    from hydra._internal.hydra import Hydra
-    from hydra._internal.utils import create_config_search_path
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-
-    from sentiment.config.app import check_sweep, remove_unused_folder
-    from sentiment.config.arguments import hydra_arguments
-    from sentiment.config.explain import translate_config_errors
+    from sentiment.config.embedded import run_embedded
     from sentiment.config.overrides import override
-    from sentiment.config.resolvers import config_directory, register
-    from sentiment.config.schemas import config_schema
     from sentiment.runtime.environment import compute_fast
     from sentiment.train.sweep import quiet as quietly
-
-    home, problem = Path(), list[BaseException]()
-
-    def run(cfg: "DictConfig") -> None:
-        nonlocal home
-        home = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            with _named_frame(written), translate_config_errors():
-                check_sweep(given, f"call {name}() for each run, in a loop")
-                with quietly() if quiet else nullcontext():
-                    task(cfg, home)
-        except BaseException as error:  # Hydra would print a line of its own
-            remove_unused_folder()
-            problem.append(error)
 
     given = [item for some in settings for item in _overrides(some)]
     written = None if frame is None else _written(frame)
@@ -242,15 +216,13 @@ def _run(
     if folder is not None:
         given.append(override("hydra.run.dir", str(folder)))
     compute_fast()
-    with translate_config_errors(), _same_logging(), _own_hydra(GlobalHydra.instance()):
-        version.setbase("1.3")
-        register()
-        search_path = create_config_search_path(str(config_directory()))
-        hydra = Hydra.create_main_hydra2(name, search_path)
-        hydra.run(name, run, hydra_arguments(given, config_schema(name)))
-    if problem:
-        raise problem[0]
-    return home
+
+    def run(cfg: "DictConfig", home: Path) -> None:
+        with quietly() if quiet else nullcontext():
+            task(cfg, home)
+
+    with _named_frame(written):
+        return run_embedded(name, given, run)
 
 
 def _overrides(settings: Settings) -> Iterator[str]:
@@ -304,37 +276,3 @@ def _named_frame(path: Path | None) -> Iterator[None]:
 
 def _ended(folder: Path) -> TrainedRun:
     return TrainedRun(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")))
-
-
-@contextmanager
-def _own_hydra(state: "GlobalHydra") -> Iterator[None]:
-    """Let a run have Hydra's global state to itself, and restore what the caller had."""
-    before = state.hydra
-    state.clear()
-    try:
-        yield
-    finally:
-        state.hydra = before
-
-
-@contextmanager
-def _same_logging() -> Iterator[None]:
-    """Restore the loggers that Hydra configures for each run, and keep their handlers open.
-
-    Configuring closes all handlers in a list of ``logging``, which is empty meanwhile.
-    """
-    loggers = [logging.getLogger(name) for name in ("", "sentiment", "matplotlib")]
-    before = [(each.handlers[:], each.level) for each in loggers]
-    listed: list[Any] = logging._handlerList  # type: ignore[attr-defined]
-    existing = listed[:]
-    listed.clear()
-    try:
-        yield
-    finally:
-        for logger, (handlers, level) in zip(loggers, before, strict=True):
-            for handler in logger.handlers:
-                if handler not in handlers:
-                    handler.close()
-            logger.handlers[:] = handlers
-            logger.setLevel(level)
-        listed[:0] = existing

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sentiment.data.csv_format import CsvFormat
+    from sentiment.data.reviews import ReviewChunk
     from sentiment.predict.logits import Floats
     from sentiment.predict.member import Member
     from sentiment.predict.misclassified import Misclassified
@@ -65,7 +66,6 @@ def evaluate(
         InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
             or is one of the files that are read.
     """
-    import numpy as np
     import torch
 
     from sentiment.data.reviews import output_separator
@@ -86,23 +86,9 @@ def evaluate(
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
         write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
-    labels, missing = torch.from_numpy(reviews.labels), reviews.missing
+    _note_facts(predictor, reviews)
+    members, labels = predictor.members, torch.from_numpy(reviews.labels)
     combined = torch.from_numpy(predictor.combine(reviews.logits))
-    present = set(labels.tolist())
-    absent = [name for index, name in enumerate(predictor.labels) if index not in present]
-    if absent:
-        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
-    left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
-    write_note(f"{len(labels) + missing:,} rows read{left_out}")
-    if doubt := predictor.coverage.doubt:
-        write_note(doubt)
-    members = predictor.members
-    trained = [each for one in members if (each := one.data.train_digests) is not None]
-    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
-        write_note(
-            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
-            " data.splits_dir=FOLDER a training writes its test reviews into a file"
-        )
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(
@@ -117,7 +103,7 @@ def evaluate(
         "labels": predictor.labels,
         "test_reviews": len(labels),
         "fingerprints": {"test": reviews.fingerprint},
-        "dropped_missing": missing,
+        "dropped_missing": reviews.missing,
         "parameters": sum(member.classifier.num_parameters for member in members),
         "device": device_name(
             torch.device(members[0].classifier.device), members[0].classifier.threads
@@ -125,6 +111,27 @@ def evaluate(
         "versions": versions(),
         **({"members": _each_alone(predictor, reviews)} if len(members) > 1 else {}),
     }
+
+
+def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
+    """Note what a file lacks, and how well it suits the classifiers."""
+    import numpy as np
+
+    present, missing = set(reviews.labels.tolist()), reviews.missing
+    absent = [name for index, name in enumerate(predictor.labels) if index not in present]
+    if absent:
+        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
+    left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
+    write_note(f"{len(reviews.labels) + missing:,} rows read{left_out}")
+    if doubt := predictor.coverage.doubt:
+        write_note(doubt)
+    digests = (member.data.train_digests for member in predictor.members)
+    trained = [each for each in digests if each is not None]
+    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
+        write_note(
+            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
+            " data.splits_dir=FOLDER a training writes its test reviews into a file"
+        )
 
 
 def _facts_of_training(member: "Member") -> dict[str, Any]:
@@ -181,7 +188,6 @@ def predict_labelled(
     """
     import numpy as np
 
-    from sentiment.data.labels import equal_labels
     from sentiment.data.reviews import read_reviews, row_count
     from sentiment.data.splits import reviews_fingerprint
 
@@ -195,20 +201,8 @@ def predict_labelled(
     rows = row_count(path, csv_format)
     with progress_bar(f"Evaluating {path.name}", rows, "row") as bar:
         for chunk in read_reviews(path, csv_format, chunk_rows=2_000):
-            for label, row in zip(chunk.labels, chunk.rows, strict=True):
-                if label in classes:
-                    continue
-                equal = {classes[other]: other for other in equal_labels(label, classes)}
-                if len(equal) != 1:
-                    known = listed(list(classes), repr)
-                    raise InputError(
-                        f"{path}, row {row + 1}: label {label!r} of column"
-                        f" {csv_format.label_column!r} is none of {known};"
-                        " --label-column names another column, --labels what this file calls"
-                        f" {listed(predictor.labels)}"
-                    )
-                ((classes[label], other),) = equal.items()
-                write_note(f"label {label!r} is taken for {other!r}")
+            for note in _add_equal_labels(classes, chunk, predictor, path, csv_format):
+                write_note(note)
             encoded = predictor.tokenizer.encode(chunk.texts)
             predictor.count_known(encoded)
             logits.append(predictor.member_logits(chunk.texts, encoded))
@@ -244,6 +238,44 @@ def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> d
             f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
+
+
+def check_labelled(predictor: "Predictor", path: Path, csv_format: "CsvFormat") -> None:
+    """Check the beginning of a labelled file, as ``predict_labelled`` would.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or has unknown labels.
+    """
+    from sentiment.data.reviews import read_reviews
+
+    chunk = next(read_reviews(path, csv_format))
+    _add_equal_labels(_classes_by_label(predictor, None), chunk, predictor, path, csv_format)
+
+
+def _add_equal_labels(
+    classes: dict[str, int],
+    chunk: "ReviewChunk",
+    predictor: "Predictor",
+    path: Path,
+    csv_format: "CsvFormat",
+) -> list[str]:
+    """Add the labels of a chunk that are written otherwise, such as 1.0; returns a note of each."""
+    from sentiment.data.labels import equal_labels
+
+    notes = []
+    for label, row in zip(chunk.labels, chunk.rows, strict=True):
+        if label in classes:
+            continue
+        equal = {classes[other]: other for other in equal_labels(label, classes)}
+        if len(equal) != 1:
+            raise InputError(
+                f"{path}, row {row + 1}: label {label!r} of column {csv_format.label_column!r} is"
+                f" none of {listed(list(classes), repr)}; --label-column names another column,"
+                f" --labels what this file calls {listed(predictor.labels)}"
+            )
+        ((classes[label], other),) = equal.items()
+        notes.append(f"label {label!r} is taken for {other!r}")
+    return notes
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

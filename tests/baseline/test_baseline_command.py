@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from sentiment.baseline.run import compare_command, run_baselines
 from sentiment.compare import main as compare
 from sentiment.config.resolvers import config_directory, register
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import was_stopped
 
 
 def run(folder: Path, *overrides: str) -> None:
@@ -87,6 +89,19 @@ def test_a_used_folder_is_left_alone(tmp_path: Path) -> None:
         run(tmp_path / "other", reviews)
     assert (tmp_path / "run" / "tfidf" / "results.json").read_bytes() == before
     assert not (tmp_path / "other" / "tfidf").exists()
+
+
+def test_a_stopped_run_is_marked_until_it_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    with monkeypatch.context() as patched:
+        patched.setattr("sentiment.baseline.run.run_baseline", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, f"data.csv={reviews}")
+    assert was_stopped(tmp_path)
+    run(tmp_path, f"data.csv={reviews}", "weightings=[naive_bayes]")
+    assert not was_stopped(tmp_path)
 
 
 def test_imdb_that_was_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,4 +112,5 @@ def test_texts_that_the_tokenizer_does_not_split_are_logged_once(
         data.setup()
         found = [each for each in caplog.records if "data.language=zh" in each.getMessage()]
         assert len(found) == messages
+        assert [data.facts.unsplit] == ([each.getMessage() for each in found] or [""])
         assert all("train.csv: Chinese" in each.getMessage() for each in found)

@@ -66,6 +66,22 @@ def test_arguments_in_each_others_position_are_refused(
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("review\nlovely film\n", "no column 'sentiment'"),
+        ("review,sentiment\nfilm,superb\n", "'superb'"),
+    ],
+)
+def test_nothing_is_written_where_the_file_to_check_is_wrong(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, problem: str
+) -> None:
+    target, reviews = tmp_path / "model.onnx", tmp_path / "reviews.csv"
+    reviews.write_text(content)
+    assert problem in refused(capsys, checkpoint, target, "--check", reviews)
+    assert not target.exists()
+
+
 def test_a_package_that_is_missing_is_named(
     checkpoint: Path,
     tmp_path: Path,

@@ -198,7 +198,9 @@ def test_a_folder_without_a_best_checkpoint_names_another(
     last.parent.mkdir(parents=True)
     last.touch()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "new" / ".hydra").mkdir(parents=True)
     for folder, fact in (
+        (tmp_path / "new", "no checkpoint yet; if it was stopped, start it anew without ckpt_path"),
         (baselines, f"such as {baselines / 'tfidf' / 'checkpoints' / 'best.ckpt'}"),
         (tmp_path / "stopped", f"such as {last}"),
         (tmp_path / "empty", "writes checkpoints/best.ckpt into its run folder"),
@@ -207,7 +209,7 @@ def test_a_folder_without_a_best_checkpoint_names_another(
             main([str(folder), GOOD])
         assert stopped.value.code == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"error: {folder}: a folder, not a checkpoint; ")
+        assert error.startswith(f"error: {folder}: ")
         assert error.endswith(f"{fact}\n")
 
 

@@ -107,4 +107,8 @@ def test_the_command_refuses_in_one_line(
         main([str(tmp_path / "nothere.ckpt"), str(tmp_path / "x")])
     assert "no such checkpoint" in capsys.readouterr().err
     main([str(checkpoint), str(tmp_path / "x")])
-    assert str(tmp_path / "x") in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert str(tmp_path / "x") in out
+    assert "earlier" not in out
+    main([str(checkpoint), str(tmp_path / "x")])
+    assert "in place of the earlier publication" in capsys.readouterr().out

@@ -111,6 +111,18 @@ def test_a_class_that_is_never_predicted_is_reported() -> None:
     assert "balanced" not in never
 
 
+def test_texts_that_are_not_split_replace_other_advice() -> None:
+    results = results_of([0, 1], [0, 0], ["good", "bad"])
+    results["baseline"] = {"test/accuracy": 0.95, "test/f1": 0.49, "seconds": 1.0}
+    finding = "zh.csv: Chinese texts are not split: set data.language=zh"
+    *warnings, last = metric_warnings(results, training=True, unsplit=finding)
+    assert finding in last
+    assert len(warnings) == 3
+    assert not re.search(r"trainer\.|model\.|optimizer\.", " ".join(warnings))
+    perfect = results_of([0, 1], [0, 1], ["good", "bad"])
+    assert metric_warnings(perfect, training=True, unsplit=finding) == []
+
+
 def test_where_one_label_dominates_macro_f1_is_compared() -> None:
     results = results_of([0] * 9 + [1], [0] * 8 + [1, 1], ["good", "bad"])
     results["baseline"] = {"test/accuracy": 0.95, "test/f1": 0.49, "seconds": 1.0}

@@ -2,12 +2,13 @@
 
 import io
 import logging
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 
 import pytest
 
-from sentiment.runtime.progress_bar import LinesAboveBars, progress_bar
+from sentiment.runtime.progress_bar import LinesAboveBars, progress_bar, terminal_size
 from terminal import on_terminal
 
 
@@ -34,6 +35,33 @@ def test_a_log_line_appears_above_an_open_bar(
         assert below.startswith("Reading:  50%")
     handler.emit(record("the end"))
     assert terminal.screen == ["a line", "the end", ""]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"), [("", "the whole"), ("9", "the whole"), ("8", "whole"), ("2", "w")]
+)
+def test_a_narrow_terminal_gets_a_shorter_line(
+    monkeypatch: pytest.MonkeyPatch, columns: str, shown: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    terminal, pipe, line = on_terminal(monkeypatch), io.StringIO(), record("the whole")
+    line.shorter = ["whole", "w"]
+    for stream in (terminal, pipe):
+        LinesAboveBars(stream).emit(line)
+    assert terminal.screen[0] == shown
+    assert pipe.getvalue() == "the whole\n"
+
+
+def test_a_terminal_that_says_no_size_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    _, follower = os.openpty()  # of 0 columns and rows
+    with os.fdopen(follower, "w") as stream:
+        assert terminal_size(stream) == (80, 24)
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress_bar("Reading", 4, "row") as bar:
+            bar.update(2)
+            assert "|" in str(bar)
+            assert len(str(bar)) == 80
 
 
 def test_a_stream_that_lacks_a_character_gets_the_rest_of_the_line() -> None:

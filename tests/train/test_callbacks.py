@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from conftest import TINY, write_reviews
 from sentiment.batch import Batch, Shard
+from sentiment.pretrain.progress import perplexity_line
 from sentiment.runtime.progress_bar import LinesAboveBars
 from sentiment.train import callbacks
 from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
@@ -52,6 +53,33 @@ def test_an_epoch_logs_what_a_mixed_objective_adds() -> None:
     assert accuracy_line(mixed) == (
         f"train loss 0.5000, accuracy 75.00 %, entropy 0.6901, divergence 0.0053; {val}"
     )
+
+
+@pytest.mark.parametrize(
+    ("epoch_line", "names", "of_80", "shortest"),
+    [
+        (accuracy_line, ("loss", "accuracy"), "train 0.5000, acc 50.00 %; val 0.5000, acc", 40),
+        (
+            perplexity_line,
+            ("perplexity", "perplexity_forward", "perplexity_backward"),
+            "0.5; a",
+            68,
+        ),
+    ],
+)
+def test_the_line_of_an_epoch_has_shorter_ones(
+    tmp_path: Path, caplog: Any, epoch_line: Any, names: tuple[str], of_80: str, shortest: int
+) -> None:
+    table, trainer = MetricsTable(tmp_path / "m.csv", Stopwatch(), epoch_line), trainer_of()
+    module: Any = None
+    for name in names:
+        trainer.callback_metrics |= {f"{split}/{name}": 0.5 for split in ("train", "val")}
+    with caplog.at_level(logging.INFO):
+        table.on_validation_end(trainer, module)
+        table.on_train_epoch_end(trainer, module)
+    lines = caplog.records[0].shorter
+    assert of_80 in next(line for line in lines if len(line) <= 80)
+    assert len(lines[-1]) <= shortest
 
 
 def test_training_and_the_rest_are_timed_apart(
@@ -176,6 +204,7 @@ def train_on_terminal(
 
     def run(*others: Callback, piped: bool = False) -> Terminal:
         terminal = on_terminal(monkeypatch)
+        monkeypatch.setenv("COLUMNS", "80")
         if piped:
             monkeypatch.setattr(sys, "stdout", io.StringIO())
         logger = logging.getLogger("sentiment")
@@ -199,8 +228,9 @@ def test_a_terminal_has_the_epochs_lines_above_a_bar(
         assert bar in written
     assert written.count("Epoch 1 of 2:   0%") == 1  # and goes on
     assert "Epoch 0" not in written
-    epochs = [line for line in terminal.screen if "poch" in line and "accuracy" in line]
+    epochs = [line for line in terminal.screen if "poch" in line and "acc" in line]
     assert [line[:13] for line in epochs] == ["epoch 1 of 2:", "epoch 2 of 2:"]
+    assert all(len(line) <= 80 for line in epochs)
     assert not any("batch/s" in line for line in terminal.screen)
 
 

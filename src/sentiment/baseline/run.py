@@ -28,7 +28,7 @@ from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import program_command, versions
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import check_unused
+from sentiment.runtime.run_folder import check_unused, marked_if_stopped
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,17 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         raise InputError("config: weightings: give one or more, each once: tfidf, naive_bayes")
     for path in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
         check_unused(path)
-    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
-    datamodule.prepare_data()
-    datamodule.setup()
-    check_classes(datamodule.facts)
-    sample = cfg.data.csv == sample_path()
-    log_data("baseline", datamodule.facts, 0.0, sample=sample, pretrained=False)
-    for weighting in cfg.weightings:
-        own = folder / str(weighting)
-        own.mkdir(parents=True, exist_ok=True)
-        write_json(own / "results.json", run_baseline(str(weighting), datamodule, own))
+    with marked_if_stopped(folder):
+        datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+        datamodule.prepare_data()
+        datamodule.setup()
+        check_classes(datamodule.facts)
+        sample = cfg.data.csv == sample_path()
+        log_data("baseline", datamodule.facts, 0.0, sample=sample, pretrained=False)
+        for weighting in cfg.weightings:
+            own = folder / str(weighting)
+            own.mkdir(parents=True, exist_ok=True)
+            write_json(own / "results.json", run_baseline(str(weighting), datamodule, own))
     print_comparison(compare_runs(find_runs([folder])))
     log.info("Everything is in %s. Compare it with trainings:", folder)
     log.info("  %s", compare_command(folder))

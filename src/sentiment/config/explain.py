@@ -29,7 +29,13 @@ from yaml import MarkedYAMLError
 from sentiment.config.overrides import group_options, is_option
 from sentiment.config.schemas import SCHEMAS, PretrainConfig, TrainConfig
 from sentiment.config.suggest import aliased, setting_types, unknown_key
-from sentiment.runtime.errors import InputError, first_words, out_of_memory, valid_names
+from sentiment.runtime.errors import (
+    InputError,
+    first_words,
+    install_command,
+    out_of_memory,
+    valid_names,
+)
 
 # Options that need more than the package itself, and the extra that brings it.
 _EXTRAS = {
@@ -278,7 +284,7 @@ def _lacks_package(group: str, option: str | None) -> str:
 
 
 def _missing_extra(setting: str, option: str) -> str:
-    return f"{setting} is not installed: pip install 'sentiment[{_EXTRAS[option]}]'"
+    return f"{setting} is not installed: {install_command(_EXTRAS[option])}"
 
 
 def _explain_missing(error: MissingConfigException) -> str:

@@ -49,6 +49,7 @@ class DataFacts:
             the same reviews with the same labels, in any order.
         unknown_words: tokens of the texts counted above that are not in the vocabulary.
         unlabeled_reviews: reviews without labels, not counting those left out.
+        unsplit: the warning about texts that the tokenizer does not split into words; "" if none.
     """
 
     vocabulary: list[str]
@@ -63,6 +64,7 @@ class DataFacts:
     fingerprints: dict[str, str]
     unknown_words: int = 0
     unlabeled_reviews: int = 0
+    unsplit: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,9 +226,11 @@ def prepare(
 def _prepare(
     corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
 ) -> PreparedData:
+    unsplit = ""
     for corpus in corpora.values():
         if finding := unsplit_script(corpus.words):
-            log.warning("%s: %s", corpus.path, finding)
+            unsplit = f"{corpus.path}: {finding}"
+            log.warning(unsplit)
             break
     by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
     labels = order_labels(by_file, settings.labels, partial(_first_row, corpora.values()))
@@ -265,6 +269,7 @@ def _prepare(
         dropped_duplicates=splits.dropped_duplicates,
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         unlabeled_reviews=sum(map(len, without_labels)),
+        unsplit=unsplit,
         fingerprints={
             name: _fingerprint(getattr(splits, name), labels) for name in ("train", "val", "test")
         },

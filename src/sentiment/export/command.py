@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from sentiment.predict.options import add_csv_options, check_csv, csv_format_from
 from sentiment.runtime.arguments import OneLineParser
@@ -12,6 +13,9 @@ from sentiment.runtime.environment import limit_threads, program_command
 from sentiment.runtime.files import is_onnx
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.run_folder import best_checkpoint
+
+if TYPE_CHECKING:
+    from sentiment.data.csv_format import CsvFormat
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,23 +73,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_threads()
     with exit_on_input_error():
         if parsed.csv is not None:
-            check_csv(parsed)
+            check_csv(parsed)  # loading the checkpoint takes longer
+            csv_format = _checked_format(parsed)
         export(parsed.checkpoint, parsed.target, int8=parsed.int8)
         predict = program_command("sentiment.predict", str(parsed.target))
         size = parsed.target.stat().st_size / 1e6
         sys.stdout.write(f"wrote {parsed.target}, {size:.1f} MB: {predict} TEXT\n")
         if parsed.csv is not None:
-            _check(parsed)
+            _check(parsed, csv_format)
 
 
-def _check(parsed: argparse.Namespace) -> None:
+def _checked_format(parsed: argparse.Namespace) -> "CsvFormat":
+    """The format of the CSV file, whose first labels the checkpoint knows."""
+    from sentiment.evaluate import check_labelled
+    from sentiment.predict.predictor import Predictor
+
+    predictor = Predictor.load(parsed.checkpoint)
+    csv_format = csv_format_from(parsed, predictor)
+    check_labelled(predictor, parsed.csv, csv_format)
+    return csv_format
+
+
+def _check(parsed: argparse.Namespace, csv_format: "CsvFormat") -> None:
     """Print a comparison of the checkpoint, the file and, with --int8, one without rounding."""
     from sentiment.export.check import compare_files, measured_table
     from sentiment.export.run import export
-    from sentiment.predict.predictor import Predictor
     from sentiment.report.tables import print_table
 
-    csv_format = csv_format_from(parsed, Predictor.load(parsed.checkpoint))
     with TemporaryDirectory() as folder:
         files = {"checkpoint": parsed.checkpoint}
         if parsed.int8:

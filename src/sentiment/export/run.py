@@ -7,10 +7,10 @@ from pathlib import Path
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.predict.checkpoint import load_classifier
 from sentiment.predict.csv_file import naming_target
-from sentiment.predict.onnx_network import FACTS_KEY, missing_package, sealed
+from sentiment.predict.onnx_network import FACTS_KEY, sealed
 from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.predict.torch_network import TorchNetwork
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, needing
 from sentiment.runtime.files import is_onnx, replaced_when_whole
 
 
@@ -39,10 +39,8 @@ def _onnx_content(saved: SavedClassifier, checkpoint: Path, *, int8: bool) -> by
             f"{checkpoint}: a baseline, which cannot be exported; it predicts from its checkpoint,"
             " and also together with ONNX files"
         )
-    try:
+    with needing("onnx", "export"):
         from sentiment.export.graph import network_graph
-    except ImportError as error:
-        raise missing_package(error, "to export") from error
     network = TorchNetwork(saved.classifier)
     facts = {
         "data": asdict(replace(saved.data, train_digests=None)),  # large

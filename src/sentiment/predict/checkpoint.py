@@ -84,7 +84,7 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER, *others: Kind) ->
     if not path.exists():
         raise InputError(f"{path}: {NO_CHECKPOINT}")
     if path.is_dir():
-        raise InputError(f"{path}: a folder, not a checkpoint; {_where_inside(path, kind)}")
+        raise InputError(f"{path}: {_inside(path, kind)}")
     try:
         _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,12 +149,15 @@ def _where_to_find(kind: Kind) -> str:
     return f"{kind.programs[0]} writes checkpoints/best.ckpt into its run folder"
 
 
-def _where_inside(folder: Path, kind: Kind) -> str:
-    """Name a checkpoint in a folder, or below one of its run folders."""
+def _inside(folder: Path, kind: Kind) -> str:
+    """What to give in place of a folder: a checkpoint in it, or below one of its run folders."""
+    what = "a folder, not a checkpoint"
     for pattern in ("checkpoints/last.ckpt", "*.ckpt", "*/checkpoints/best.ckpt"):
         if found := sorted(folder.glob(pattern)):
-            return f"give a file, such as {found[-1]}"
-    return _where_to_find(kind)
+            return f"{what}; give a file, such as {found[-1]}"
+    if (folder / ".hydra").is_dir():
+        return "this run has no checkpoint yet; if it was stopped, start it anew without ckpt_path"
+    return f"{what}; {_where_to_find(kind)}"
 
 
 def _remedy(path: Path, wanted: Kind) -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.errors import InputError, first_words, needing
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import PUBLISHED_FILES
 
@@ -52,8 +52,6 @@ def hub_package(what: str) -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
+    with needing("hub", what):
         import huggingface_hub
-    except ImportError as error:
-        raise InputError(f"{what}: needs a package: pip install 'sentiment[hub]'") from error
     return huggingface_hub

@@ -16,7 +16,7 @@ from sentiment.data.tokenizer import EncodedTexts
 from sentiment.predict.hub import fetch_from_hub, is_on_hub
 from sentiment.predict.logits import Floats, Network, log_odds
 from sentiment.predict.saved import SavedData
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import needing
 from sentiment.runtime.files import is_onnx
 from sentiment.runtime.run_folder import best_checkpoint
 
@@ -78,12 +78,8 @@ class Member:
             from sentiment.predict.onnx_network import load_onnx
 
             return cls(*load_onnx(path, device), path)
-        try:
-            from sentiment.predict.torch_network import load_saved  # which ONNX does not need
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"{path}: needs {error.name}: pip install 'sentiment[train]', or give an .onnx file"
-            ) from error
+        with needing("train", f"{path}: unlike an .onnx file, it"):
+            from sentiment.predict.torch_network import load_saved
 
         return cls(*load_saved(path, device), path)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sentiment.predict.logits import Floats
 from sentiment.predict.saved import SavedData, build
 from sentiment.runtime.environment import program_command
-from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.errors import InputError, first_words, needing
 
 # Counts up when older versions could misread what is written.
 ONNX_FORMAT = 1
@@ -112,19 +112,15 @@ def load_onnx(
             " or give the checkpoint"
         )
     try:
-        network = OnnxNetwork(content)
+        with needing("onnx", f"{path}: an ONNX file"):
+            network = OnnxNetwork(content)
         return network, build(SavedData, network.facts["data"]), network.facts["run"]
-    except ImportError as error:
-        raise missing_package(error, f"{path}: to read it") from error
+    except InputError:
+        raise
     except Exception as error:  # onnxruntime has exceptions of its own
         raise InputError(
             f"{path}: cannot be used ({first_words(error)}); {_export()} writes another"
         ) from error
-
-
-def missing_package(error: ImportError, what: str) -> InputError:
-    """The error for a package of the extra ``onnx`` that is not installed."""
-    return InputError(f"{what}, {error.name or error} is needed: pip install 'sentiment[onnx]'")
 
 
 def sealed(model: bytes, version: int = ONNX_FORMAT) -> bytes:

@@ -100,13 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hub_package("--push")  # before the slow imports
         with ending_at_once():
             import sentiment.predict.checkpoint  # noqa: F401 (torch is slow to import)
+        earlier = ", in place of the earlier publication" if is_published(parsed.folder) else ""
         publish(
             parsed.checkpoint,
             parsed.folder,
             name=parsed.name or parsed.push,
             license_name=parsed.license,
         )
-        sys.stdout.write(f"wrote {parsed.folder}; look at its README.md before you publish it\n")
+        line = f"wrote {parsed.folder}{earlier}; look at its README.md before you publish it"
+        sys.stdout.write(f"{line}\n")
         if parsed.push:
             name = push(parsed.folder, parsed.push, private=parsed.private)
             sys.stdout.write(f"pushed; Predictor.load({name!r}) loads it\n")

@@ -154,7 +154,7 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def metric_warnings(
-    results: Mapping[str, Any], *, training: bool, balanced: bool = False
+    results: Mapping[str, Any], *, training: bool, balanced: bool = False, unsplit: str = ""
 ) -> list[str]:
     """Warnings about the test metrics of a classifier; empty if there are none.
 
@@ -162,6 +162,7 @@ def metric_warnings(
         results: the metrics, as in ``results.json``.
         training: whether to add which settings of a training may help.
         balanced: whether the training has ``loss.balanced``.
+        unsplit: see ``DataFacts``; it replaces all other advice.
     """
     found = []
     rows, accuracy = results["test/by_class"], results["test/accuracy"]
@@ -171,6 +172,7 @@ def metric_warnings(
     # Differences that the table does not show are those of rounding.
     ahead = round(baseline.get(f"test/{metric}", -1.0) - own, 4)
     advice = ""
+    training = training and not unsplit
     if training and largest > IMBALANCED and not balanced:
         advice = "; loss.balanced=true weighs rare labels up"
     elif training and ahead < 0 and largest <= IMBALANCED:
@@ -189,18 +191,20 @@ def metric_warnings(
         found.append(
             f"TF-IDF with logistic regression is {'better' if ahead else 'as good'}: {name}"
             f"{format_percent(baseline[f'test/{metric}'])} on the test reviews, after"
-            f" {baseline['seconds']:.1f} s; sentiment.baseline saves such a classifier. With"
-            f" {format_count(results['train_reviews'])} training reviews"
-            f" {_small_data(results['train_reviews'])} (docs/small_data.md)."
+            f" {baseline['seconds']:.1f} s; sentiment.baseline saves such a classifier."
+            f"{'' if unsplit else _small_data(results['train_reviews'])}"
         )
+    if found and unsplit:
+        found.append(f"{unsplit}.")
     return found
 
 
 def _small_data(reviews: int) -> str:
     """What helps a network with so many training reviews, as measured in docs/small_data.md."""
+    helps = "a network gains by model.ngrams=3 and pre-trained vectors, and by more reviews"
     if reviews < _FEW:
-        return "a network can only guess: label more"
-    return "a network gains by model.ngrams=3 and pre-trained vectors, and by more reviews"
+        helps = "a network can only guess: label more"
+    return f" With {format_count(reviews)} training reviews {helps} (docs/small_data.md)."
 
 
 def limited_results(limited: Mapping[str, Limit]) -> dict[str, Any]:
@@ -233,6 +237,7 @@ def write_results(
     example: str,
     *,
     balanced: bool = False,
+    unsplit: str = "",
 ) -> None:
     """Write results and plots; print the final tables and the command that predicts.
 
@@ -244,6 +249,7 @@ def write_results(
         best: the checkpoint to predict with, if there is one.
         example: a text for it.
         balanced: whether the training has ``loss.balanced``.
+        unsplit: see ``DataFacts``.
     """
     write_json(folder / "results.json", results)
     learning_curves(rows, folder / "learning_curves.png", best_epoch=results.get("best_epoch"))
@@ -255,7 +261,7 @@ def write_results(
             sys.stdout.write("\n")
             print_table(table)
         sys.stdout.write("\n")
-        for warning in metric_warnings(results, training=True, balanced=balanced):
+        for warning in metric_warnings(results, training=True, balanced=balanced, unsplit=unsplit):
             log.info(warning)
     if limited := results.get("limited"):
         settings = ", ".join(dict.fromkeys(limited.values()))

@@ -2,7 +2,8 @@
 
 import difflib
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -12,6 +13,22 @@ class InputError(ValueError):
     key), the valid choices, and what to do next. The entry points print it without a traceback
     and end with exit code 2.
     """
+
+
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra."""
+    return f"pip install 'sentiment[{extra}]'"
+
+
+@contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """Import packages of an extra: where one is missing, raise InputError with what needs it."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs a package ({first_words(error)}): {install_command(extra)}"
+        ) from error
 
 
 def first_words(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.errors import InputError, first_words, needing
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +151,8 @@ def compression_of(path: Path) -> str:
 
 def require_pyarrow(path: str | Path) -> Any:
     """Import pyarrow, which is an extra; raise InputError for this file if it is not installed."""
-    try:
+    with needing("files", f"{path}: such a file"):
         return importlib.import_module("pyarrow")
-    except ImportError as error:
-        message = f"{path}: such files need a package: pip install 'sentiment[files]'"
-        raise InputError(message) from error
 
 
 @contextmanager

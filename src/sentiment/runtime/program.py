@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from sentiment.runtime.errors import InputError, first_words, out_of_memory
+from sentiment.runtime.errors import InputError, first_words, install_command, out_of_memory
 
 # Packages of the extra "train" that programs import first.
 _TO_TRAIN = ("torch", "hydra", "omegaconf", "pandas", "requests", "scipy", "yaml")
@@ -45,7 +45,7 @@ def start(name: str) -> NoReturn:
         package = str(error.name).partition(".")[0]
         if package not in _TO_TRAIN:
             raise
-        write_error(f"this needs {package}: pip install 'sentiment[train]'")
+        write_error(f"this needs {package}: {install_command('train')}")
         sys.exit(2)
     sys.exit()
 

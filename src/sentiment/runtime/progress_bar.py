@@ -2,10 +2,11 @@
 
 import functools
 import logging
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -25,16 +26,32 @@ def progress_bar(
         options: further arguments of ``tqdm``.
     """
     is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
-    return _tqdm()(
+    columns, rows = (80, 24) if is_notebook else terminal_size(sys.stderr)
+    bar = _tqdm()(
         desc=description,
         total=total,
         unit=unit,
         disable=not (shown and (is_notebook or sys.stderr.isatty())),
         leave=False,
-        ncols=80 if is_notebook else None,
-        dynamic_ncols=not is_notebook,
+        ncols=columns,
+        nrows=rows,
         **options,
     )
+    if not is_notebook:  # tqdm's own function takes a terminal of 0 columns at its word
+        bar.dynamic_ncols = terminal_size  # type: ignore[assignment]
+    return bar
+
+
+def terminal_size(stream: IO[str]) -> tuple[int, int]:
+    """Columns and rows of a terminal; 80 and 24 where it does not say.
+
+    The environment variable ``COLUMNS`` precedes what the terminal says.
+    """
+    columns = rows = 0
+    with suppress(OSError, ValueError):
+        columns, rows = os.get_terminal_size(stream.fileno())
+    given = os.environ.get("COLUMNS", "")
+    return (int(given) if given.isdecimal() else 0) or columns or 80, rows or 24
 
 
 @functools.cache
@@ -57,7 +74,10 @@ def write_note(text: str) -> None:
 
 
 class LinesAboveBars(logging.StreamHandler[Any]):
-    """Writes log lines, on a terminal above the progress bars that are open."""
+    """Writes log lines, on a terminal above the progress bars that are open.
+
+    A record may have ``shorter`` lines, of which a narrow terminal gets the first that fits.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -68,5 +88,10 @@ class LinesAboveBars(logging.StreamHandler[Any]):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line in characters that the stream can hold, with ``?`` for others."""
+        line = super().format(record)
+        if self.stream.isatty():
+            columns, _ = terminal_size(self.stream)
+            lines = [line, *getattr(record, "shorter", ())]
+            line = next((each for each in lines if len(each) <= columns), lines[-1])
         encoding = self.stream.encoding or "utf-8"
-        return super().format(record).encode(encoding, "replace").decode(encoding)
+        return line.encode(encoding, "replace").decode(encoding)

@@ -1,6 +1,7 @@
 """Run folders, which hold checkpoints and results: find one, and refuse one that is in use."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sentiment.runtime.distributed import rank
@@ -28,6 +29,17 @@ def unmark_stopped(folder: Path) -> None:
     """Remove the mark of ``mark_stopped``, because the run continues. Rank 0 does it."""
     if rank() == 0:
         (folder / STOPPED_MARK).unlink(missing_ok=True)
+
+
+@contextmanager
+def marked_if_stopped(folder: Path) -> Iterator[None]:
+    """Mark the folder of a run that Ctrl-C stops, until it is run again."""
+    unmark_stopped(folder)
+    try:
+        yield
+    except KeyboardInterrupt:
+        mark_stopped(folder)
+        raise
 
 
 def was_stopped(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import limit_threads
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, needing
 from sentiment.runtime.files import is_onnx
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
@@ -110,13 +110,9 @@ def _api_key(path: Path | None) -> str | None:
 
 
 def _check_extra() -> None:
-    try:
+    with needing("serve", "serving"):
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "serving needs fastapi and uvicorn: pip install 'sentiment[serve]'"
-        ) from error
 
 
 def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> None:

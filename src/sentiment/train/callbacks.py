@@ -2,8 +2,10 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,17 @@ class Stopwatch(Callback):
             setattr(self, name, state_dict[name])
 
 
+# What makes the line of an epoch fit a narrow terminal: patterns, replaced one after the other.
+_SHORTER = (
+    (r" \(.*\)", ""), ("accuracy", "acc"), (" loss ", " "), ("; after", ";"),
+    (r", (entropy|divergence) [^,;]*", ""), (r"train [^;]*; ", ""), (r"; [0-9.]+ s$", ""),
+)  # fmt: skip
+
+
+def _replaced(line: str, shorter: tuple[str, str]) -> str:
+    return re.sub(*shorter, line)
+
+
 _NOT_IN_LINES = ("val/f1", "val/auroc")  # metrics that no ``EpochLine`` has
 
 
@@ -161,7 +174,8 @@ class MetricsTable(Callback):
         monitor = getattr(trainer.checkpoint_callback, "monitor", None)
         if monitor in metrics and monitor in _NOT_IN_LINES:
             line += f", {monitor} {metrics[monitor]:.4f}"
-        log.info("epoch %d of %s: %s; after %.1f s", epoch, trainer.max_epochs, line, seconds)
+        line = f"epoch {epoch} of {trainer.max_epochs}: {line}; after {seconds:.1f} s"
+        log.info(line, extra={"shorter": list(accumulate(_SHORTER, _replaced, initial=line))})
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""

@@ -135,7 +135,7 @@ def train(
     if rank() == 0:
         write_results(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
-            balanced=cfg.loss.balanced,
+            balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
         log_results(fit.trainer, cfg, folder, results, fit.best)
     return results

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sentiment.data.dataset import gather_reviews
 from sentiment.data.splits import Split
 from sentiment.data.vocabulary import count_words
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, needing
 from sentiment.runtime.files import text_when_whole
 from sentiment.runtime.progress_bar import progress_bar
 
@@ -72,18 +72,9 @@ class WordList:
 
 
 def require_gensim() -> None:
-    """Refuse to start without gensim, which is an extra.
-
-    Raises:
-        InputError: gensim cannot be imported.
-    """
-    try:
+    """Raise InputError if gensim, which is an extra, cannot be imported."""
+    with needing("vectors", "training word vectors"):
         import gensim.models  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"gensim trains word vectors and cannot be imported ({error}):"
-            " pip install 'sentiment[vectors]'"
-        ) from error
 
 
 def frequent_words(texts: Sequence[Split], min_count: int) -> WordList:
