@@ -28,7 +28,10 @@ def moved(
     words = [token.token for token in explanation.tokens]
     heaviest = np.argsort([-token.weight for token in explanation.tokens])[:WORDS]
     random = [drawn.choice(len(words), min(WORDS, len(words)), replace=False) for _ in range(DRAWS)]
-    texts = [" ".join(np.delete(words, deleted)) for deleted in ([], heaviest, *random)]
+    deleted = [set[int](), *({int(each) for each in one} for one in (heaviest, *random))]
+    texts = [
+        " ".join(word for index, word in enumerate(words) if index not in each) for each in deleted
+    ]
     whole, without, *others = log_odds(
         predictor.logits(texts), predictor.labels.index(explanation.label)
     )

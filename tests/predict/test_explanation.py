@@ -81,11 +81,12 @@ def by_many_steps(
             features = (at * given.features.float()).requires_grad_()
         logits = classifier.classify(Inputs(words, features, lengths, given.mask)) / 1.5
         others = [each for each in range(3) if each != label]
-        (logits[0, label] - logits[0, others].logsumexp(0)).backward()
-        moved = (words.grad * (given.words - unknown.words))[:, 0].sum(-1) / steps
-        total += moved.detach()
-        if features is not None:
-            each = (features.grad * given.features)[:, 0].detach() / steps  # (time, 2 * 6)
+        odds = logits[0, label] - logits[0, others].logsumexp(0)
+        slopes = torch.autograd.grad(odds, [words] if features is None else [words, features])
+        moved = slopes[0] * (given.words - unknown.words)  # (time, 1, 6)
+        total += moved[:, 0].sum(-1) / steps
+        if given.features is not None:
+            each = (slopes[1] * given.features)[:, 0] / steps  # (time, 2 * 6)
             total += each[:, :6].sum(-1) + each[:, 6:].sum(-1) / 2
             total[:-1] += each[1:, 6:].sum(-1) / 2
     return total.numpy()
