@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import socket
 
 _KEY_VARIABLE = "SENTIMENT_API_KEY"
+# oneDNN keeps its code for each shape of a batch, by default for 1,024 of them: about 135 MB.
+_FEW_PRIMITIVES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -155,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key = _api_key(parsed.api_key_file)
         if parsed.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(parsed.threads)  # before torch is imported
+        os.environ.setdefault(*_FEW_PRIMITIVES)
         with ending_at_once():
             _check_extra()
             import sentiment.predict.predictor
