@@ -1,5 +1,6 @@
 import asyncio
 import json
+import operator
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -7,10 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from sentiment import Predictor
 from sentiment.runtime.errors import InputError
-from sentiment.serve.app import build_app
+from sentiment.serve.app import Health, Prediction, Problem, build_app
 from sentiment.serve.batcher import Answers, Batcher
 from sentiment.serve.request import Limits
 
@@ -253,6 +257,90 @@ def test_the_api_describes_itself(batcher: Batcher) -> None:
     assert [*schema["schema"]["oneOf"][0]["properties"]] == ["text"]
     assert schema["schema"]["oneOf"][0]["properties"]["text"]["maxLength"] == 7
     assert served.get("/docs").status_code == 404
+    assert "security" not in api["paths"]["/predict"]["post"]
+    secured = Served(batcher, api_key="secret").get("/openapi.json").json()
+    schemes = secured["components"]["securitySchemes"].values()
+    assert {scheme.get("name") or scheme.get("scheme") for scheme in schemes} == {
+        "X-API-Key", "bearer"
+    }  # fmt: skip
+    for path, method in (("/predict", "post"), ("/metrics", "get")):
+        assert len(secured["paths"][path][method]["security"]) == 2  # either of them
+
+
+STRINGS = st.text(st.characters(exclude_categories=()), max_size=25)  # lone surrogates too
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | STRINGS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(STRINGS, inner, max_size=3),
+    max_leaves=6,
+)
+ALMOST = st.fixed_dictionaries(
+    {}, optional={"text": STRINGS | VALUES, "texts": st.lists(STRINGS) | VALUES, "other": VALUES}
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Bytes, JSON, and JSON that is damaged."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary())
+    given = json.dumps(draw(ALMOST | VALUES), ensure_ascii=draw(st.booleans()))
+    body = given.encode(draw(st.sampled_from(["utf-8", "utf-8", "utf-16"])), "surrogatepass")
+    cut = draw(st.none() | st.integers(0, len(body)))
+    return body if cut is None else body[:cut] + draw(st.binary(max_size=3))
+
+
+def test_random_requests_are_answered_as_described(batcher: Batcher) -> None:
+    served = Served(batcher, limits=Limits(text=8, texts=2), api_key="secret")
+    api = served.get("/openapi.json").json()["paths"]
+    models: dict[str, TypeAdapter[Any]] = {
+        "/predict": TypeAdapter(Prediction | list[Prediction]),
+        "/health": TypeAdapter(Health),
+    }
+    seen = set()
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(
+        path=st.sampled_from(["/predict"] * 8 + ["/health", "/metrics"]),
+        body=bodies(),
+        kind=st.sampled_from(["application/json"] * 9 + ["text/plain", ""]),
+        key=st.sampled_from(["secret"] * 9 + ["other", ""]),
+    )
+    def check(path: str, body: bytes, kind: str, key: str) -> None:
+        method = "post" if path == "/predict" else "get"
+        headers = {"Content-Type": kind, "X-API-Key": key}
+
+        async def ask(client: httpx.AsyncClient) -> Any:
+            return await client.request(method, path, content=body, headers=headers)
+
+        answer = served(ask)
+        status = answer.status_code
+        seen.add((path, status))
+        assert status < 500
+        described = api[path][method]["responses"][str(status)]["content"]
+        assert answer.headers["content-type"].partition(";")[0] in described
+        if status != 200:
+            detail = Problem.model_validate_json(answer.content, strict=True).detail
+            assert detail.isprintable()  # one line
+        elif path in models:
+            models[path].validate_json(answer.content, strict=True)
+
+    check()
+    assert {("/predict", status) for status in (200, 400, 401, 413, 415, 422)} <= seen
+
+
+def test_a_mark_of_byte_order_is_no_error(batcher: Batcher) -> None:
+    assert Served(batcher).post(b'\xef\xbb\xbf{"text": "a"}').status_code == 200
+
+
+def test_a_monitor_may_ask_for_headers_alone(batcher: Batcher) -> None:
+    served = Served(batcher)
+    for path in ("/health", "/"):
+        ask = operator.methodcaller("head", path)
+        assert served(ask).status_code == 200
+
+
+def test_another_path_is_no_redirect(batcher: Batcher) -> None:
+    assert Served(batcher).get("/health/").status_code == 404
 
 
 def test_the_page_loads_nothing_from_elsewhere(batcher: Batcher) -> None:

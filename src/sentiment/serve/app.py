@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,15 +118,23 @@ def build_app(
         version=sentiment.__version__,
         docs_url=None,  # these pages load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy with TLS they would lead to http://
         lifespan=lifespan,
     )
     app.add_middleware(_Measured, metrics=metrics)
+    # For the API's description; _check_key checks.
+    keys: list[Any] = [
+        HTTPBearer(auto_error=False),
+        APIKeyHeader(name="X-API-Key", auto_error=False),
+    ]
+    needed = [] if api_key is None else [Depends(key) for key in keys]
 
     @app.post(
         "/predict",
+        dependencies=needed,
         responses={
             200: {"model": Prediction | list[Prediction]},
-            **{status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 503)},
+            **{status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 500, 503)},
         },
         openapi_extra={"requestBody": _body_schema(limits)},
     )
@@ -139,6 +148,7 @@ def build_app(
         content = json.dumps(answers if texts is given else answers[0], ensure_ascii=False)
         return Response(content, media_type="application/json")
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Health:
         """Whether the server runs, and what it serves."""
@@ -152,14 +162,23 @@ def build_app(
             needs_key=api_key is not None,
         )
 
-    @app.get("/metrics", response_class=Response, responses={401: {"model": Problem}})
+    @app.get(
+        "/metrics",
+        dependencies=needed,
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            401: {"model": Problem},
+        },
+    )
     async def measured(request: Request) -> Response:
         """Requests, texts, queue and latencies, in the text format of Prometheus."""
         _check_key(request, api_key)
         return Response(metrics.text(batcher.waiting), media_type="text/plain; version=0.0.4")
 
     for path, (name, kind) in _PAGES.items():
-        app.add_api_route(path, _page(name, kind), include_in_schema=False)
+        page = _page(name, kind)
+        app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
     return app
 
 

@@ -115,7 +115,7 @@ def parse(body: bytes, limits: Limits) -> str | list[str]:
 
 def _loaded(body: bytes) -> Any:
     try:
-        return json.loads(body.decode())
+        return json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise HTTPException(
             400, f"the body is not UTF-8 (byte {error.start + 1}); encode it in UTF-8"
