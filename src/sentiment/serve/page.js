@@ -161,7 +161,10 @@ async function open(file) {
     try {
       text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     } catch {
-      throw new Error(`${file.name} is not UTF-8. Save it in UTF-8, or use sentiment.predict --encoding.`);
+      text = "\0";
+    }
+    if (text.includes("\0")) { // also a picture or a workbook
+      throw new Error(`${file.name} is no CSV file in UTF-8. Save the table as CSV in UTF-8, or use sentiment.predict --encoding.`);
     }
     const separator = separatorOf(file.name, text);
     const rows = parseCsv(text, separator);
