@@ -1,10 +1,12 @@
+import contextlib
+import functools
 import os
 import re
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,12 @@ def address(program: Program) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(checkpoint: Path) -> Iterator[Program]:
-    arguments = [str(checkpoint), "--port=0", "--threads=1", "--max-queue=4000"]
-    with Program("serve", *arguments, env={"SENTIMENT_API_KEY": "secret"}) as program:
+def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    key = tmp_path_factory.mktemp("key") / "key.txt"
+    key.write_text("\ufeffsecret\r\n", encoding="utf-8")  # as Windows writes it
+    with Program(
+        "serve", str(checkpoint), "--port=0", "--threads=1", f"--api-key-file={key}"
+    ) as program:
         program.wait_for("(Ctrl-C stops)\n")
         yield program
 
@@ -71,37 +76,57 @@ def test_a_client_that_leaves_is_no_error(server: Program) -> None:
     assert server.stderr == ""
 
 
-def test_sigterm_answers_what_was_accepted(checkpoint: Path, predictor: Predictor) -> None:
-    texts = [f"{GOOD} number {index} " * 20 for index in range(500)]
+def held(answer: Path) -> Callable[..., Any]:
+    """Instead of ``Predictor.__call__``: predicts reviews once a file is there."""
+    predict = Predictor.__call__
 
-    def ask(url: str) -> httpx.Response:
-        return httpx.post(f"{url}/predict", json={"texts": texts}, timeout=60)
+    def call(self: Predictor, texts: Any) -> Any:
+        while GOOD in texts and not answer.exists():
+            time.sleep(0.01)
+        return predict(self, texts)
 
+    return call
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_sigterm_answers_all_that_was_accepted_and_nothing_else(
+    checkpoint: Path,
+    predictor: Predictor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_time: bool,
+) -> None:
+    expected = predictor(GOOD)
+    monkeypatch.setattr(Predictor, "__call__", held(tmp_path / "answer"))
+    monkeypatch.setattr(servers, "STOP_SECONDS", 30 if in_time else 1)
     with (
         Program("serve", str(checkpoint), "--port=0", "--threads=1") as program,
-        ThreadPoolExecutor(4) as pool,
+        ThreadPoolExecutor(32) as pool,
+        httpx.Client(base_url=address(program), timeout=60) as other,
     ):
-        url = address(program)
-        answers = [pool.submit(ask, url) for _ in range(4)]
+        url = f"{address(program)}/predict"
+        ask = functools.partial(httpx.post, url, json={"texts": [GOOD, GOOD]}, timeout=60)
+        accepted = [pool.submit(ask) for _ in range(32)]
         end = time.monotonic() + 30
-        while httpx.get(f"{url}/health").json()["queue"] == 0:
+        while other.get("/health").json()["queue"] < 64:
             assert time.monotonic() < end
         program.send_signal(signal.SIGTERM)
-        accepted = []
-        for answer in answers:
-            try:
-                accepted.append(answer.result(60))
-            except httpx.TransportError:  # it came after the signal
-                continue
+        with contextlib.suppress(httpx.TransportError):
+            while time.monotonic() < end:
+                other.get("/health")
+        with pytest.raises(httpx.ConnectError):
+            other.post("/predict", json={"text": "late"})
+        if in_time:
+            assert not any(answer.done() for answer in accepted)
+            (tmp_path / "answer").touch()
+        answers = [answer.result(60) for answer in accepted]
+        (tmp_path / "answer").touch()
         assert program.wait(60) == 0
-        assert program.stderr == ""
-    assert accepted
-    expected = [each["label"] for each in predictor(texts)]
-    for done in accepted:
-        assert done.status_code in {200, 503}
-        if done.status_code == 200:
-            assert [each["label"] for each in done.json()] == expected
-    assert any(done.status_code == 200 for done in accepted)
+        assert program.stderr.count("\n") == (0 if in_time else 1)
+    assert [answer.status_code for answer in answers] == [200 if in_time else 503] * 32
+    for answer in answers if in_time else ():
+        for found in answer.json():
+            assert found["scores"] == pytest.approx(expected["scores"], abs=1e-5)
 
 
 def test_ctrl_c_is_one_line(checkpoint: Path) -> None:
@@ -137,6 +162,27 @@ def test_a_client_that_sends_its_headers_slowly_is_cut_off(
         assert answer.status_code == 200
 
 
+def test_a_client_that_does_not_take_its_answers_is_cut_off(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "TAKE_SECONDS", 0.5)
+    with Program("serve", str(checkpoint), "--port=0", "--threads=1") as program:
+        address(program)
+        with connected(program) as client:
+            client.setblocking(False)
+            with pytest.raises(ConnectionError):
+                end = time.monotonic() + 15
+                while time.monotonic() < end:
+                    with contextlib.suppress(BlockingIOError):
+                        client.send(b"GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                    start = time.monotonic()
+                    assert httpx.get(f"{address(program)}/health").status_code == 200
+                    assert time.monotonic() - start < 5  # others do not wait
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(60) == 0
+        assert program.stderr == ""
+
+
 def ended(arguments: list[str], capsys: Any) -> str:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -160,6 +206,9 @@ def test_wrong_command_lines_are_one_line(
     empty = tmp_path / "key.txt"
     empty.write_text("\n")
     assert str(empty) in ended([given, "--api-key-file", str(empty)], capsys)
+    for wrong in (b"s\xe9cret", "sécret".encode(), b"two keys", b"two\nkeys"):
+        empty.write_bytes(wrong)
+        assert str(empty) in ended([given, "--api-key-file", str(empty)], capsys)
     monkeypatch.setenv("SENTIMENT_API_KEY", "sécret")
     assert "SENTIMENT_API_KEY" in ended([given, "--port=0"], capsys)
 

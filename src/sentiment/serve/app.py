@@ -189,7 +189,7 @@ async def _predicted(batcher: Batcher, texts: list[str]) -> Answers:
         raise HTTPException(
             503, "too many texts are waiting; send it again in a second", {"Retry-After": "1"}
         ) from None
-    except Closed:
+    except (Closed, asyncio.CancelledError):  # uvicorn cancels what it no longer waits for
         raise HTTPException(503, "the server is stopping", {"Retry-After": "5"}) from None
     except InputError as error:
         raise HTTPException(422, str(error)) from None

@@ -101,7 +101,7 @@ def _api_key(path: Path | None) -> str | None:
     else:
         source = f"--api-key-file {path}"
         try:
-            key = path.read_text()
+            key = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text"
             raise InputError(f"{source}: {reason.lower()}; give a file with the key") from error

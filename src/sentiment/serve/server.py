@@ -13,18 +13,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from sentiment.runtime.errors import InputError
 
 HEAD_SECONDS = 10
+TAKE_SECONDS = 30  # in which a client receives its answer
 _IDLE_SECONDS = 5  # between two requests of a connection
-_STOP_SECONDS = 30  # to answer what was accepted
+STOP_SECONDS = 30  # to answer what was accepted
 _MAX_CONNECTIONS = 512
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose request line and headers do not arrive in time.
+    """Closes a connection whose client is slow to send its headers or to receive its answer.
 
-    uvicorn itself would wait for them forever.
+    uvicorn itself would wait forever.
     """
 
     _timer: TimerHandle | None = None
+    _taking: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -36,7 +38,19 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        if self._taking is not None:
+            self._taking.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._taking is not None:
+            self._taking.cancel()
+        self._taking = self.loop.call_later(TAKE_SECONDS, self._end_if_not_taken)
+
+    def _end_if_not_taken(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _watch(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
@@ -92,6 +106,6 @@ def run(app: FastAPI, bound: socket.socket) -> None:
         "proxy_headers": False,
         "limit_concurrency": _MAX_CONNECTIONS,
         "timeout_keep_alive": _IDLE_SECONDS,
-        "timeout_graceful_shutdown": _STOP_SECONDS,
+        "timeout_graceful_shutdown": STOP_SECONDS,
     }
     uvicorn.Server(uvicorn.Config(app, **settings)).run(sockets=[bound])
