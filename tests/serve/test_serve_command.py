@@ -56,21 +56,53 @@ def test_a_server_predicts_as_the_predictor(server: Program, predictor: Predicto
     assert server.stderr == ""
 
 
-def test_what_is_no_http_is_refused(server: Program) -> None:
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\n"
+JSON = HEAD + b"Content-Type: application/json\r\n"
+MANY_CHUNKS = b"10000\r\n%b\r\n" % (b"a" * 65536) * 99
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", b"400"),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
+        (HEAD + b"X: " + b"a" * 100_000, b"400"),
+        (JSON + b"Transfer-Encoding: chunked\r\n\r\nnone\r\n", b"400"),
+        (JSON + b"Transfer-Encoding: chunked\r\n\r\n" + MANY_CHUNKS, b"413"),
+        (JSON + b"Content-Length: 99999999\r\n\r\n", b"413"),
+        (JSON + b"Content-Length: 5\r\n\r\n" + b'{"text": "a"}', b"400"),
+    ],
+)  # fmt: skip
+def test_broken_requests_are_refused(server: Program, sent: bytes, status: bytes) -> None:
     with connected(server) as client:
-        client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+        with contextlib.suppress(ConnectionError):  # the server does not read all of it
+            client.sendall(sent)
+        assert client.recv(100).startswith(b"HTTP/1.1 " + status)
+    assert server.stderr == ""
+
+
+def test_requests_of_a_connection_may_follow_without_waiting(server: Program) -> None:
+    request = JSON + b'Content-Length: 13\r\n\r\n{"text": "a"}'
+    with connected(server) as client:
+        client.sendall(request * 2 + request.replace(b"Host", b"Connection: close\r\nHost"))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1 200 ") == 3
 
 
 def test_a_client_that_leaves_is_no_error(server: Program) -> None:
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\nContent-Length: 100\r\n"
+    def refused() -> int:
+        metrics = httpx.get(f"{address(server)}/metrics", headers={"X-API-Key": "secret"}).text
+        found = re.search(r'path="/predict",status="400"} (\d+)', metrics)
+        return int(found[1]) if found else 0
+
+    before = refused()
     for sent in (b"", b'{"te'):
         with connected(server) as client:
-            client.sendall(head + b"Content-Type: application/json\r\n\r\n" + sent)
-    url = address(server)
-    left = 'sentiment_requests_total{path="/predict",status="400"} 2'
+            client.sendall(JSON + b"Content-Length: 100\r\n\r\n" + sent)
     end = time.monotonic() + 20
-    while left not in httpx.get(f"{url}/metrics", headers={"X-API-Key": "secret"}).text:
+    while refused() < before + 2:
         assert time.monotonic() < end
         time.sleep(0.05)
     assert server.stderr == ""
