@@ -181,3 +181,34 @@ def test_many_threads_get_their_own_answers(started: Callable[..., Batcher]) -> 
         thread.join(20)
     assert not wrong
     assert batcher.waiting == 0
+
+
+def test_calls_take_turns_with_batches(recorder: Recorder, started: Callable[..., Batcher]) -> None:
+    batcher = started(max_batch=1)
+    first = held_up(recorder, batcher)
+    texts = batcher.submit(["a", "b"])
+    calls = [batcher.call(lambda: list(recorder.batches)) for _ in range(2)]
+    fails = batcher.call(lambda: 1 // 0)
+    assert batcher.waiting == 6
+    recorder.may_go.set()
+    assert [each.result(10) for each in calls] == [[["first"]], [["first"], ["a"]]]
+    with pytest.raises(ZeroDivisionError):
+        fails.result(10)
+    assert texts_of(texts) == ["a", "b"]
+    assert texts_of(first) == ["first"]
+    assert batcher.waiting == 0
+
+
+def test_calls_too_many_or_too_late_are_refused(
+    recorder: Recorder, started: Callable[..., Batcher]
+) -> None:
+    batcher = started()
+    held_up(recorder, batcher)
+    last = [batcher.call(lambda: 1) for _ in range(32)][-1]
+    with pytest.raises(QueueFull):
+        batcher.call(lambda: 1)
+    recorder.may_go.set()
+    batcher.close()
+    assert last.result(0) == 1
+    with pytest.raises(Closed):
+        batcher.call(lambda: 1)

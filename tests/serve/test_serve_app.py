@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from sentiment import Predictor
 from sentiment.runtime.errors import InputError
-from sentiment.serve.app import Health, Prediction, Problem, build_app
+from sentiment.serve.app import Explained, Health, Prediction, Problem, build_app
 from sentiment.serve.batcher import Answers, Batcher
 from sentiment.serve.request import Limits
 
@@ -36,11 +36,19 @@ def said(texts: list[str]) -> Answers:
     return [one] * len(texts)
 
 
+def explained(text: str, label: str | None) -> dict[str, Any]:
+    """An explanation as a predictor gives."""
+    said([text])
+    token = {"token": text, "start": 0, "end": len(text), "weight": 1.0}
+    one = {"text": text, "label": label or "good", "score": 0.75, "tokens": [token] if text else []}
+    return {**one, "log_odds": 1.1, "reference": 0.1}
+
+
 class Served:
     """Runs clients against the application, without a socket."""
 
     def __init__(self, batcher: Batcher, **options: Any) -> None:
-        given = {"labels": ["bad", "good"], "limits": Limits(), **options}
+        given = {"explain": explained, "labels": ["bad", "good"], "limits": Limits(), **options}
         self.app = build_app(batcher, **given)
 
     def __call__(self, ask: Ask) -> Any:
@@ -51,12 +59,12 @@ class Served:
 
         return asyncio.run(run())
 
-    def post(self, content: bytes | str, **headers: str) -> httpx.Response:
+    def post(self, content: bytes | str, path: str = "/predict", **headers: str) -> httpx.Response:
         kind = {"Content-Type": "application/json"}
         given = {name.replace("_", "-"): value for name, value in headers.items()}
 
         async def ask(client: httpx.AsyncClient) -> Any:
-            return await client.post("/predict", content=content, headers=kind | given)
+            return await client.post(path, content=content, headers=kind | given)
 
         answer: httpx.Response = self(ask)
         return answer
@@ -87,6 +95,43 @@ def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
     assert several.json()[2]["label"] is None
 
 
+def test_explanations_are_those_of_the_predictor(predictor: Predictor) -> None:
+    batcher = Batcher(predictor)
+
+    def explain(text: str, label: str | None) -> dict[str, Any]:
+        return predictor.explain(text, label).as_dict()
+
+    served = Served(batcher, explain=explain, labels=predictor.labels)
+    for body in ({"text": GOOD}, {"text": GOOD, "label": "awful"}, {"text": "", "label": None}):
+        answer = served.post(json.dumps(body), "/explain")
+        assert answer.status_code == 200
+        expected = explain(str(body["text"]), body.get("label"))
+        assert answer.json() == json.loads(json.dumps(expected))
+    batcher.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "facts"),
+    [
+        (b'{"label": "good"}', 422, ["text", "missing"]),
+        (b'{"text": 3}', 422, ["text", "string"]),
+        (b'{"text": "a", "label": "fine"}', 422, ["label", "fine", "bad, good"]),
+        (b'{"text": "a", "label": ["good"]}', 422, ["label", "good"]),
+        (b'{"texts": ["a"]}', 422, ["'texts'", "'text'"]),
+        (b'{"text": "' + b"a" * 101 + b'"}', 413, ["text", "101", "100"]),
+        (b'{"text": "refused"}', 422, ["a refused text"]),
+        (b'{"text": "broken"}', 500, ["log"]),
+    ],
+)
+def test_what_cannot_be_explained_gets_one_line(
+    batcher: Batcher, body: bytes, status: int, facts: list[str]
+) -> None:
+    answer = Served(batcher, limits=Limits(explained=100)).post(body, "/explain")
+    assert answer.status_code == status
+    detail = answer.json()["detail"]
+    assert all(fact in detail for fact in facts), detail
+
+
 @pytest.mark.parametrize(
     ("body", "status", "facts"),
     [
@@ -106,7 +151,7 @@ def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
         (b'{"text": "a", "texts": ["a"]}', 422, ["either"]),
         (b"{}", 422, ["either"]),
         (b'{"texts": ["a", "b \\ud83d"]}', 422, ["texts[1]", "ud83d", "character 3"]),
-        (b'{"text": "' + b"a" * 101 + b'"}', 413, ["text", "101", "100", "--max-text"]),
+        (b'{"text": "' + b"a" * 101 + b'"}', 413, ["text", "101", "100"]),
         (b'{"texts": ["a", "b", "c", "d"]}', 413, ["texts", "4", "3"]),
         (b'{"text": "refused"}', 422, ["a refused text"]),
     ],
@@ -274,7 +319,12 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 ALMOST = st.fixed_dictionaries(
-    {}, optional={"text": STRINGS | VALUES, "texts": st.lists(STRINGS) | VALUES, "other": VALUES}
+    {},
+    optional={
+        "text": STRINGS | VALUES,
+        "texts": st.lists(STRINGS) | VALUES,
+        "label": STRINGS | VALUES,
+    },
 )
 
 
@@ -290,23 +340,24 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 def test_random_requests_are_answered_as_described(batcher: Batcher) -> None:
-    served = Served(batcher, limits=Limits(text=8, texts=2), api_key="secret")
+    served = Served(batcher, limits=Limits(text=4, texts=2, explained=3), api_key="secret")
     api = served.get("/openapi.json").json()["paths"]
     models: dict[str, TypeAdapter[Any]] = {
         "/predict": TypeAdapter(Prediction | list[Prediction]),
+        "/explain": TypeAdapter(Explained),
         "/health": TypeAdapter(Health),
     }
     seen = set()
 
-    @settings(max_examples=200, deadline=None, derandomize=True)
+    @settings(max_examples=300, deadline=None, derandomize=True)
     @given(
-        path=st.sampled_from(["/predict"] * 8 + ["/health", "/metrics"]),
+        path=st.sampled_from(["/predict"] * 8 + ["/explain"] * 4 + ["/health", "/metrics"]),
         body=bodies(),
         kind=st.sampled_from(["application/json"] * 9 + ["text/plain", ""]),
         key=st.sampled_from(["secret"] * 9 + ["other", ""]),
     )
     def check(path: str, body: bytes, kind: str, key: str) -> None:
-        method = "post" if path == "/predict" else "get"
+        method = "post" if path in ("/predict", "/explain") else "get"
         headers = {"Content-Type": kind, "X-API-Key": key}
 
         async def ask(client: httpx.AsyncClient) -> Any:
@@ -326,6 +377,7 @@ def test_random_requests_are_answered_as_described(batcher: Batcher) -> None:
 
     check()
     assert {("/predict", status) for status in (200, 400, 401, 413, 415, 422)} <= seen
+    assert {("/explain", status) for status in (200, 400, 401, 415, 422)} <= seen
 
 
 def test_a_mark_of_byte_order_is_no_error(batcher: Batcher) -> None:

@@ -29,7 +29,7 @@ _Ints = npt.NDArray[np.int64]
 # so with layers of 8 to 256 units. Finding the fastest batches takes a time quadratic in the texts.
 _STEP_OVERHEAD, _BATCH_OVERHEAD = 4, 300
 _MOST_TO_DIVIDE = 256
-_MOST_OCCLUDED = 512
+_MOST_OCCLUDED = 256
 LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 

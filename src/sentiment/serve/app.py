@@ -1,4 +1,4 @@
-"""The routes of the server: predictions, health, metrics, and the page.
+"""The routes of the server: predictions, explanations, health, metrics, and the page.
 
 No handler computes: each awaits the thread of the ``Batcher``.
 """
@@ -8,10 +8,11 @@ import hmac
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -20,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import sentiment
 from sentiment.runtime.errors import InputError, first_words
-from sentiment.serve.batcher import Answers, Batcher, Closed, QueueFull
+from sentiment.serve.batcher import Batcher, Closed, QueueFull
 from sentiment.serve.metrics import Metrics
-from sentiment.serve.request import Limits, parse, read_body
+from sentiment.serve.request import Limits, parse, parse_explained, read_body
+
+T = TypeVar("T")
 
 _PAGES = {
     "/": ("page.html", "text/html"),
@@ -37,7 +40,7 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_COUNTED = {*_PAGES, "/predict", "/health", "/metrics", "/openapi.json"}
+_COUNTED = {*_PAGES, "/predict", "/explain", "/health", "/metrics", "/openapi.json"}
 
 
 class Prediction(BaseModel):
@@ -50,6 +53,26 @@ class Prediction(BaseModel):
     known_tokens: int
 
 
+class Weight(BaseModel):
+    """A token of a text, where it stands, and how much it moves the log odds of the label."""
+
+    token: str
+    start: int
+    end: int
+    weight: float
+
+
+class Explained(BaseModel):
+    """A weight for each token; ``text`` is without markup, and what ``start`` and ``end`` count."""
+
+    text: str
+    label: str
+    score: float
+    log_odds: float
+    reference: float
+    tokens: list[Weight]
+
+
 class Health(BaseModel):
     """What is served. ``queue``: texts without an answer; ``max_text``: characters of a text."""
 
@@ -59,6 +82,7 @@ class Health(BaseModel):
     queue: int
     max_text: int
     max_texts: int
+    max_explained: int
     needs_key: bool
 
 
@@ -93,6 +117,7 @@ class _Measured:
 
 def build_app(
     batcher: Batcher,
+    explain: Callable[[str, str | None], dict[str, Any]],
     labels: Sequence[str],
     *,
     limits: Limits,
@@ -102,6 +127,7 @@ def build_app(
 
     Args:
         batcher: predicts the texts.
+        explain: explains a label of a text; None is the most probable one.
         labels: names of the classes.
         limits: what a request may hold.
         api_key: what a request must carry; None is nothing.
@@ -129,24 +155,41 @@ def build_app(
     ]
     needed = [] if api_key is None else [Depends(key) for key in keys]
 
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 500, 503)
+    }
+
     @app.post(
         "/predict",
         dependencies=needed,
-        responses={
-            200: {"model": Prediction | list[Prediction]},
-            **{status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 500, 503)},
-        },
-        openapi_extra={"requestBody": _body_schema(limits)},
+        responses={200: {"model": Prediction | list[Prediction]}, **problems},
+        openapi_extra={"requestBody": _body_of(*_texts_schemas(limits))},
     )
     async def predict(request: Request) -> Response:
         """Predict a text, or each of several; the answers have the order of the texts."""
         _check_key(request, api_key)
         given = parse(await read_body(request, limits), limits)
         texts = [given] if isinstance(given, str) else given
-        answers = await _predicted(batcher, texts)
+        answers = await _answer(lambda: batcher.submit(texts))
         metrics.texts += len(answers)
         content = json.dumps(answers if texts is given else answers[0], ensure_ascii=False)
         return Response(content, media_type="application/json")
+
+    @app.post(
+        "/explain",
+        dependencies=needed,
+        responses={200: {"model": Explained}, **problems},
+        openapi_extra={"requestBody": _body_of(_explained_schema(limits, labels))},
+    )
+    async def explained(request: Request) -> Response:
+        """Say how much each token of a text speaks for or against a label.
+
+        Without ``label`` it is the most probable one.
+        """
+        _check_key(request, api_key)
+        text, label = parse_explained(await read_body(request, limits), limits, labels)
+        answer = await _answer(lambda: batcher.call(lambda: explain(text, label)))
+        return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health")
@@ -159,6 +202,7 @@ def build_app(
             queue=batcher.waiting,
             max_text=limits.text,
             max_texts=limits.texts,
+            max_explained=limits.explained,
             needs_key=api_key is not None,
         )
 
@@ -182,9 +226,10 @@ def build_app(
     return app
 
 
-async def _predicted(batcher: Batcher, texts: list[str]) -> Answers:
+async def _answer(submit: "Callable[[], Future[T]]") -> T:
+    """What the batcher's thread computes, or the HTTPException for why it does not."""
     try:
-        return await asyncio.wrap_future(batcher.submit(texts))
+        return await asyncio.wrap_future(submit())
     except QueueFull:
         raise HTTPException(
             503, "too many texts are waiting; send it again in a second", {"Retry-After": "1"}
@@ -223,17 +268,26 @@ def _check_key(request: Request, key: str | None) -> None:
         )
 
 
-def _body_schema(limits: Limits) -> dict[str, Any]:
-    """The body of a request for predictions, which is read here and not by FastAPI."""
+def _body_of(*schemas: dict[str, Any]) -> dict[str, Any]:
+    """The description of a body, which is read here and not by FastAPI."""
+    return {"required": True, "content": {"application/json": {"schema": {"oneOf": schemas}}}}
+
+
+def _texts_schemas(limits: Limits) -> list[dict[str, Any]]:
     text = {"type": "string", "maxLength": limits.text}
     texts = {"type": "array", "items": text, "minItems": 1, "maxItems": limits.texts}
-    either = [
-        {
-            "type": "object",
-            "properties": {name: schema},
-            "required": [name],
-            "additionalProperties": False,
-        }
-        for name, schema in (("text", text), ("texts", texts))
-    ]
-    return {"required": True, "content": {"application/json": {"schema": {"oneOf": either}}}}
+    return [_object_schema({name: each}, name) for name, each in (("text", text), ("texts", texts))]
+
+
+def _explained_schema(limits: Limits, labels: Sequence[str]) -> dict[str, Any]:
+    text = {"type": "string", "maxLength": min(limits.explained, limits.text)}
+    return _object_schema({"text": text, "label": {"enum": [*labels, None]}}, "text")
+
+
+def _object_schema(properties: dict[str, Any], required: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [required],
+        "additionalProperties": False,
+    }

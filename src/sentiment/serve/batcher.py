@@ -1,4 +1,4 @@
-"""One thread that predicts the texts of many callers together.
+"""One thread that predicts the texts of many callers together, and computes for single ones.
 
 Knows nothing of HTTP, and of a predictor only that it takes a list of texts.
 """
@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Answers = list[dict[str, Any]]
 
+_MOST_CALLS = 32  # that may wait; each may take as long as hundreds of texts
 _CHARACTERS_PER_BATCH = 200_000  # so that a few long texts do not delay all others
 
 
@@ -66,6 +68,7 @@ class Batcher:
         self.max_queue, self._max_batch = max_queue, max_batch
         self._pause, self._max_wait = pause, max_wait
         self._jobs: deque[_Job] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._waiting = 0
         self._closed = False
@@ -101,6 +104,24 @@ class Batcher:
                 job.future.set_result([])
         return job.future
 
+    def call(self, function: Callable[[], T]) -> "Future[T]":
+        """Put something else to compute into the queue; it takes turns with the batches.
+
+        Raises:
+            QueueFull: as many calls are waiting as may.
+            Closed: ``close`` was called.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise Closed
+            if len(self._calls) == _MOST_CALLS:
+                raise QueueFull
+            self._waiting += 1
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
     def close(self) -> None:
         """Accept no more texts, answer those accepted, and end the thread."""
         with self._changed:
@@ -109,27 +130,50 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            try:
-                answers = self._predict([text for _, texts in batch for text in texts])
-            except Exception:
-                # One caller's text may be the cause: it shall not fail the others.
-                for job, texts in batch:
-                    self._answer_alone(job, texts)
-                continue
-            start = 0
-            for job, texts in batch:
-                self._answer(job, answers[start : start + len(texts)])
-                start += len(texts)
+        while self._has_work():
+            if self._calls:
+                self._compute(*self._calls.popleft())
+            if self._jobs:
+                self._predict_batch(self._next_batch())
 
-    def _next_batch(self) -> list[tuple[_Job, list[str]]] | None:
-        """Wait for texts, and return them by caller; None once closed and empty."""
+    def _has_work(self) -> bool:
+        """Wait for texts or calls; False once closed and empty."""
         with self._changed:
-            while not self._jobs:
-                if self._closed:
-                    return None
+            while not (self._jobs or self._calls or self._closed):
                 self._changed.wait()
-            while self._jobs and self._waiting < self._max_batch and not self._closed:
+            return bool(self._jobs or self._calls)
+
+    def _compute(self, function: Callable[[], T], future: "Future[T]") -> None:
+        if future.set_running_or_notify_cancel():  # else the caller has left
+            try:
+                future.set_result(function())
+            except Exception as error:
+                future.set_exception(error)
+        with self._changed:
+            self._waiting -= 1
+
+    def _predict_batch(self, batch: list[tuple[_Job, list[str]]]) -> None:
+        try:
+            answers = self._predict([text for _, texts in batch for text in texts])
+        except Exception:
+            # One caller's text may be the cause: it shall not fail the others.
+            for job, texts in batch:
+                self._answer_alone(job, texts)
+            return
+        start = 0
+        for job, texts in batch:
+            self._answer(job, answers[start : start + len(texts)])
+            start += len(texts)
+
+    def _next_batch(self) -> list[tuple[_Job, list[str]]]:
+        """What waits, by caller, once no further text comes."""
+        with self._changed:
+            while (
+                self._jobs
+                and not self._calls
+                and self._waiting < self._max_batch
+                and not self._closed
+            ):
                 first, last = self._jobs[0].accepted, self._jobs[-1].accepted
                 left = min(first + self._max_wait, last + self._pause) - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.hub import is_on_hub
 from sentiment.runtime.arguments import OneLineParser, count
@@ -129,7 +129,11 @@ def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> Non
         predictor("What is loaded at the first text is loaded now.")
         batcher = Batcher(predictor, max_queue=parsed.max_queue)
         limits = Limits(text=parsed.max_text, texts=min(Limits.texts, parsed.max_queue))
-        app = build_app(batcher, predictor.labels, limits=limits, api_key=key)
+
+        def explain(text: str, label: str | None) -> dict[str, Any]:
+            return predictor.explain(text, label).as_dict()
+
+        app = build_app(batcher, explain, predictor.labels, limits=limits, api_key=key)
         if key is None and not parsed.host.startswith(_LOOPBACK):
             write_note(
                 f"whoever reaches {parsed.host} can send texts; --api-key-file FILE asks for a key"

@@ -11,13 +11,13 @@ const at = (id) => document.getElementById(id);
 const percent = (score) => `${(100 * score).toFixed(1)} %`;
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-let limits = { max_text: 100_000, max_texts: ROWS_AT_A_TIME };
+let limits = { max_text: 100_000, max_texts: ROWS_AT_A_TIME, max_explained: 5_000 };
 
-async function predict(body, signal) {
+async function post(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   const key = at("key").value.trim();
   if (key) headers["X-API-Key"] = key;
-  const response = await fetch("predict", {
+  const response = await fetch(path, {
     method: "POST", headers, body: JSON.stringify(body), signal,
   });
   const answer = await response.json().catch(() => ({}));
@@ -61,8 +61,42 @@ function show(answer) {
   speaking = setTimeout(() => { at("spoken").textContent = label; }, SPEAKING_PAUSE);
 }
 
+// Colours as in the HTML of sentiment.predict --html: blue for the label, orange against it.
+function showWhy(answer) {
+  const largest = Math.max(...answer.tokens.map(({ weight }) => Math.abs(weight))) || 1;
+  const parts = [];
+  const characters = Array.from(answer.text); // indices count characters, not units of UTF-16
+  let end = 0;
+  for (const { token, start, end: next, weight } of answer.tokens) {
+    parts.push(characters.slice(end, start).join(""));
+    const strength = Math.abs(weight) / largest;
+    const word = document.createElement("span");
+    word.textContent = token;
+    if (strength > 0.08) {
+      word.style.background = `rgba(${weight > 0 ? "110,170,255" : "255,160,80"},${strength.toFixed(2)})`;
+      if (strength > 0.7) word.style.color = "#000";
+    }
+    parts.push(word);
+    end = next;
+  }
+  at("colours").replaceChildren(...parts, characters.slice(end).join(""));
+  const heaviest = [...answer.tokens].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight)).slice(0, 5);
+  const signed = ({ token, weight }) => `${token} ${weight < 0 ? "\u2212" : "+"}${Math.abs(weight).toFixed(2)}`;
+  at("heaviest").textContent = heaviest.length
+    ? `For (blue) or against (orange) ${answer.label}: ${heaviest.map(signed).join(", ")}` : "";
+  at("why").hidden = false;
+}
+
+async function explain(text, signal) {
+  if (text.length <= limits.max_explained) return showWhy(await post("explain", { text }, signal));
+  at("colours").textContent = "";
+  at("heaviest").textContent = `Texts of over ${limits.max_explained.toLocaleString("en")} characters are not explained here.`;
+  at("why").hidden = false;
+}
+
 function clear() {
   clearTimeout(speaking);
+  at("why").hidden = true;
   at("answer").textContent = "\u00a0";
   for (const id of ["spoken", "note", "problem"]) at(id).textContent = "";
   at("scores").replaceChildren();
@@ -74,10 +108,12 @@ async function ask() {
   const text = at("text").value;
   if (!text.trim()) return clear();
   try {
-    const answer = await predict({ text }, mine.signal);
+    const answer = await post("predict", { text }, mine.signal);
     if (mine !== asked) return;
     at("problem").textContent = "";
     show(answer);
+    if (at("explain").checked) await explain(text, mine.signal);
+    else at("why").hidden = true;
   } catch (error) {
     if (mine !== asked) return;
     clear();
@@ -93,6 +129,7 @@ function askSoon() {
 
 at("text").addEventListener("input", askSoon);
 at("key").addEventListener("input", askSoon);
+at("explain").addEventListener("change", ask);
 
 // A CSV file
 
@@ -194,7 +231,7 @@ function showColumns() {
 async function predictGroup(texts, signal) {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await predict({ texts }, signal);
+      return await post("predict", { texts }, signal);
     } catch (error) {
       if (!error.retry || tries === MOST_TRIES) throw error;
       await sleep(1000 * error.retry);

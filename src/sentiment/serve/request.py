@@ -5,13 +5,14 @@ Every error is an ``HTTPException`` whose detail says what is wrong and what to 
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from sentiment.runtime.errors import valid_names
+from sentiment.runtime.errors import listed, valid_names
 
 _SHORT = 40  # characters of a wrong value that a message shows
 _BYTES_PER_CHARACTER = 12  # the most that JSON needs: two escaped surrogates
@@ -24,11 +25,13 @@ class Limits:
     Attributes:
         text: characters of a text.
         texts: texts of a request.
+        explained: characters of a text to explain, which takes as long as hundreds of predictions.
         seconds: how long its body may take to arrive.
     """
 
     text: int = 100_000
     texts: int = 1_000
+    explained: int = 5_000
     seconds: float = 20
 
     @property
@@ -87,17 +90,11 @@ def parse(body: bytes, limits: Limits) -> str | list[str]:
         HTTPException: 400, it is not UTF-8 or not JSON; 422, it is something else in JSON, or a
             text holds a lone surrogate; 413, a text is too long, or there are too many.
     """
-    given = _loaded(body)
-    if not isinstance(given, dict):
-        raise HTTPException(422, f'send {{"text": "..."}}, not {_shown(given)}')
-    names = ("text", "texts")
-    for name in given:
-        if name not in names:
-            raise HTTPException(422, f"{name[:_SHORT]!r} is no field; {valid_names(name, names)}")
+    given = _fields(body, ("text", "texts"))
     if len(given) != 1:
         raise HTTPException(422, 'send either {"text": "..."} or {"texts": ["...", ...]}')
     if "text" in given:
-        _check("text", given["text"], limits)
+        _check("text", given["text"], limits.text)
         return str(given["text"])
     texts = given["texts"]
     if not isinstance(texts, list):
@@ -109,8 +106,37 @@ def parse(body: bytes, limits: Limits) -> str | list[str]:
             413, f"texts: {len(texts):,} of them; send at most {limits.texts:,} at a time"
         )
     for index, text in enumerate(texts):
-        _check(f"texts[{index}]", text, limits)
+        _check(f"texts[{index}]", text, limits.text)
     return texts
+
+
+def parse_explained(body: bytes, limits: Limits, labels: Sequence[str]) -> tuple[str, str | None]:
+    """Find the text to explain in a body, and the label, if it names one.
+
+    The body is ``{"text": "..."}`` or ``{"text": "...", "label": "..."}``.
+
+    Raises:
+        HTTPException: as ``parse``; or 422, there is no such label.
+    """
+    given = _fields(body, ("text", "label"))
+    if "text" not in given:
+        raise HTTPException(422, 'text: is missing; send {"text": "..."}')
+    text, label = given["text"], given.get("label")
+    _check("text", text, min(limits.explained, limits.text))
+    if label is not None and label not in labels:
+        raise HTTPException(422, f"label: {_shown(label)} is none; the labels are {listed(labels)}")
+    return text, label
+
+
+def _fields(body: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a body, all of which have one of the names."""
+    given = _loaded(body)
+    if not isinstance(given, dict):
+        raise HTTPException(422, f'send {{"text": "..."}}, not {_shown(given)}')
+    for name in given:
+        if name not in names:
+            raise HTTPException(422, f"{name[:_SHORT]!r} is no field; {valid_names(name, names)}")
+    return given
 
 
 def _loaded(body: bytes) -> Any:
@@ -131,15 +157,11 @@ def _loaded(body: bytes) -> Any:
         raise HTTPException(400, 'the body is not JSON of texts; send {"text": "..."}') from None
 
 
-def _check(name: str, text: object, limits: Limits) -> None:
+def _check(name: str, text: object, longest: int) -> None:
     if not isinstance(text, str):
         raise HTTPException(422, f"{name}: must be a string, not {_shown(text)}")
-    if len(text) > limits.text:
-        raise HTTPException(
-            413,
-            f"{name}: {len(text):,} characters; send at most {limits.text:,}, or start the server"
-            " with a larger --max-text",
-        )
+    if len(text) > longest:
+        raise HTTPException(413, f"{name}: {len(text):,} characters; send at most {longest:,}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
