@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import constants, hf_api
 
 from sentiment import InputError, Predictor
+from sentiment.export.command import main as export
 from sentiment.predict.hub import fetch_from_hub
 from sentiment.publish.command import main
 
@@ -115,6 +116,8 @@ def test_what_is_pushed_is_loaded_by_its_name(
     }  # fmt: skip
     assert Predictor.load(name)("lovely") == Predictor.load(checkpoint)("lovely")
     assert "may change" not in capsys.readouterr().err
+    export([name, str(tmp_path / "model.onnx")])
+    assert Predictor.load(tmp_path / "model.onnx").labels == Predictor.load(name).labels
     fetch_from_hub("hf:me/reviews")
     assert "may change at any time" in capsys.readouterr().err
 

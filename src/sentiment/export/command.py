@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from sentiment.predict.hub import local_checkpoint
 from sentiment.predict.options import add_csv_options, check_csv, csv_format_from
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads, program_command
 from sentiment.runtime.files import is_onnx
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
@@ -59,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"several checkpoints do not go into one file: {order}; sentiment.predict and"
             " sentiment.evaluate take several files together"
         )
-    parsed.checkpoint, parsed.target = best_checkpoint(parsed.files[0]), parsed.files[1]
+    parsed.checkpoint, parsed.target = parsed.files
     if is_onnx(parsed.checkpoint):
         parser.error(f"{parsed.checkpoint} is an ONNX file already; {order}")
     return parsed
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from sentiment.export.run import export  # torch is slow to import
     limit_threads()
     with exit_on_input_error():
+        parsed.checkpoint = local_checkpoint(parsed.checkpoint)
         if parsed.csv is not None:
             check_csv(parsed)  # loading the checkpoint takes longer
             csv_format = _checked_format(parsed)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sentiment.runtime.errors import InputError, first_words, needing
 from sentiment.runtime.progress_bar import write_note
-from sentiment.runtime.run_folder import PUBLISHED_FILES
+from sentiment.runtime.run_folder import PUBLISHED_FILES, best_checkpoint
 
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -16,6 +16,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def is_on_hub(path: str | Path) -> bool:
     """Whether a path names a classifier on the Hub."""
     return str(path).startswith(PREFIX)
+
+
+def local_checkpoint(path: str | Path) -> Path:
+    """What a path names on this machine: of a run folder, its best checkpoint.
+
+    A classifier on the Hub is downloaded, and its folder returned.
+
+    Raises:
+        InputError: see ``fetch_from_hub``.
+    """
+    return fetch_from_hub(str(path)) if is_on_hub(path) else best_checkpoint(path)
 
 
 def fetch_from_hub(name: str) -> Path:

@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from sentiment.data.padding import pad_reviews
 from sentiment.data.tokenizer import EncodedTexts
-from sentiment.predict.hub import fetch_from_hub, is_on_hub
+from sentiment.predict.hub import local_checkpoint
 from sentiment.predict.logits import Floats, Network, log_odds
 from sentiment.predict.saved import SavedData
 from sentiment.runtime.errors import needing
 from sentiment.runtime.files import is_onnx
-from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from sentiment.predict.ngram_classifier import NgramClassifier
@@ -73,7 +72,7 @@ class Member:
         Raises:
             InputError: see ``load_saved`` and ``load_onnx``.
         """
-        path = fetch_from_hub(str(path)) if is_on_hub(path) else best_checkpoint(path)
+        path = local_checkpoint(path)
         if is_onnx(path):
             from sentiment.predict.onnx_network import load_onnx
 
