@@ -1,7 +1,7 @@
 import io
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,11 @@ def test_a_batch_that_memory_cannot_hold_is_halved(
         predictor.logits([GOOD])
 
 
-KINDS: list[Callable[[list[str]], Iterable[str]]] = [
-    tuple, iter, np.array, pd.Series, deque,
+KINDS: list[Callable[[list[str]], Any]] = [
+    tuple, iter, np.array, pd.Series, deque, pd.Index,
+    lambda texts: np.array(texts, object),
+    lambda texts: pd.Series(texts, dtype="string"),
+    lambda texts: pd.Series(texts, dtype="category"),
     lambda texts: pd.Series(texts, index=[7] * len(texts)),
     lambda texts: dict.fromkeys(texts).keys(),
     lambda texts: (text for text in texts),
@@ -97,7 +100,7 @@ KINDS: list[Callable[[list[str]], Iterable[str]]] = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_may_be_any_strings_in_an_order(
-    predictor: Predictor, kind: Callable[[list[str]], Iterable[str]]
+    predictor: Predictor, kind: Callable[[list[str]], Any]
 ) -> None:
     answers = predictor(kind([BAD, GOOD, BAD + " again"]))
     assert [answer["label"] for answer in answers] == ["awful", "lovely", "awful"]
@@ -107,14 +110,19 @@ def test_texts_may_be_any_strings_in_an_order(
     ("texts", "fact"),
     [
         (None, "not NoneType"), (5, "not int"), (np.array("a"), "not ndarray"),
+        (float("nan"), "not float"), (True, "not bool"),
         ({"a": "b"}, r"dict; .*values"), (pd.DataFrame({"text": ["a"]}), r'DataFrame; .*df\["text'),
         ({"a", "b"}, "not set.* order"), (b"a", "bytes; .*decode"),
-        ([GOOD, float("nan")], "text 2 .*not float: nan"),
-        (pd.Series([GOOD, None]), "text 2 .*not float: nan"),
-        ([b"a"], "text 1 .*not bytes"), ([["a"]], "not list"),
+        ([GOOD, float("nan")], r"text 2 .*not float: nan; .*dropna\(\).*fillna"),
+        (pd.Series([GOOD, None]), "text 2 .*not float: nan; .*fillna"),
+        (pd.Series([GOOD, None], dtype="string"), "text 2 .*not NAType: .*fillna"),
+        ([None], "text 1 .*not NoneType: .*missing"),
+        ([b"a"], "text 1 .*not bytes.*decode"), ([["a"]], "not list.*flat list"),
+        ([{"text": "a"}], "text 1 .*not dict.*its text"),
         ([pd.DataFrame({"a": ["b"]})], "not DataFrame"),
-        (np.array([["a"]]), "text 1 .*not ndarray"),
-        ((text for text in [*[GOOD] * 4, 5]), "text 5 .*not int: 5"),
+        (np.array([["a"]]), "text 1 .*not ndarray.*flat list"),
+        (np.array([1.5]), r"text 1 .*not float64: .*str\(text\)"),
+        ((text for text in [*[GOOD] * 4, 5]), r"text 5 .*not int: 5; .*str\(text\)"),
     ],
 )  # fmt: skip
 def test_only_strings_are_texts(
@@ -124,6 +132,14 @@ def test_only_strings_are_texts(
     with pytest.raises(TypeError, match=fact) as caught:
         predictor(texts)
     assert "\n" not in str(caught.value)
+
+
+def test_arrays_of_arrow_are_lists_first(predictor: Predictor) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    texts = pyarrow.array([BAD, GOOD])
+    with pytest.raises(TypeError, match=r"StringArray; .*to_pylist\(\)"):
+        predictor(texts)
+    assert [answer["label"] for answer in predictor(texts.to_pylist())] == ["awful", "lovely"]
 
 
 def test_many_texts_are_read_some_at_a_time(

@@ -24,10 +24,13 @@ class Coverage:
 
     def add(self, tokens: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> None:
         """Count some more texts by their tokens, (texts,), and how many of them are known."""
-        self.texts += len(tokens)
-        self.unknown_texts += int(((known == 0) & (tokens > 0)).sum())
-        self.tokens += int(tokens.sum())
-        self.known += int(known.sum())
+        texts, unknown_texts = len(tokens), int(((known == 0) & (tokens > 0)).sum())
+        tokens_in_all, known_in_all = int(tokens.sum()), int(known.sum())
+        # Additions that call nothing, so that no other thread runs between reading and writing.
+        self.texts += texts
+        self.unknown_texts += unknown_texts
+        self.tokens += tokens_in_all
+        self.known += known_in_all
 
     @property
     def doubt(self) -> str | None:

@@ -29,6 +29,8 @@ TEXTS_AT_A_TIME = 4096
 class Predictor:
     """Predicts the labels of texts with a trained classifier, or with the mean of several.
 
+    It can be pickled and copied, and used from several threads and after a fork.
+
     >>> predictor = Predictor.load("runs/…/checkpoints/best.ckpt")  # doctest: +SKIP
     >>> predictor("A joy from start to finish.")  # doctest: +SKIP
     {'label': 'positive', 'score': 0.98, 'scores': {'negative': 0.02, 'positive': 0.98}}
@@ -71,11 +73,23 @@ class Predictor:
         self.text_column = data.text_column
         self.label_column = data.label_column
         self.header = data.header
-        settings = dict.fromkeys(member.tokenizer_settings for member in members)
+        self.coverage = Coverage()
+        self._make_tokenizers()
+
+    def _make_tokenizers(self) -> None:
+        settings = dict.fromkeys(member.tokenizer_settings for member in self.members)
         with without_torch():
             self._tokenizers = {each: Tokenizer(each) for each in settings}
-        self.tokenizer = self._tokenizers[first.tokenizer_settings]
-        self.coverage = Coverage()
+        self.tokenizer = self._tokenizers[self.members[0].tokenizer_settings]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # spaCy's objects are larger than many classifiers, and reading them imports torch.
+        left_out = ("tokenizer", "_tokenizers")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._make_tokenizers()
 
     @classmethod
     def load(
@@ -246,6 +260,7 @@ class Predictor:
                 value = " ".join(shortened(text).split())
                 raise TypeError(
                     f"text {number} must be a string, not {type(text).__name__}: {value}"
+                    f"{_advice(text)}"
                 )
         try:
             return self._tokenizers[settings].encode(texts)
@@ -290,6 +305,8 @@ def _in_order(texts: Iterable[str]) -> Iterator[str]:
     instead = ""
     if hasattr(texts, "columns"):  # a table of pandas or another library
         instead = '; give one of its columns, such as df["text"]'
+    elif hasattr(texts, "to_pylist"):  # an array of Arrow
+        instead = "; give texts.to_pylist()"
     elif isinstance(texts, Mapping):
         instead = "; give its values, list(d.values())"
     elif isinstance(texts, (set, frozenset)):
@@ -302,6 +319,19 @@ def _in_order(texts: Iterable[str]) -> Iterator[str]:
         except TypeError:  # also for an array without dimensions
             pass
     raise TypeError(f"give a string or a list of strings, not {type(texts).__name__}{instead}")
+
+
+def _advice(value: object) -> str:
+    """What to give instead of a value that is not a string, for the end of a message."""
+    if value is None or str(value) in {"nan", "<NA>", "NaT"}:
+        return '; leave missing texts out, texts.dropna() in pandas, or give "", texts.fillna("")'
+    if isinstance(value, (bytes, bytearray)):
+        return "; decode it first, text.decode()"
+    if isinstance(value, Mapping):
+        return "; give its text alone"
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return "; give one flat list of strings"
+    return "; give str(text) if it is a text" if np.isscalar(value) else ""
 
 
 def _checked_weights(weights: Sequence[float] | None, members: int) -> list[float]:
