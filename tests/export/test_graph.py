@@ -1,4 +1,5 @@
 import copy
+import random
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,27 @@ def test_any_batch_size_and_length_will_do() -> None:
     session = session_of(classifier)
     for lengths in (torch.tensor([1]), torch.tensor([300, 2]), torch.arange(1, 41)):
         ids = batch_of(lengths)
+        with torch.inference_mode():
+            expected = classifier(ids, lengths).numpy()
+        np.testing.assert_allclose(run(session, ids, lengths), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks_agree_on_random_batches(seed: int) -> None:
+    draw = random.Random(seed)
+    classifier = classifier_of(
+        seed,
+        cell=CELLS[seed % len(CELLS)],
+        pooling=draw.choice(POOLINGS),
+        merge=draw.choice(MERGES),
+        num_layers=draw.randint(1, 2),
+        bidirectional=draw.random() < 0.7,
+        head_size=draw.choice([None, 7]),
+    )
+    session = session_of(classifier)
+    for number in range(4):
+        lengths = torch.tensor([draw.randint(1, 400) for _ in range(draw.randint(1, 32))])
+        ids = batch_of(lengths, number)
         with torch.inference_mode():
             expected = classifier(ids, lengths).numpy()
         np.testing.assert_allclose(run(session, ids, lengths), expected, atol=1e-5)
