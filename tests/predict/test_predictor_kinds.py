@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sentiment
@@ -128,3 +129,36 @@ def test_threads_do_not_disturb_each_other(
     for each, alone in zip(found, expected, strict=True):
         np.testing.assert_array_equal(each, alone)
     assert predictor.coverage == counted
+
+
+@pytest.mark.slow
+def test_dask_workers_predict_as_one_process(
+    paths: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataframe = pytest.importorskip("dask.dataframe")
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    table = pd.DataFrame({"review": [GOOD, BAD, None, "", BAD * 9, "qwertyuiop", GOOD * 9, BAD]})
+    predictor = Predictor.load(*paths["onnx"])
+
+    def with_labels(part: pd.DataFrame, predictor: Predictor) -> pd.DataFrame:
+        answers = predictor(part["review"].fillna(""))
+        labels = pd.array([answer["label"] for answer in answers], "string")
+        scores = pd.array([answer["score"] for answer in answers], "float64")
+        return part.assign(label=labels, score=scores)
+
+    expected = with_labels(table, predictor)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+            local_directory=str(tmp_path),
+        ) as cluster,
+        distributed.Client(cluster, timeout=120) as client,
+    ):  # fmt: skip
+        parts = dataframe.from_pandas(table, npartitions=4)
+        meta = parts._meta.assign(label=pd.array([], "string"), score=pd.array([], "float64"))
+        everywhere = client.scatter(predictor, broadcast=True)
+        found = client.compute(parts.map_partitions(with_labels, everywhere, meta=meta))
+        result = found.result(timeout=240)
+    assert result["label"].tolist()[:2] == ["lovely", "awful"]
+    pd.testing.assert_frame_equal(result, expected, check_dtype=False, atol=1e-6, rtol=0)
