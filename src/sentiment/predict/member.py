@@ -162,7 +162,7 @@ class Member:
 
 def _groups(lengths: _Ints, network: Network) -> Iterator[tuple[int, int]]:
     """Yield where batches of texts of sorted lengths start and end."""
-    if network.device == "cpu" and len(lengths) <= _MOST_TO_DIVIDE:
+    if network.device == "cpu" and 1 < len(lengths) <= _MOST_TO_DIVIDE:
         yield from _fastest_groups(lengths, network.positions)
         return
     start = 0
