@@ -27,24 +27,38 @@ def measure(scale: Scale) -> list[Row]:
         process(
             "-m", "sentiment.train", "trainer.max_epochs=1", "logger=csv", f"hydra.run.dir={run}"
         )
-        checkpoint = run / "checkpoints" / "best.ckpt"
-        return [*_one(checkpoint, scale), *_file(checkpoint, Path(folder), scale)]
+        checkpoint, model = run / "checkpoints" / "best.ckpt", Path(folder) / "model.onnx"
+        process("-m", "sentiment.export", str(checkpoint), str(model))
+        return [*_one(checkpoint, model, scale), *_file(checkpoint, model, Path(folder), scale)]
 
 
-def _one(checkpoint: Path, scale: Scale) -> list[Row]:
-    predictor = Predictor.load(checkpoint)
-    rounds = scale.pick(500, 100)
-    warm = 1000 * medians({"one": lambda: predictor(SENTENCE)}, rounds=rounds, warm=20)["one"]
+def _one(checkpoint: Path, model: Path, scale: Scale) -> list[Row]:
+    predictor, without_torch = Predictor.load(checkpoint), Predictor.load(model)
+    each = {"torch": lambda: predictor(SENTENCE), "onnx": lambda: without_torch(SENTENCE)}
+    warm = medians(each, rounds=scale.pick(500, 100), warm=20)
 
     times = medians(
         {
             "imports": lambda: process("-c", "import torch, spacy"),
             "predict": lambda: process("-m", "sentiment.predict", str(checkpoint), SENTENCE),
+            "onnx": lambda: process("-m", "sentiment.predict", str(model), SENTENCE),
         },
         rounds=scale.pick(7, 3),
     )
     return [
-        Row("one warm sentence, median", warm, "ms", "", "<= 2", "a slower median elsewhere"),
+        Row(
+            "one warm sentence, median", 1000 * warm["torch"], "ms", "", "<= 2",
+            "a slower median elsewhere",
+        ),
+        Row(
+            "one warm sentence of an ONNX file, median", 1000 * warm["onnx"], "ms", "", "<= 0.5",
+            "a slower median elsewhere",
+        ),
+        Row(
+            "a process that predicts one sentence by ONNX", times["onnx"] / times["predict"],
+            "x", f"by the checkpoint: {times['predict']:.2f} s", "<= 0.6",
+            "another ratio of the two processes",
+        ),
         Row(
             "a process that predicts one sentence", times["predict"] / times["imports"], "x",
             f'python -c "import torch, spacy" takes {times["imports"]:.2f} s', "<= 1.3",
@@ -53,7 +67,7 @@ def _one(checkpoint: Path, scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def _file(checkpoint: Path, folder: Path, scale: Scale) -> list[Row]:
+def _file(checkpoint: Path, model: Path, folder: Path, scale: Scale) -> list[Row]:
     predictor = Predictor.load(checkpoint)
     texts = reviews(scale, scale.pick(20_000, 6_000))
     source = folder / "in.csv"
@@ -64,19 +78,26 @@ def _file(checkpoint: Path, folder: Path, scale: Scale) -> list[Row]:
     forward = _training_forward_rate(predictor, few)
     csv_format = CsvFormat(text_column="review", label_column=None)
     rates = {}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        on_device = Predictor.load(checkpoint, device=device)
-        on_device(few)  # kernels are loaded at their first use
+    loaded = {"cpu": predictor, "onnx": Predictor.load(model)}
+    if torch.cuda.is_available():
+        loaded["cuda"] = Predictor.load(checkpoint, device="cuda")
+    for name, each in loaded.items():
+        each(few)  # kernels are loaded at their first use
         start = time.perf_counter()
-        predict_csv(on_device, source, folder / "out.csv", csv_format)
-        rates[device] = tokens * len(texts) / (time.perf_counter() - start)
+        predict_csv(each, source, folder / "out.csv", csv_format)
+        rates[name] = tokens * len(texts) / (time.perf_counter() - start)
     what = f"a CSV of {len(texts):,} reviews on {available_cores()} cores"
     rows = [
         Row(
             what, rates["cpu"] / forward, "x",
             f"a training's forward pass alone, float32: {forward / 1e3:,.0f} k tokens/s", ">= 1",
             "labels that differ from those of single texts",
-        )
+        ),
+        Row(
+            f"{what} by an ONNX file", rates["onnx"] / rates["cpu"], "x",
+            f"by the checkpoint: {rates['cpu'] / 1e3:,.0f} k tokens/s", ">= 1.3",
+            "labels that differ from those of the checkpoint",
+        ),
     ]  # fmt: skip
     if "cuda" in rates:
         rows.append(
@@ -108,7 +129,7 @@ def _training_forward_rate(predictor: Predictor, texts: list[str]) -> float:
         for ids, lengths in batches:
             classifier(ids, lengths)
 
-    classifier.train()
+    classifier.train().requires_grad_(True)
     took = medians({"forward": forward}, rounds=3)["forward"]
-    classifier.eval()
+    classifier.eval().requires_grad_(False)
     return len(encoded.token_ids) / took
