@@ -149,6 +149,8 @@ def evaluate(
     if unknown := csv_format.keys() - set(names):
         valid = valid_names(min(unknown), ["labels", "errors", *names])
         raise TypeError(f"evaluate() has no argument {min(unknown)!r}; {valid}")
+    if hasattr(classifier, "columns"):
+        raise TypeError("evaluate() takes the classifier first, then the reviews")
     if not isinstance(classifier, Predictor):
         paths = [classifier] if isinstance(classifier, str | Path) else classifier
         classifier = Predictor.load(*paths)

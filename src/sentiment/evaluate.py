@@ -127,6 +127,11 @@ def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
         write_note(doubt)
     digests = (member.data.train_digests for member in predictor.members)
     trained = [each for each in digests if each is not None]
+    if not trained:
+        write_note(
+            "ONNX files, published folders and old checkpoints do not say what they were trained"
+            " on: on reviews of the training, metrics are too good"
+        )
     if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
         write_note(
             f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"

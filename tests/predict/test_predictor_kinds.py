@@ -19,7 +19,6 @@ from sentiment import Predictor
 from sentiment.predict.coverage import Coverage
 from sentiment.runtime.errors import InputError
 
-cloudpickle = pytest.importorskip("cloudpickle")
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'sentiment[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -73,8 +72,9 @@ def test_half_a_character_is_an_error(predictor: Predictor) -> None:
 
 def test_copies_predict_the_same(predictor: Predictor) -> None:
     expected = predictor.logits([GOOD, BAD])
+    pickles = [pickle.dumps, pytest.importorskip("cloudpickle").dumps]
     copies = [copy.copy(predictor), copy.deepcopy(predictor)]
-    copies += [pickle.loads(dumps(predictor)) for dumps in (pickle.dumps, cloudpickle.dumps)]
+    copies += [pickle.loads(dumps(predictor)) for dumps in pickles]
     for other in copies:
         np.testing.assert_array_equal(other.logits([GOOD, BAD]), expected)
         assert (other.labels, other.weights) == (predictor.labels, predictor.weights)

@@ -54,8 +54,8 @@ def test_a_narrow_terminal_gets_a_shorter_line(
 
 def test_a_terminal_that_says_no_size_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    _, follower = os.openpty()  # of 0 columns and rows
-    with os.fdopen(follower, "w") as stream:
+    leader, follower = os.openpty()  # of 0 columns and rows
+    with os.fdopen(leader), os.fdopen(follower, "w") as stream:
         assert terminal_size(stream) == (80, 24)
         monkeypatch.setattr(sys, "stderr", stream)
         with progress_bar("Reading", 4, "row") as bar:

@@ -102,7 +102,7 @@ def test_explanations_are_those_of_the_predictor(predictor: Predictor) -> None:
         return predictor.explain(text, label).as_dict()
 
     served = Served(batcher, explain=explain, labels=predictor.labels)
-    for body in ({"text": GOOD}, {"text": GOOD, "label": "awful"}, {"text": "", "label": None}):
+    for body in ({"text": GOOD}, {"text": GOOD, "label": "awful"}, {"text": BAD, "label": None}):
         answer = served.post(json.dumps(body), "/explain")
         assert answer.status_code == 200
         expected = explain(str(body["text"]), body.get("label"))
@@ -420,3 +420,51 @@ def test_other_sites_get_no_access(batcher: Batcher) -> None:
 
     answer = Served(batcher)(ask)
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_nothing_is_computed_for_a_client_that_has_left() -> None:
+    entered, may_go, explanations = threading.Event(), threading.Event(), 0
+
+    def predict(texts: list[str]) -> Answers:
+        entered.set()
+        assert may_go.wait(10)
+        return said(texts)
+
+    def explain(text: str, label: str | None) -> dict[str, Any]:
+        nonlocal explanations
+        explanations += 1
+        return explained(text, label)
+
+    batcher = Batcher(predict)
+    app = Served(batcher, explain=explain).app
+
+    async def ask() -> None:
+        body = [{"type": "http.request", "body": b'{"text": "a"}', "more_body": False}]
+        left = asyncio.Event()
+
+        async def receive() -> Any:
+            if body:
+                return body.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            pass
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/explain", "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+        }  # fmt: skip
+        request = asyncio.create_task(app(scope, receive, send))
+        while batcher.waiting < 2:
+            await asyncio.sleep(0.01)
+        left.set()
+        await request
+
+    held = batcher.submit(["held"])
+    assert entered.wait(10)
+    asyncio.run(ask())
+    may_go.set()
+    held.result(10)
+    batcher.close()
+    assert explanations == 0

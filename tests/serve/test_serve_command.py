@@ -197,7 +197,7 @@ def test_a_client_that_sends_its_headers_slowly_is_cut_off(
 def test_a_client_that_does_not_take_its_answers_is_cut_off(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "TAKE_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "RECEIVE_SECONDS", 0.5)
     with Program("serve", str(checkpoint), "--port=0", "--threads=1") as program:
         address(program)
         with connected(program) as client:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,9 @@ _ENDS_IN_MARK = re.compile(r"[^\W_][\W_]$")
 _ADDRESS = re.compile(r"[\W_]*((?:https?://|www\.)\S*[\w/])", re.IGNORECASE)
 
 
+_importing = RLock()
+
+
 @contextmanager
 def without_torch() -> Iterator[None]:
     """Let spaCy be imported without torch, unless torch is imported already.
@@ -55,14 +59,22 @@ def without_torch() -> Iterator[None]:
     spaCy imports it for its neural networks, which a rule-based tokenizer does not have; it would
     take 180 MB and two seconds in each process.
     """
-    if "torch" in sys.modules:
+    with _importing:
+        if "torch" in sys.modules:
+            yield
+            return
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del sys.modules["torch"]
+
+
+@contextmanager
+def with_torch() -> Iterator[None]:
+    """Let torch be imported, when no other thread is in ``without_torch``."""
+    with _importing:
         yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]
 
 
 class EncodedTexts(NamedTuple):

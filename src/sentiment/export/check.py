@@ -59,7 +59,7 @@ def compare_files(
         found.append(
             Measured(
                 name=name,
-                megabytes=files[name].stat().st_size / 1e6,
+                megabytes=_size(files[name]) / 1e6,
                 accuracy=float((labels == predicted.labels).mean()),
                 changed=int((labels != reference).sum()),
                 reviews_per_second=len(labels) / took,
@@ -68,6 +68,12 @@ def compare_files(
             )
         )
     return found
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of the files of a published folder."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def _sentence_ms(predictors: Mapping[str, Predictor]) -> dict[str, float]:

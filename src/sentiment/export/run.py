@@ -12,13 +12,14 @@ from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.predict.torch_network import TorchNetwork
 from sentiment.runtime.errors import InputError, needing
 from sentiment.runtime.files import is_onnx, replaced_when_whole
+from sentiment.runtime.run_folder import best_checkpoint
 
 
-def export(checkpoint: Path, target: Path, *, int8: bool = False) -> None:
+def export(checkpoint: str | Path, target: str | Path, *, int8: bool = False) -> None:
     """Write the network of a checkpoint to an ONNX file that ``Predictor.load`` opens.
 
     Args:
-        checkpoint: a checkpoint of ``sentiment.train``.
+        checkpoint: a checkpoint of ``sentiment.train``, or its run folder.
         target: the file, which appears when it is complete.
         int8: whether to round weights to 8 bits, for a file of a quarter of the size.
 
@@ -26,6 +27,7 @@ def export(checkpoint: Path, target: Path, *, int8: bool = False) -> None:
         InputError: see ``load_classifier``; the checkpoint is a baseline's; the target cannot be
             written; or onnx is not installed.
     """
+    checkpoint, target = best_checkpoint(checkpoint), Path(target)
     if not is_onnx(target):
         raise InputError(f"{target}: give a file that ends in .onnx")
     content = _onnx_content(load_classifier(checkpoint), checkpoint, int8=int8)

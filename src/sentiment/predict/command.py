@@ -8,8 +8,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -54,7 +54,7 @@ def predict_lines(
     *,
     top: int | None = None,
     explain: bool = False,
-    page: IO[str] | None = None,
+    page: Callable[[str], None] | None = None,
 ) -> int:
     """Write a JSON line for each text, and return their number.
 
@@ -66,7 +66,7 @@ def predict_lines(
         out: where the lines are written; on a terminal, explanations are texts in colour instead.
         top: the scores of a line are those of this many labels, the most probable first.
         explain: whether to explain each label.
-        page: where the explanations are written as HTML, too.
+        page: writes the explanations as HTML, too.
     """
     in_colour = explain and out.isatty() and not os.environ.get("NO_COLOR")
     lines = 0
@@ -89,10 +89,13 @@ def predict_lines(
                 explanation = predictor.explain(text)
                 answer["explanation"] = explanation.as_dict()
                 if page is not None:
-                    page.write(f"{explanation.as_html()}\n")
+                    page(f"{explanation.as_html()}\n")
                 if in_colour:
                     out.write(f"{explanation.as_ansi()}\n\n")
                     continue
+            if in_colour:
+                out.write("(a blank text)\n\n")
+                continue
             out.write(json.dumps(answer, ensure_ascii=False) + "\n")
         out.flush()
     return lines
@@ -225,6 +228,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--scores adds columns to --out; a JSON line has all scores without it")
     if parsed.html is not None and parsed.csv is not None:
         parser.error("--html goes with texts or lines; --csv IN --out OUT --explain adds a column")
+    if parsed.html is not None and parsed.html.suffix.lower() not in (".html", ".htm"):
+        parser.error(f"--html {parsed.html}: give a file that ends in .html")
     parsed.explain |= parsed.html is not None
     return parsed
 
@@ -294,6 +299,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.csv is not None:
             _predict_csv(parsed)
             return
+        if parsed.html is not None:
+            from sentiment.predict.csv_file import check_writable
+
+            check_writable(parsed.html, [], parsed.checkpoints, name_in_it="why.html")
         predictor = load_predictor(parsed)
         check_top(parsed.top, predictor.labels)
         if parsed.text == ["-"]:
@@ -307,17 +316,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options = {"top": parsed.top, "explain": parsed.explain, "page": page}
             if not predict_lines(predictor, groups, sys.stdout, **options):
                 write_note("standard input is empty: nothing was predicted")
+        if parsed.html is not None:
+            sys.stderr.write(f"wrote {parsed.html}\n")
         _note_doubt(predictor)
 
 
 @contextmanager
-def _page(path: Path | None) -> Iterator[IO[str] | None]:
-    """A page for explanations, if it has a path, which appears once it is whole."""
+def _page(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """Yield what writes to a page, which appears once it is whole; None without a path."""
     if path is None:
         yield None
         return
     from sentiment.predict.csv_file import naming_target
 
-    with naming_target(path), text_when_whole(path) as page:
-        page.write(PAGE_HEAD)
-        yield page
+    with ExitStack() as stack:
+        with naming_target(path):
+            page = stack.enter_context(text_when_whole(path))
+
+        def write(text: str) -> None:
+            with naming_target(path):
+                page.write(text)
+                page.flush()
+
+        write(PAGE_HEAD)
+        yield write

@@ -122,7 +122,7 @@ def predict_csv(
             added = _added_cells(softmax(logits), predictor.labels, top, scores=scores)
             if explain:
                 added = (
-                    [*cells, predictor.explain(text).summary()]
+                    [*cells, predictor.explain(text).summary(separator=" | ")]
                     for cells, text in zip(added, chunk.texts, strict=True)
                 )
             writer.writerows(chunk.with_cells(added, len(columns)))
@@ -163,11 +163,34 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
     """
     if str(target) == "-":
         return
+    read = [source] if source.exists() else []
+    check_writable(target, read, checkpoints, name_in_it="out.csv")
+    if target.suffix.lower() in _NO_CSV:
+        raise InputError(
+            f"{target}: this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz, .zip or"
+            " .zst"
+        )
+
+
+def check_writable(
+    target: Path, read: Sequence[Path], checkpoints: Sequence[Path], *, name_in_it: str
+) -> None:
+    """Check that a file can be written, before anything is predicted.
+
+    Args:
+        target: the file.
+        read: files that are read.
+        checkpoints: files and folders of classifiers.
+        name_in_it: the name of a file that a message suggests for a folder.
+
+    Raises:
+        InputError: the target cannot be written, or is one of the files that are read.
+    """
     with naming_target(target):
         exists, folder = target.exists(), nearest_folder(target)
         if target.is_dir():
-            problem = f"a folder; name a file in it, such as {target / 'out.csv'}"
-        elif exists and source.exists() and target.samefile(source):
+            problem = f"a folder; name a file in it, such as {target / name_in_it}"
+        elif exists and any(map(target.samefile, read)):
             problem = "the file that is read; give another"
         elif exists and any(path.exists() and target.samefile(path) for path in checkpoints):
             problem = "the checkpoint; give another file"
@@ -177,8 +200,6 @@ def check_target(source: Path, target: Path, checkpoints: Sequence[Path]) -> Non
             problem = f"{folder} is a file, not a folder; give another"
         elif not os.access(folder, os.W_OK | os.X_OK):
             problem = f"the folder {folder} may not be written; give another"
-        elif target.suffix.lower() in _NO_CSV:
-            problem = "this writes CSV; use .csv or .tsv, and after it .gz, .bz2, .xz, .zip or .zst"
         else:
             return
         raise InputError(f"{target}: {problem}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 _FOR, _AGAINST = (110, 170, 255), (255, 160, 80)  # blue and orange: everyone can tell them apart
 _LEAST = 0.08  # of the largest weight; smaller ones have no colour
-_BRIGHT = 0.7  # colours on which black letters are easier to read, also on a dark page
+_BRIGHT = 0.55  # colours on which black letters are easier to read, also on a dark page
 
 PAGE_HEAD = """<!doctype html>
 <html lang="en">
@@ -67,9 +67,9 @@ class Explanation:
         """The tokens that matter most, by absolute weight."""
         return sorted(self.tokens, key=lambda token: -abs(token.weight))[:number]
 
-    def summary(self, number: int = 5) -> str:
+    def summary(self, number: int = 5, separator: str = ", ") -> str:
         """The heaviest tokens and their weights: ``dull -1.20, a +0.31``."""
-        return ", ".join(f"{each.token} {each.weight:+.2f}" for each in self.heaviest(number))
+        return separator.join(f"{each.token} {each.weight:+.2f}" for each in self.heaviest(number))
 
     def as_dict(self) -> dict[str, Any]:
         """The explanation as plain Python values, its numbers rounded to 6 decimals."""

@@ -26,7 +26,7 @@ def local_checkpoint(path: str | Path) -> Path:
     Raises:
         InputError: see ``fetch_from_hub``.
     """
-    return fetch_from_hub(str(path)) if is_on_hub(path) else best_checkpoint(path)
+    return fetch_from_hub(Path(path).as_posix()) if is_on_hub(path) else best_checkpoint(path)
 
 
 def fetch_from_hub(name: str) -> Path:

@@ -45,6 +45,14 @@ class Network(Protocol):
     def positions(self) -> int:
         """How many padded positions a batch should have; it may change from batch to batch."""
 
+    def attributions(self, token_ids: _Ints, label: int) -> Floats:
+        """How much each token of a text moves the log odds of a label, (tokens,).
+
+        Args:
+            token_ids: (tokens,) of the text, at least one.
+            label: index of the class.
+        """
+
     def logits(self, batches: Iterable[tuple[_Ints, _Ints]]) -> list[Floats]:
         """The calibrated logits of padded batches, each (batch, classes).
 

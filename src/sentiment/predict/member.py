@@ -4,7 +4,6 @@ Imports no torch: a network of an ONNX file needs none.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data.padding import pad_reviews
-from sentiment.data.tokenizer import EncodedTexts
+from sentiment.data.tokenizer import EncodedTexts, with_torch
 from sentiment.predict.hub import local_checkpoint
-from sentiment.predict.logits import Floats, Network, log_odds
+from sentiment.predict.logits import Floats, Network
 from sentiment.predict.saved import SavedData
 from sentiment.runtime.errors import needing
 from sentiment.runtime.files import is_onnx
@@ -28,7 +27,6 @@ _Ints = npt.NDArray[np.int64]
 # so with layers of 8 to 256 units. Finding the fastest batches takes a time quadratic in the texts.
 _STEP_OVERHEAD, _BATCH_OVERHEAD = 4, 300
 _MOST_TO_DIVIDE = 256
-_MOST_OCCLUDED = 256
 LIMIT_WITHOUT_MAX_LENGTH = 1 << 18  # tokens of a text; for checkpoints that have no limit
 
 
@@ -77,7 +75,7 @@ class Member:
             from sentiment.predict.onnx_network import load_onnx
 
             return cls(*load_onnx(path, device), path)
-        with needing("train", f"{path}: unlike an .onnx file, it"):
+        with needing("train", f"{path}: unlike an .onnx file, it"), with_torch():
             from sentiment.predict.torch_network import load_saved
 
         return cls(*load_saved(path, device), path)
@@ -88,8 +86,7 @@ class Member:
         Args:
             encoded: the texts, tokenised with ``tokenizer_settings``.
         """
-        unknown = self.classifier.unknown_index
-        word_to_id = np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
+        word_to_id = self._word_ids(encoded)
         if not self.classifier.padded:
             return self.classifier.logits(word_to_id[encoded.token_ids], encoded.lengths)
         rows: list[_Ints] = []
@@ -110,10 +107,7 @@ class Member:
             label: one of ``labels``.
         """
         classifier, index = self.classifier, self.labels.index(label)
-        word_to_id = np.array(
-            [self._ids.get(word, classifier.unknown_index) for word in encoded.words], np.int64
-        )
-        token_ids = word_to_id[encoded.token_ids]
+        token_ids = self._word_ids(encoded)[encoded.token_ids]
         weights = np.zeros(len(token_ids), np.float32)
         if not len(token_ids):
             return weights
@@ -127,9 +121,13 @@ class Member:
             max_length=self._max_length,
             keep=self.data.keep,
         )
-        attribute = getattr(classifier, "attributions", None) or partial(_occlude, classifier)
-        weights[read] = attribute(token_ids[read], index)
+        weights[read] = classifier.attributions(token_ids[read], index)
         return weights
+
+    def _word_ids(self, encoded: EncodedTexts) -> _Ints:
+        """The vocabulary index of each distinct word, (words,)."""
+        unknown = self.classifier.unknown_index
+        return np.array([self._ids.get(word, unknown) for word in encoded.words], np.int64)
 
     def known_tokens(self, encoded: EncodedTexts) -> _Ints:
         """How many tokens of each text are in the vocabulary, (texts,)."""
@@ -195,26 +193,3 @@ def _fastest_groups(lengths: _Ints, positions: int) -> list[tuple[int, int]]:
         groups.append((int(starts[end]), end))
         end = groups[-1][0]
     return groups[::-1]
-
-
-def _occlude(network: Network, token_ids: _Ints, label: int) -> Floats:
-    """How much the log odds of a label fall if a token becomes an unknown word, (tokens,).
-
-    In texts of over ``_MOST_OCCLUDED`` tokens, neighbours do so together and share the difference.
-
-    Args:
-        network: computes logits.
-        token_ids: (tokens,) of the text.
-        label: index of the class.
-    """
-    time = len(token_ids)
-    groups = np.arange(time) // -(-time // _MOST_OCCLUDED)
-    texts = np.tile(token_ids, (groups[-1] + 2, 1))  # the last one is whole
-    texts[groups, np.arange(time)] = network.unknown_index
-    at_a_time = max(1, network.positions // time)
-    batches = [texts[first : first + at_a_time] for first in range(0, len(texts), at_a_time)]
-    logits = network.logits((each, np.full(len(each), time)) for each in batches)
-    odds = log_odds(np.concatenate(logits), label)
-    weights: Floats = (odds[-1] - odds[groups]).astype(np.float32)
-    weights /= np.bincount(groups)[groups]
-    return weights

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.predict.logits import Floats
+from sentiment.predict.occlusion import occlude
 from sentiment.predict.saved import SavedData, build
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words, needing
@@ -81,6 +82,10 @@ class OnnxNetwork:
             self._session.run(None, {"token_ids": ids, "lengths": lengths})[0]
             for ids, lengths in batches
         ]
+
+    def attributions(self, token_ids: _Ints, label: int) -> Floats:
+        """By how much the log odds fall without each token, (tokens,); see ``occlude``."""
+        return occlude(self, token_ids, label)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_session"}

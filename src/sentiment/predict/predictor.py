@@ -57,6 +57,8 @@ class Predictor:
     """
 
     def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
+        if isinstance(members, str | Path):
+            raise TypeError(f"a path is opened by Predictor.load({str(members)!r})")
         first = members[0]
         for member in members:
             if sorted(member.labels) != sorted(first.labels):
@@ -90,6 +92,9 @@ class Predictor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._make_tokenizers()
+
+    def __repr__(self) -> str:
+        return f"<Predictor of {listed([str(member.path) for member in self.members])}>"
 
     @classmethod
     def load(
@@ -155,27 +160,31 @@ class Predictor:
 
         Raises:
             TypeError: ``text`` is not a string.
-            InputError: there is no such label; the text holds a lone surrogate; or the members
-                split texts into different tokens.
+            InputError: there is no such label; the text is blank or holds a lone surrogate; or the
+                members split texts into different tokens.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"explain one text, a string, not {type(text).__name__}")
+        if label is not None and label not in self.labels:
+            raise InputError(f"label {label!r}: not a label; they are {listed(self.labels)}")
         if len(self._tokenizers) > 1:
             raise InputError(
                 f"{listed([str(member.path) for member in self.members])} split texts into"
                 " different tokens; explain by one of them"
             )
         encoded = self._encode([text], self.tokenizer.settings, 1)
+        if is_blank(text):
+            raise InputError("the text is blank: there is nothing to explain")
         # As many words that no vocabulary has.
         unknown = encoded._replace(words=[""] * len(encoded.words))
         logits, reference = (
             self.combine(self.member_logits([text], each)) for each in (encoded, unknown)
         )
         label = self.labels[logits[0].argmax()] if label is None else label
-        if label not in self.labels:
-            raise InputError(f"label {label!r}: the labels are {listed(self.labels)}")
         each = [member.attributions(encoded, label) for member in self.members]
-        index = self.labels.index(label)
+        index, cleaned = self.labels.index(label), self.tokenizer.clean(text)
         return Explanation(
-            text=(cleaned := self.tokenizer.clean(text)),
+            text=cleaned,
             label=label,
             score=float(softmax(logits)[0, index]),
             log_odds=float(log_odds(logits, index)[0]),

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from sentiment.predict.checkpoint import load_classifier
 from sentiment.predict.logits import Floats
 from sentiment.predict.saved import SavedData
 from sentiment.runtime.environment import require_device
-from sentiment.runtime.errors import out_of_memory
+from sentiment.runtime.errors import needing, out_of_memory
 
 if TYPE_CHECKING:
     from sentiment.predict.ngram_classifier import NgramClassifier
@@ -76,12 +76,15 @@ class TorchNetwork:
 
     def attributions(self, token_ids: _Ints, label: int) -> Floats:
         """The integrated gradients of a text, (tokens,); see ``integrated_gradients``."""
-        from sentiment.predict.gradients import integrated_gradients
-
+        with needing("train", "to explain"):
+            from sentiment.predict.gradients import integrated_gradients
         if self._on_cpu is None:  # cuDNN has no backward pass in evaluation mode
             on_cpu = torch.device(self.device).type == "cpu"
             self._on_cpu = self.module if on_cpu else copy.deepcopy(self.module).cpu()
         return integrated_gradients(self._on_cpu, token_ids, label)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_on_cpu": None}
 
     def _classify(self, ids: _Ints, lengths: Tensor) -> Tensor:
         """The logits of a batch, in halves if memory cannot hold it whole."""

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment.predict.hub import hub_package
+from sentiment.predict.hub import hub_package, local_checkpoint
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.run_folder import best_checkpoint, is_published, run_folder
+from sentiment.runtime.run_folder import is_published, run_folder
 
 
 def publish(
@@ -35,11 +35,13 @@ def publish(
     from sentiment.predict.published import write_published
     from sentiment.publish.card import model_card
     from sentiment.report.runs import read_run
-    from sentiment.runtime.files import replaced_when_whole
+    from sentiment.runtime.files import is_onnx, replaced_when_whole
 
-    folder, path = Path(folder), best_checkpoint(checkpoint)
+    folder, path = Path(folder), local_checkpoint(checkpoint)
     if folder.exists() and not (is_published(folder) or _is_empty(folder)):
         raise InputError(f"{folder}: holds other files; give a new folder")
+    if is_onnx(path):
+        raise InputError(f"{path}: an ONNX file; give the checkpoint that it was exported from")
     saved = load_classifier(path)
     home = run_folder(path)
     results = {} if home is None else read_run(home).results

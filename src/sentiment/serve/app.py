@@ -170,7 +170,7 @@ def build_app(
         _check_key(request, api_key)
         given = parse(await read_body(request, limits), limits)
         texts = [given] if isinstance(given, str) else given
-        answers = await _answer(lambda: batcher.submit(texts))
+        answers = await _answer(request, lambda: batcher.submit(texts))
         metrics.texts += len(answers)
         content = json.dumps(answers if texts is given else answers[0], ensure_ascii=False)
         return Response(content, media_type="application/json")
@@ -188,7 +188,7 @@ def build_app(
         """
         _check_key(request, api_key)
         text, label = parse_explained(await read_body(request, limits), limits, labels)
-        answer = await _answer(lambda: batcher.call(lambda: explain(text, label)))
+        answer = await _answer(request, lambda: batcher.call(lambda: explain(text, label)))
         return Response(json.dumps(answer, ensure_ascii=False), media_type="application/json")
 
     @app.head("/health", include_in_schema=False)
@@ -226,21 +226,40 @@ def build_app(
     return app
 
 
-async def _answer(submit: "Callable[[], Future[T]]") -> T:
-    """What the batcher's thread computes, or the HTTPException for why it does not."""
+async def _answer(request: Request, submit: "Callable[[], Future[T]]") -> T:
+    """What the batcher's thread computes, or the HTTPException for why it does not.
+
+    It is not computed for a client that leaves before its turn.
+    """
+    gone = asyncio.ensure_future(_disconnected(request))
     try:
-        return await asyncio.wrap_future(submit())
+        answer = asyncio.wrap_future(submit())
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise HTTPException(400, "the client left before the answer")
+        return await answer
     except QueueFull:
         raise HTTPException(
-            503, "too many texts are waiting; send it again in a second", {"Retry-After": "1"}
+            503, "too many requests are waiting; send it again in a second", {"Retry-After": "1"}
         ) from None
     except (Closed, asyncio.CancelledError):  # uvicorn cancels what it no longer waits for
         raise HTTPException(503, "the server is stopping", {"Retry-After": "5"}) from None
     except InputError as error:
         raise HTTPException(422, str(error)) from None
+    except HTTPException:
+        raise
     except Exception as error:
         sys.stderr.write(f"error: {type(error).__name__}: {first_words(error)}\n")
-        raise HTTPException(500, "the prediction failed; the server's log says why") from error
+        raise HTTPException(500, "it could not be computed; the server's log says why") from error
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has left. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _page(name: str, kind: str) -> Any:
@@ -280,7 +299,7 @@ def _texts_schemas(limits: Limits) -> list[dict[str, Any]]:
 
 
 def _explained_schema(limits: Limits, labels: Sequence[str]) -> dict[str, Any]:
-    text = {"type": "string", "maxLength": min(limits.explained, limits.text)}
+    text = {"type": "string", "maxLength": limits.explained}
     return _object_schema({"text": text, "label": {"enum": [*labels, None]}}, "text")
 
 

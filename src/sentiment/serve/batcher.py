@@ -1,4 +1,4 @@
-"""One thread that predicts the texts of many callers together, and computes for single ones.
+"""One thread that predicts the texts of many callers together, and also runs single functions.
 
 Knows nothing of HTTP, and of a predictor only that it takes a list of texts.
 """
@@ -19,7 +19,7 @@ _CHARACTERS_PER_BATCH = 200_000  # so that a few long texts do not delay all oth
 
 
 class QueueFull(Exception):  # noqa: N818 (short for its kind)
-    """As many texts are waiting as may."""
+    """The queue is full."""
 
 
 class Closed(Exception):  # noqa: N818 (short for its kind)
@@ -77,8 +77,8 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many texts have been accepted, and have no answer yet."""
-        return self._waiting
+        """How many texts and calls have been accepted, and have no answer yet."""
+        return self._waiting + len(self._calls)
 
     def submit(self, texts: Sequence[str]) -> "Future[Answers]":
         """Put texts into the queue, all or none.
@@ -105,7 +105,7 @@ class Batcher:
         return job.future
 
     def call(self, function: Callable[[], T]) -> "Future[T]":
-        """Put something else to compute into the queue; it takes turns with the batches.
+        """Run a function in the thread; functions take turns with batches of texts.
 
         Raises:
             QueueFull: as many calls are waiting as may.
@@ -115,9 +115,9 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise Closed
+            self._calls = deque(each for each in self._calls if not each[1].cancelled())
             if len(self._calls) == _MOST_CALLS:
                 raise QueueFull
-            self._waiting += 1
             self._calls.append((function, future))
             self._changed.notify()
         return future
@@ -131,8 +131,10 @@ class Batcher:
 
     def _run(self) -> None:
         while self._has_work():
-            if self._calls:
-                self._compute(*self._calls.popleft())
+            with self._changed:
+                call = self._calls.popleft() if self._calls else None
+            if call is not None:
+                self._compute(*call)
             if self._jobs:
                 self._predict_batch(self._next_batch())
 
@@ -149,8 +151,6 @@ class Batcher:
                 future.set_result(function())
             except Exception as error:
                 future.set_exception(error)
-        with self._changed:
-            self._waiting -= 1
 
     def _predict_batch(self, batch: list[tuple[_Job, list[str]]]) -> None:
         try:

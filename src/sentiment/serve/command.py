@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _KEY_VARIABLE = "SENTIMENT_API_KEY"
 # oneDNN keeps its code for each shape of a batch, by default for 1,024 of them: about 135 MB.
 _FEW_PRIMITIVES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+_FIRST = "What is loaded at the first text is loaded now."
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -126,9 +127,14 @@ def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> Non
 
     with bind(parsed.host, parsed.port) as bound:
         predictor = Predictor.load(checkpoint, device=parsed.device)
-        predictor("What is loaded at the first text is loaded now.")
+        predictor(_FIRST)
+        predictor.explain(_FIRST)
         batcher = Batcher(predictor, max_queue=parsed.max_queue)
-        limits = Limits(text=parsed.max_text, texts=min(Limits.texts, parsed.max_queue))
+        limits = Limits(
+            text=parsed.max_text,
+            texts=min(Limits.texts, parsed.max_queue),
+            explained=min(Limits.explained, parsed.max_text),
+        )
 
         def explain(text: str, label: str | None) -> dict[str, Any]:
             return predictor.explain(text, label).as_dict()

@@ -74,7 +74,7 @@ function showWhy(answer) {
     word.textContent = token;
     if (strength > 0.08) {
       word.style.background = `rgba(${weight > 0 ? "110,170,255" : "255,160,80"},${strength.toFixed(2)})`;
-      if (strength > 0.7) word.style.color = "#000";
+      if (strength > 0.55) word.style.color = "#000";
     }
     parts.push(word);
     end = next;
@@ -87,11 +87,19 @@ function showWhy(answer) {
   at("why").hidden = false;
 }
 
-async function explain(text, signal) {
-  if (text.length <= limits.max_explained) return showWhy(await post("explain", { text }, signal));
-  at("colours").textContent = "";
-  at("heaviest").textContent = `Texts of over ${limits.max_explained.toLocaleString("en")} characters are not explained here.`;
-  at("why").hidden = false;
+async function explain(text, mine) {
+  try {
+    if (text.length > limits.max_explained) {
+      throw new Error(`Texts of over ${limits.max_explained.toLocaleString("en")} characters are not explained here.`);
+    }
+    const answer = await post("explain", { text }, mine.signal);
+    if (mine === asked) showWhy(answer);
+  } catch (error) {
+    if (mine !== asked) return;
+    at("colours").textContent = "";
+    at("heaviest").textContent = messageOf(error);
+    at("why").hidden = false;
+  }
 }
 
 function clear() {
@@ -112,8 +120,8 @@ async function ask() {
     if (mine !== asked) return;
     at("problem").textContent = "";
     show(answer);
-    if (at("explain").checked) await explain(text, mine.signal);
-    else at("why").hidden = true;
+    at("why").hidden = true;
+    if (at("explain").checked) explain(text, mine);
   } catch (error) {
     if (mine !== asked) return;
     clear();

@@ -122,9 +122,11 @@ def parse_explained(body: bytes, limits: Limits, labels: Sequence[str]) -> tuple
     if "text" not in given:
         raise HTTPException(422, 'text: is missing; send {"text": "..."}')
     text, label = given["text"], given.get("label")
-    _check("text", text, min(limits.explained, limits.text))
+    _check("text", text, limits.explained)
     if label is not None and label not in labels:
-        raise HTTPException(422, f"label: {_shown(label)} is none; the labels are {listed(labels)}")
+        raise HTTPException(
+            422, f"label: {_shown(label)} is not a label; they are {listed(labels)}"
+        )
     return text, label
 
 
@@ -135,7 +137,9 @@ def _fields(body: bytes, names: Sequence[str]) -> dict[str, Any]:
         raise HTTPException(422, f'send {{"text": "..."}}, not {_shown(given)}')
     for name in given:
         if name not in names:
-            raise HTTPException(422, f"{name[:_SHORT]!r} is no field; {valid_names(name, names)}")
+            raise HTTPException(
+                422, f"{name[:_SHORT]!r} is no field; {valid_names(name[:_SHORT], names)}"
+            )
     return given
 
 

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from sentiment.runtime.errors import InputError
 
 HEAD_SECONDS = 10
-TAKE_SECONDS = 30  # in which a client receives its answer
+RECEIVE_SECONDS = 30  # in which a client receives its answer
 _IDLE_SECONDS = 5  # between two requests of a connection
 STOP_SECONDS = 30  # to answer what was accepted
 _MAX_CONNECTIONS = 512
@@ -26,7 +26,7 @@ class _Protocol(H11Protocol):
     """
 
     _timer: TimerHandle | None = None
-    _taking: TimerHandle | None = None
+    _receiving: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -38,17 +38,17 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
-        if self._taking is not None:
-            self._taking.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._taking is not None:
-            self._taking.cancel()
-        self._taking = self.loop.call_later(TAKE_SECONDS, self._end_if_not_taken)
+        if self._receiving is not None:
+            self._receiving.cancel()
+        self._receiving = self.loop.call_later(RECEIVE_SECONDS, self._abort_if_not_received)
 
-    def _end_if_not_taken(self) -> None:
+    def _abort_if_not_received(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
