@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from sentiment.config.schemas import SCHEMAS, TrainConfig
+from sentiment.config.schemas import SCHEMAS, CheckConfig, TrainConfig
 from sentiment.config.suggest import unknown_key
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.records import check_table
@@ -61,7 +61,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
     if schema is TrainConfig:
         check_class_weights(cfg.loss, cfg.data.labels)
         _check_mixed(cfg)
-    elif cfg.data.weight_column is not None:
+    elif cfg.data.weight_column is not None and schema is not CheckConfig:
         raise InputError(
             f"config: data.weight_column={cfg.data.weight_column}: only sentiment.train weights"
             " reviews; give data.weight_column=null"

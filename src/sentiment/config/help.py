@@ -36,6 +36,7 @@ _EXAMPLES = {
     ),
     "baseline": (_MINE, "data=imdb weightings=[tfidf]"),
     "vectors": (_MINE, "data=imdb output=imdb.txt"),
+    "check": (_MINE, "data=imdb", "data=imdb check.checkpoint=runs/mine"),
 }
 _OPTIONS = {
     "-m": "run all combinations of values that have commas between them",

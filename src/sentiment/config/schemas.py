@@ -354,6 +354,22 @@ class VectorsConfig:
 
 
 @dataclass
+class CheckSettings:
+    checkpoint: str | None = None  # whose probabilities find label errors
+    rows: int = ranged(500, at_least=1)  # most that are listed of a kind
+    similarity: float = ranged(0.8, at_least=0.5, at_most=1)  # of nearly equal texts
+
+
+@dataclass
+class CheckConfig:
+    """The whole config of ``sentiment.check``."""
+
+    seed: int = ranged_seed(42)
+    data: DataConfig = MISSING
+    check: CheckSettings = field(default_factory=CheckSettings)
+
+
+@dataclass
 class EarlyStoppingConfig:
     _target_: str = "sentiment.train.stopping.EarlyStopping"
     monitor: str = AUTO
@@ -386,6 +402,7 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "pretrain_schema", PretrainConfig),
     (None, "baseline_schema", BaselineConfig),
     (None, "vectors_schema", VectorsConfig),
+    (None, "check_schema", CheckConfig),
     ("data", "schema", DataConfig),
     ("model", "schema", ModelConfig),
     ("trainer", "schema", TrainerConfig),

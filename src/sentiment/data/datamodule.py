@@ -18,7 +18,7 @@ from sentiment.data.corpus import Corpus, open_corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.dataset import ConcatReviews, ShardedReviews, TokenisedReviews
 from sentiment.data.ngrams import FOLDS, NgramStatistics, ngram_statistics, stratified_folds
-from sentiment.data.padding import KEEP
+from sentiment.data.padding import KEEP, LONGEST_TEXT
 from sentiment.data.pipeline import (
     DataFacts,
     DataFiles,
@@ -38,8 +38,7 @@ from sentiment.runtime.errors import InputError
 
 log = logging.getLogger(__name__)
 
-LONGEST_TEXT = 16_384  # tokens
-USUAL_TEXT = 4_096
+USUAL_TEXT = 4_096  # tokens
 
 
 class SentimentDataModule(LightningDataModule):

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 KEEP = ("head", "tail", "both")
+LONGEST_TEXT = 16_384  # tokens of a text that are read, unless a length is set
 
 
 def pad_reviews(

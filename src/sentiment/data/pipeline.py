@@ -233,8 +233,8 @@ def _prepare(
             log.warning(unsplit)
             break
     by_file = {str(corpus.path): corpus.label_names for corpus in corpora.values()}
-    labels = order_labels(by_file, settings.labels, partial(_first_row, corpora.values()))
-    names = _display_names(labels, settings)
+    labels = order_labels(by_file, settings.labels, partial(first_row, corpora.values()))
+    names = display_names(labels, settings)
     splits = split_reviews(
         corpora["csv" if "csv" in corpora else "train_csv"],
         labels,
@@ -282,7 +282,7 @@ def _prepare(
     return PreparedData(splits, without_labels, word_ids, facts)
 
 
-def _first_row(corpora: Iterable[Corpus], label: str) -> str:
+def first_row(corpora: Iterable[Corpus], label: str) -> str:
     """The file and row where a label occurs first."""
     corpus = next(each for each in corpora if label in each.label_names)
     first = np.argmax(corpus.labels == corpus.label_names.index(label))
@@ -295,7 +295,8 @@ def _fingerprint(split: Split, labels: Sequence[str]) -> str:
     return reviews_fingerprint(some, labels)  # one slice at a time bounds the memory
 
 
-def _display_names(labels: list[str], settings: PreparationSettings) -> list[str]:
+def display_names(labels: list[str], settings: PreparationSettings) -> list[str]:
+    """The names of the labels in results; raises InputError unless there is one for each."""
     names = settings.label_names
     if names is None:
         return labels

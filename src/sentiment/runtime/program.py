@@ -125,6 +125,7 @@ def exit_on_input_error() -> Iterator[None]:
 
 # What each command does, as ``python -m sentiment`` lists it.
 COMMANDS = {
+    "check": "check data before a training: wrong labels, repeats, leaks, texts, giveaways",
     "train": "train a classifier on a CSV file of texts and labels; with -m, several",
     "predict": "predict texts, the rows of a CSV file, or lines with a trained classifier",
     "serve": "answer requests for predictions over HTTP, with a page to try texts in a browser",
@@ -141,6 +142,7 @@ COMMANDS = {
 # Where the commands that pip installs begin.
 train = partial(start, "sentiment.train.command")
 pretrain = partial(start, "sentiment.pretrain.command")
+check = partial(start, "sentiment.check.command")
 baseline = partial(start, "sentiment.baseline.command")
 compare = partial(start, "sentiment.compare")
 vectors = partial(start, "sentiment.vectors.command")

@@ -1,0 +1,380 @@
+"""What the checks have found, as sentences and rows, the most serious first."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sentiment.batch import NO_CLASS
+from sentiment.check.duplicates import Repeats
+from sentiment.check.giveaways import ColumnGiveaway, WordGiveaway
+from sentiment.check.labels import LabelErrors
+from sentiment.check.reviews import Ints, Reviews
+from sentiment.check.texts import TextFacts, language_name
+from sentiment.data.labels import quoted
+from sentiment.data.scripts import unsplit_script
+from sentiment.report.tables import format_percent
+from sentiment.runtime.errors import listed
+
+SERIOUS, LOOK, NOTE = "serious", "look", "note"
+_LEVELS = (SERIOUS, LOOK, NOTE)
+
+_MANY_ERRORS = 0.01  # fraction of labels
+_FEW_ROWS = 10  # of a class
+_IMBALANCE = 10  # the largest class over the smallest
+_SHORT = 2  # tokens
+_MAIN_LANGUAGE = 0.9  # fraction of the texts; with less, the texts are in several languages
+_FIRST = ("csv", "train_csv")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row to look at.
+
+    Attributes:
+        review: its index among all reviews.
+        why: why it should be looked at.
+        group: number of a group of rows that belong together; 0 for none.
+        likely: the label that it likely has; "" if that is not the question.
+        score: how sure that is, in the sense of ``why``; None if it is not measured.
+    """
+
+    review: int
+    why: str
+    group: int = 0
+    likely: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to look at.
+
+    Attributes:
+        kind: its name in the files, such as ``label``.
+        level: ``serious``, ``look`` or ``note``.
+        title: a heading.
+        count: how many there are, of rows, groups or whatever the title names.
+        line: one sentence.
+        advice: what to do.
+        rows: the rows to look at, the most important first.
+    """
+
+    kind: str
+    level: str
+    title: str
+    count: int
+    line: str
+    advice: str
+    rows: list[Row] = field(default_factory=list)
+
+
+def by_seriousness(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, the most serious first."""
+    return sorted(findings, key=lambda finding: _LEVELS.index(finding.level))
+
+
+def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
+    """Texts of one file that are in another one too: a finding for each file but the first."""
+    of = reviews.file_of(np.arange(len(reviews)))
+    groups = [each for each in repeats.groups() if len(np.unique(of[each])) > 1]
+    for at, file in enumerate(reviews.files[1:], 1):
+        mine = [each for each in groups if at in of[each] and of[each].min() < at]
+        if not mine:
+            continue
+        own = np.concatenate([each[of[each] == at] for each in mine])
+        before = np.unique(repeats.exact[: reviews.firsts[at]])
+        exact = int(np.isin(repeats.exact[own], before).sum())
+        others = np.unique(of[np.concatenate(mine)])
+        names = [reviews.files[each].corpus.path.name for each in others if each < at]
+        unlabeled = not file.labeled
+        dropped = "a training leaves out the equal ones, but not the near ones" + (
+            "" if unlabeled else ", and results on this file would be too good"
+        )
+        yield Finding(
+            "leak",
+            LOOK if unlabeled else SERIOUS,
+            "Leaks between files",
+            len(own),
+            f"{len(own):,} of {len(file.corpus):,} texts of {file.corpus.path.name} are in"
+            f" {listed(names)} too: {exact:,} equal, {len(own) - exact:,} nearly",
+            f"Remove them from one of the files: {dropped}.",
+            _group_rows(reviews, repeats, mine, "also in another file", most),
+        )
+
+
+def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
+    """Equal or nearly equal texts with different labels."""
+    equal, near = [], []
+    for group in repeats.groups():
+        labeled = group[reviews.classes[group] != NO_CLASS]
+        if len(np.unique(reviews.classes[labeled])) < 2:
+            continue
+        pairs = np.unique(np.column_stack([repeats.exact[labeled], reviews.classes[labeled]]), axis=0)
+        (equal if len(np.unique(pairs[:, 0])) < len(pairs) else near).append(labeled)
+    if equal or near:
+        yield Finding(
+            "contradiction",
+            SERIOUS,
+            "The same text with different labels",
+            len(equal) + len(near),
+            f"{len(equal) + len(near):,} texts have different labels: {len(equal):,} equal texts,"
+            f" {len(near):,} nearly equal ones",
+            "Decide on one label, or remove them: of equal texts a training keeps the first.",
+            _group_rows(reviews, repeats, equal + near, "another label for this text", most),
+        )
+
+
+def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[Finding]:
+    """Labels that are likely wrong."""
+    count = len(errors.reviews)
+    if not count:
+        return
+    fraction = count / errors.checked
+    rows = [
+        Row(
+            review,
+            f"reads like {quoted(reviews.names[likely])}: its own label has the probability"
+            f" {score:.3f}",
+            likely=reviews.names[likely],
+            score=score,
+        )
+        for review, likely, score in zip(
+            errors.reviews[:most].tolist(),
+            errors.likely[:most].tolist(),
+            errors.scores[:most].tolist(),
+            strict=True,
+        )
+    ]
+    yield Finding(
+        "label",
+        SERIOUS if fraction >= _MANY_ERRORS else LOOK,
+        "Likely label errors",
+        count,
+        f"{count:,} of {errors.checked:,} labels are likely wrong ({format_percent(fraction)})",
+        "Read the first ones: they are the surest, and the last ones are often right but unusual.",
+        rows,
+    )
+
+
+def column_findings(reviews: Reviews, found: Sequence[ColumnGiveaway]) -> Iterator[Finding]:
+    """Columns, or the order of the rows, that give the label away."""
+    for each in found:
+        path = reviews.files[each.file].corpus.path
+        how = f"{format_percent(each.accuracy)} right by it alone, {format_percent(each.chance)} by"
+        if not each.column:
+            yield Finding(
+                "order",
+                NOTE,
+                "Rows in the order of their labels",
+                1,
+                f"{path.name}: the rows are sorted by label ({how} chance)",
+                "Shuffle them before you cut the file by position; a training's own split does.",
+            )
+            continue
+        examples = [f"{quoted(value)} is mostly {label}" for value, label in each.examples]
+        yield Finding(
+            "column",
+            LOOK,
+            "A column gives the label away",
+            1,
+            f"{path.name}: column {quoted(each.column)} predicts the label ({how} chance;"
+            f" {'; '.join(examples)})",
+            "Leave it out of texts and features, unless it is known for new texts as well.",
+        )
+
+
+def word_findings(reviews: Reviews, found: Sequence[WordGiveaway], most: int) -> Iterator[Finding]:
+    """Words that give the label away."""
+    if not found:
+        return
+    shown = [
+        f"{quoted(each.words)} ({each.reviews:,} texts, {format_percent(each.purity)}"
+        f" {reviews.names[each.label]})"
+        for each in found
+    ]
+    rows = [
+        Row(review, f"has {quoted(each.words)}, which gives its label away", score=each.purity)
+        for each in found
+        for review in each.examples.tolist()
+    ]
+    yield Finding(
+        "word",
+        LOOK,
+        "Words that give the label away",
+        len(found),
+        f"{len(found):,} words give the label away: {listed(shown, most=5)}",
+        "Remove them from the texts if new texts will not have them, such as a rating or a tag.",
+        rows[:most],
+    )
+
+
+def repeats_within(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
+    """Repeated texts within a file: equal ones, and nearly equal ones."""
+    of = reviews.file_of(np.arange(len(reviews)))
+    same: list[Ints] = []
+    near: list[Ints] = []
+    extra = [0, 0]
+    for group in repeats.groups():
+        for at in np.unique(of[group]):
+            own = group[of[group] == at]
+            different = len(np.unique(repeats.exact[own]))
+            extra[0] += len(own) - different
+            extra[1] += different - 1
+            if different < len(own):
+                same.append(own)
+            if different > 1:
+                near.append(own)
+    if extra[0]:
+        yield Finding(
+            "repeat",
+            NOTE,
+            "Repeated texts",
+            extra[0],
+            f"{extra[0]:,} texts repeat one of the same file",
+            "A training keeps the first of them.",
+            _group_rows(reviews, repeats, same, "repeats a text", most),
+        )
+    if extra[1]:
+        yield Finding(
+            "near",
+            LOOK,
+            "Nearly equal texts",
+            extra[1],
+            f"{extra[1]:,} texts nearly repeat one of the same file",
+            "Keep one of each group: a split at random puts some on both sides, and the test is"
+            " too easy.",
+            _group_rows(reviews, repeats, near, "nearly repeats a text", most),
+        )
+
+
+def text_findings(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:
+    """Encodings, languages and markup."""
+    for kind, title, found, advice in (
+        ("mojibake", "Texts decoded by a wrong encoding", facts.mojibake,
+         "Read the source again with its own encoding (data.encoding), or repair the texts with"
+         " ftfy."),
+        ("replaced", "Lost characters (U+FFFD)", facts.replaced,
+         "The characters are lost: read the source again with its own encoding."),
+    ):  # fmt: skip
+        at = np.flatnonzero(found)
+        if len(at):
+            yield Finding(
+                kind, LOOK, title, len(at), f"{len(at):,} {title[0].lower()}{title[1:]}", advice,
+                [Row(each, title.lower()) for each in at[:most].tolist()],
+            )  # fmt: skip
+    yield from _languages(reviews, facts, language, most)
+    for kind, at in facts.markup.items():
+        yield Finding(
+            "markup", LOOK if len(at) > 0.01 * len(reviews) else NOTE, "Markup in the texts",
+            len(at), f"{len(at):,} texts with {kind}",
+            "Remove it, or it becomes words: a training removes HTML alone.",
+            [Row(each, kind) for each in at[:most]],
+        )  # fmt: skip
+    for file in reviews.files:
+        if unsplit := unsplit_script(file.corpus.words):
+            yield Finding("script", SERIOUS, "Words that are not split", len(file.corpus),
+                          f"{file.corpus.path.name}: {unsplit}", "Set the language.")  # fmt: skip
+
+
+def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:
+    counts = np.bincount(facts.language[facts.language >= 0], minlength=len(facts.languages))
+    if not counts.sum():
+        return
+    main = int(counts.argmax())
+    code, fraction = facts.languages[main], counts[main] / counts.sum()
+    if fraction < _MAIN_LANGUAGE:
+        order = np.argsort(-counts)[:5].tolist()
+        shown = [
+            f"{language_name(facts.languages[each])} {format_percent(counts[each] / counts.sum())}"
+            for each in order
+        ]
+        yield Finding("languages", NOTE, "Texts in several languages", len(facts.languages),
+                      f"the texts are in several languages: {listed(shown)}",
+                      "data.language=xx splits words without the rules of one language.")  # fmt: skip
+        return
+    if language not in ("xx", code) and facts.languages[main] not in language:
+        yield Finding("tokenizer", LOOK, "Another language than data.language", int(counts[main]),
+                      f"{format_percent(fraction)} of the texts are {language_name(code)}, and"
+                      f" data.language is {language}",
+                      f"Set data.language={code}, if spaCy has it.")  # fmt: skip
+    others = np.flatnonzero((facts.language >= 0) & (facts.language != main))
+    if len(others):
+        names = [language_name(facts.languages[each]) for each in facts.language[others].tolist()]
+        yield Finding(
+            "language", LOOK, "Texts in another language", len(others),
+            f"{len(others):,} texts are not {language_name(code)} but"
+            f" {listed(list(dict.fromkeys(names)), most=5)}",
+            "Remove or translate them: they teach nothing, and are tested as if they did.",
+            [Row(each, f"is {name}") for each, name in zip(others[:most].tolist(), names)],
+        )  # fmt: skip
+
+
+def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> Iterator[Finding]:
+    """Very short texts, and those that a training cuts."""
+    short = np.flatnonzero(reviews.lengths <= _SHORT)
+    if len(short):
+        yield Finding("short", NOTE, "Very short texts", len(short),
+                      f"{len(short):,} texts of one or two tokens",
+                      "Read them: such a text often says nothing of its label.",
+                      [Row(each, f"{reviews.lengths[each]} tokens") for each in short[:most].tolist()])  # fmt: skip
+    long = np.flatnonzero(reviews.lengths > longest)
+    if len(long):
+        long = long[np.argsort(-reviews.lengths[long], kind="stable")]
+        unread = (reviews.lengths[long] - longest).sum() / reviews.lengths.sum()
+        yield Finding("long", NOTE, "Texts that are cut", len(long),
+                      f"{len(long):,} texts have more than {longest:,} tokens ({setting});"
+                      f" {format_percent(unread)} of all tokens are not read",
+                      "Set data.max_length, and data.keep for the part that is read.",
+                      [Row(each, f"{reviews.lengths[each]:,} tokens") for each in long[:most].tolist()])  # fmt: skip
+
+
+def class_findings(reviews: Reviews) -> Iterator[Finding]:
+    """Classes with few rows, far fewer than another, or none in a file."""
+    for at, file in enumerate(reviews.files):
+        if not file.labeled:
+            continue
+        own = reviews.classes[reviews.firsts[at] : reviews.firsts[at + 1]]
+        counts = np.bincount(own, minlength=len(reviews.names))
+        name = file.corpus.path.name
+        few = [
+            f"{quoted(reviews.names[each])} {counts[each]}"
+            for each in np.flatnonzero(counts < _FEW_ROWS).tolist()
+        ]
+        if few:
+            yield Finding("class", LOOK, "Classes with few rows", len(few),
+                          f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(few)}",
+                          "Add rows, or merge these labels with others.")  # fmt: skip
+        if file.role in _FIRST and counts.max() >= _IMBALANCE * max(1, counts.min()):
+            most = int(counts.argmax())
+            yield Finding("balance", LOOK, "Unequal classes", len(counts),
+                          f"{name}: {format_percent(counts[most] / counts.sum())} of the rows are"
+                          f" {quoted(reviews.names[most])}, {counts.min():,} rows"
+                          f" {quoted(reviews.names[int(counts.argmin())])}",
+                          "Go by macro F1 instead of accuracy, or try loss.balanced=true.")  # fmt: skip
+
+
+def missing_findings(reviews: Reviews, facts: TextFacts) -> Iterator[Finding]:
+    """Rows without a text or a label."""
+    for file, blank in zip(reviews.files, facts.blank, strict=True):
+        if file.corpus.missing:
+            yield Finding("missing", NOTE, "Rows without text or label", file.corpus.missing,
+                          f"{file.corpus.path.name}: {blank:,} rows without text,"
+                          f" {file.corpus.missing - blank:,} without label",
+                          "A training leaves them out.")  # fmt: skip
+
+
+def _group_rows(
+    reviews: Reviews, repeats: Repeats, groups: Sequence[Ints], why: str, most: int
+) -> list[Row]:
+    """Rows of whole groups, the most similar first."""
+    ranked = sorted(groups, key=lambda each: -float(repeats.similarity[each].min()))
+    rows: list[Row] = []
+    for number, group in enumerate(ranked, 1):
+        if len(rows) >= most:
+            break
+        for each in group.tolist():
+            similarity = float(repeats.similarity[each])
+            how = "equal" if similarity == 1 else f"similarity {similarity:.2f}"
+            rows.append(Row(each, f"{why} ({how})", number, score=similarity))
+    return rows[:most]

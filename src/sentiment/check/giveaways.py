@@ -1,0 +1,209 @@
+"""Find what gives a label away: another column, the order of the rows, or a word in the texts."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment.check.labels import Counted
+from sentiment.check.reviews import Floats, Ints, Reviews
+
+_MOST_ROWS = 5_000  # of a file, from which a column is judged
+_FEWEST_ROWS = 50
+_MOST_VALUES = 30  # of a column, each of which may be a feature
+_PREDICTED = 0.8  # of what chance leaves, that a column predicts to be a giveaway
+_FOLDS = 5
+_LEAVES = 4  # of a tree, for each class
+# An n-gram is a giveaway where it is in as many reviews, nearly all of one class (at least this
+# fraction, by the lower end of a 99 % interval), and far more than its class is in all reviews.
+_FEWEST_REVIEWS, _FRACTION_OF_REVIEWS = 20, 0.003
+_PURE, _ODDS = 0.95, 20.0
+_Z = 2.58
+
+
+@dataclass(frozen=True)
+class ColumnGiveaway:
+    """A column that predicts the label nearly alone.
+
+    Attributes:
+        file: the index of its file.
+        column: its name; "" for the order of the rows.
+        accuracy: of a small decision tree on other rows, the mean over the classes.
+        chance: the same without the column.
+        examples: some of its values, and the label that most of their rows have.
+    """
+
+    file: int
+    column: str
+    accuracy: float
+    chance: float
+    examples: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class WordGiveaway:
+    """A word, or several in a row, that nearly all its reviews have one label for.
+
+    Attributes:
+        words: the words.
+        label: the class.
+        reviews: number of reviews that have them.
+        purity: fraction of those that have the label.
+        examples: some of these reviews.
+    """
+
+    words: str
+    label: int
+    reviews: int
+    purity: float
+    examples: Ints
+
+
+def column_giveaways(
+    reviews: Reviews, cells: Sequence[Mapping[str, Sequence[str]]], sampled: Sequence[Ints]
+) -> list[ColumnGiveaway]:
+    """Find the columns of each labelled file that predict its labels nearly alone.
+
+    Args:
+        reviews: the reviews.
+        cells: for each file, cells of its other columns by name.
+        sampled: for each file, the reviews whose cells these are.
+    """
+    found = []
+    for at, file in enumerate(reviews.files):
+        if not file.labeled:
+            continue
+        everything = np.arange(reviews.firsts[at], reviews.firsts[at + 1])
+        evenly = np.unique(np.linspace(0, len(everything) - 1, _MOST_ROWS).astype(np.int64))
+        order = everything[evenly]
+        rows = file.corpus.rows[order - reviews.firsts[at]].astype(np.float64)
+        scored = _predicted(rows[:, None], reviews.classes[order])
+        if scored is not None:
+            found.append(ColumnGiveaway(at, "", *scored, []))
+        for name, values in cells[at].items():
+            own = sampled[at][:_MOST_ROWS]
+            kept = values[:_MOST_ROWS]
+            classes = reviews.classes[own]
+            scored = _predicted(_features(kept), classes)
+            if scored is not None:
+                found.append(ColumnGiveaway(at, name, *scored, _examples(kept, classes, reviews)))
+    return found
+
+
+def _predicted(features: Floats | npt.NDArray[np.float64], classes: Ints) -> tuple[float, float] | None:
+    """How well a small tree predicts the classes of held-out rows; None if not nearly alone."""
+    from sklearn.metrics import recall_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier
+
+    present, counts = np.unique(classes, return_counts=True)
+    enough = np.isin(classes, present[counts >= _FOLDS])
+    features, classes = features[enough], classes[enough]
+    labels = len(np.unique(classes))
+    if len(classes) < _FEWEST_ROWS or labels < 2 or not features.shape[1]:
+        return None
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=_LEAVES * labels, min_samples_leaf=2, class_weight="balanced", random_state=0
+    )
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+    predicted = cross_val_predict(tree, features, classes, cv=folds)
+    accuracy = float(recall_score(classes, predicted, average="macro"))
+    chance = 1 / labels
+    return (accuracy, chance) if accuracy - chance >= _PREDICTED * (1 - chance) else None
+
+
+def _features(values: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Features of cells: as numbers, the numbers in them, lengths, and their frequent values.
+
+    A frequent value counts whole and with its digits left out, so that ``pos_17`` is ``pos_``.
+    """
+    columns: list[Sequence[float]] = []
+    numbers = [re.findall(r"-?\d+(?:\.\d+)?", value)[:: max(1, 1)] for value in values]
+    for end in (0, -1):
+        columns.append([float(each[end]) if each else -1e9 for each in numbers])
+    columns.append([float(len(value)) for value in values])
+    columns.append([float(not value.strip()) for value in values])
+    kinds = (
+        [value.strip().casefold() for value in values],
+        [re.sub(r"\d+", "", value).strip().casefold() for value in values],
+    )
+    for kind in kinds:
+        for value, count in Counter(kind).most_common(_MOST_VALUES):
+            if count < len(values):
+                columns.append([float(each == value) for each in kind])
+    return np.clip(np.array(columns, np.float64).T, -1e30, 1e30)
+
+
+def _examples(values: Sequence[str], classes: Ints, reviews: Reviews) -> list[tuple[str, str]]:
+    found = []
+    for value, _ in Counter(values).most_common(3):
+        own = [each for cell, each in zip(values, classes.tolist(), strict=True) if cell == value]
+        found.append((value[:40], reviews.names[Counter(own).most_common(1)[0][0]]))
+    return found
+
+
+def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
+    """Find the n-grams that give a label away, the most frequent first."""
+    classes = reviews.classes[counted.reviews]
+    present = counted.counts.copy()
+    present.data = np.ones_like(present.data)
+    by_class = np.stack(
+        [np.asarray(present[classes == label].sum(0)).ravel() for label in np.unique(classes)]
+    )
+    labels = np.unique(classes)
+    seen = by_class.sum(0)
+    best = by_class.argmax(0)
+    own = by_class.max(0)
+    prior = (np.bincount(classes)[labels] / len(classes))[best]
+    purity = own / np.maximum(seen, 1)
+    lower = _lower(own, seen)
+    odds = (lower / np.maximum(1 - lower, 1e-9)) / (prior / np.maximum(1 - prior, 1e-9))
+    fewest = max(_FEWEST_REVIEWS, _FRACTION_OF_REVIEWS * len(classes))
+    hits = np.flatnonzero((seen >= fewest) & (lower >= _PURE) & (odds >= _ODDS))
+    hits = hits[np.argsort(-seen[hits], kind="stable")]
+    found: list[WordGiveaway] = []
+    words_of = _ngram_words(counted, reviews, hits)
+    taken: list[set[str]] = []
+    columns = counted.counts.tocsc()
+    for hit in hits.tolist():
+        words = words_of[hit]
+        if any(each <= set(words) for each in taken) or all(
+            any(word in each for each in taken) for word in words
+        ):
+            continue
+        taken.append(set(words))
+        rows = columns.indices[columns.indptr[hit] : columns.indptr[hit + 1]]
+        rows = rows[classes[rows] == labels[best[hit]]][:3]
+        found.append(
+            WordGiveaway(
+                " ".join(words), int(labels[best[hit]]), int(seen[hit]), float(purity[hit]),
+                counted.reviews[rows],
+            )
+        )  # fmt: skip
+    return found
+
+
+def _lower(successes: npt.NDArray[np.floating], trials: npt.NDArray[np.floating]) -> Floats:
+    """The lower end of Wilson's interval of a fraction."""
+    n = np.maximum(trials, 1)
+    fraction, square = successes / n, _Z * _Z
+    spread = _Z * np.sqrt(fraction * (1 - fraction) / n + square / (4 * n * n))
+    return (fraction + square / (2 * n) - spread) / (1 + square / n)
+
+
+def _ngram_words(counted: Counted, reviews: Reviews, features: Ints) -> dict[int, list[str]]:
+    """The words of some n-grams."""
+    keys = counted.ngrams.keys
+    singles = len(keys[0])
+    found = {}
+    for feature in features.tolist():
+        if feature < singles:
+            ids = [int(keys[0][feature])]
+        else:
+            first, second = divmod(int(keys[1][feature - singles]), counted.ngrams.words)
+            ids = [int(keys[0][first]), second]
+        found[feature] = [reviews.words[each - 2] for each in ids]
+    return found

@@ -1,0 +1,287 @@
+"""Check the files of a training, and write what was found: never a change to a file of data."""
+
+import importlib.metadata
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.batch import NO_CLASS
+from sentiment.check import findings as found
+from sentiment.check.duplicates import Repeats, find_repeats
+from sentiment.check.findings import Finding
+from sentiment.check.giveaways import column_giveaways, word_giveaways
+from sentiment.check.labels import (
+    classes_to_check,
+    count_ngrams,
+    find_label_errors,
+    held_out_probabilities,
+    probabilities_of,
+)
+from sentiment.check.page import write_page
+from sentiment.check.reviews import CheckedFile, Reviews
+from sentiment.check.texts import TextFacts, excerpts, language_name, read_texts
+from sentiment.config.checks import check_config
+from sentiment.config.overrides import CommandLine, train_command
+from sentiment.config.schemas import CheckConfig
+from sentiment.data.corpus import open_corpus
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import order_labels
+from sentiment.data.padding import LONGEST_TEXT
+from sentiment.data.pipeline import DataFiles, PreparationSettings, display_names, first_row
+from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.predict.member import Member
+from sentiment.report.tables import write_csv, write_json
+from sentiment.runtime.cache import cache_directory
+from sentiment.runtime.environment import versions
+from sentiment.runtime.errors import listed, needing
+from sentiment.runtime.run_folder import check_unused
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("cleanlab", "rensa", "py3langid", "ftfy")
+_QUANTILES = {"least": 0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check has found.
+
+    Attributes:
+        reviews: the reviews of all files.
+        findings: what to look at, the most serious first.
+        facts: counts that hold whether there is something to look at or not.
+        texts: the beginnings of the texts of all rows of the findings, by review.
+    """
+
+    reviews: Reviews
+    findings: list[Finding]
+    facts: dict[str, Any]
+    texts: Mapping[int, str]
+
+
+def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> Checked:
+    """Check the files of a training; write the page, the rows and the counts; log a summary.
+
+    Args:
+        cfg: a config as ``conf/check.yaml`` composes it.
+        folder: gets ``check.html``, ``rows.csv`` and ``check.json``.
+        command_line: what the check was started with, for the command that is logged at the end;
+            None if it was started from Python.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used, a package is missing, or the folder
+            is another program's.
+    """
+    check_config(cfg, CheckConfig)
+    check_unused(folder)
+    require_packages()
+    start = time.perf_counter()
+    checked = check(cfg)
+    checked.facts["seconds"] = time.perf_counter() - start
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "rows.csv", _rows(checked))
+    write_json(folder / "check.json", _results(checked, cfg))
+    write_page(folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts)
+    _log_summary(checked, folder, command_line or CommandLine())
+    return checked
+
+
+def require_packages() -> None:
+    """Raise InputError if a package of the extra ``check`` is missing."""
+    with needing("check", "sentiment.check"):
+        for name in (*_PACKAGES, "jinja2"):
+            importlib.import_module(name)
+
+
+def check(cfg: DictConfig) -> Checked:
+    """Check the files of a config; as ``run_check``, but writes nothing."""
+    member = None if cfg.check.checkpoint is None else Member.load(cfg.check.checkpoint)
+    reviews = open_reviews(cfg, None if member is None else member.tokenizer_settings)
+    most = cfg.check.rows
+    repeats = find_repeats(reviews, cfg.check.similarity)
+    texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed)
+    setting = f"data.max_length={cfg.data.max_length}"
+    length = found.length_findings(reviews, cfg.data.max_length or LONGEST_TEXT, setting, most)
+    findings = [
+        *found.leaks(reviews, repeats, most),
+        *found.contradictions(reviews, repeats, most),
+        *_label_findings(reviews, repeats, member, cfg),
+        *found.column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
+        *found.repeats_within(reviews, repeats, most),
+        *found.text_findings(reviews, texts, cfg.data.language, most),
+        *found.class_findings(reviews),
+        *found.missing_findings(reviews, texts),
+        *length,
+    ]
+    findings = found.by_seriousness(findings)
+    wanted = np.unique([row.review for each in findings for row in each.rows]).astype(np.int64)
+    return Checked(reviews, findings, _facts(reviews, repeats, texts), excerpts(reviews, wanted))
+
+
+def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) -> Reviews:
+    """Open the files of a config, as a training does, so that it finds them tokenised.
+
+    Args:
+        cfg: the config.
+        tokenizer: None is that of the config.
+    """
+    data = cfg.data
+    names = [each.name for each in fields(CsvFormat)]
+    csv_format = CsvFormat(**{name: _plain(data[name]) for name in names})
+    files = DataFiles(
+        data.csv, data.train_csv, data.val_csv, data.test_csv,
+        _plain(data.unlabeled_csv),
+    )  # fmt: skip
+    settings = PreparationSettings(
+        labels=_plain(data.labels), label_names=_plain(data.label_names), test_size=data.test_size,
+        val_size=data.val_size, seed=data.split_seed, min_freq=data.min_freq,
+        max_size=data.max_size,
+    )  # fmt: skip
+    tokenizer = tokenizer or TokenizerSettings(
+        language=data.language, lowercase=data.lowercase, strip_markup=data.strip_markup
+    )
+    given = [(role, path, csv_format) for role, path in files.labeled.items()]
+    unlabeled = replace(csv_format, label_column=None)
+    given += [("unlabeled_csv", path, unlabeled) for path in files.unlabeled]
+    opened = []
+    for role, path, own in given:
+        trains = role in ("csv", "train_csv")
+        own = own if trains else replace(own, weight_column=None)
+        corpus = open_corpus(
+            path, own, tokenizer, cache=cache_directory(data.cache_dir),
+            num_workers=data.num_workers, classes=trains and settings.labels is None,
+        )  # fmt: skip
+        opened.append(CheckedFile(role, corpus, own))
+    labeled = [file.corpus for file in opened if file.labeled]
+    by_file = {str(corpus.path): corpus.label_names for corpus in labeled}
+    labels = order_labels(by_file, settings.labels, partial(first_row, labeled))
+    return Reviews(opened, labels, display_names(labels, settings))
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
+def _label_findings(
+    reviews: Reviews, repeats: Repeats, member: Member | None, cfg: DictConfig
+) -> list[Finding]:
+    """Label errors and words that give the label away, where there are enough rows."""
+    classes = classes_to_check(reviews, repeats)
+    chosen = np.flatnonzero(np.isin(reviews.classes, classes))
+    if len(classes) < 2:
+        log.warning("too few rows of each label to look for wrong ones")
+        return []
+    counted = count_ngrams(reviews, chosen, cfg.seed)
+    words = word_giveaways(reviews, counted)
+    if member is None:
+        scores = held_out_probabilities(reviews, repeats, chosen, counted, cfg.seed)
+    else:
+        scores = probabilities_of(member, reviews, chosen)
+    errors = find_label_errors(reviews, chosen, scores)
+    most = cfg.check.rows
+    return [
+        *found.label_errors(reviews, errors, most),
+        *found.word_findings(reviews, words, most),
+    ]
+
+
+def _facts(reviews: Reviews, repeats: Repeats, texts: TextFacts) -> dict[str, Any]:
+    files = []
+    for at, file in enumerate(reviews.files):
+        own = slice(reviews.firsts[at], reviews.firsts[at + 1])
+        lengths, classes = reviews.lengths[own], reviews.classes[own]
+        counts = np.bincount(classes[classes != NO_CLASS], minlength=len(reviews.names))
+        values = np.quantile(lengths, list(_QUANTILES.values()), method="nearest")
+        files.append(
+            {
+                "role": file.role,
+                "path": str(file.corpus.path),
+                "rows": len(file.corpus) + file.corpus.missing,
+                "reviews": len(file.corpus),
+                "missing": file.corpus.missing,
+                "distinct": len(np.unique(repeats.exact[own])),
+                "classes": dict(zip(reviews.names, counts.tolist())) if file.labeled else {},
+                "lengths": dict(zip(_QUANTILES, values.tolist())),
+            }
+        )
+    known = texts.language[texts.language >= 0]
+    counts = np.bincount(known, minlength=len(texts.languages))
+    languages = {language_name(texts.languages[each]): int(counts[each]) for each in np.argsort(-counts)}
+    return {"files": files, "labels": reviews.names, "languages": languages}
+
+
+def _rows(checked: Checked) -> list[dict[str, object]]:
+    """The lines of ``rows.csv``."""
+    return [
+        {
+            "kind": finding.kind,
+            "group": row.group or "",
+            "file": checked.reviews.place(row.review)[0].corpus.path.name,
+            "row": checked.reviews.place(row.review)[1],
+            "label": checked.reviews.label(row.review),
+            "likely_label": row.likely,
+            "score": "" if row.score is None else f"{row.score:.4f}",
+            "why": row.why,
+            "text": checked.texts[row.review],
+        }
+        for finding in checked.findings
+        for row in finding.rows
+    ]
+
+
+def _results(checked: Checked, cfg: DictConfig) -> dict[str, Any]:
+    """The content of ``check.json``."""
+    return {
+        **checked.facts,
+        "findings": [
+            {
+                "kind": each.kind,
+                "level": each.level,
+                "title": each.title,
+                "count": each.count,
+                "listed": len(each.rows),
+                "line": each.line,
+                "advice": each.advice,
+            }
+            for each in checked.findings
+        ],
+        "settings": {**cfg.check, "seed": cfg.seed},
+        "versions": {
+            **versions(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _log_summary(checked: Checked, folder: Path, command_line: CommandLine) -> None:
+    for file in checked.facts["files"]:
+        classes = listed([f"{name} {count:,}" for name, count in file["classes"].items()], most=8)
+        length = file["lengths"]
+        log.info(
+            "%s: %s rows%s; tokens of a text: %s (median), %s (95 %%), %s (longest)",
+            file["path"], f"{file['rows']:,}", f" ({classes})" if classes else "",
+            f"{length['median']:,}", f"{length['95 %']:,}", f"{length['most']:,}",
+        )  # fmt: skip
+    if checked.findings:
+        log.info("To look at, the most serious first; rows.csv has the rows of each kind:")
+    width = max((len(each.kind) for each in checked.findings), default=0)
+    for each in checked.findings:
+        mark = {found.SERIOUS: "!!", found.LOOK: "! ", found.NOTE: "  "}[each.level]
+        log.info("  %s %s  %s", mark, each.kind.ljust(width), each.line)
+    serious = sum(each.level == found.SERIOUS for each in checked.findings)
+    if not checked.findings:
+        log.info("Nothing was found to look at.")
+    log.info(
+        "%s serious, %s to look at in all. Read %s; the files were left as they are. Train:",
+        serious, len(checked.findings), folder / "check.html",
+    )  # fmt: skip
+    log.info("  %s", train_command(*command_line.data()))
+
+

@@ -1,0 +1,180 @@
+"""Read the texts as written for what their tokens do not show: languages, encodings, markup."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment.check.reviews import CheckedFile, Floats, Ints, Reviews
+from sentiment.data.cleaning import clean
+from sentiment.data.reviews import column_names, is_blank, read_table, row_count
+from sentiment.runtime.errors import needing
+from sentiment.runtime.progress_bar import progress_bar
+
+_CHUNK = 1_000  # rows
+# Characters by which the language is found: of every text, and of one that seems to be in another.
+_BEGINNING, _DOUBTED = 200, 2_000
+_LETTERS = 40  # a text with fewer says too little
+_SURE = 0.9  # probability of another language
+_NONE = {"pcm", "zxx"}  # Nigerian Pidgin, for which English is taken, and no language at all
+_MOST_TEXTS = 100_000  # whose language is found
+_MOST_ROWS = 20_000  # whose other columns are kept
+_NO_LETTERS = re.compile(r"<[^>]*>|&\w+;|[\W\d_]+")
+_MARKUP = {
+    "markup that is escaped": r"&lt;\s*/?[a-zA-Z]|&amp;(?:#\d+|[a-zA-Z]{2,8});",
+    "square-bracket markup": r"\[/?(?:b|i|u|url|quote|img|code|color|size)(?:=[^\]]*)?\]",
+}
+_TAGS = {"HTML tags": r"</?[a-zA-Z][^<>]*>", "HTML entities": r"&(?:#\d+|[a-zA-Z]{2,8});"}
+_EXCERPT = 300  # characters
+
+
+@dataclass
+class TextFacts:
+    """What the texts show, by review.
+
+    Attributes:
+        languages: the codes of the languages found.
+        language: (reviews,) index into ``languages``; -1 if the text says too little.
+        mojibake: (reviews,) whether a text was decoded by a wrong encoding.
+        replaced: (reviews,) whether a text has U+FFFD, which stands for lost characters.
+        markup: for each kind of markup that remains, the reviews that have it.
+        blank: for each file, how many rows have no text.
+        cells: for each labelled file, cells of its other columns by name, of ``sampled`` reviews.
+        sampled: for each labelled file, the reviews whose cells were kept.
+    """
+
+    language: Ints
+    mojibake: npt.NDArray[np.bool_]
+    replaced: npt.NDArray[np.bool_]
+    languages: list[str] = field(default_factory=list)
+    markup: dict[str, list[int]] = field(default_factory=dict)
+    blank: list[int] = field(default_factory=list)
+    cells: list[dict[str, list[str]]] = field(default_factory=list)
+    sampled: list[Ints] = field(default_factory=list)
+
+
+def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
+    """Read the texts of all files once more, and the other columns of those with labels.
+
+    Args:
+        reviews: the reviews.
+        strip_markup: whether a training removes markup.
+        seed: of the sample of rows whose other columns are kept.
+    """
+    with needing("check", "check: checking texts"):
+        from ftfy.badness import is_bad
+    identify = _identifier()
+    size = len(reviews)
+    facts = TextFacts(np.full(size, -1), np.zeros(size, bool), np.zeros(size, bool))
+    kinds = _MARKUP if strip_markup else _TAGS | _MARKUP
+    patterns = {kind: re.compile(pattern) for kind, pattern in kinds.items()}
+    draw = np.random.default_rng(seed)
+    identified = np.zeros(size, bool)
+    identified[draw.permutation(size)[:_MOST_TEXTS]] = True
+    codes: dict[str, int] = {}
+    total = sum(row_count(file.corpus.path, file.csv_format) for file in reviews.files)
+    with progress_bar("Reading texts", total, "row") as bar:
+        for at, file in enumerate(reviews.files):
+            review = int(reviews.firsts[at])
+            kept = np.sort(draw.permutation(len(file.corpus))[:_MOST_ROWS]) + review
+            names = column_names(file.corpus.path, file.csv_format)
+            text_at = names.index(file.csv_format.text_column)
+            others = _other_columns(file, names)
+            cells: dict[str, list[str]] = {name: [] for name in others}
+            rows, wanted = file.corpus.rows.tolist(), np.zeros(size, bool)
+            wanted[kept] = bool(others)
+            facts.blank.append(0)
+            for chunk in read_table(file.corpus.path, file.csv_format, _CHUNK):
+                for row, own in enumerate(chunk.cells, chunk.first):
+                    text = own[text_at]
+                    if review == reviews.firsts[at + 1] or rows[review - reviews.firsts[at]] != row:
+                        facts.blank[at] += is_blank(text)
+                        continue
+                    if not text.isascii():
+                        facts.replaced[review] = "\ufffd" in text
+                        facts.mojibake[review] = is_bad(clean(text, strip_markup=False))
+                    if "&" in text or "[" in text or "<" in text:
+                        for kind, pattern in patterns.items():
+                            if pattern.search(text):
+                                facts.markup.setdefault(kind, []).append(review)
+                    if identified[review] and (code := identify(text)):
+                        facts.language[review] = codes.setdefault(code, len(codes))
+                    if wanted[review]:
+                        for name, column in others.items():
+                            cells[name].append(own[column])
+                    review += 1
+                bar.update(len(chunk.cells))
+            facts.cells.append(cells)
+            facts.sampled.append(kept if others else np.empty(0, np.int64))
+    facts.languages = list(codes)
+    return facts
+
+
+def _other_columns(file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
+    """The columns of a labelled file beside text and label, and where they are."""
+    used = {file.csv_format.text_column, file.csv_format.label_column}
+    found = {name: at for at, name in enumerate(names) if name not in used}
+    return found if file.labeled else {}
+
+
+def _identifier() -> Callable[[str], str]:
+    """A function that returns the code of a text's language, or "" where it is not sure."""
+    with needing("check", "check: finding languages"):
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    usual: dict[str, int] = {}
+
+    def identify(text: str) -> str:
+        code, probability = model.classify(_NO_LETTERS.sub(" ", text[: 2 * _BEGINNING])[:_BEGINNING])
+        if usual and code == max(usual, key=usual.__getitem__):
+            usual[code] += 1
+            return code
+        letters = _NO_LETTERS.sub(" ", text[:_DOUBTED])
+        if len(letters) < _LETTERS:
+            return ""
+        code, probability = model.classify(letters)
+        if probability < _SURE or code in _NONE:
+            return ""
+        usual[code] = usual.get(code, 0) + 1
+        return str(code)
+
+    return identify
+
+
+def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
+    """The beginnings of some texts as written, by review."""
+    found: dict[int, str] = {}
+    for at, file in enumerate(reviews.files):
+        own = wanted[(wanted >= reviews.firsts[at]) & (wanted < reviews.firsts[at + 1])]
+        if not len(own):
+            continue
+        review_of = dict(zip(file.corpus.rows[own - reviews.firsts[at]].tolist(), own.tolist()))
+        text_at = column_names(file.corpus.path, file.csv_format).index(file.csv_format.text_column)
+        for chunk in read_table(file.corpus.path, file.csv_format, _CHUNK):
+            for row, cells in enumerate(chunk.cells, chunk.first):
+                if row in review_of:
+                    text = " ".join(cells[text_at][: 2 * _EXCERPT].split())
+                    shown = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+                    found[review_of[row]] = shown
+    return found
+
+
+@functools.cache
+def language_name(code: str) -> str:
+    """The English name of a language code where it is a common one, else the code."""
+    return _NAMES.get(code, code)
+
+
+_NAMES = {
+    "ar": "Arabic", "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German",
+    "el": "Greek", "en": "English", "es": "Spanish", "fa": "Persian", "fi": "Finnish",
+    "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian",
+    "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch", "no": "Norwegian",
+    "nb": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese",
+    "zh": "Chinese",
+}  # fmt: skip
