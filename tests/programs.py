@@ -23,7 +23,7 @@ from types import TracebackType
 import pytest
 from joblib.externals.loky import process_executor
 
-COMMANDS = ("train", "pretrain", "baseline", "vectors", "predict", "export", "serve")
+COMMANDS = ("train", "pretrain", "baseline", "vectors", "check", "predict", "export", "serve")
 
 
 class Program:
@@ -166,7 +166,7 @@ def _import_once() -> None:
     for module in (
         "sentiment.train.run", "sentiment.train.sweep", "sentiment.train.search.report",
         "sentiment.pretrain.run", "sentiment.baseline.run", "sentiment.vectors.run",
-        "tensorboard.compat.proto.summary_pb2", "matplotlib.pyplot",
+        "sentiment.check.run", "tensorboard.compat.proto.summary_pb2", "matplotlib.pyplot",
     ):  # fmt: skip
         import_module(module)
 

@@ -38,7 +38,7 @@ def test_help_has_the_defaults_that_a_run_has(composed: Callable[..., DictConfig
     assert "early_stopping.patience=" not in help_text("pretrain")  # it has no early stopping
 
 
-@pytest.mark.parametrize("program", ["baseline", "vectors"])
+@pytest.mark.parametrize("program", ["baseline", "vectors", "check"])
 def test_help_lists_only_what_the_program_takes(program: str) -> None:
     shown = help_text(program)
     for other in ("optimizer", "model", "experiment", "batch_size", "max_length"):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from conftest import TINY, compose_config, write_reviews
 from sentiment.baseline.run import run_baselines
+from sentiment.check.run import run_check
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import spell_null_choices
 from sentiment.pretrain.run import pretrain
@@ -24,6 +25,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "pretrain": pretrain,
     "baseline": run_baselines,
     "vectors": run_vectors,
+    "check": run_check,
 }
 VALUES = (
     "0", "1", "-1", "3", "0.5", "-0.5", "1e-3", "1e300", "nan", "inf", "-inf",
@@ -63,6 +65,7 @@ def _untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sentiment.train.fit.Fit.run", refuse)
     monkeypatch.setattr("sentiment.baseline.run.run_baseline", refuse)
     monkeypatch.setattr("sentiment.vectors.run.train_vectors", refuse)
+    monkeypatch.setattr("sentiment.check.run.find_repeats", refuse)
     monkeypatch.setattr("sentiment.train.run.start_processes", lambda trainer: None)
 
 
@@ -103,7 +106,7 @@ def outcome(program: str, overrides: Sequence[str], make: Callable[[], DictConfi
 
 
 @pytest.mark.usefixtures("_untrained")
-@pytest.mark.parametrize(("program", "count"), [*zip(PROGRAMS, (150, 70, 30, 30), strict=True)])
+@pytest.mark.parametrize(("program", "count"), [*zip(PROGRAMS, (150, 70, 30, 30, 30), strict=True)])
 def test_a_random_value_is_accepted_or_refused(tmp_path: Path, program: str, count: int) -> None:
     draw = random.Random(program)
     reviews = write_reviews(tmp_path / "reviews.csv", 60)

@@ -19,9 +19,10 @@ SOURCE = Path(sentiment.__file__).parents[1]
 SLOW = {
     "torch", "lightning", "torchmetrics", "sklearn", "pandas", "spacy", "torchtext", "scipy",
     "matplotlib", "optuna", "gensim", "joblib", "requests", "fastapi", "uvicorn",
+    "cleanlab", "jinja2",
 }  # fmt: skip
 COMMANDS = {
-    "train", "pretrain", "baseline", "vectors", "evaluate", "predict", "serve", "compare",
+    "train", "pretrain", "baseline", "vectors", "check", "evaluate", "predict", "serve", "compare",
     "download", "export", "publish",
 }  # fmt: skip
 START = """
@@ -38,7 +39,7 @@ print("imported:", *{slow!r} & sys.modules.keys())
 
 
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
-    hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors")]
+    hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors", "check")]
     plain = ("predict", "serve", "export")
     every = (*hydra, *(f"{name}.command" for name in plain))
     every = (*every, "evaluate", "compare", "download", "__main__")

@@ -138,6 +138,8 @@ def _mixed(values: _HASHES) -> _HASHES:
 
 def _jaccard(reviews: Reviews, one: int, other: int) -> float:
     """The Jaccard similarity of the word 3-grams of two texts."""
-    sets = [np.unique(_shingles(*reviews.tokens(np.array([each])))[0]) for each in (one, other)]
-    both = len(np.intersect1d(*sets, assume_unique=True))
-    return both / (sum(map(len, sets)) - both)
+    mine, others = (
+        np.unique(_shingles(*reviews.tokens(np.array([each])))[0]) for each in (one, other)
+    )
+    both = len(np.intersect1d(mine, others, assume_unique=True))
+    return both / (len(mine) + len(others) - both)

@@ -19,7 +19,8 @@ from sentiment.runtime.errors import listed
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
 _LEVELS = (SERIOUS, LOOK, NOTE)
 
-_MANY_ERRORS = 0.01  # fraction of labels
+_MANY_ERRORS = 0.03  # fraction of labels
+_GOOD, _POOR = 0.85, 0.75  # accuracy of the classifier that finds them
 _FEW_ROWS = 10  # of a class
 _IMBALANCE = 10  # the largest class over the smallest
 _SHORT = 2  # tokens
@@ -69,6 +70,11 @@ class Finding:
     rows: list[Row] = field(default_factory=list)
 
 
+def _counted(count: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, such as ``1 text`` or ``2,000 texts``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def by_seriousness(findings: Iterable[Finding]) -> list[Finding]:
     """The findings, the most serious first."""
     return sorted(findings, key=lambda finding: _LEVELS.index(finding.level))
@@ -96,8 +102,8 @@ def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
             LOOK if unlabeled else SERIOUS,
             "Leaks between files",
             len(own),
-            f"{len(own):,} of {len(file.corpus):,} texts of {file.corpus.path.name} are in"
-            f" {listed(names)} too: {exact:,} equal, {len(own) - exact:,} nearly",
+            f"{len(own):,} of {_counted(len(file.corpus), 'text')} of {file.corpus.path.name} also"
+            f" in {listed(names)}: {exact:,} equal, {len(own) - exact:,} nearly equal",
             f"Remove them from one of the files: {dropped}.",
             _group_rows(reviews, repeats, mine, "also in another file", most),
         )
@@ -105,12 +111,15 @@ def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
 
 def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
     """Equal or nearly equal texts with different labels."""
-    equal, near = [], []
+    equal: list[Ints] = []
+    near: list[Ints] = []
     for group in repeats.groups():
         labeled = group[reviews.classes[group] != NO_CLASS]
         if len(np.unique(reviews.classes[labeled])) < 2:
             continue
-        pairs = np.unique(np.column_stack([repeats.exact[labeled], reviews.classes[labeled]]), axis=0)
+        pairs = np.unique(
+            np.column_stack([repeats.exact[labeled], reviews.classes[labeled]]), axis=0
+        )
         (equal if len(np.unique(pairs[:, 0])) < len(pairs) else near).append(labeled)
     if equal or near:
         yield Finding(
@@ -118,8 +127,8 @@ def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             SERIOUS,
             "The same text with different labels",
             len(equal) + len(near),
-            f"{len(equal) + len(near):,} texts have different labels: {len(equal):,} equal texts,"
-            f" {len(near):,} nearly equal ones",
+            f"{_counted(len(equal) + len(near), 'text')} with different labels: {len(equal):,}"
+            f" equal, {len(near):,} nearly equal",
             "Decide on one label, or remove them: of equal texts a training keeps the first.",
             _group_rows(reviews, repeats, equal + near, "another label for this text", most),
         )
@@ -146,13 +155,23 @@ def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[F
             strict=True,
         )
     ]
+    level = SERIOUS if fraction >= _MANY_ERRORS and errors.accuracy >= _GOOD else LOOK
+    right = (
+        f"The classifier that found them predicts {format_percent(errors.accuracy)} of the labels"
+    )
     yield Finding(
         "label",
-        SERIOUS if fraction >= _MANY_ERRORS else LOOK,
+        NOTE if errors.accuracy < _POOR else level,
         "Likely label errors",
         count,
-        f"{count:,} of {errors.checked:,} labels are likely wrong ({format_percent(fraction)})",
-        "Read the first ones: they are the surest, and the last ones are often right but unusual.",
+        f"{_counted(count, 'label')} of {errors.checked:,} likely wrong"
+        f" ({format_percent(fraction)})",
+        f"Read the first ones: the last ones are often right but unusual. {right}"
+        + (
+            "."
+            if errors.accuracy >= _GOOD
+            else ", so many of these are its own errors: check.checkpoint=RUN takes a better one."
+        ),
         rows,
     )
 
@@ -203,7 +222,7 @@ def word_findings(reviews: Reviews, found: Sequence[WordGiveaway], most: int) ->
         LOOK,
         "Words that give the label away",
         len(found),
-        f"{len(found):,} words give the label away: {listed(shown, most=5)}",
+        f"{_counted(len(found), 'word')} that give the label away: {listed(shown, most=5)}",
         "Remove them from the texts if new texts will not have them, such as a rating or a tag.",
         rows[:most],
     )
@@ -231,7 +250,7 @@ def repeats_within(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             NOTE,
             "Repeated texts",
             extra[0],
-            f"{extra[0]:,} texts repeat one of the same file",
+            f"{_counted(extra[0], 'repetition')} of a text in the same file",
             "A training keeps the first of them.",
             _group_rows(reviews, repeats, same, "repeats a text", most),
         )
@@ -241,40 +260,66 @@ def repeats_within(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             LOOK,
             "Nearly equal texts",
             extra[1],
-            f"{extra[1]:,} texts nearly repeat one of the same file",
+            f"{_counted(extra[1], 'near repetition')} of a text in the same file",
             "Keep one of each group: a split at random puts some on both sides, and the test is"
             " too easy.",
             _group_rows(reviews, repeats, near, "nearly repeats a text", most),
         )
 
 
-def text_findings(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:
+def text_findings(
+    reviews: Reviews, facts: TextFacts, language: str, most: int
+) -> Iterator[Finding]:
     """Encodings, languages and markup."""
-    for kind, title, found, advice in (
-        ("mojibake", "Texts decoded by a wrong encoding", facts.mojibake,
-         "Read the source again with its own encoding (data.encoding), or repair the texts with"
-         " ftfy."),
-        ("replaced", "Lost characters (U+FFFD)", facts.replaced,
-         "The characters are lost: read the source again with its own encoding."),
-    ):  # fmt: skip
+    wrong = "Read the source again with its own encoding (data.encoding)"
+    for kind, title, why, found, advice in (
+        (
+            "mojibake",
+            "Texts decoded by a wrong encoding",
+            "decoded by a wrong encoding",
+            facts.mojibake,
+            f"{wrong}, or repair the texts with ftfy.",
+        ),
+        (
+            "replaced",
+            "Lost characters",
+            "with lost characters (U+FFFD)",
+            facts.replaced,
+            f"{wrong}: what is lost here cannot be repaired.",
+        ),
+    ):
         at = np.flatnonzero(found)
         if len(at):
             yield Finding(
-                kind, LOOK, title, len(at), f"{len(at):,} {title[0].lower()}{title[1:]}", advice,
-                [Row(each, title.lower()) for each in at[:most].tolist()],
-            )  # fmt: skip
+                kind,
+                LOOK,
+                title,
+                len(at),
+                f"{_counted(len(at), 'text')} {why}",
+                advice,
+                [Row(each, why) for each in at[:most].tolist()],
+            )
     yield from _languages(reviews, facts, language, most)
-    for kind, at in facts.markup.items():
+    for kind, marked in facts.markup.items():
         yield Finding(
-            "markup", LOOK if len(at) > 0.01 * len(reviews) else NOTE, "Markup in the texts",
-            len(at), f"{len(at):,} texts with {kind}",
+            "markup",
+            LOOK if len(marked) > 0.01 * len(reviews) else NOTE,
+            "Markup in the texts",
+            len(marked),
+            f"{_counted(len(marked), 'text')} with {kind}",
             "Remove it, or it becomes words: a training removes HTML alone.",
-            [Row(each, kind) for each in at[:most]],
-        )  # fmt: skip
+            [Row(each, kind) for each in marked[:most]],
+        )
     for file in reviews.files:
         if unsplit := unsplit_script(file.corpus.words):
-            yield Finding("script", SERIOUS, "Words that are not split", len(file.corpus),
-                          f"{file.corpus.path.name}: {unsplit}", "Set the language.")  # fmt: skip
+            yield Finding(
+                "script",
+                SERIOUS,
+                "Words that are not split",
+                len(file.corpus),
+                f"{file.corpus.path.name}: {unsplit}",
+                "Set the language.",
+            )
 
 
 def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:
@@ -289,44 +334,74 @@ def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> 
             f"{language_name(facts.languages[each])} {format_percent(counts[each] / counts.sum())}"
             for each in order
         ]
-        yield Finding("languages", NOTE, "Texts in several languages", len(facts.languages),
-                      f"the texts are in several languages: {listed(shown)}",
-                      "data.language=xx splits words without the rules of one language.")  # fmt: skip
+        yield Finding(
+            "languages",
+            NOTE,
+            "Texts in several languages",
+            len(facts.languages),
+            f"the texts are in several languages: {listed(shown)}",
+            "data.language=xx splits words without the rules of one language.",
+        )
         return
     if language not in ("xx", code) and facts.languages[main] not in language:
-        yield Finding("tokenizer", LOOK, "Another language than data.language", int(counts[main]),
-                      f"{format_percent(fraction)} of the texts are {language_name(code)}, and"
-                      f" data.language is {language}",
-                      f"Set data.language={code}, if spaCy has it.")  # fmt: skip
+        yield Finding(
+            "tokenizer",
+            LOOK,
+            "Another language than data.language",
+            int(counts[main]),
+            f"{format_percent(fraction)} of the texts are {language_name(code)}, and"
+            f" data.language is {language}",
+            f"Set data.language={code}, if spaCy has it.",
+        )
     others = np.flatnonzero((facts.language >= 0) & (facts.language != main))
     if len(others):
         names = [language_name(facts.languages[each]) for each in facts.language[others].tolist()]
         yield Finding(
-            "language", LOOK, "Texts in another language", len(others),
-            f"{len(others):,} texts are not {language_name(code)} but"
+            "language",
+            LOOK,
+            "Texts in another language",
+            len(others),
+            f"{_counted(len(others), 'text')} not in {language_name(code)} but in"
             f" {listed(list(dict.fromkeys(names)), most=5)}",
             "Remove or translate them: they teach nothing, and are tested as if they did.",
-            [Row(each, f"is {name}") for each, name in zip(others[:most].tolist(), names)],
-        )  # fmt: skip
+            [
+                Row(each, f"in {name}")
+                for each, name in zip(others[:most].tolist(), names[:most], strict=True)
+            ],
+        )
 
 
 def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> Iterator[Finding]:
     """Very short texts, and those that a training cuts."""
     short = np.flatnonzero(reviews.lengths <= _SHORT)
     if len(short):
-        yield Finding("short", NOTE, "Very short texts", len(short),
-                      f"{len(short):,} texts of one or two tokens",
-                      "Read them: such a text often says nothing of its label.",
-                      [Row(each, f"{reviews.lengths[each]} tokens") for each in short[:most].tolist()])  # fmt: skip
+        yield Finding(
+            "short",
+            NOTE,
+            "Very short texts",
+            len(short),
+            f"{_counted(len(short), 'text')} of one or two tokens",
+            "Read them: such a text often says nothing of its label.",
+            [Row(each, "says little") for each in short[:most].tolist()],
+        )
     long = np.flatnonzero(reviews.lengths > longest)
     if len(long):
         long = long[np.argsort(-reviews.lengths[long], kind="stable")]
+        lengths = reviews.lengths[long[:most]].tolist()
         unread = (reviews.lengths[long] - longest).sum() / reviews.lengths.sum()
-        yield Finding("long", NOTE, "Texts that are cut", len(long),
-                      f"{len(long):,} texts have more than {longest:,} tokens ({setting});"
-                      f" {format_percent(unread)} of all tokens are not read",
-                      "Set data.max_length, and data.keep for the part that is read.",
-                      [Row(each, f"{reviews.lengths[each]:,} tokens") for each in long[:most].tolist()])  # fmt: skip
+        yield Finding(
+            "long",
+            NOTE,
+            "Texts that are cut",
+            len(long),
+            f"{_counted(len(long), 'text')} of more than {longest:,} tokens ({setting});"
+            f" {format_percent(unread)} of all tokens are not read",
+            "Set data.max_length, and data.keep for the part that is read.",
+            [
+                Row(each, f"{length:,} tokens")
+                for each, length in zip(long[:most].tolist(), lengths, strict=True)
+            ],
+        )
 
 
 def class_findings(reviews: Reviews) -> Iterator[Finding]:
@@ -342,26 +417,41 @@ def class_findings(reviews: Reviews) -> Iterator[Finding]:
             for each in np.flatnonzero(counts < _FEW_ROWS).tolist()
         ]
         if few:
-            yield Finding("class", LOOK, "Classes with few rows", len(few),
-                          f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(few)}",
-                          "Add rows, or merge these labels with others.")  # fmt: skip
+            yield Finding(
+                "class",
+                LOOK,
+                "Classes with few rows",
+                len(few),
+                f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(few)}",
+                "Add rows, or merge these labels with others.",
+            )
         if file.role in _FIRST and counts.max() >= _IMBALANCE * max(1, counts.min()):
             most = int(counts.argmax())
-            yield Finding("balance", LOOK, "Unequal classes", len(counts),
-                          f"{name}: {format_percent(counts[most] / counts.sum())} of the rows are"
-                          f" {quoted(reviews.names[most])}, {counts.min():,} rows"
-                          f" {quoted(reviews.names[int(counts.argmin())])}",
-                          "Go by macro F1 instead of accuracy, or try loss.balanced=true.")  # fmt: skip
+            yield Finding(
+                "balance",
+                LOOK,
+                "Unequal classes",
+                len(counts),
+                f"{name}: {format_percent(counts[most] / counts.sum())} of the rows are"
+                f" {quoted(reviews.names[most])}, {counts.min():,} rows"
+                f" {quoted(reviews.names[int(counts.argmin())])}",
+                "Go by macro F1 instead of accuracy, or try loss.balanced=true.",
+            )
 
 
 def missing_findings(reviews: Reviews, facts: TextFacts) -> Iterator[Finding]:
     """Rows without a text or a label."""
     for file, blank in zip(reviews.files, facts.blank, strict=True):
         if file.corpus.missing:
-            yield Finding("missing", NOTE, "Rows without text or label", file.corpus.missing,
-                          f"{file.corpus.path.name}: {blank:,} rows without text,"
-                          f" {file.corpus.missing - blank:,} without label",
-                          "A training leaves them out.")  # fmt: skip
+            yield Finding(
+                "missing",
+                NOTE,
+                "Rows without text or label",
+                file.corpus.missing,
+                f"{file.corpus.path.name}: {blank:,} rows without text,"
+                f" {file.corpus.missing - blank:,} without label",
+                "A training leaves them out.",
+            )
 
 
 def _group_rows(
@@ -373,8 +463,9 @@ def _group_rows(
     for number, group in enumerate(ranked, 1):
         if len(rows) >= most:
             break
-        for each in group.tolist():
+        exact = repeats.exact[group].tolist()
+        for each, digest in zip(group.tolist(), exact, strict=True):
             similarity = float(repeats.similarity[each])
-            how = "equal" if similarity == 1 else f"similarity {similarity:.2f}"
+            how = "equal" if exact.count(digest) > 1 else f"similarity {similarity:.2f}"
             rows.append(Row(each, f"{why} ({how})", number, score=similarity))
     return rows[:most]

@@ -17,10 +17,12 @@ _MOST_VALUES = 30  # of a column, each of which may be a feature
 _PREDICTED = 0.8  # of what chance leaves, that a column predicts to be a giveaway
 _FOLDS = 5
 _LEAVES = 4  # of a tree, for each class
-# An n-gram is a giveaway where it is in as many reviews, nearly all of one class (at least this
-# fraction, by the lower end of a 99 % interval), and far more than its class is in all reviews.
-_FEWEST_REVIEWS, _FRACTION_OF_REVIEWS = 20, 0.003
-_PURE, _ODDS = 0.95, 20.0
+# An n-gram is a giveaway where at least this fraction of all reviews has it, and nearly all of
+# these have one label: this fraction of them, by the lower end of a 99 % interval. Ordinary words
+# have to be more frequent and purer than tags and ratings, such as #ad or 10/10.
+_FEWEST_REVIEWS, _ODDS = 20, 9.0
+_OF_WORDS, _OF_TAGS = (0.01, 0.97), (0.003, 0.9)
+_TAG = re.compile(r"[\d#@_/<>\[\]{}|=+~^\\:]")
 _Z = 2.58
 
 
@@ -93,7 +95,9 @@ def column_giveaways(
     return found
 
 
-def _predicted(features: Floats | npt.NDArray[np.float64], classes: Ints) -> tuple[float, float] | None:
+def _predicted(
+    features: Floats | npt.NDArray[np.float64], classes: Ints
+) -> tuple[float, float] | None:
     """How well a small tree predicts the classes of held-out rows; None if not nearly alone."""
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -121,7 +125,7 @@ def _features(values: Sequence[str]) -> npt.NDArray[np.float64]:
     A frequent value counts whole and with its digits left out, so that ``pos_17`` is ``pos_``.
     """
     columns: list[Sequence[float]] = []
-    numbers = [re.findall(r"-?\d+(?:\.\d+)?", value)[:: max(1, 1)] for value in values]
+    numbers = [re.findall(r"-?\d+(?:\.\d+)?", value) for value in values]
     for end in (0, -1):
         columns.append([float(each[end]) if each else -1e9 for each in numbers])
     columns.append([float(len(value)) for value in values])
@@ -161,8 +165,8 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     purity = own / np.maximum(seen, 1)
     lower = _lower(own, seen)
     odds = (lower / np.maximum(1 - lower, 1e-9)) / (prior / np.maximum(1 - prior, 1e-9))
-    fewest = max(_FEWEST_REVIEWS, _FRACTION_OF_REVIEWS * len(classes))
-    hits = np.flatnonzero((seen >= fewest) & (lower >= _PURE) & (odds >= _ODDS))
+    fewest = max(_FEWEST_REVIEWS, _OF_TAGS[0] * len(classes))
+    hits = np.flatnonzero((seen >= fewest) & (lower >= _OF_TAGS[1]) & (odds >= _ODDS))
     hits = hits[np.argsort(-seen[hits], kind="stable")]
     found: list[WordGiveaway] = []
     words_of = _ngram_words(counted, reviews, hits)
@@ -170,6 +174,9 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     columns = counted.counts.tocsc()
     for hit in hits.tolist():
         words = words_of[hit]
+        enough, pure = _OF_TAGS if any(map(_TAG.search, words)) else _OF_WORDS
+        if seen[hit] < enough * len(classes) or lower[hit] < pure:
+            continue
         if any(each <= set(words) for each in taken) or all(
             any(word in each for each in taken) for word in words
         ):
@@ -191,7 +198,7 @@ def _lower(successes: npt.NDArray[np.floating], trials: npt.NDArray[np.floating]
     n = np.maximum(trials, 1)
     fraction, square = successes / n, _Z * _Z
     spread = _Z * np.sqrt(fraction * (1 - fraction) / n + square / (4 * n * n))
-    return (fraction + square / (2 * n) - spread) / (1 + square / n)
+    return np.asarray((fraction + square / (2 * n) - spread) / (1 + square / n), np.float32)
 
 
 def _ngram_words(counted: Counted, reviews: Reviews, features: Ints) -> dict[int, list[str]]:

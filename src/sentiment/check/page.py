@@ -57,6 +57,8 @@ def write_page(
         "roles": _ROLES,
         "found": shown,
         "time": format_duration(facts["seconds"]),
-        "largest": max((max(each["classes"].values(), default=1) for each in facts["files"]), default=1),
+        "largest": max(
+            (max(each["classes"].values(), default=1) for each in facts["files"]), default=1
+        ),
     }
     write_html(path, _TEMPLATE, values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,7 @@ class Reviews:
         of = self.file_of(reviews)
         changes = np.flatnonzero(np.diff(of, prepend=-1, append=-1))
         parts = []
-        for first, last in zip(changes[:-1], changes[1:], strict=True):
+        for first, last in pairwise(changes.tolist()):
             corpus, at = self.files[of[first]].corpus, of[first]
             own = reviews[first:last] - self.firsts[at]
             ids, _ = gather_reviews(np.asarray(corpus.token_ids), np.asarray(corpus.offsets), own)

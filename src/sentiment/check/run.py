@@ -88,7 +88,9 @@ def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "rows.csv", _rows(checked))
     write_json(folder / "check.json", _results(checked, cfg))
-    write_page(folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts)
+    write_page(
+        folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts
+    )
     _log_summary(checked, folder, command_line or CommandLine())
     return checked
 
@@ -151,9 +153,9 @@ def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) ->
     unlabeled = replace(csv_format, label_column=None)
     given += [("unlabeled_csv", path, unlabeled) for path in files.unlabeled]
     opened = []
-    for role, path, own in given:
+    for role, path, read_as in given:
         trains = role in ("csv", "train_csv")
-        own = own if trains else replace(own, weight_column=None)
+        own = read_as if trains else replace(read_as, weight_column=None)
         corpus = open_corpus(
             path, own, tokenizer, cache=cache_directory(data.cache_dir),
             num_workers=data.num_workers, classes=trains and settings.labels is None,
@@ -198,6 +200,7 @@ def _facts(reviews: Reviews, repeats: Repeats, texts: TextFacts) -> dict[str, An
         own = slice(reviews.firsts[at], reviews.firsts[at + 1])
         lengths, classes = reviews.lengths[own], reviews.classes[own]
         counts = np.bincount(classes[classes != NO_CLASS], minlength=len(reviews.names))
+        by_label = dict(zip(reviews.names, counts.tolist(), strict=True))
         values = np.quantile(lengths, list(_QUANTILES.values()), method="nearest")
         files.append(
             {
@@ -207,13 +210,15 @@ def _facts(reviews: Reviews, repeats: Repeats, texts: TextFacts) -> dict[str, An
                 "reviews": len(file.corpus),
                 "missing": file.corpus.missing,
                 "distinct": len(np.unique(repeats.exact[own])),
-                "classes": dict(zip(reviews.names, counts.tolist())) if file.labeled else {},
-                "lengths": dict(zip(_QUANTILES, values.tolist())),
+                "classes": by_label if file.labeled else {},
+                "lengths": dict(zip(_QUANTILES, values.tolist(), strict=True)),
             }
         )
     known = texts.language[texts.language >= 0]
     counts = np.bincount(known, minlength=len(texts.languages))
-    languages = {language_name(texts.languages[each]): int(counts[each]) for each in np.argsort(-counts)}
+    languages = {
+        language_name(texts.languages[each]): int(counts[each]) for each in np.argsort(-counts)
+    }
     return {"files": files, "labels": reviews.names, "languages": languages}
 
 
@@ -283,5 +288,3 @@ def _log_summary(checked: Checked, folder: Path, command_line: CommandLine) -> N
         serious, len(checked.findings), folder / "check.html",
     )  # fmt: skip
     log.info("  %s", train_command(*command_line.data()))
-
-

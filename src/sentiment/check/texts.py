@@ -4,11 +4,12 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.check.reviews import CheckedFile, Floats, Ints, Reviews
+from sentiment.check.reviews import CheckedFile, Ints, Reviews
 from sentiment.data.cleaning import clean
 from sentiment.data.reviews import column_names, is_blank, read_table, row_count
 from sentiment.runtime.errors import needing
@@ -17,7 +18,7 @@ from sentiment.runtime.progress_bar import progress_bar
 _CHUNK = 1_000  # rows
 # Characters by which the language is found: of every text, and of one that seems to be in another.
 _BEGINNING, _DOUBTED = 200, 2_000
-_LETTERS = 40  # a text with fewer says too little
+_LETTERS = 40  # bytes of letters; a text with fewer says too little
 _SURE = 0.9  # probability of another language
 _NONE = {"pcm", "zxx"}  # Nigerian Pidgin, for which English is taken, and no language at all
 _MOST_TEXTS = 100_000  # whose language is found
@@ -122,19 +123,18 @@ def _other_columns(file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
 
 def _identifier() -> Callable[[str], str]:
     """A function that returns the code of a text's language, or "" where it is not sure."""
-    with needing("check", "check: finding languages"):
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    model = _language_model()
     usual: dict[str, int] = {}
 
     def identify(text: str) -> str:
-        code, probability = model.classify(_NO_LETTERS.sub(" ", text[: 2 * _BEGINNING])[:_BEGINNING])
+        code, probability = model.classify(
+            _NO_LETTERS.sub(" ", text[: 2 * _BEGINNING])[:_BEGINNING]
+        )
         if usual and code == max(usual, key=usual.__getitem__):
             usual[code] += 1
-            return code
+            return str(code)
         letters = _NO_LETTERS.sub(" ", text[:_DOUBTED])
-        if len(letters) < _LETTERS:
+        if len(letters.encode()) < _LETTERS:
             return ""
         code, probability = model.classify(letters)
         if probability < _SURE or code in _NONE:
@@ -145,6 +145,14 @@ def _identifier() -> Callable[[str], str]:
     return identify
 
 
+@functools.cache
+def _language_model() -> Any:
+    with needing("check", "check: finding languages"):
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
 def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
     """The beginnings of some texts as written, by review."""
     found: dict[int, str] = {}
@@ -152,7 +160,8 @@ def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
         own = wanted[(wanted >= reviews.firsts[at]) & (wanted < reviews.firsts[at + 1])]
         if not len(own):
             continue
-        review_of = dict(zip(file.corpus.rows[own - reviews.firsts[at]].tolist(), own.tolist()))
+        rows = file.corpus.rows[own - reviews.firsts[at]]
+        review_of = dict(zip(rows.tolist(), own.tolist(), strict=True))
         text_at = column_names(file.corpus.path, file.csv_format).index(file.csv_format.text_column)
         for chunk in read_table(file.corpus.path, file.csv_format, _CHUNK):
             for row, cells in enumerate(chunk.cells, chunk.first):
@@ -163,7 +172,6 @@ def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
     return found
 
 
-@functools.cache
 def language_name(code: str) -> str:
     """The English name of a language code where it is a common one, else the code."""
     return _NAMES.get(code, code)

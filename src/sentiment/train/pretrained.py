@@ -14,8 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sentiment.data.padding import LONGEST_TEXT
-from sentiment.data.padding import KEEP
+from sentiment.data.padding import KEEP, LONGEST_TEXT
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.language_model import LanguageModel

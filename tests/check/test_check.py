@@ -1,0 +1,286 @@
+"""What is planted in small files is found, and clean files are left in peace."""
+
+import csv
+import json
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from conftest import compose_config
+from sentiment.check.run import Checked, run_check
+from sentiment.report.runs import find_runs
+from sentiment.runtime.errors import InputError
+
+GOOD = ["lovely", "wonderful", "touching", "superb", "charming", "moving", "brilliant"]
+BAD = ["awful", "dull", "clumsy", "tedious", "dreadful", "boring", "terrible"]
+PLAIN = [
+    "the", "film", "story", "actor", "scene", "music", "ending", "camera", "plot", "script",
+    "director", "evening", "people", "house", "river", "winter", "summer", "train", "city",
+    "garden", "letter", "friend", "father", "mother", "daughter", "night", "window",
+]  # fmt: skip
+
+
+def reviews(rows: int = 160, seed: int = 0, words: int = 30) -> pd.DataFrame:
+    """Texts of many plain words and some that say the label, most of the time."""
+    draw = random.Random(seed)
+    texts, labels = [], []
+    for _ in range(rows):
+        label = draw.choice(["neg", "pos"])
+        moods = [GOOD, BAD] if label == "pos" else [BAD, GOOD]
+        own = [draw.choice(moods[draw.random() < 0.1]) for _ in range(9)]
+        own += [*draw.choices(PLAIN, k=words - 10), f"title{draw.random()}"]
+        draw.shuffle(own)
+        texts.append(" ".join(own))
+        labels.append(label)
+    return pd.DataFrame({"text": texts, "label": labels})
+
+
+def check(folder: Path, *overrides: str, **tables: pd.DataFrame) -> Checked:
+    """Check tables, as files of these names, in a folder."""
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    files = [f"data.{name}={folder / f'{name}.csv'}" for name in tables]
+    cfg = compose_config(["data=csv", *files, *overrides], folder / "check", "check")
+    return run_check(cfg, folder / "check")
+
+
+def rows_of(folder: Path, kind: str) -> list[dict[str, str]]:
+    with (folder / "check" / "rows.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["kind"] == kind]
+
+
+def lines_of(checked: Checked, kind: str) -> list[str]:
+    return [each.line for each in checked.findings if each.kind == kind]
+
+
+def row_numbers(folder: Path, kind: str) -> list[int]:
+    return [int(row["row"]) for row in rows_of(folder, kind)]
+
+
+def test_clean_reviews_have_nothing_to_look_at(tmp_path: Path) -> None:
+    checked = check(tmp_path, csv=reviews())
+    assert checked.findings == []
+    assert "Nothing was found" in (tmp_path / "check" / "check.html").read_text()
+
+
+def test_wrong_labels_come_first(tmp_path: Path) -> None:
+    table = reviews(300)
+    wrong = [10, 50, 90, 200, 250]
+    table.loc[wrong, "label"] = table.label[wrong].map({"neg": "pos", "pos": "neg"})
+    check(tmp_path, csv=table)
+    found = rows_of(tmp_path, "label")
+    assert len({int(row["row"]) for row in found[:5]} & {each + 1 for each in wrong}) >= 3
+    assert all(row["label"] != row["likely_label"] for row in found)
+    assert [float(row["score"]) for row in found] == sorted(float(row["score"]) for row in found)
+
+
+def test_a_copy_of_a_wrongly_labelled_text_does_not_hide_it(tmp_path: Path) -> None:
+    table = reviews(300)
+    table.loc[7] = [" ".join(["the", *GOOD, "film"]), "neg"]
+    copies = pd.concat([table, *[table.iloc[[7]]] * 20], ignore_index=True)
+    check(tmp_path, csv=copies)
+    assert {8, *range(301, 321)} <= set(row_numbers(tmp_path, "label"))
+
+
+def test_repeats_are_found_whatever_their_case_and_markup(tmp_path: Path) -> None:
+    table = reviews()
+    near = " ".join(["something", *table.text[4].split()[1:]])
+    more = pd.DataFrame(
+        {"text": [table.text[3].upper() + " <br/>", near], "label": table.label[3:5]}
+    )
+    checked = check(tmp_path, csv=pd.concat([table, more]))
+    assert set(row_numbers(tmp_path, "repeat")) == {4, 161}
+    assert set(row_numbers(tmp_path, "near")) == {5, 162}
+    groups = {row["group"] for row in rows_of(tmp_path, "near")}
+    assert len(groups) == 1
+    assert {each.kind for each in checked.findings} <= {"repeat", "near"}
+
+
+def test_the_similarity_of_near_repeats_can_be_set(tmp_path: Path) -> None:
+    table = reviews()
+    half = " ".join([*table.text[4].split()[:24], *table.text[5].split()[24:]])
+    table.loc[6, "text"] = half
+    check(tmp_path, "check.similarity=0.5", csv=table)
+    assert set(row_numbers(tmp_path, "near")) == {5, 7}
+    check(tmp_path, "check.similarity=0.9", csv=table)
+    assert row_numbers(tmp_path, "near") == []
+
+
+def test_one_text_with_two_labels_is_serious(tmp_path: Path) -> None:
+    table = reviews()
+    again = table.iloc[[8]].assign(label="neg" if table.label[8] == "pos" else "pos")
+    checked = check(tmp_path, csv=pd.concat([table, again]))
+    assert set(row_numbers(tmp_path, "contradiction")) == {9, 161}
+    assert checked.findings[0].level == "serious"
+
+
+def test_texts_of_the_test_file_in_others_are_leaks(tmp_path: Path) -> None:
+    train, test, unlabeled = reviews(seed=1), reviews(60, seed=2), reviews(60, seed=3)
+    near = " ".join([*test.text[1].split()[:-1], "something"])
+    train = pd.concat([train, test.iloc[[0]], test.iloc[[1]].assign(text=near)])
+    unlabeled.loc[5, "text"] = test.text[7]
+    checked = check(tmp_path, train_csv=train, test_csv=test, unlabeled_csv=unlabeled[["text"]])
+    of_test, of_unlabeled = lines_of(checked, "leak")
+    assert of_test.startswith("2 of 60")
+    assert "1 equal, 1 nearly" in of_test
+    assert of_unlabeled.startswith("1 of 60")
+    places = {(row["file"], int(row["row"])) for row in rows_of(tmp_path, "leak")}
+    assert places == {
+        ("train_csv.csv", 161), ("test_csv.csv", 1), ("train_csv.csv", 162), ("test_csv.csv", 2),
+        ("unlabeled_csv.csv", 6), ("test_csv.csv", 8),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "gives_away"),
+    [
+        (lambda row, label: {"pos": 9, "neg": 2}[label] + row % 2, True),
+        (lambda row, label: f"{label}_{row}.txt", True),
+        (lambda row, label: f"{row}_{ {'pos': 8, 'neg': 3}[label] }.txt", True),
+        (lambda row, label: {"pos": "yes", "neg": ""}[label], True),
+        (lambda row, label: row, False),
+        (lambda row, label: f"id{row * 7919 % 1000}", False),
+        (lambda row, label: random.Random(row).choice("abc"), False),
+    ],
+)
+def test_a_column_that_gives_the_label_away(tmp_path: Path, column: Any, gives_away: bool) -> None:
+    table = reviews()
+    table["other"] = [column(row, label) for row, label in enumerate(table.label)]
+    checked = check(tmp_path, csv=table)
+    lines = lines_of(checked, "column")
+    assert bool(lines) == gives_away
+    assert all("'other'" in line for line in lines)
+
+
+def test_rows_in_the_order_of_their_labels(tmp_path: Path) -> None:
+    checked = check(tmp_path, csv=reviews().sort_values("label"))
+    assert len(lines_of(checked, "order")) == 1
+
+
+def test_a_tag_gives_the_label_away_and_usual_words_do_not(tmp_path: Path) -> None:
+    table = reviews(1500, words=200)
+    tagged = table.index[table.label == "pos"][:90]
+    table.loc[tagged, "text"] += " rated 10/10"
+    checked = check(tmp_path, csv=table)
+    (line,) = lines_of(checked, "word")
+    assert "10/10" in line
+    assert "90 texts" in line
+
+
+def test_texts_that_were_damaged(tmp_path: Path) -> None:
+    table = reviews()
+    sound = "It\u2019s a café où l\u2019on mange bien, naïve and über"
+    table.loc[1, "text"] = sound
+    table.loc[2, "text"] = f"{sound} \u2013 really".encode().decode("cp1252", "replace")
+    table.loc[3, "text"] = "This was caf\ufffd music"
+    table.loc[4, "text"] = "An &lt;i&gt;odd&lt;/i&gt; film"
+    table.loc[5, "text"] = "Well [b]done[/b] indeed"
+    table.loc[6, "text"] = "<i>Fine</i> &amp; dandy"
+    table.loc[7, "text"] = "ok"
+    check(tmp_path, csv=table)
+    assert row_numbers(tmp_path, "mojibake") == [3]
+    assert 4 in row_numbers(tmp_path, "replaced")
+    assert row_numbers(tmp_path, "markup") == [5, 6]
+    assert row_numbers(tmp_path, "short") == [8]
+
+
+def test_texts_in_another_language(tmp_path: Path) -> None:
+    english = (
+        "This film was one of the best that I have seen in a long time, because of {}.",
+        "I would not recommend it to anybody who has something better to do than {}.",
+        "The actors do what they can with the script, but there is too much {} in it.",
+    )
+    texts = [english[row % 3].format(PLAIN[row % 23]) for row in range(120)]
+    texts[17] = (
+        "Der Film war leider sehr langweilig und die Schauspieler haben mich nicht überzeugt."
+    )
+    texts[18] = "Tres bien"  # too short to say
+    table = pd.DataFrame({"text": texts, "label": ["neg", "pos"] * 60})
+    checked = check(tmp_path, csv=table)
+    assert row_numbers(tmp_path, "language") == [18]
+    assert "German" in lines_of(checked, "language")[0]
+    other = check(tmp_path, "data.language=de", csv=table)
+    assert "data.language=en" in next(
+        each.advice for each in other.findings if each.kind == "tokenizer"
+    )
+
+
+def test_lengths_and_classes(tmp_path: Path) -> None:
+    table = reviews(200)
+    table = pd.concat(
+        [table, pd.DataFrame({"text": ["so so"], "label": ["neutral"]})], ignore_index=True
+    )
+    table.loc[0, "text"] = None
+    checked = check(tmp_path, "data.max_length=25", csv=table)
+    kinds = {each.kind: each for each in checked.findings}
+    assert "'neutral' 1" in kinds["class"].line
+    assert kinds["long"].count > 150
+    assert "data.max_length=25" in kinds["long"].line
+    assert "1 rows without text" in kinds["missing"].line
+    assert checked.facts["files"][0]["classes"]["neutral"] == 1
+
+
+def test_the_files_hold_the_same_and_stay_as_they_are(tmp_path: Path) -> None:
+    table = pd.concat([reviews(), reviews().iloc[:9]])
+    checked = check(tmp_path, "check.rows=4", csv=table)
+    results = json.loads((tmp_path / "check" / "check.json").read_text())
+    (repeat,) = [each for each in results["findings"] if each["kind"] == "repeat"]
+    assert (repeat["count"], repeat["listed"]) == (9, 4)
+    assert len(rows_of(tmp_path, "repeat")) == 4
+    assert lines_of(checked, "repeat") == [repeat["line"]]
+    assert (tmp_path / "csv.csv").read_text() == table.to_csv(index=False)
+    with pytest.raises(InputError):
+        find_runs([tmp_path / "check"])
+
+
+def test_a_script_in_a_review_stays_text(tmp_path: Path) -> None:
+    table = reviews()
+    attack = "<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7 * 7 }} "
+    table.loc[3, "text"] = attack + table.text[3]
+    table.loc[4, "label"] = "<b>bold</b>"
+    check(tmp_path, csv=pd.concat([table, table.iloc[[3]]]))
+    page = (tmp_path / "check" / "check.html").read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "{{ 7 * 7 }}" in page
+    assert not re.search(r"<(?:script|img|b|link)\b", page)
+    assert not re.search(r'(?:src|href)="[^#]', page)
+
+
+def test_labels_are_checked_by_a_checkpoint(trained: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(trained / "reviews.csv")
+    table.loc[20, "sentiment"] = "lovely" if table.sentiment[20] == "awful" else "awful"
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    given = [f"data.csv={tmp_path / 'mine.csv'}", f"check.checkpoint={trained}"]
+    run_check(compose_config(given, tmp_path / "check", "check"), tmp_path / "check")
+    assert row_numbers(tmp_path, "label")[0] == 21
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["check.checkpoint=nope.ckpt"], "nope.ckpt"),
+        (["check.similarity=0.2"], "check.similarity=0.2"),
+        (["check.rows=0"], "check.rows=0"),
+        (["data.text_column=txt"], "no column 'txt'"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path: Path, overrides: Sequence[str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        check(tmp_path, *overrides, csv=reviews(60))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_other_labels_is_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'neg'"):
+        check(tmp_path, f"check.checkpoint={trained}", csv=reviews(60))
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cleanlab", None)
+    with pytest.raises(InputError, match=re.escape("pip install 'sentiment[check]'")):
+        check(tmp_path, csv=reviews(60))
