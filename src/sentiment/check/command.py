@@ -11,14 +11,20 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
-from sentiment.runtime.program import ending_at_once
+from sentiment.runtime.program import end_at_once, ending_at_once
 
 
 def _run(cfg: DictConfig) -> None:
     with ending_at_once(remove_unused_folder):
         from sentiment.check.run import run_check
+        from sentiment.data.workers import end_workers
     folder = Path(HydraConfig.get().runtime.output_dir)
-    run_check(cfg, folder, command_line=CommandLine.of_hydra())
+    try:
+        run_check(cfg, folder, command_line=CommandLine.of_hydra())
+    except KeyboardInterrupt:
+        end_workers()
+        remove_unused_folder()
+        end_at_once()  # threads may still fit classifiers
 
 
 def main() -> None:

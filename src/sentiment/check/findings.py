@@ -25,7 +25,6 @@ _FEW_ROWS = 10  # of a class
 _IMBALANCE = 10  # the largest class over the smallest
 _SHORT = 2  # tokens
 _MAIN_LANGUAGE = 0.9  # fraction of the texts; with less, the texts are in several languages
-_FIRST = ("csv", "train_csv")
 
 
 @dataclass(frozen=True)
@@ -425,7 +424,7 @@ def class_findings(reviews: Reviews) -> Iterator[Finding]:
                 f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(few)}",
                 "Add rows, or merge these labels with others.",
             )
-        if file.role in _FIRST and counts.max() >= _IMBALANCE * max(1, counts.min()):
+        if file.trains and counts.max() >= _IMBALANCE * max(1, counts.min()):
             most = int(counts.argmax())
             yield Finding(
                 "balance",

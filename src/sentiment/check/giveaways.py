@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from sentiment.check.labels import Counted
 from sentiment.check.reviews import Floats, Ints, Reviews
+from sentiment.predict.ngram_classifier import presence
 
-_MOST_ROWS = 5_000  # of a file, from which a column is judged
+_MOST_ROWS = 5_000  # from which the order of the rows is judged
 _FEWEST_ROWS = 50
 _MOST_VALUES = 30  # of a column, each of which may be a feature
 _PREDICTED = 0.8  # of what chance leaves, that a column predicts to be a giveaway
@@ -67,7 +68,7 @@ class WordGiveaway:
 def column_giveaways(
     reviews: Reviews, cells: Sequence[Mapping[str, Sequence[str]]], sampled: Sequence[Ints]
 ) -> list[ColumnGiveaway]:
-    """Find the columns of each labelled file that predict its labels nearly alone.
+    """Find the columns that predict the labels of a training nearly alone.
 
     Args:
         reviews: the reviews.
@@ -76,7 +77,7 @@ def column_giveaways(
     """
     found = []
     for at, file in enumerate(reviews.files):
-        if not file.labeled:
+        if not file.trains:
             continue
         everything = np.arange(reviews.firsts[at], reviews.firsts[at + 1])
         evenly = np.unique(np.linspace(0, len(everything) - 1, _MOST_ROWS).astype(np.int64))
@@ -86,12 +87,11 @@ def column_giveaways(
         if scored is not None:
             found.append(ColumnGiveaway(at, "", *scored, []))
         for name, values in cells[at].items():
-            own = sampled[at][:_MOST_ROWS]
-            kept = values[:_MOST_ROWS]
-            classes = reviews.classes[own]
-            scored = _predicted(_features(kept), classes)
+            classes = reviews.classes[sampled[at]]
+            scored = _predicted(_features(values), classes)
             if scored is not None:
-                found.append(ColumnGiveaway(at, name, *scored, _examples(kept, classes, reviews)))
+                examples = _examples(values, classes, reviews)
+                found.append(ColumnGiveaway(at, name, *scored, examples))
     return found
 
 
@@ -142,6 +142,9 @@ def _features(values: Sequence[str]) -> npt.NDArray[np.float64]:
 
 
 def _examples(values: Sequence[str], classes: Ints, reviews: Reviews) -> list[tuple[str, str]]:
+    """Frequent values, with their digits left out if each occurs once, and their labels."""
+    if Counter(values).most_common(1)[0][1] == 1:
+        values = [re.sub(r"\d+", "…", value) for value in values]
     found = []
     for value, _ in Counter(values).most_common(3):
         own = [each for cell, each in zip(values, classes.tolist(), strict=True) if cell == value]
@@ -152,8 +155,7 @@ def _examples(values: Sequence[str], classes: Ints, reviews: Reviews) -> list[tu
 def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     """Find the n-grams that give a label away, the most frequent first."""
     classes = reviews.classes[counted.reviews]
-    present = counted.counts.copy()
-    present.data = np.ones_like(present.data)
+    present = presence(counted.counts)
     by_class = np.stack(
         [np.asarray(present[classes == label].sum(0)).ravel() for label in np.unique(classes)]
     )
@@ -171,8 +173,8 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     found: list[WordGiveaway] = []
     words_of = _ngram_words(counted, reviews, hits)
     taken: list[set[str]] = []
-    columns = counted.counts.tocsc()
-    for hit in hits.tolist():
+    columns = counted.counts[:, hits].tocsc()
+    for at, hit in enumerate(hits.tolist()):
         words = words_of[hit]
         enough, pure = _OF_TAGS if any(map(_TAG.search, words)) else _OF_WORDS
         if seen[hit] < enough * len(classes) or lower[hit] < pure:
@@ -182,7 +184,7 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
         ):
             continue
         taken.append(set(words))
-        rows = columns.indices[columns.indptr[hit] : columns.indptr[hit + 1]]
+        rows = columns.indices[columns.indptr[at] : columns.indptr[at + 1]]
         rows = rows[classes[rows] == labels[best[hit]]][:3]
         found.append(
             WordGiveaway(

@@ -21,6 +21,7 @@ from sentiment.predict.logits import softmax
 from sentiment.predict.member import Member
 from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError, listed, needing
+from sentiment.runtime.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +120,13 @@ def held_out_probabilities(
             probabilities[rest[done : done + len(some)]] = softmax(weights.logits(counts))
             done += len(some)
 
-    with ThreadPoolExecutor(min(FOLDS, available_cores())) as threads:
-        list(threads.map(predict, range(FOLDS)))
+    threads = ThreadPoolExecutor(min(FOLDS, available_cores()))
+    try:
+        with progress_bar("Checking labels", FOLDS, "fit") as bar:
+            for _ in threads.map(predict, range(FOLDS)):
+                bar.update()
+    finally:  # does not wait where Ctrl-C ends it
+        threads.shutdown(wait=False, cancel_futures=True)
     return probabilities
 
 

@@ -10,7 +10,7 @@ from sentiment.report.page import write_html
 from sentiment.report.tables import format_duration
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
-_MOST_ROWS = 40  # of a finding; rows.csv has the others
+_FIRST_ROWS, _MOST_ROWS = 10, 50  # of a finding, unfolded and in all; rows.csv has the others
 _ROLES = {
     "csv": "to be split", "train_csv": "training", "val_csv": "validation", "test_csv": "test",
     "unlabeled_csv": "unlabeled",
@@ -36,29 +36,29 @@ def write_page(
     several = len(reviews.files) > 1
     shown = []
     for number, finding in enumerate(findings, 1):
-        rows = []
-        group = 0
+        rows: list[dict[str, Any]] = []
+        group, before = 0, ""
         for row in finding.rows[:_MOST_ROWS]:
             file, at = reviews.place(row.review)
+            together = row.group == group > 0
+            text = texts[row.review]
             rows.append(
                 {
-                    "place": f"{file.corpus.path.name}, row {at}" if several else f"row {at}",
+                    "place": f"{file.corpus.path.name}, row {at:,}" if several else f"row {at:,}",
                     "label": reviews.label(row.review),
                     "likely": row.likely,
                     "why": row.why,
-                    "text": texts[row.review],
-                    "first": row.group != group or not row.group,
+                    "text": "" if together and text == before else text,
+                    "together": together,
                 }
             )
-            group = row.group
-        shown.append({"anchor": f"{finding.kind}-{number}", "finding": finding, "rows": rows})
+            group, before = row.group, text
+        parts = [rows[:_FIRST_ROWS], rows[_FIRST_ROWS:]]
+        shown.append({"anchor": f"{finding.kind}-{number}", "finding": finding, "parts": parts})
     values = {
         **facts,
         "roles": _ROLES,
         "found": shown,
         "time": format_duration(facts["seconds"]),
-        "largest": max(
-            (max(each["classes"].values(), default=1) for each in facts["files"]), default=1
-        ),
     }
     write_html(path, _TEMPLATE, values)

@@ -36,6 +36,11 @@ class CheckedFile:
         """Whether its reviews have labels."""
         return self.role != "unlabeled_csv"
 
+    @property
+    def trains(self) -> bool:
+        """Whether a training learns from it."""
+        return self.role in ("csv", "train_csv")
+
 
 class Reviews:
     """The reviews of several files; an index counts through all of them.

@@ -22,7 +22,7 @@ _LETTERS = 40  # bytes of letters; a text with fewer says too little
 _SURE = 0.9  # probability of another language
 _NONE = {"pcm", "zxx"}  # Nigerian Pidgin, for which English is taken, and no language at all
 _MOST_TEXTS = 100_000  # whose language is found
-_MOST_ROWS = 20_000  # whose other columns are kept
+_MOST_ROWS = 5_000  # of a file, whose other columns are kept
 _NO_LETTERS = re.compile(r"<[^>]*>|&\w+;|[\W\d_]+")
 _MARKUP = {
     "markup that is escaped": r"&lt;\s*/?[a-zA-Z]|&amp;(?:#\d+|[a-zA-Z]{2,8});",
@@ -43,8 +43,9 @@ class TextFacts:
         replaced: (reviews,) whether a text has U+FFFD, which stands for lost characters.
         markup: for each kind of markup that remains, the reviews that have it.
         blank: for each file, how many rows have no text.
-        cells: for each labelled file, cells of its other columns by name, of ``sampled`` reviews.
-        sampled: for each labelled file, the reviews whose cells were kept.
+        cells: for each file, cells of its other columns by name, of ``sampled`` reviews; none of
+            files that a training does not learn from.
+        sampled: for each file, the reviews whose cells were kept.
     """
 
     language: Ints
@@ -58,7 +59,7 @@ class TextFacts:
 
 
 def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
-    """Read the texts of all files once more, and the other columns of those with labels.
+    """Read the texts of all files once more, and the other columns of those to learn from.
 
     Args:
         reviews: the reviews.
@@ -115,10 +116,11 @@ def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
 
 
 def _other_columns(file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
-    """The columns of a labelled file beside text and label, and where they are."""
-    used = {file.csv_format.text_column, file.csv_format.label_column}
+    """The other columns of a file that a training learns from, and where they are."""
+    own = file.csv_format
+    used = {own.text_column, own.label_column, own.weight_column}
     found = {name: at for at, name in enumerate(names) if name not in used}
-    return found if file.labeled else {}
+    return found if file.trains else {}
 
 
 def _identifier() -> Callable[[str], str]:

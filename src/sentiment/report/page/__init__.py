@@ -31,7 +31,11 @@ def write_html(path: Path, template: Path, values: Mapping[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=format_count, percent=format_percent)
+    environment.filters.update(
+        count=format_count,
+        percent=format_percent,
+        unbroken=lambda text: text.replace(" %", "\u00a0%"),
+    )
     text = environment.get_template(template.name).render(values)
     with replaced_when_whole(path) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
