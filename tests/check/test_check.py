@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from conftest import compose_config
+from programs import run_program
 from sentiment.check.run import Checked, run_check
 from sentiment.report.runs import find_runs
 from sentiment.runtime.errors import InputError
@@ -236,6 +237,30 @@ def test_the_files_hold_the_same_and_stay_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "csv.csv").read_text() == table.to_csv(index=False)
     with pytest.raises(InputError):
         find_runs([tmp_path / "check"])
+
+
+def test_few_rows_are_checked_for_what_they_show(tmp_path: Path) -> None:
+    rows = [("one", "a"), ("two", "a"), ("three four", "b"), ("<br>", "b"), ("one", "b")]
+    check(tmp_path, csv=pd.DataFrame(rows, columns=["text", "label"]))
+    assert row_numbers(tmp_path, "contradiction") == [1, 5]
+    different = [(f"word{row}", "ab"[row % 2]) for row in range(20)]
+    check(tmp_path, csv=pd.DataFrame(different, columns=["text", "label"]))
+    assert row_numbers(tmp_path, "contradiction") == []
+
+
+def test_the_command_prints_the_most_serious_first(tmp_path: Path) -> None:
+    table = reviews()
+    again = table.iloc[[8, 9]].assign(label=["neg" if table.label[8] == "pos" else "pos", "neg"])
+    pd.concat([table, again]).to_csv(tmp_path / "mine.csv", index=False)
+    done = run_program("check", "data=csv", "data.csv=mine.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    kinds = re.findall(r"^  (?:!!|! |  ) (\w+)", done.stdout, re.MULTILINE)
+    assert kinds[0] == "contradiction"
+    (folder,) = (tmp_path / "checks").iterdir()
+    assert {"check.html", "check.json", "check.log", "rows.csv"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert "sentiment.train data=csv data.csv=mine.csv" in done.stdout
 
 
 def test_a_script_in_a_review_stays_text(tmp_path: Path) -> None:

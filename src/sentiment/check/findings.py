@@ -154,23 +154,20 @@ def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[F
             strict=True,
         )
     ]
-    level = SERIOUS if fraction >= _MANY_ERRORS and errors.accuracy >= _GOOD else LOOK
-    right = (
-        f"The classifier that found them predicts {format_percent(errors.accuracy)} of the labels"
-    )
+    good = errors.accuracy >= _GOOD
+    level = SERIOUS if good and fraction >= _MANY_ERRORS else LOOK
     yield Finding(
         "label",
         NOTE if errors.accuracy < _POOR else level,
         "Likely label errors",
         count,
         f"{_counted(count, 'label')} of {errors.checked:,} likely wrong"
-        f" ({format_percent(fraction)})",
-        f"Read the first ones: the last ones are often right but unusual. {right}"
-        + (
-            "."
-            if errors.accuracy >= _GOOD
-            else ", so many of these are its own errors: check.checkpoint=RUN takes a better one."
-        ),
+        f" ({format_percent(fraction)}), by a classifier that predicts"
+        f" {format_percent(errors.accuracy)} of them",
+        "Read the first ones: the last ones are often right but unusual."
+        if good
+        else "Read the first ones: many of the others are errors of this classifier, and"
+        " check.checkpoint=RUN takes a better one.",
         rows,
     )
 

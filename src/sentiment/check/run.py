@@ -177,10 +177,10 @@ def _label_findings(
     """Label errors and words that give the label away, where there are enough rows."""
     classes = classes_to_check(reviews, repeats)
     chosen = np.flatnonzero(np.isin(reviews.classes, classes))
-    if len(classes) < 2:
-        log.warning("too few rows of each label to look for wrong ones")
+    counted = count_ngrams(reviews, chosen, cfg.seed) if len(classes) > 1 else None
+    if counted is None or not counted.ngrams.features:
+        log.warning("too few rows of each label, or repeated words, to look for wrong labels")
         return []
-    counted = count_ngrams(reviews, chosen, cfg.seed)
     words = word_giveaways(reviews, counted)
     if member is None:
         scores = held_out_probabilities(reviews, repeats, chosen, counted, cfg.seed)
