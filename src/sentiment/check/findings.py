@@ -154,16 +154,17 @@ def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[F
             strict=True,
         )
     ]
-    good = errors.accuracy >= _GOOD
+    good, poor = errors.accuracy >= _GOOD, errors.accuracy < _POOR
     level = SERIOUS if good and fraction >= _MANY_ERRORS else LOOK
+    wrong = "other than expected" if poor else "likely wrong"
     yield Finding(
         "label",
-        NOTE if errors.accuracy < _POOR else level,
+        NOTE if poor else level,
         "Likely label errors",
         count,
-        f"{_counted(count, 'label')} of {errors.checked:,} likely wrong"
+        f"{_counted(count, 'label')} of {errors.checked:,} {wrong}"
         f" ({format_percent(fraction)}), by a classifier that predicts"
-        f" {format_percent(errors.accuracy)} of them",
+        f" {'only ' * poor}{format_percent(errors.accuracy)} of them",
         "Read the first ones: the last ones are often right but unusual."
         if good
         else "Read the first ones: many of the others are errors of this classifier, and"
@@ -218,7 +219,7 @@ def word_findings(reviews: Reviews, found: Sequence[WordGiveaway], most: int) ->
         LOOK,
         "Words that give the label away",
         len(found),
-        f"{_counted(len(found), 'word')} that give the label away: {listed(shown, most=5)}",
+        f"{_counted(len(found), 'word')} giving the label away: {listed(shown, most=5)}",
         "Remove them from the texts if new texts will not have them, such as a rating or a tag.",
         rows[:most],
     )
