@@ -172,18 +172,17 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     hits = hits[np.argsort(-seen[hits], kind="stable")]
     found: list[WordGiveaway] = []
     words_of = _ngram_words(counted, reviews, hits)
-    taken: list[set[str]] = []
+    taken: set[str] = set()
     columns = counted.counts[:, hits].tocsc()
     for at, hit in enumerate(hits.tolist()):
         words = words_of[hit]
         enough, pure = _OF_TAGS if any(map(_TAG.search, words)) else _OF_WORDS
         if seen[hit] < enough * len(classes) or lower[hit] < pure:
             continue
-        if any(each <= set(words) for each in taken) or all(
-            any(word in each for each in taken) for word in words
-        ):
+        telling = {word for word in words if word.isalnum() or _TAG.search(word)}
+        if telling & taken:  # as a longer n-gram with a word of one that was found
             continue
-        taken.append(set(words))
+        taken |= telling
         rows = columns.indices[columns.indptr[at] : columns.indptr[at + 1]]
         rows = rows[classes[rows] == labels[best[hit]]][:3]
         found.append(
