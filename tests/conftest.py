@@ -78,6 +78,7 @@ def _plots_are_empty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(
             "sentiment.report.plots.save_figure", lambda figure, path, **_: path.touch()
         )
+        monkeypatch.setattr("sentiment.report.run_page.report_training", lambda folder: None)
 
 
 def compose_config(overrides: Sequence[str], folder: Path, program: str = "train") -> DictConfig:

@@ -23,7 +23,9 @@ from types import TracebackType
 import pytest
 from joblib.externals.loky import process_executor
 
-COMMANDS = ("train", "pretrain", "baseline", "vectors", "check", "predict", "export", "serve")
+COMMANDS = (
+    "train", "pretrain", "baseline", "vectors", "check", "predict", "export", "serve", "report",
+)  # fmt: skip
 
 
 class Program:

@@ -16,7 +16,7 @@ BELOW: dict[str, set[str]] = {
     "model": set(),
     "data": {"runtime", "batch"},
     "predict": {"runtime", "batch", "model", "data"},
-    "report": {"runtime", "model", "data"},
+    "report": {"runtime", "model", "data", "predict"},
     "serve": {"runtime", "predict"},
     "config": {"runtime", "model", "data", "report"},
     "train": {"runtime", "batch", "model", "data", "predict", "report", "config", "baseline"},

@@ -9,12 +9,14 @@ from hydra.utils import get_class, get_method
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sentiment.config import schemas
+from sentiment.config.checks import check_config
 from sentiment.config.resolvers import config_directory
 from sentiment.data.csv_format import COMPRESSIONS, QUOTINGS
 from sentiment.data.padding import KEEP
 from sentiment.model.encoder import CELLS, MERGES
 from sentiment.model.pooling import POOLINGS
 from sentiment.predict.ngram_classifier import WEIGHTINGS
+from sentiment.runtime.errors import InputError
 
 Compose = Callable[..., DictConfig]
 
@@ -54,6 +56,21 @@ def test_a_pretraining_takes_the_same_options(composed: Compose, group: str) -> 
     for option in (name for folder, name in OPTIONS if folder == group):
         cfg = composed(f"{group}={option}", *NEEDED.get(option, []), program="pretrain")
         assert not OmegaConf.missing_keys(cfg)
+
+
+@pytest.mark.parametrize("program", ["train", "baseline"])
+def test_a_wrong_column_of_the_report_is_found_before_the_work(
+    composed: Compose, program: str, tmp_path: Path
+) -> None:
+    reviews = tmp_path / "reviews.csv"
+    reviews.write_text("text,label,source\ngood,a,web\n")
+    given = ("data=csv", f"data.csv={reviews}", "report.slices=[sorce]")
+    schema = schemas.config_schema(program)
+    with pytest.raises(InputError, match=r"report\.slices: .* 'sorce'; did you mean 'source'"):
+        check_config(composed(*given, program=program), schema, files=True)
+    check_config(
+        composed(*given[:2], "report.slices=[source]", program=program), schema, files=True
+    )
 
 
 def test_experiments_are_what_their_names_say(composed: Compose) -> None:

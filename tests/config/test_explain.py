@@ -97,6 +97,7 @@ def refusal(composed: Compose, overrides: Sequence[str]) -> str:
         ("loss.virtual_adversarial=inf", "loss.virtual_adversarial=inf: give a finite number"),
         ("loss.perturbation_size=0", "loss.perturbation_size=0.0: must be above 0"),
         ("callbacks.early_stopping.monitor=val/acc", "early_stopping.monitor=val/acc: no such"),
+        ("callbacks.early_stopping.mode=none", "early_stopping.mode=none: choose min or max"),
         ("scheduler=plateau scheduler.monitor=loss", "scheduler.monitor=loss: no such"),
         (
             "scheduler=plateau scheduler.factor=2",

@@ -189,7 +189,8 @@ def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
     (home,) = (folder / "runs").iterdir()
     assert sorted(path.name for path in home.iterdir()) == [
         ".hydra", "checkpoints", "confusion_matrix.png", "learning_curves.png", "metrics.csv",
-        "reliability.png", "results.json", "tensorboard", "train.log",
+        "predictions.csv", "reliability.png", "report.html", "results.json", "tensorboard",
+        "train.log",
     ]  # fmt: skip
     assert sorted(path.name for path in (home / ".hydra").iterdir()) == [
         "config.yaml", "hydra.yaml", "overrides.yaml",

@@ -22,6 +22,7 @@ from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.report.comparison_table import print_comparison
+from sentiment.report.predictions import write_predictions
 from sentiment.report.ranking import compare_runs
 from sentiment.report.results import data_results, log_data, outcome_results, plot_outcome
 from sentiment.report.runs import find_runs
@@ -48,6 +49,8 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         raise InputError("config: weightings: give one or more, each once: tfidf, naive_bayes")
     for path in (folder, *(folder / str(weighting) for weighting in cfg.weightings)):
         check_unused(path)
+    from sentiment.report.run_page import report_training
+
     with marked_if_stopped(folder):
         datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
         datamodule.prepare_data()
@@ -59,6 +62,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
             own = folder / str(weighting)
             own.mkdir(parents=True, exist_ok=True)
             write_json(own / "results.json", run_baseline(str(weighting), datamodule, own))
+            report_training(own)
     print_comparison(compare_runs(find_runs([folder])))
     log.info("Everything is in %s. Compare it with trainings:", folder)
     log.info("  %s", compare_command(folder))
@@ -121,6 +125,7 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         "versions": versions(),
     }
     plot_outcome(folder, results, outcome)
+    write_predictions(folder, outcome, facts.labels, *datamodule.origins("test"))
     return results
 
 

@@ -19,6 +19,7 @@ from sentiment.data.records import check_table
 from sentiment.data.reviews import check_columns
 from sentiment.model.metric_names import AUTO, CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
 from sentiment.model.settings import require_limits
+from sentiment.report.reviews_file import ReviewsFile
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed
 from sentiment.runtime.files import is_there, similar_file
@@ -220,6 +221,10 @@ def _check_together(cfg: DictConfig) -> None:
             f" trainer.max_epochs={trainer.max_epochs}, so that no epoch would be validated"
         )
     stopping = cfg.callbacks.early_stopping
+    if stopping and stopping.mode not in ("min", "max"):
+        raise InputError(
+            f"config: callbacks.early_stopping.mode={as_typed(stopping.mode)}: choose min or max"
+        )
     if stopping and stopping.monitor.startswith("train/") and trainer.check_val_every_n_epoch > 1:
         raise InputError(
             f"config: callbacks.early_stopping.monitor={stopping.monitor}: is checked when an"
@@ -319,6 +324,11 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
                 weights = cfg.data.weight_column if key in ("csv", "train_csv") else None
                 columns = (cfg.data.text_column, cfg.data.label_column, weights)
                 check_columns(path, csv_format, [name for name in columns if name is not None])
+    if every and (slices := OmegaConf.select(cfg, "report.slices")):
+        files = (cfg.data[key] for key in ("test_csv", "csv", "train_csv"))
+        path = next(Path(path) for path in files if path is not None)
+        if path.stat().st_size < _QUICK:
+            ReviewsFile(path, csv_format).check_columns(slices)
     vectors = OmegaConf.select(cfg, "embeddings.path")
     if every and vectors is not None and not is_there(Path(vectors)):
         raise InputError(f"embeddings.path={vectors}: no such file{similar_file(Path(vectors))}")

@@ -273,6 +273,18 @@ class TrainerConfig:
 
 
 @dataclass
+class ReportConfig:
+    """What ``report.html`` shows beside the metrics.
+
+    ``slices`` are columns of the test file by which accuracy is reported; ``mistakes`` is the
+    number of misclassified reviews whose texts are shown.
+    """
+
+    slices: list[str] = field(default_factory=list)
+    mistakes: int = ranged(20, at_least=0, at_most=1000)
+
+
+@dataclass
 class TrainConfig:
     """The whole config of a training."""
 
@@ -288,6 +300,7 @@ class TrainConfig:
     scheduler: Any | None = MISSING
     trainer: TrainerConfig = MISSING
     callbacks: Any = MISSING
+    report: ReportConfig = field(default_factory=ReportConfig)
     logger: Any = None
 
 
@@ -335,6 +348,7 @@ class BaselineConfig:
     seed: int = ranged_seed(42)
     data: DataConfig = MISSING
     weightings: list[Weighting] = field(default_factory=lambda: list(Weighting))
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass

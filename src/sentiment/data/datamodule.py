@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -39,6 +40,20 @@ from sentiment.runtime.errors import InputError
 log = logging.getLogger(__name__)
 
 USUAL_TEXT = 4_096  # tokens
+
+
+class Origins(NamedTuple):
+    """Where some reviews are from, and what they consist of.
+
+    Attributes:
+        rows: (n,) their rows in their file, from 1, the header not counted.
+        tokens: (n,) tokens of each, uncut.
+        known_tokens: (n,) how many of these are in the vocabulary.
+    """
+
+    rows: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+    known_tokens: npt.NDArray[np.int64]
 
 
 class SentimentDataModule(LightningDataModule):
@@ -229,6 +244,20 @@ class SentimentDataModule(LightningDataModule):
     def reviews(self, name: str) -> TokenisedReviews:
         """The reviews of a split (``train``, ``val``, ``test``), for models other than networks."""
         return self._reviews[name]
+
+    def origins(self, name: str, positions: Sequence[int] | None = None) -> Origins:
+        """Where the reviews of a split are from.
+
+        Args:
+            name: ``train``, ``val`` or ``test``.
+            positions: those of the reviews to choose; None is all, in the order of the split.
+        """
+        split, reviews = getattr(self._prepared.splits, name), self._reviews[name]
+        chosen = np.arange(len(split)) if positions is None else np.asarray(positions, np.int64)
+        split = split.take(chosen)
+        return Origins(
+            split.corpus.rows[split.reviews] + 1, split.lengths, reviews.known_tokens()[chosen]
+        )
 
     def reviews_in_own_words(self) -> list[TokenisedReviews]:
         """The reviews of the three splits in the words of these files, whatever ``vocabulary`` has.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from sentiment.batch import NO_CLASS, Batch, Shard
+from sentiment.batch import NO_CLASS, UNK_INDEX, Batch, Shard
 from sentiment.data.padding import pad_reviews
 
 
@@ -125,6 +125,17 @@ class TokenisedReviews(Dataset[Batch]):
         """
         ids, lengths = gather_reviews(self._token_ids, self._offsets, self._reviews)
         return self._word_to_id[ids], lengths
+
+    def known_tokens(self) -> npt.NDArray[np.int64]:
+        """How many tokens of each review, uncut, are in the vocabulary, (n,)."""
+        counts = np.zeros(len(self), np.int64)
+        for first in range(0, len(self), 4096):  # some reviews at a time, which bounds the memory
+            reviews = self._reviews[first : first + 4096]
+            ids, lengths = gather_reviews(self._token_ids, self._offsets, reviews)
+            before = np.append(0, np.cumsum(self._word_to_id[ids] != UNK_INDEX))
+            ends = np.cumsum(lengths)
+            counts[first : first + 4096] = before[ends] - before[ends - lengths]
+        return counts
 
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         chosen = np.asarray(positions)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -170,13 +171,11 @@ def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[
     Returns:
         ``tokens`` (the shortest and the longest), ``reviews`` and ``accuracy`` for each fifth.
     """
-    _, kinds, counts = np.unique(lengths.numpy(), return_inverse=True, return_counts=True)
-    middles = 2 * counts.cumsum() - counts  # in half reviews
-    fifths = (5 * middles // (2 * len(lengths)))[kinds]
+    which = fifths(lengths.numpy())
     right = (logits.argmax(1) == labels).numpy()
     rows = []
-    for fifth in np.unique(fifths):
-        inside = fifths == fifth
+    for fifth in np.unique(which):
+        inside = which == fifth
         own = lengths.numpy()[inside]
         rows.append(
             {
@@ -188,6 +187,14 @@ def accuracy_by_length(logits: Tensor, labels: Tensor, lengths: Tensor) -> list[
     return rows
 
 
+def fifths(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Which fifth each of some values is in, 0 for the lowest, (n,); equal ones stay together."""
+    _, kinds, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles = 2 * counts.cumsum() - counts  # in half values
+    found: npt.NDArray[np.int64] = (5 * middles // (2 * len(values)))[kinds]
+    return found
+
+
 class Outcome(NamedTuple):
     """The results of a test that are more than one number.
 
@@ -195,11 +202,15 @@ class Outcome(NamedTuple):
         confusion: see ``confusion_counts``.
         reliability: see ``sentiment.model.calibration``.
         by_length: see ``accuracy_by_length``.
+        logits: (reviews, classes), calibrated.
+        labels: (reviews,) int64.
     """
 
     confusion: Tensor
     reliability: Reliability
     by_length: list[dict[str, Any]]
+    logits: Tensor
+    labels: Tensor
 
     @classmethod
     def of(cls, logits: Tensor, labels: Tensor, lengths: Tensor) -> "Outcome":
@@ -208,4 +219,6 @@ class Outcome(NamedTuple):
             confusion_counts(logits, labels),
             reliability(logits, labels),
             accuracy_by_length(logits, labels, lengths),
+            logits,
+            labels,
         )

@@ -78,7 +78,7 @@ class Explanation:
             each.update({key: round(v, 6) for key, v in each.items() if isinstance(v, float)})
         return values
 
-    def as_html(self) -> str:
+    def coloured(self) -> str:
         """The text in HTML; the more a word matters, the stronger its colour."""
         parts = []
         for text, colour, strength in self._parts():
@@ -88,10 +88,14 @@ class Explanation:
                 front = ";color:#000" if strength > _BRIGHT else ""
                 escaped = f'<span style="{back}{front}">{escaped}</span>'
             parts.append(escaped)
+        return "".join(parts)
+
+    def as_html(self) -> str:
+        """The explanation in HTML: label, score, the coloured text, and the heaviest words."""
         label, words = html.escape(self.label), html.escape(self.summary())
         return (
             f"<section><p><strong>{label}</strong> {self.score:.1%}</p>"
-            f"<p>{''.join(parts)}</p><p><small>For (blue) or against (orange) {label}: {words}"
+            f"<p>{self.coloured()}</p><p><small>For (blue) or against (orange) {label}: {words}"
             "</small></p></section>"
         )
 

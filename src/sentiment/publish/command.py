@@ -33,7 +33,7 @@ def publish(
     from sentiment.config.overrides import CommandLine
     from sentiment.predict.checkpoint import load_classifier
     from sentiment.predict.published import write_published
-    from sentiment.publish.card import model_card
+    from sentiment.report.card import model_card
     from sentiment.report.runs import read_run
     from sentiment.runtime.files import is_onnx, replaced_when_whole
 
@@ -49,7 +49,7 @@ def publish(
     if home is not None:  # the baselines of one command share a config, in the folder above theirs
         with_config = home if (home / ".hydra").is_dir() else home.parent
         command_line = CommandLine.of_folder(with_config)
-    card = model_card(name or folder.name, saved, results, command_line, license_name)
+    card = model_card(name or folder.name, saved, results, command_line.repeated(), license_name)
     try:
         write_published(folder, saved)
         with replaced_when_whole(folder / "README.md") as part:

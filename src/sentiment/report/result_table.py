@@ -18,8 +18,8 @@ from sentiment.report.tables import (
 )
 
 IMBALANCED = 0.8  # fraction of the largest class, above which accuracy says little
-_SPLITS = {"train": "training", "val": "validation", "test": "test"}
-_METRIC_ROWS = (
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+METRIC_ROWS = (
     ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
     ("ECE", "ece"),
 )  # fmt: skip
@@ -42,7 +42,7 @@ def result_table(results: Mapping[str, Any]) -> Table:
     if splits.row_count:
         outer.add_row(splits)
         outer.add_row("")
-    facts = {"data": _data_facts(results), "cost": _cost_facts(results)}
+    facts = {"data": data_facts(results), "cost": cost_facts(results)}
     beside = Table.grid(padding=(0, 4, 0, 0))
     beside.add_row(*(_fact_table(heading, known) for heading, known in facts.items() if known))
     if any(facts.values()):
@@ -58,12 +58,12 @@ def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
     table = new_table()
     table.add_column("alone", overflow="fold")
     weighted = len({each.get("weight") for each in members}) > 1
-    rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
+    rows = [row for row in METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
     for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
         table.add_column(name, justify="right", no_wrap=True)
     for each in members:
         weight = [f"{each['weight']:g}"] if weighted else []
-        metrics = (_format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        metrics = (format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
         table.add_row(Text(str(each["checkpoint"])), *weight, *metrics)
     return table
 
@@ -129,26 +129,26 @@ def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -
 def _split_table(results: Mapping[str, Any]) -> Table:
     """Build the upper part: metrics and review counts, a column for each split."""
     rows: dict[str, list[str]] = {}
-    for name, metric in _METRIC_ROWS:
-        values = [results.get(f"{split}/{metric}") for split in _SPLITS]
+    for name, metric in METRIC_ROWS:
+        values = [results.get(f"{split}/{metric}") for split in SPLITS]
         if metric == "accuracy":
-            rows[name] = [_format_metric(metric, value) for value in values]
+            rows[name] = [format_metric(metric, value) for value in values]
             rows |= _beside_accuracy(results)
         elif metric == "loss" and "val/calibrated_loss" in results:  # two scales, so two rows
-            rows[name] = [_format_metric(metric, value) for value in (*values[:2], None)]
+            rows[name] = [format_metric(metric, value) for value in (*values[:2], None)]
             values = [None, results["val/calibrated_loss"], values[2]]
-            rows["calibrated loss"] = [_format_metric(metric, value) for value in values]
+            rows["calibrated loss"] = [format_metric(metric, value) for value in values]
         else:
-            rows[name] = [_format_metric(metric, value) for value in values]
+            rows[name] = [format_metric(metric, value) for value in values]
         if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
             rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
-    rows["mean abs. error"] = [MISSING, MISSING, _format_metric("mae", results.get("test/mae"))]
-    rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]
-    shown = [i for i in range(len(_SPLITS)) if any(row[i] != MISSING for row in rows.values())]
+    rows["mean abs. error"] = [MISSING, MISSING, format_metric("mae", results.get("test/mae"))]
+    rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in SPLITS]
+    shown = [i for i in range(len(SPLITS)) if any(row[i] != MISSING for row in rows.values())]
     table = new_table()
     table.add_column("", no_wrap=True)
     for i in shown:
-        heading = list(_SPLITS.values())[i]
+        heading = list(SPLITS.values())[i]
         style = "bold" if heading == "test" else ""
         table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
     for name, row in rows.items():
@@ -177,7 +177,7 @@ def _beside_accuracy(results: Mapping[str, Any]) -> dict[str, list[str]]:
 def _of_baseline(results: Mapping[str, Any], metric: str) -> list[str]:
     """A metric of the baseline beside the network, for each split."""
     baseline = results.get("baseline", {})
-    return [format_percent(baseline.get(f"{split}/{metric}")) for split in _SPLITS]
+    return [format_percent(baseline.get(f"{split}/{metric}")) for split in SPLITS]
 
 
 def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:
@@ -190,7 +190,7 @@ def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:
     return table
 
 
-def _data_facts(results: Mapping[str, Any]) -> dict[str, str]:
+def data_facts(results: Mapping[str, Any]) -> dict[str, str]:
     """The facts about the data that ``results`` holds."""
     labels, coverage = results.get("labels"), results.get("vector_coverage")
     names = ", ".join(map(str, labels)) if isinstance(labels, list | tuple) else MISSING
@@ -206,7 +206,7 @@ def _data_facts(results: Mapping[str, Any]) -> dict[str, str]:
     )
 
 
-def _cost_facts(results: Mapping[str, Any]) -> dict[str, str]:
+def cost_facts(results: Mapping[str, Any]) -> dict[str, str]:
     """The facts about the cost that ``results`` holds."""
     best, device = results.get("best_epoch"), (results.get("device"), results.get("precision"))
     epochs = _as_text(results.get("epochs"))
@@ -227,7 +227,8 @@ def _known(**facts: str) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value != MISSING}
 
 
-def _format_metric(metric: str, value: Any) -> str:
+def format_metric(metric: str, value: Any) -> str:
+    """A metric as tables show it: a percentage, or a number with four digits."""
     if metric in {"accuracy", "f1", "ece"}:
         return format_percent(value)
     return f"{value:.4f}" if is_number(value) else MISSING

@@ -18,7 +18,7 @@ from sentiment.runtime.yaml_files import below, flat, parse_overrides, read_yaml
 _NO_SETTINGS = (
     "seed", "sweep", "hydra", "ckpt_path", "weightings", "data.seed", "data.cache_dir",
     "data.file_format", "data.num_workers", "data.splits_dir", "embeddings.cache_dir",
-    "embeddings.mirrors", "logger",
+    "embeddings.mirrors", "logger", "report",
     "callbacks.last", "callbacks.save_minutes", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
     "trainer.profiler",

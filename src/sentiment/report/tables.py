@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,24 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.csv``, without empty cells; none if there is no such file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                {key: float(cell) for key, cell in row.items() if cell}
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: is damaged ({first_words(error)}); remove it") from error
 
 
 def print_table(table: Table, file: IO[str] | None = None, *, width: int | None = None) -> None:

@@ -62,3 +62,8 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """An option's value as a whole number from 0 on; argparse prints the error."""
+    return 0 if text == "0" else count(text)

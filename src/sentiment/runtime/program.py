@@ -132,6 +132,7 @@ COMMANDS = {
     "evaluate": "measure a trained classifier on a CSV file with labels",
     "export": "write a trained network to an ONNX file, which predicts without torch",
     "compare": "compare trainings and baselines in one table",
+    "report": "write the report of a training as one HTML page, or of several side by side",
     "baseline": "train linear classifiers of n-grams, in seconds, on the same reviews",
     "vectors": "train word vectors on your texts, for a training to start from",
     "pretrain": "train a language model on your texts, for a training to start from",
@@ -145,6 +146,7 @@ pretrain = partial(start, "sentiment.pretrain.command")
 check = partial(start, "sentiment.check.command")
 baseline = partial(start, "sentiment.baseline.command")
 compare = partial(start, "sentiment.compare")
+report = partial(start, "sentiment.report.command")
 vectors = partial(start, "sentiment.vectors.command")
 export = partial(start, "sentiment.export.command")
 evaluate = partial(start, "sentiment.evaluate")

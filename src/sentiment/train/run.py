@@ -18,7 +18,9 @@ from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.model.metric_names import AUTO
+from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
+from sentiment.report.predictions import write_predictions
 from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
     best_metrics,
@@ -50,7 +52,7 @@ from sentiment.train.pretrained import (
     with_pretrained_sizes,
 )
 from sentiment.train.resume import checkpoint_to_resume
-from sentiment.train.testing import latency_ms, quick_baseline, test
+from sentiment.train.testing import latency_ms, quick_baseline, test, tested_origins
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +139,22 @@ def train(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
             balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
+        if module.outcome is not None:
+            _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
         log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
+
+
+def _write_report(
+    folder: Path, datamodule: SentimentDataModule, outcome: Outcome, *, page: bool
+) -> None:
+    """Write ``predictions.csv`` and, unless it is a run of many, ``report.html``."""
+    origins = tested_origins(datamodule, len(outcome.labels))
+    write_predictions(folder, outcome, datamodule.facts.labels, *origins)
+    if page:
+        from sentiment.report.run_page import report_training
+
+        report_training(folder)
 
 
 class Prepared(NamedTuple):

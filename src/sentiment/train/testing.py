@@ -10,7 +10,7 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
-from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.datamodule import Origins, SentimentDataModule
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.report.results import outcome_results
 from sentiment.runtime.errors import InputError
@@ -36,6 +36,13 @@ def test(
     if module.outcome is None:
         return tested
     return tested | outcome_results(module.outcome, datamodule.facts.labels)
+
+
+def tested_origins(datamodule: SentimentDataModule, reviews: int) -> Origins:
+    """Where the first reviews of a test are from, in its order."""
+    batches = datamodule.test_dataloader().sampler
+    positions = [position for batch in batches for position in batch]
+    return datamodule.origins("test", positions[:reviews])
 
 
 def quick_baseline(datamodule: SentimentDataModule) -> dict[str, Any]:

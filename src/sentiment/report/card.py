@@ -3,12 +3,10 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sentiment.config.overrides import CommandLine
-from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.tables import (
     MISSING,
@@ -20,14 +18,17 @@ from sentiment.report.tables import (
 )
 from sentiment.runtime.errors import listed
 
+if TYPE_CHECKING:
+    from sentiment.predict.saved_classifier import SavedClassifier
+
 _CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "tanh RNN"}
 
 
 def model_card(
     name: str,
-    saved: SavedClassifier,
+    saved: "SavedClassifier",
     results: Mapping[str, Any],
-    command_line: CommandLine,
+    overrides: Sequence[str],
     license_name: str | None = None,
 ) -> str:
     """Write a model card in Markdown, with the metadata that the Hugging Face Hub reads.
@@ -36,16 +37,16 @@ def model_card(
         name: of the classifier.
         saved: the classifier.
         results: the content of its run's ``results.json``; empty if unknown.
-        command_line: what the run was started with; empty if unknown.
+        overrides: what another run with the same settings needs; empty if unknown.
         license_name: an identifier of a license, such as ``mit``; None leaves it out.
     """
     parts = [
         f"# {name}",
-        _summary(saved),
+        summary(saved),
         _use(name),
         *(_metrics(results) if "test/accuracy" in results else [_NO_TEST]),
         _data(saved, results),
-        _training(saved, results, command_line),
+        _training(saved, results, overrides),
         _limits(saved, results),
     ]
     return _metadata(name, saved, results, license_name) + "\n\n".join(filter(None, parts)) + "\n"
@@ -55,7 +56,7 @@ _NO_TEST = "## Results\n\nThis classifier was published without the results of a
 
 
 def _metadata(
-    name: str, saved: SavedClassifier, results: Mapping[str, Any], license_name: str | None
+    name: str, saved: "SavedClassifier", results: Mapping[str, Any], license_name: str | None
 ) -> str:
     """The front matter in YAML."""
     metrics = [
@@ -77,7 +78,7 @@ def _metadata(
     return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
-def _kind(saved: SavedClassifier) -> str:
+def _kind(saved: "SavedClassifier") -> str:
     settings = saved.classifier.settings
     if "weighting" in settings:
         return f"linear classifier of n-grams ({settings['weighting']})"
@@ -85,7 +86,8 @@ def _kind(saved: SavedClassifier) -> str:
     return f"{direction}{_CELLS[settings['cell']]}"
 
 
-def _summary(saved: SavedClassifier) -> str:
+def summary(saved: "SavedClassifier") -> str:
+    """Say in a few sentences what a classifier is."""
     settings, data = saved.classifier.settings, saved.data
     classes = listed(data.labels, most=12)
     text = f"A {_kind(saved)} that classifies texts as one of {len(data.labels)} labels: {classes}."
@@ -167,7 +169,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
-def _data(saved: SavedClassifier, results: Mapping[str, Any]) -> str:
+def _data(saved: "SavedClassifier", results: Mapping[str, Any]) -> str:
     data, prints = saved.data, results.get("fingerprints") or {}
     lines = [
         f"- {data.train_reviews:,} training and {data.val_reviews:,} validation reviews;"
@@ -182,7 +184,9 @@ def _data(saved: SavedClassifier, results: Mapping[str, Any]) -> str:
     return "## Data\n\n" + "\n".join(lines)
 
 
-def _training(saved: SavedClassifier, results: Mapping[str, Any], command_line: CommandLine) -> str:
+def _training(
+    saved: "SavedClassifier", results: Mapping[str, Any], overrides: Sequence[str]
+) -> str:
     lines = []
     if is_number(results.get("parameters")):
         lines.append(f"- {format_size(results['parameters'])} parameters")
@@ -196,7 +200,7 @@ def _training(saved: SavedClassifier, results: Mapping[str, Any], command_line: 
     if versions := results.get("versions"):
         lines.append(f"- {', '.join(f'{name} {number}' for name, number in versions.items())}")
     text = "## Training\n\n" + "\n".join(lines)
-    if given := [_without_folder(item) for item in command_line.repeated()]:
+    if given := [_without_folder(item) for item in overrides]:
         program = "baseline" if "weighting" in saved.classifier.settings else "train"
         command = shlex.join(["python", "-m", f"sentiment.{program}", *given])
         text += f"\n\nIt was trained by\n\n```\n{command}\n```"
@@ -211,7 +215,7 @@ def _without_folder(override: str) -> str:
     return f"{key}{equals}{quote}{name}{quote}" if name else override
 
 
-def _limits(saved: SavedClassifier, results: Mapping[str, Any]) -> str:
+def _limits(saved: "SavedClassifier", results: Mapping[str, Any]) -> str:
     labels = listed(saved.data.labels, most=12)
     calibrated = float(saved.classifier.temperature) != 1
     lines = [
