@@ -23,7 +23,9 @@ from types import TracebackType
 import pytest
 from joblib.externals.loky import process_executor
 
-COMMANDS = ("train", "pretrain", "baseline", "vectors", "check", "predict", "export", "serve")
+COMMANDS = (
+    "train", "pretrain", "baseline", "vectors", "check", "predict", "drift", "export", "serve",
+)  # fmt: skip
 
 
 class Program:
