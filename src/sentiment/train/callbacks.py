@@ -234,8 +234,10 @@ class ValidationSummary(Callback):
         module, datamodule = cast("Any", pl_module), cast("Any", trainer).datamodule
         if module.validated is not None:
             logits, labels = module.validated
+            token_ids, lengths = datamodule.some_reviews("val", MOST_REVIEWS).flat()
             summary = Summary.of(
-                *datamodule.some_reviews("val", MOST_REVIEWS).flat(),
+                token_ids,
+                lengths,
                 logits.float().softmax(1).numpy(),
                 labels.numpy(),
                 vocabulary_size=len(datamodule.facts.vocabulary),
