@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from sentiment.drift.comparison import NewTexts, compare
-from sentiment.drift.shares import estimated_shares
+from sentiment.drift.proportions import estimated_proportions
 from sentiment.predict.summary import Summary, texts_with
 
 WORDS, VOCABULARY_SIZE = 300, 252
@@ -90,10 +90,10 @@ def test_each_change_is_found_where_it_is(new: Texts, expected: set[str]) -> Non
 
 
 @pytest.mark.parametrize("good", [0.2, 0.35, 0.8])
-def test_the_share_of_a_class_is_recovered(good: float) -> None:
+def test_the_proportion_of_a_class_is_recovered(good: float) -> None:
     new = Texts(1000, 1, good=good)
-    shares = estimated_shares(new.probabilities, Texts(2500, 0).summary().confusion)
-    assert shares[1] == pytest.approx(good, abs=0.03)
+    proportions = estimated_proportions(new.probabilities, Texts(2500, 0).summary().confusion)
+    assert proportions[1] == pytest.approx(good, abs=0.03)
 
 
 def test_of_few_reviews_the_distance_is_that_of_scipy() -> None:

@@ -117,8 +117,8 @@ def tables(found: dict[str, Any]) -> Iterator["Table"]:
         )
     yield table
     table = columns("classes", "training", "predicted", "estimated")
-    for label, shares in found["classes"].items():
-        table.add_row(Text(label), *map(format_percent, shares.values()))
+    for label, proportions in found["classes"].items():
+        table.add_row(Text(label), *map(format_percent, proportions.values()))
     yield table
     if not found["words"]:
         return

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sentiment.drift.shares import estimated_shares
+from sentiment.drift.proportions import estimated_proportions
 from sentiment.predict.logits import Floats
 from sentiment.predict.summary import SPECIAL_WORDS, Summary, spread
 
 _Ints = npt.NDArray[np.int64]
 
 # The smallest effects that count as drift.
-UNKNOWN, DISTANCE, CLASS_SHARE, WORD_SHARE = 0.02, 0.1, 0.05, 0.05
+UNKNOWN, DISTANCE, CLASS_PROPORTION, WORD_PROPORTION = 0.02, 0.1, 0.05, 0.05
 TESTS = 5
 _FEW = 5  # expected texts of a class, below which the chi-squared distribution is far off
 SHOWN = 8  # words
@@ -96,8 +96,8 @@ def compare(
     scores = probabilities.max(1)
     before = summary.confusion.sum(1) / summary.confusion.sum()
     predicted = np.bincount(probabilities.argmax(1), minlength=len(labels))
-    shares = estimated_shares(probabilities, summary.confusion)
-    class_ = int(np.abs(shares - before).argmax())
+    proportions = estimated_proportions(probabilities, summary.confusion)
+    class_ = int(np.abs(proportions - before).argmax())
     words = _words(summary, texts, vocabulary, len(lengths))
     word = max(words, key=lambda each: (each.p_value < level, abs(each.effect)))
     tests = [
@@ -111,13 +111,13 @@ def compare(
             *_distance(summary.scores, int(summary.confusion.sum()), scores), DISTANCE, level,
         ),
         _test(
-            "classes", labels[class_], before[class_], shares[class_],
-            shares[class_] - before[class_],
-            _p_of_counts(summary.confusion.sum(0), predicted), CLASS_SHARE, level,
+            "classes", labels[class_], before[class_], proportions[class_],
+            proportions[class_] - before[class_],
+            _p_of_counts(summary.confusion.sum(0), predicted), CLASS_PROPORTION, level,
         ),
         _test(
             "words", word.word, word.training_texts, word.new_texts, word.effect,
-            word.p_value / TESTS, WORD_SHARE, level,
+            word.p_value / TESTS, WORD_PROPORTION, level,
         ),
     ]  # fmt: skip
     return {
@@ -127,7 +127,7 @@ def compare(
         "tests": [test._asdict() for test in tests],
         "classes": {
             label: {"training": before[index], "predicted": predicted[index] / len(lengths),
-                    "estimated": shares[index]}
+                    "estimated": proportions[index]}
             for index, label in enumerate(labels)
         },
         "words": [each._asdict() for each in words if each.p_value < level][:SHOWN],
