@@ -107,7 +107,7 @@ def main() -> None:
             found = (
                 counts / counts.sum(),
                 by_confusion(counts, summary.confusion),
-                estimated_proportions(probabilities, summary.confusion),
+                estimated_proportions(probabilities, summary.probabilities),
             )
             errors.append([100 * (each[1] - planted) for each in found])
         means, largest = np.sqrt(np.square(errors).mean(0)), np.abs(errors).max(0)

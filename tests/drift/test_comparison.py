@@ -92,7 +92,7 @@ def test_each_change_is_found_where_it_is(new: Texts, expected: set[str]) -> Non
 @pytest.mark.parametrize("good", [0.2, 0.35, 0.8])
 def test_the_proportion_of_a_class_is_recovered(good: float) -> None:
     new = Texts(1000, 1, good=good)
-    proportions = estimated_proportions(new.probabilities, Texts(2500, 0).summary().confusion)
+    proportions = estimated_proportions(new.probabilities, Texts(2500, 0).summary().probabilities)
     assert proportions[1] == pytest.approx(good, abs=0.03)
 
 
@@ -129,3 +129,27 @@ def test_counts_of_a_summary() -> None:
     assert summary.texts_with_word.tolist() == [1, 1, 0]
     assert summary.confusion.tolist() == [[1, 0], [1, 1]]
     assert summary.lengths.tolist() == [0, 2, 3]
+
+
+def test_of_many_classes_some_of_which_are_rare_the_largest_change_is_named() -> None:
+    labels = ["a", "b", "c", "never"]
+
+    def texts(size: int, seed: int, odds: list[float]) -> Texts:
+        made = Texts(size, seed)
+        drawn = np.random.default_rng(seed)
+        made.labels = drawn.choice(4, size, p=odds)
+        logits = 4 * np.eye(4)[made.labels] + 2 * drawn.standard_normal((size, 4))
+        logits += np.log([0.4, 0.4, 0.2, 1e-3])  # calibrated for the proportions before
+        made.probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        return made
+
+    before = texts(2000, 0, [0.4, 0.4, 0.2, 0]).summary()
+    for odds, changed in (([0.4, 0.4, 0.2, 0], None), ([0.1, 0.4, 0.5, 0], "c")):
+        new = texts(1500, 1, odds).as_new()
+        found = compare(before, new, VOCABULARY, labels, 0.01)
+        (test,) = (test for test in found["tests"] if test["name"] == "classes")
+        assert test["drift"] == (changed is not None)
+        if changed is not None:
+            assert test["of"] in ("a", "c")
+        for label, true in zip(labels, odds, strict=True):
+            assert found["classes"][label]["estimated"] == pytest.approx(true, abs=0.04)

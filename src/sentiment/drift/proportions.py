@@ -9,7 +9,7 @@ _MOST_STEPS, _CLOSE = 1_000, 1e-6
 
 
 def estimated_proportions(
-    probabilities: npt.NDArray[np.floating], confusion: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.floating], before: npt.NDArray[np.floating]
 ) -> _Floats:
     """The class proportions under which the probabilities are most likely, (classes,).
 
@@ -19,10 +19,12 @@ def estimated_proportions(
 
     Args:
         probabilities: (texts, classes) of the classifier.
-        confusion: of validation reviews, (classes, classes), true by predicted.
+        before: (classes,) the means of the probabilities of validation reviews. Unlike the true
+            proportions they suit the probabilities of classes that are not calibrated, such as
+            rare ones (Alexandari, Kundaje & Shrikumar, 2020).
     """
-    before = np.maximum(confusion.sum(1), 1) / np.maximum(confusion.sum(1), 1).sum()
-    proportions: _Floats = before
+    proportions: _Floats = before.astype(np.float64) / before.sum(dtype=np.float64)
+    before = proportions
     for _ in range(_MOST_STEPS):
         posteriors = probabilities * (proportions / before)
         posteriors /= posteriors.sum(1, keepdims=True)

@@ -30,6 +30,7 @@ class Summary:
             would have at the rate of all; the variance of the rate follows from it.
         lengths: quantiles of the tokens of a review, (at most ``MOST_QUANTILES``,) sorted.
         scores: quantiles of the score of the predicted label, likewise.
+        probabilities: (classes,) their means.
         confusion: (classes, classes), the reviews of each class by their predicted class.
         texts_with_word: (at most ``MOST_WORDS``,) the reviews that have each of the first words of
             the vocabulary, which are the most frequent ones of the training.
@@ -45,6 +46,7 @@ class Summary:
     unknown_spread: float
     lengths: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
     confusion: npt.NDArray[np.int64]
     texts_with_word: npt.NDArray[np.int64]
     word_counts: npt.NDArray[np.int64]
@@ -53,6 +55,8 @@ class Summary:
         classes = len(self.confusion)
         if not (
             self.confusion.shape == (classes, classes)
+            and self.probabilities.shape == (classes,)
+            and (self.probabilities > 0).all()
             and len(self.lengths) * len(self.scores) * len(self.word_counts) > 0
             and self.texts_with_word.shape == self.word_counts.shape
             and min(self.reviews, self.tokens, self.confusion.sum()) > 0
@@ -70,7 +74,7 @@ class Summary:
         *,
         vocabulary_size: int,
     ) -> "Summary | None":
-        """Summarise reviews; None if there are none.
+        """Summarise reviews; None if there are none, or a probability is not finite.
 
         Args:
             token_ids: (tokens,) of all reviews, one after the other, uncut.
@@ -79,7 +83,7 @@ class Summary:
             labels: (predicted reviews,) the true classes of these.
             vocabulary_size: ids from this one on count as unknown.
         """
-        if not len(token_ids) or not len(labels):
+        if not (len(token_ids) and len(labels) and np.isfinite(probabilities).all()):
             return None
         known = (token_ids >= SPECIAL_WORDS) & (token_ids < vocabulary_size)
         starts = np.cumsum(lengths) - lengths
@@ -99,6 +103,7 @@ class Summary:
             unknown_spread=spread(unknown, lengths),
             lengths=_quantiles(lengths),
             scores=_quantiles(probabilities.max(1)),
+            probabilities=np.maximum(probabilities.mean(0), 1e-12).astype(np.float32),
             confusion=confusion,
             texts_with_word=texts[SPECIAL_WORDS:],
             word_counts=counts[SPECIAL_WORDS:],
