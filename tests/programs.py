@@ -24,7 +24,8 @@ import pytest
 from joblib.externals.loky import process_executor
 
 COMMANDS = (
-    "train", "pretrain", "baseline", "vectors", "check", "predict", "export", "serve", "report",
+    "train", "pretrain", "baseline", "vectors", "check", "predict", "drift", "export", "serve",
+    "report",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ BELOW: dict[str, set[str]] = {
     "baseline": {"runtime", "model", "data", "predict", "report", "config"},
     "vectors": {"runtime", "data", "report", "config", "train"},
     "check": {"runtime", "batch", "data", "predict", "report", "config", "baseline"},
+    "drift": {"runtime", "data", "predict", "report"},
     "export": {"runtime", "model", "data", "predict", "report", "evaluate"},
     "evaluate": {"runtime", "model", "data", "predict", "report"},
     "compare": {"runtime", "report"},

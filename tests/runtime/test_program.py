@@ -23,7 +23,7 @@ SLOW = {
 }  # fmt: skip
 COMMANDS = {
     "train", "pretrain", "baseline", "vectors", "check", "evaluate", "predict", "serve", "compare",
-    "download", "export", "publish", "report",
+    "download", "drift", "export", "publish", "report",
 }  # fmt: skip
 START = """
 import contextlib, importlib, sys
@@ -40,7 +40,7 @@ print("imported:", *{slow!r} & sys.modules.keys())
 
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
     hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors", "check")]
-    plain = ("predict", "serve", "export", "report")
+    plain = ("predict", "serve", "export", "drift", "report")
     every = (*hydra, *(f"{name}.command" for name in plain))
     every = (*every, "evaluate", "compare", "download", "__main__")
     wrong: dict[tuple[str, ...], str] = {

@@ -21,6 +21,7 @@ from sentiment.model.calibration import fit_temperature
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
+from sentiment.predict.summary import MOST_REVIEWS, Summary
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.predictions import write_predictions
 from sentiment.report.ranking import compare_runs
@@ -108,8 +109,14 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
     logits, labels, lengths = _tested(classifier, datamodule.reviews("test"))
     outcome = Outcome.of(logits, labels, lengths)
     val = summarise_predictions(val_logits / temperature, val_labels, "val/")
+    summary = Summary.of(
+        *datamodule.some_reviews("val", MOST_REVIEWS).flat(),
+        (val_logits / temperature).softmax(1).numpy(),
+        val_labels.numpy(),
+        vocabulary_size=classifier.settings["vocabulary_size"],
+    )
     save_ngram_classifier(
-        folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val
+        folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val, summary
     )
     results = {
         **summarise_predictions(logits, labels, "test/"),

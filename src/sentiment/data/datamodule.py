@@ -306,9 +306,14 @@ class SentimentDataModule(LightningDataModule):
 
     def single_reviews(self, name: str, count: int) -> list[Batch]:
         """Up to ``count`` reviews, evenly spread over a split, each as a batch of its own."""
+        some = self.some_reviews(name, count)
+        return [some[[position]] for position in range(len(some))]
+
+    def some_reviews(self, name: str, count: int) -> TokenisedReviews:
+        """Up to ``count`` reviews, evenly spread over a split."""
         reviews = self._reviews[name]
         positions = np.linspace(0, len(reviews) - 1, min(count, len(reviews)), dtype=int)
-        return [reviews[[position]] for position in positions.tolist()]
+        return reviews.take(positions)
 
     def state_dict(self) -> dict[str, Any]:
         """All that prediction needs to know about the data, as plain Python types.

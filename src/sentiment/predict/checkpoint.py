@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from sentiment.data.cleaning import CLEANINGS
@@ -14,6 +15,7 @@ from sentiment.model.settings import has_type
 from sentiment.predict.published import read_published
 from sentiment.predict.saved import SavedData, build
 from sentiment.predict.saved_classifier import SavedClassifier, SavedParts
+from sentiment.predict.summary import Summary
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
@@ -45,6 +47,8 @@ CLASSIFIER = Kind("a classifier", "SentimentDataModule", ("sentiment.train", "se
 LANGUAGE_MODEL = Kind("a language model", "TextDataModule", ("sentiment.pretrain",))
 
 DATA_KEY = CLASSIFIER.data_key
+
+SUMMARY_KEY = "validation"
 
 NGRAMS_KEY = "ngrams"  # the settings of a baseline; those of a network are under "classifier"
 
@@ -210,8 +214,45 @@ def _ngram_classifier(checkpoint: dict[str, Any]) -> "NgramClassifier":
     return NgramClassifier.from_arrays(arrays, {**checkpoint["hyper_parameters"][NGRAMS_KEY]})
 
 
+def stored_summary(summary: Summary | None) -> dict[str, Any] | None:
+    """The summary of the validation reviews as a checkpoint keeps it: counts in 32 bits."""
+    if summary is None:
+        return None
+    kept = summary.as_dict()
+    for name, value in kept.items():
+        if isinstance(value, np.ndarray):
+            kind = np.float32 if value.dtype.kind == "f" else np.int32
+            kept[name] = torch.from_numpy(value.astype(kind))
+    return kept
+
+
+def read_summary(path: Path) -> Summary | None:
+    """The summary of the validation reviews that a checkpoint keeps; None if it has none.
+
+    Raises:
+        InputError: see ``read_checkpoint``; or the summary is damaged.
+    """
+    stored = read_checkpoint(path).get(SUMMARY_KEY)
+    if not isinstance(stored, dict):
+        return None
+    values = {
+        name: (value if value.is_floating_point() else value.long()).numpy()
+        if is_plain(value)
+        else value
+        for name, value in stored.items()
+    }
+    try:
+        return build(Summary, values)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; use another checkpoint of the run") from error
+
+
 def save_ngram_classifier(
-    path: Path, classifier: "NgramClassifier", data: Mapping[str, Any], run: Mapping[str, Any]
+    path: Path,
+    classifier: "NgramClassifier",
+    data: Mapping[str, Any],
+    run: Mapping[str, Any],
+    summary: Summary | None,
 ) -> None:
     """Write a baseline as a checkpoint that ``load_classifier`` opens.
 
@@ -221,6 +262,7 @@ def save_ngram_classifier(
         data: the state of ``SentimentDataModule``. It is saved with the counted words alone and
             without ``max_length``, because a baseline reads whole reviews.
         run: facts of the run, such as its metrics on validation reviews.
+        summary: of the validation reviews.
     """
     arrays = classifier.arrays()
     vocabulary = data["vocabulary"][: classifier.settings["vocabulary_size"]]
@@ -232,6 +274,7 @@ def save_ngram_classifier(
                 "hyper_parameters": {NGRAMS_KEY: classifier.settings},
                 DATA_KEY: {**data, "vocabulary": vocabulary, "max_length": None},
                 "run": dict(run),
+                SUMMARY_KEY: stored_summary(summary),
             },
             part,
         )

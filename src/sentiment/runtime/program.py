@@ -130,6 +130,7 @@ COMMANDS = {
     "predict": "predict texts, the rows of a CSV file, or lines with a trained classifier",
     "serve": "answer requests for predictions over HTTP, with a page to try texts in a browser",
     "evaluate": "measure a trained classifier on a CSV file with labels",
+    "drift": "compare new texts with those of a training: have they changed?",
     "export": "write a trained network to an ONNX file, which predicts without torch",
     "compare": "compare trainings and baselines in one table",
     "report": "write the report of a training as one HTML page, or of several side by side",
@@ -152,5 +153,6 @@ export = partial(start, "sentiment.export.command")
 evaluate = partial(start, "sentiment.evaluate")
 download = partial(start, "sentiment.download")
 publish = partial(start, "sentiment.publish.command")
+drift = partial(start, "sentiment.drift.command")
 predict = partial(start, "sentiment.predict.command")
 serve = partial(start, "sentiment.serve.command")

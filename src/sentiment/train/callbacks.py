@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from sentiment.model.metric_names import best_mode
-from sentiment.predict.checkpoint import CHECKPOINT_FORMAT
+from sentiment.predict.checkpoint import CHECKPOINT_FORMAT, SUMMARY_KEY, stored_summary
+from sentiment.predict.summary import MOST_REVIEWS, Summary
 from sentiment.report.tables import write_csv
 from sentiment.runtime.distributed import all_reduce_max
 from sentiment.train.stopping import within_epoch
@@ -221,6 +222,27 @@ class CheckpointFacts(Callback):
         checkpoint["run"] = {**self.run, **metrics, "epochs": len(rows)}
         checkpoint["settings"] = self.settings
         checkpoint["format"] = CHECKPOINT_FORMAT
+
+
+class ValidationSummary(Callback):
+    """Adds a summary of the validation reviews to each checkpoint that follows a validation."""
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the summary."""
+        module, datamodule = cast("Any", pl_module), cast("Any", trainer).datamodule
+        if module.validated is not None:
+            logits, labels = module.validated
+            token_ids, lengths = datamodule.some_reviews("val", MOST_REVIEWS).flat()
+            summary = Summary.of(
+                token_ids,
+                lengths,
+                logits.float().softmax(1).numpy(),
+                labels.numpy(),
+                vocabulary_size=len(datamodule.facts.vocabulary),
+            )
+            checkpoint[SUMMARY_KEY] = stored_summary(summary)
 
 
 def accuracy_line(metrics: Mapping[str, float]) -> str:

@@ -89,6 +89,7 @@ class SentimentModule(LightningModule):
         self.val_loss.persistent(False)
         self.val_metrics = classification_metrics(num_classes, "val/")
         self._validation: list[tuple[Tensor, Tensor]] = []  # logits and labels
+        self.validated: tuple[Tensor, Tensor] | None = None  # calibrated logits and labels
         self.outcome: Outcome | None = None  # known after a test
         self._tested: list[tuple[Tensor, ...]] = []  # positions, logits, labels and full lengths
         self._tested_reviews = 0  # of all processes
@@ -182,6 +183,7 @@ class SentimentModule(LightningModule):
         temperature = fit_temperature(logits, labels) if self._calibrated else 1.0
         self.classifier.temperature.fill_(temperature)
         calibrated = logits / temperature
+        self.validated = calibrated, labels
         self.log("val/calibrated_loss", nn.functional.cross_entropy(calibrated, labels))
         self.log("val/ece", reliability(calibrated, labels).error)
         metrics = self.val_metrics.compute()

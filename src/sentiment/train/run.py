@@ -40,7 +40,7 @@ from sentiment.runtime.distributed import (
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
 from sentiment.train.build import build_module
-from sentiment.train.callbacks import accuracy_line
+from sentiment.train.callbacks import ValidationSummary, accuracy_line
 from sentiment.train.fit import Fit, limits, prepare_fit, start_processes
 from sentiment.train.loggers import log_results
 from sentiment.train.module import SentimentModule
@@ -97,7 +97,7 @@ def train(
         kind=CLASSIFIER,
         ckpt_path=ckpt_path,
         line=accuracy_line,
-        callbacks=callbacks,
+        callbacks=[ValidationSummary(), *callbacks],
         command_line=command_line,
     )
     check_one_process(cfg, fit.trainer.world_size)

@@ -1,0 +1,1 @@
+"""New texts compared with the validation reviews of a training."""
