@@ -73,7 +73,7 @@ def evaluate(
     from sentiment.predict.coverage import Coverage
     from sentiment.predict.csv_file import check_target
     from sentiment.predict.misclassified import written_misclassified
-    from sentiment.report.results import metric_warnings, outcome_results
+    from sentiment.report.results import metric_warnings, named_thresholds, outcome_results
 
     predictor.coverage = Coverage()
     if str(errors) == "-":
@@ -92,9 +92,13 @@ def evaluate(
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(
-            Outcome.of(combined, labels, torch.from_numpy(reviews.lengths)), predictor.labels
+            Outcome.of(combined, labels, torch.from_numpy(reviews.lengths), predictor.thresholds),
+            predictor.labels,
         ),
     }
+    if predictor.thresholds is not None:
+        named = named_thresholds(predictor.thresholds, predictor.labels)
+        tested["abstain/thresholds"] = named
     for warning in metric_warnings(tested, training=False):
         write_note(warning)
     return {

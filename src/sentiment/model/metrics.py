@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.utilities import dim_zero_cat
 
+from sentiment.model.abstention import Answered, count_answered
 from sentiment.model.calibration import Reliability, reliability
 
 
@@ -195,17 +197,36 @@ class Outcome(NamedTuple):
         confusion: see ``confusion_counts``.
         reliability: see ``sentiment.model.calibration``.
         by_length: see ``accuracy_by_length``.
+        answered: the reviews that get a label, of a classifier that abstains.
     """
 
     confusion: Tensor
     reliability: Reliability
     by_length: list[dict[str, Any]]
+    answered: Answered | None = None
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, lengths: Tensor) -> "Outcome":
-        """The outcome of logits, (reviews, classes), for labels and lengths, (reviews,) int64."""
+    def of(
+        cls,
+        logits: Tensor,
+        labels: Tensor,
+        lengths: Tensor,
+        thresholds: npt.NDArray[np.float64] | None = None,
+    ) -> "Outcome":
+        """The outcome of a test.
+
+        Args:
+            logits: (reviews, classes).
+            labels: (reviews,) int64.
+            lengths: (reviews,) int64, tokens of each.
+            thresholds: (classes,), below which a review gets no label; None if all get one.
+        """
+        probabilities = logits.double().softmax(1).numpy()
         return cls(
             confusion_counts(logits, labels),
             reliability(logits, labels),
             accuracy_by_length(logits, labels, lengths),
+            None
+            if thresholds is None
+            else count_answered(probabilities, labels.numpy(), thresholds),
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
+from sentiment.model.abstention import stored_thresholds
 from sentiment.predict.coverage import Coverage
 from sentiment.predict.explanation import Explanation, tokens_of
 from sentiment.predict.logits import Floats, log_odds, log_softmax, softmax
@@ -50,6 +51,9 @@ class Predictor:
         tokenizer: the tokenizer of the first member.
         coverage: how much of all texts so far is in the vocabulary of the first member; a new
             ``Coverage()`` in its place counts from the beginning.
+        thresholds: (labels,), the lowest score with which each label is given; for a lower one the
+            classifier abstains. None, as for several members, gives every text a label. It may be
+            set.
 
     Raises:
         InputError: the members have different labels, or the weights are not positive numbers, one
@@ -59,7 +63,7 @@ class Predictor:
     def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
         if isinstance(members, str | Path):
             raise TypeError(f"a path is opened by Predictor.load({str(members)!r})")
-        first = members[0]
+        first, *others = members
         for member in members:
             if sorted(member.labels) != sorted(first.labels):
                 raise InputError(
@@ -76,6 +80,7 @@ class Predictor:
         self.label_column = data.label_column
         self.header = data.header
         self.coverage = Coverage()
+        self.thresholds = stored_thresholds(first.run, len(self.labels)) if not others else None
         self._make_tokenizers()
 
     def _make_tokenizers(self) -> None:
@@ -98,12 +103,22 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
+        cls,
+        *paths: str | Path,
+        device: str = "cpu",
+        weights: Sequence[float] | None = None,
+        threshold: float | None = None,
     ) -> "Predictor":
         """Load one or several checkpoints or ONNX files, which need no other files.
 
         A run folder stands for its best checkpoint. The probabilities of several are averaged;
         each has its own tokenizer.
+
+        Args:
+            paths: the files, or run folders.
+            device: where networks of torch compute.
+            weights: see ``Predictor``.
+            threshold: of all labels, in place of ``thresholds``; with 0 every text gets a label.
 
         Raises:
             InputError: a file is missing, damaged, of another kind, or holds code; the device
@@ -111,7 +126,10 @@ class Predictor:
         """
         if not paths:
             raise TypeError("give the path of a checkpoint, or of several")
-        return cls([Member.load(path, device) for path in paths], weights)
+        predictor = cls([Member.load(path, device) for path in paths], weights)
+        if threshold is not None:
+            predictor.thresholds = np.full(len(predictor.labels), threshold)
+        return predictor
 
     @overload
     def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -126,6 +144,8 @@ class Predictor:
         depend on the others. ``tokens`` is the number of its tokens, and ``known_tokens`` that of
         those in the vocabulary (of the first member): scores of a text that has none say nothing. A
         blank text (empty, whitespace, invisible characters) has None as its label and score.
+        With ``thresholds`` there is also ``abstained``; where it is true, ``label`` is None, and
+        ``score`` that of the most probable label.
 
         Args:
             texts: a string or an ordered iterable of strings: a list, a generator, a file of lines,
@@ -284,11 +304,17 @@ class Predictor:
     def _prediction(self, text: str, scores: list[float]) -> Prediction:
         best = max(range(len(scores)), key=scores.__getitem__)
         blank = is_blank(text)
+        abstained = not blank and self.abstains(best, scores[best])
         return {
-            "label": None if blank else self.labels[best],
+            "label": None if blank or abstained else self.labels[best],
+            **({} if self.thresholds is None else {"abstained": abstained}),
             "score": None if blank else scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
+
+    def abstains(self, index: int, score: float) -> bool:
+        """Whether a score is too low for the label with an index in ``labels``."""
+        return self.thresholds is not None and bool(score < self.thresholds[index])
 
 
 def _some_at_a_time(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from sentiment.model.abstention import stored_thresholds
 from sentiment.model.calibration import is_temperature
 from sentiment.model.rebuild import all_finite, is_plain
 from sentiment.predict.saved import SavedData
@@ -66,6 +67,7 @@ class SavedClassifier:
                 raise ValueError(f"{name!r} has {len(entries)} entries for {size}={expected}")
         if not is_temperature(temperature := float(self.classifier.temperature)):
             raise ValueError(f"the temperature is {temperature}, out of range")
+        stored_thresholds(self.run, len(self.data.labels))
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:

@@ -142,6 +142,8 @@ def _split_table(results: Mapping[str, Any]) -> Table:
             rows[name] = [_format_metric(metric, value) for value in values]
         if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
             rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
+    for name, metric in (("given a label", "coverage"), ("  accuracy of these", "accuracy")):
+        rows[name] = [format_percent(results.get(f"abstain/{split}_{metric}")) for split in _SPLITS]
     rows["mean abs. error"] = [MISSING, MISSING, _format_metric("mae", results.get("test/mae"))]
     rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in _SPLITS]
     shown = [i for i in range(len(_SPLITS)) if any(row[i] != MISSING for row in rows.values())]

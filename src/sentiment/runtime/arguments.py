@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import sentiment
@@ -62,3 +63,11 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 on")
     return int(text)
+
+
+def fraction(text: str) -> float:
+    """An option's value as a number from 0 to 1; argparse prints the error."""
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 0 to 1")
