@@ -15,8 +15,8 @@ def probabilities(scores: list[float], predicted: list[int] | None = None) -> np
 def test_coverage_is_a_quantile_of_the_scores() -> None:
     p = probabilities([0.9, 0.6, 0.8, 0.7])
     labels = np.zeros(4, np.int64)
-    assert Goal(coverage=0.5).thresholds(p, labels) == [pytest.approx(0.75)] * 2
-    assert Goal(coverage=0.51).thresholds(p, labels) == [pytest.approx(0.65)] * 2
+    assert Goal(coverage=0.5).thresholds(p, labels) == pytest.approx([0.75] * 2)
+    assert Goal(coverage=0.51).thresholds(p, labels) == pytest.approx([0.65] * 2)
     assert Goal(coverage=0.99).thresholds(p, labels) == [0, 0]
 
 

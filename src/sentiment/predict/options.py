@@ -112,8 +112,10 @@ def csv_format_from(
     return FormatOfOptions(**values)
 
 
-def check_csv(parsed: argparse.Namespace) -> None:
-    """Check the beginning of the CSV file, before checkpoints are loaded, which takes longer.
+def check_csv(parsed: argparse.Namespace, path: Path | None = None) -> None:
+    """Check the beginning of the CSV file, or of another one with the same options.
+
+    It is called before checkpoints are loaded, which takes longer.
 
     Raises:
         InputError: the file is missing, empty or of another kind, or an option has an unknown
@@ -121,7 +123,7 @@ def check_csv(parsed: argparse.Namespace) -> None:
     """
     from sentiment.data.records import check_table
 
-    check_table(parsed.csv, csv_format_from(parsed))
+    check_table(path or parsed.csv, csv_format_from(parsed))
 
 
 def load_predictor(parsed: argparse.Namespace) -> "Predictor":

@@ -50,13 +50,13 @@ def result_table(results: Mapping[str, Any]) -> Table:
     return outer
 
 
-def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+def members_table(members: Sequence[Mapping[str, Any]], heading: str = "alone") -> Table:
     """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
 
     What each ``weight`` is stands beside them where they are not all the same.
     """
     table = new_table()
-    table.add_column("alone", overflow="fold")
+    table.add_column(heading, overflow="fold")
     weighted = len({each.get("weight") for each in members}) > 1
     rows = [row for row in _METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
     for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
