@@ -4,6 +4,7 @@ import operator
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -82,7 +83,9 @@ def batcher() -> Iterator[Batcher]:
     batcher.close()
 
 
-def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
+@pytest.mark.parametrize("abstains", [False, True])
+def test_answers_are_those_of_the_predictor(checkpoint: Path, abstains: bool) -> None:
+    predictor = Predictor.load(checkpoint, threshold=1.0 if abstains else None)
     batcher = Batcher(predictor)
     served = Served(batcher, labels=predictor.labels)
     one = served.post(json.dumps({"text": GOOD}))
@@ -93,6 +96,7 @@ def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
     assert one.json() == predictor(GOOD)
     assert several.json() == predictor([BAD, GOOD, " "])
     assert several.json()[2]["label"] is None
+    assert one.json().get("abstained", False) == (one.json()["label"] is None) == abstains
 
 
 def test_explanations_are_those_of_the_predictor(predictor: Predictor) -> None:
