@@ -39,6 +39,7 @@ def test_thresholds_go_along(tmp_path: Path, abstaining: Path) -> None:
     published = Predictor.load(folder_of(tmp_path, abstaining))
     assert published.thresholds is not None
     assert published.thresholds.tolist() == [0.625, np.inf]
+    assert "`abstained`" in (tmp_path / "published" / "README.md").read_text()
 
 
 def test_the_card_says_what_the_run_knows(tmp_path: Path, trained: Path) -> None:
