@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -360,6 +360,9 @@ def test_random_requests_are_answered_as_described(batcher: Batcher) -> None:
         kind=st.sampled_from(["application/json"] * 9 + ["text/plain", ""]),
         key=st.sampled_from(["secret"] * 9 + ["other", ""]),
     )
+    @example("/predict", b'{"text": "a"}', "application/json", "secret")
+    @example("/predict", b'{"text": "12345"}', "application/json", "secret")
+    @example("/explain", b'{"text": "a"}', "application/json", "secret")
     def check(path: str, body: bytes, kind: str, key: str) -> None:
         method = "post" if path in ("/predict", "/explain") else "get"
         headers = {"Content-Type": kind, "X-API-Key": key}
