@@ -175,6 +175,15 @@ def checkpoint(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def abstaining(checkpoint: Path) -> Path:
+    """A copy of ``checkpoint`` that abstains from ``awful`` often and from ``lovely`` always."""
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["run"] |= {"abstain/threshold/0": 0.625, "abstain/threshold/1": None}
+    torch.save(saved, path := checkpoint.with_name("abstaining.ckpt"))
+    return path
+
+
+@pytest.fixture(scope="session")
 def predictor(checkpoint: Path) -> Predictor:
     """A predictor of the checkpoint."""
     return Predictor.load(checkpoint)

@@ -73,7 +73,7 @@ def evaluate(
     from sentiment.predict.coverage import Coverage
     from sentiment.predict.csv_file import check_target
     from sentiment.predict.misclassified import written_misclassified
-    from sentiment.report.results import metric_warnings, outcome_results
+    from sentiment.report.results import metric_warnings, named_thresholds, outcome_results
 
     predictor.coverage = Coverage()
     if str(errors) == "-":
@@ -92,9 +92,13 @@ def evaluate(
     tested = {
         **summarise_predictions(combined, labels, "test/"),
         **outcome_results(
-            Outcome.of(combined, labels, torch.from_numpy(reviews.lengths)), predictor.labels
+            Outcome.of(combined, labels, torch.from_numpy(reviews.lengths), predictor.thresholds),
+            predictor.labels,
         ),
     }
+    if predictor.thresholds is not None:
+        named = named_thresholds(predictor.thresholds, predictor.labels)
+        tested["abstain/thresholds"] = named
     for warning in metric_warnings(tested, training=False):
         write_note(warning)
     return {
@@ -109,7 +113,41 @@ def evaluate(
             torch.device(members[0].classifier.device), members[0].classifier.threads
         ),
         "versions": versions(),
+        **({"temperature": predictor.temperature} if len(members) > 1 else {}),
         **({"members": _each_alone(predictor, reviews)} if len(members) > 1 else {}),
+    }
+
+
+def calibrate(
+    predictor: "Predictor",
+    path: Path,
+    csv_format: "CsvFormat",
+    file_labels: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Fit the temperature of a predictor's averaged probabilities to a file, and set it.
+
+    Arguments and errors as for ``evaluate``.
+
+    Returns:
+        The temperature, the number of reviews, and metrics by name, ``before`` and ``after``.
+    """
+    import torch
+
+    from sentiment.model.calibration import fit_temperature
+    from sentiment.model.metrics import summarise_predictions
+    from sentiment.predict.coverage import Coverage
+
+    predictor.coverage = Coverage()
+    reviews = predict_labelled(predictor, path, csv_format, file_labels)
+    _note_facts(predictor, reviews)
+    predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)
+    combined = torch.from_numpy(predictor.combine(reviews.logits))
+    predictor.temperature = fit_temperature(combined, labels)
+    return {
+        "temperature": predictor.temperature,
+        "reviews": len(labels),
+        "before": summarise_predictions(combined, labels, "test/"),
+        "after": summarise_predictions(combined / predictor.temperature, labels, "test/"),
     }
 
 
@@ -312,6 +350,20 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="write the misclassified reviews to a CSV file, those with the highest scores first",
     )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="CSV",
+        help="fit a temperature for the averaged probabilities on a CSV file, such as the"
+        " validation reviews that a training writes into data.splits_dir",
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the checkpoints, their weights and the temperature into one checkpoint; with it"
+        " or --calibrate, the last CSV file may be left out",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     order = "checkpoints first, the CSV file last"
@@ -319,14 +371,24 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         order += ", then --labels or --weights, which take all that follows"
     if unknown:
         parser.refuse(unknown[0], f"files come without one: {order}")
-    if len(parsed.files) < 2:
-        parser.error(f"give at least two files: {order}")
+    prepares = parsed.calibrate is not None or parsed.save is not None
+    if len(parsed.files) < 2 - prepares:
+        parser.error(f"give at least {'one file' if prepares else 'two files'}: {order}")
     *parsed.checkpoints, parsed.csv = parsed.files
-    if is_checkpoint(parsed.csv):
+    if prepares and is_checkpoint(parsed.csv):
+        if parsed.errors is not None:
+            parser.error(f"--errors goes with a CSV file to measure: {order}")
+        parsed.checkpoints, parsed.csv = parsed.files, None
+    elif is_checkpoint(parsed.csv):
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
     for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
+    if parsed.save is not None:
+        if parsed.save.suffix != ".ckpt":
+            parser.error(f"--save {parsed.save}: give a file that ends in .ckpt")
+        if parsed.save.resolve() in [path.resolve() for path in parsed.checkpoints]:
+            parser.error(f"--save {parsed.save}: is one of the checkpoints; give another file")
     return parsed
 
 
@@ -334,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        import sentiment.predict.torch_network  # noqa: F401 (slow)
+        from sentiment.predict.ensemble import save_predictor  # slow, for torch
         from sentiment.report.result_table import (
             class_tables,
             length_table,
@@ -344,12 +406,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from sentiment.report.tables import json_text, print_table
     limit_threads()
     with exit_on_input_error():
-        check_csv(parsed)  # loading the checkpoints takes longer
+        for path in (parsed.calibrate, parsed.csv):
+            if path is not None:
+                check_csv(parsed, path)  # loading the checkpoints takes longer
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
-        results = evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
+        results: dict[str, Any] = {}
+        if parsed.calibrate is not None:
+            calibration = calibrate(predictor, parsed.calibrate, csv_format, parsed.labels)
+            results = {"calibration": calibration}
+        if parsed.save is not None:
+            save_predictor(predictor, parsed.save)
+            write_note(f"wrote {parsed.save}: give it in place of the checkpoints")
+        if parsed.csv is not None:
+            results |= evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")
+            return
+        if parsed.calibrate is not None:
+            divided = f"divided by {calibration['temperature']:.3f}"
+            rows = {"undivided": calibration["before"], divided: calibration["after"]}
+            named = [{"checkpoint": name, **row} for name, row in rows.items()]
+            print_table(members_table(named, f"on {parsed.calibrate.name}"))
+            sys.stdout.write("\n" * (parsed.csv is not None))
+        if parsed.csv is None:
             return
         hidden = ("train_reviews", "vector_coverage", "dropped_duplicates")  # not about this file
         print_table(result_table({k: v for k, v in results.items() if k not in hidden}))

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from conftest import write_reviews
 from programs import run_program
+from sentiment import Predictor
 from sentiment.baseline.run import compare_command, run_baselines
 from sentiment.compare import main as compare
 from sentiment.config.resolvers import config_directory, register
@@ -66,8 +67,12 @@ def test_the_end_prints_how_to_compare(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_splits_are_those_of_a_training(tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", 120)
     run(tmp_path / "run", f"data.csv={reviews}", f"data.splits_dir={tmp_path / 'splits'}",
-        "weightings=[tfidf]")  # fmt: skip
+        "weightings=[tfidf]", "abstain.coverage=0.5")  # fmt: skip
     results = json.loads((tmp_path / "run" / "tfidf" / "results.json").read_text())
+    assert results["abstain/val_coverage"] >= 0.5
+    thresholds = Predictor.load(tmp_path / "run" / "tfidf").thresholds
+    assert thresholds is not None
+    assert thresholds.tolist() == list(results["abstain/thresholds"].values())
     rows = {
         name: len((tmp_path / "splits" / f"{name}.csv").read_text().splitlines()) - 1
         for name in ("train", "val", "test")

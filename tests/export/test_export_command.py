@@ -41,6 +41,12 @@ def test_rounding_makes_a_file_smaller(checkpoint: Path, tmp_path: Path) -> None
     assert sizes[1] < sizes[0]
 
 
+def test_thresholds_go_along(abstaining: Path, tmp_path: Path) -> None:
+    main([str(abstaining), str(tmp_path / "model.onnx")])
+    answer = Predictor.load(tmp_path / "model.onnx")("the film was lovely")
+    assert (answer["label"], answer["abstained"]) == (None, True)
+
+
 def test_a_baseline_or_several_checkpoints_are_refused(
     checkpoint: Path, baselines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,21 @@ def test_the_most_probable_labels_get_columns_in_order(
     assert list(row)[2:] == ["label_1", "score_1", "score_awful", "score_lovely"]
 
 
+def test_where_a_classifier_abstains_the_label_is_empty(abstaining: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame({"id": [1, 2, 3], "review": [GOOD, BAD, ""]}).to_csv(source, index=False)
+    command = [str(abstaining), "--csv", str(source), "--out", str(target)]
+    main([*command, "--scores"])
+    good, bad, blank = csv.DictReader(target.open())
+    assert list(good)[2:] == ["label", "score", "score_awful", "score_lovely", "abstained"]
+    assert (good["label"], good["abstained"], good["score"]) == ("", "true", good["score_lovely"])
+    assert (bad["label"], bad["abstained"]) == ("awful", "false")
+    assert (blank["label"], blank["abstained"]) == ("", "")
+    main([*command, "--top", "1"])
+    good, *_ = csv.DictReader(target.open())
+    assert (good["label_1"], good["abstained"]) == ("lovely", "true")
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "fact"),
     [

@@ -59,6 +59,25 @@ def test_the_most_probable_labels_come_first(
     assert answer["scores"] == {"lovely": answer["score"]}
 
 
+def test_a_classifier_that_abstains_says_so(
+    checkpoint: Path, abstaining: Path, capsys: Any
+) -> None:
+    main([str(abstaining), BAD, GOOD, " ", "--explain"])
+    bad, good, blank = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (bad["label"], bad["abstained"]) == ("awful", False)
+    assert (good["label"], good["abstained"]) == (None, True)
+    assert good["score"] == max(good["scores"].values())
+    assert good["explanation"]["label"] == "lovely"
+    assert (blank["label"], blank["abstained"], blank["score"]) == (None, False, None)
+    main([str(checkpoint), GOOD])
+    assert "abstained" not in json.loads(capsys.readouterr().out)
+    for path, threshold, expected in ((abstaining, "0", "lovely"), (checkpoint, "1", None)):
+        main([str(path), GOOD, "--threshold", threshold])
+        assert json.loads(capsys.readouterr().out)["label"] == expected
+    main([str(abstaining), str(checkpoint), GOOD])  # together they have no threshold
+    assert "abstained" not in json.loads(capsys.readouterr().out)
+
+
 def test_the_rows_of_a_csv_go_to_standard_output(
     checkpoint: Path, tmp_path: Path, capsys: Any
 ) -> None:

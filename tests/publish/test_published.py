@@ -35,6 +35,13 @@ def test_a_baseline_predicts_the_same(tmp_path: Path, baselines: Path, weighting
     )
 
 
+def test_thresholds_go_along(tmp_path: Path, abstaining: Path) -> None:
+    published = Predictor.load(folder_of(tmp_path, abstaining))
+    assert published.thresholds is not None
+    assert published.thresholds.tolist() == [0.625, np.inf]
+    assert "`abstained`" in (tmp_path / "published" / "README.md").read_text()
+
+
 def test_the_card_says_what_the_run_knows(tmp_path: Path, trained: Path) -> None:
     publish(trained, tmp_path / "published", name="me/reviews", license_name="mit")
     card = (tmp_path / "published" / "README.md").read_text()

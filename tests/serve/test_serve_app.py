@@ -4,11 +4,12 @@ import operator
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -82,7 +83,9 @@ def batcher() -> Iterator[Batcher]:
     batcher.close()
 
 
-def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
+@pytest.mark.parametrize("abstains", [False, True])
+def test_answers_are_those_of_the_predictor(checkpoint: Path, abstains: bool) -> None:
+    predictor = Predictor.load(checkpoint, threshold=1.0 if abstains else None)
     batcher = Batcher(predictor)
     served = Served(batcher, labels=predictor.labels)
     one = served.post(json.dumps({"text": GOOD}))
@@ -93,6 +96,7 @@ def test_answers_are_those_of_the_predictor(predictor: Predictor) -> None:
     assert one.json() == predictor(GOOD)
     assert several.json() == predictor([BAD, GOOD, " "])
     assert several.json()[2]["label"] is None
+    assert one.json().get("abstained", False) == (one.json()["label"] is None) == abstains
 
 
 def test_explanations_are_those_of_the_predictor(predictor: Predictor) -> None:
@@ -356,6 +360,9 @@ def test_random_requests_are_answered_as_described(batcher: Batcher) -> None:
         kind=st.sampled_from(["application/json"] * 9 + ["text/plain", ""]),
         key=st.sampled_from(["secret"] * 9 + ["other", ""]),
     )
+    @example("/predict", b'{"text": "a"}', "application/json", "secret")
+    @example("/predict", b'{"text": "12345"}', "application/json", "secret")
+    @example("/explain", b'{"text": "a"}', "application/json", "secret")
     def check(path: str, body: bytes, kind: str, key: str) -> None:
         method = "post" if path in ("/predict", "/explain") else "get"
         headers = {"Content-Type": kind, "X-API-Key": key}

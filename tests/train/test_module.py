@@ -2,6 +2,7 @@ import inspect
 import math
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from conftest import require_bf16
 from sentiment.batch import Batch
+from sentiment.model.abstention import Goal
 from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import confusion_counts, summarise_predictions
@@ -131,6 +133,26 @@ def test_a_validation_sets_the_temperature_of_tests_alone(calibrated: bool) -> N
     (tested,) = trainer.test(module, loader, verbose=False)
     expected = summarise_predictions(divided, labels, "test/")
     assert tested == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_validation_sets_the_thresholds_that_checkpoints_keep(tmp_path: Path) -> None:
+    module = small_module(goal=Goal(coverage=0.5))
+    module.abstention = {"abstain/threshold/0": 0.1}  # of an earlier epoch
+    loader: Any = DataLoader([batch(9)], batch_size=None)  # type: ignore[arg-type]
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        max_epochs=1, num_sanity_val_steps=0, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, loader, loader)
+    trainer.test(module, loader, verbose=False)
+    assert module.outcome is not None
+    assert module.outcome.answered is not None
+    assert module.outcome.answered.answered == 5  # of 9
+    assert module.abstention["abstain/val_coverage"] == pytest.approx(5 / 9)
+    (path,) = tmp_path.rglob("*.ckpt")
+    again = small_module()
+    again.on_load_checkpoint(torch.load(path, weights_only=True))
+    assert again.abstention == module.abstention
 
 
 def test_lengths_of_a_test_are_those_before_cutting() -> None:

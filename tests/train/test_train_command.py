@@ -23,6 +23,7 @@ from programs import Program, run_program
 from sentiment import Predictor
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import CommandLine
+from sentiment.evaluate import main as evaluate
 from sentiment.predict.checkpoint import CLASSIFIER
 from sentiment.train.fit import Stopped, stopped
 from sentiment.train.run import train
@@ -137,6 +138,27 @@ def test_choices_train_on_three_classes(
     results = train(cfg, tmp_path / "run")
     assert results["labels"] == ["awful", "lovely", "plain"]
     assert math.isfinite(results["test/loss"])
+
+
+def test_a_training_that_abstains_reports_how_often(
+    tmp_path: Path, composed: Compose, caplog: pytest.LogCaptureFixture, capsys: Any
+) -> None:
+    reviews = write_reviews(tmp_path / "reviews.csv", 60)
+    caplog.set_level("INFO")
+    given = [*TINY, "trainer.max_epochs=1", f"data.csv={reviews}", "abstain.coverage=0.6"]
+    results = train(composed(*given, f"data.splits_dir={tmp_path}"), tmp_path / "run")
+    assert "get no label" in caplog.text
+    coverages = [results[f"abstain/{split}_coverage"] for split in ("val", "test")]
+    assert coverages[0] == pytest.approx(0.6, abs=1 / results["val_reviews"])
+    low, high = results["abstain/val_accuracy_interval"]
+    assert low <= results["abstain/val_accuracy"] <= high
+    assert len(set(results["abstain/thresholds"].values())) == 1
+    capsys.readouterr()
+    evaluate([str(tmp_path / "run"), str(tmp_path / "test.csv"), "--json"])
+    evaluated = json.loads(capsys.readouterr().out)
+    own = {name: value for name, value in evaluated.items() if name.startswith("abstain/")}
+    assert own == {name: json.loads(json.dumps(results))[name] for name in own}
+    assert own["abstain/test_coverage"] == coverages[1]
 
 
 def test_ngrams_teach_and_go_along_in_the_checkpoint(tmp_path: Path, composed: Compose) -> None:

@@ -17,6 +17,7 @@ from sentiment.config.schemas import BaselineConfig
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.dataset import TokenisedReviews
 from sentiment.data.pipeline import DataFacts
+from sentiment.model.abstention import Goal, stored_thresholds
 from sentiment.model.calibration import fit_temperature
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.checkpoint import save_ngram_classifier
@@ -25,7 +26,14 @@ from sentiment.predict.summary import MOST_REVIEWS, Summary
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.predictions import write_predictions
 from sentiment.report.ranking import compare_runs
-from sentiment.report.results import data_results, log_data, outcome_results, plot_outcome
+from sentiment.report.results import (
+    abstain_results,
+    data_results,
+    log_abstention,
+    log_data,
+    outcome_results,
+    plot_outcome,
+)
 from sentiment.report.runs import find_runs
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import program_command, versions
@@ -62,7 +70,8 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         for weighting in cfg.weightings:
             own = folder / str(weighting)
             own.mkdir(parents=True, exist_ok=True)
-            write_json(own / "results.json", run_baseline(str(weighting), datamodule, own))
+            results = run_baseline(str(weighting), datamodule, own, Goal(**cfg.abstain))
+            write_json(own / "results.json", results)
             report_training(own)
     print_comparison(compare_runs(find_runs([folder])))
     log.info("Everything is in %s. Compare it with trainings:", folder)
@@ -92,7 +101,9 @@ def compare_command(folder: Path) -> str:
     return program_command("sentiment.compare", *folders)
 
 
-def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) -> dict[str, Any]:
+def run_baseline(
+    weighting: str, datamodule: SentimentDataModule, folder: Path, goal: Goal
+) -> dict[str, Any]:
     """Fit one baseline, test it, save it and draw its plots; returns its results."""
     facts = datamodule.facts
     start = time.perf_counter()
@@ -105,9 +116,12 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
     seconds = time.perf_counter() - start
     val_logits, val_labels, _ = _tested(classifier, datamodule.reviews("val"))
     temperature = fit_temperature(val_logits, val_labels)
+    val_scores = (val_logits / temperature).double().softmax(1).numpy()
+    numbers = goal.choose(val_scores, val_labels.numpy())
     classifier = classifier.with_temperature(temperature)
     logits, labels, lengths = _tested(classifier, datamodule.reviews("test"))
-    outcome = Outcome.of(logits, labels, lengths)
+    thresholds = stored_thresholds(numbers, len(facts.labels))
+    outcome = Outcome.of(logits, labels, lengths, thresholds)
     val = summarise_predictions(val_logits / temperature, val_labels, "val/")
     summary = Summary.of(
         *datamodule.some_reviews("val", MOST_REVIEWS).flat(),
@@ -116,7 +130,11 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         vocabulary_size=classifier.settings["vocabulary_size"],
     )
     save_ngram_classifier(
-        folder / "checkpoints" / "best.ckpt", classifier, datamodule.state_dict(), val, summary
+        folder / "checkpoints" / "best.ckpt",
+        classifier,
+        datamodule.state_dict(),
+        val | numbers,
+        summary,
     )
     results = {
         **summarise_predictions(logits, labels, "test/"),
@@ -125,12 +143,15 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path) 
         **data_results(facts),
         "model": weighting,
         "temperature": temperature,
+        **abstain_results(numbers, facts.labels, facts.val_reviews),
         "strength": strength,
         "fit_seconds": seconds,
         "parameters": classifier.num_parameters,
         "device": "cpu",
         "versions": versions(),
     }
+    if goal:
+        log_abstention(results, goal.accuracy)
     plot_outcome(folder, results, outcome)
     write_predictions(folder, outcome, facts.labels, *datamodule.origins("test"))
     return results

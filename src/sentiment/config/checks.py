@@ -58,6 +58,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
             require_limits(cfg.model)
         except ValueError as error:
             raise InputError(f"config: model: {error}") from error
+    _check_abstain(cfg.get("abstain"))
     _check_files(cfg, every=files)
     if schema is TrainConfig:
         check_class_weights(cfg.loss, cfg.data.labels)
@@ -277,6 +278,20 @@ def check_class_weights(
 def is_mixed(loss: DictConfig) -> bool:
     """Whether the training loss has terms that need no labels."""
     return bool(loss.entropy or loss.virtual_adversarial)
+
+
+def _check_abstain(node: DictConfig | None) -> None:
+    if node is None:
+        return
+    given = [name for name in ("coverage", "accuracy") if node[name] is not None]
+    if len(given) > 1 or (node.per_class and not given):
+        shown = " ".join(
+            f"abstain.{name}={as_typed(node[name])}" for name in given or ["per_class"]
+        )
+        raise InputError(
+            f"config: {shown}: give one of abstain.coverage and abstain.accuracy, which the other"
+            " follows from"
+        )
 
 
 def _check_mixed(cfg: DictConfig) -> None:

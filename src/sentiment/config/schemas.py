@@ -168,6 +168,15 @@ class LossConfig:
 
 
 @dataclass
+class AbstainConfig:
+    """Scores below which no label is given; see ``sentiment.model.abstention.Goal``."""
+
+    coverage: float | None = ranged(None, above=0, below=1)
+    accuracy: float | None = ranged(None, above=0, at_most=1)
+    per_class: bool = False
+
+
+@dataclass
 class AdamConfig:
     _target_: str = "torch.optim.Adam"
     _partial_: bool = True
@@ -291,6 +300,7 @@ class TrainConfig:
     seed: int = ranged_seed(42)
     ckpt_path: str | None = None
     calibrated: bool = True  # whether validation sets the temperature of scores
+    abstain: AbstainConfig = field(default_factory=AbstainConfig)
     data: DataConfig = MISSING
     embeddings: Any = MISSING
     model: ModelConfig = MISSING
@@ -349,6 +359,7 @@ class BaselineConfig:
     data: DataConfig = MISSING
     weightings: list[Weighting] = field(default_factory=lambda: list(Weighting))
     report: ReportConfig = field(default_factory=ReportConfig)
+    abstain: AbstainConfig = field(default_factory=AbstainConfig)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.utilities import dim_zero_cat
 
+from sentiment.model.abstention import Answered, count_answered
 from sentiment.model.calibration import Reliability, reliability
 
 
@@ -204,6 +205,7 @@ class Outcome(NamedTuple):
         by_length: see ``accuracy_by_length``.
         logits: (reviews, classes), calibrated.
         labels: (reviews,) int64.
+        answered: the reviews that get a label, of a classifier that abstains.
     """
 
     confusion: Tensor
@@ -211,14 +213,32 @@ class Outcome(NamedTuple):
     by_length: list[dict[str, Any]]
     logits: Tensor
     labels: Tensor
+    answered: Answered | None = None
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, lengths: Tensor) -> "Outcome":
-        """The outcome of logits, (reviews, classes), for labels and lengths, (reviews,) int64."""
+    def of(
+        cls,
+        logits: Tensor,
+        labels: Tensor,
+        lengths: Tensor,
+        thresholds: npt.NDArray[np.float64] | None = None,
+    ) -> "Outcome":
+        """The outcome of a test.
+
+        Args:
+            logits: (reviews, classes).
+            labels: (reviews,) int64.
+            lengths: (reviews,) int64, tokens of each.
+            thresholds: (classes,), below which a review gets no label; None if all get one.
+        """
+        probabilities = logits.double().softmax(1).numpy()
         return cls(
             confusion_counts(logits, labels),
             reliability(logits, labels),
             accuracy_by_length(logits, labels, lengths),
             logits,
             labels,
+            None
+            if thresholds is None
+            else count_answered(probabilities, labels.numpy(), thresholds),
         )

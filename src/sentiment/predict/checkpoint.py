@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from sentiment.model.rebuild import is_plain, rebuild
 from sentiment.model.settings import has_type
 from sentiment.predict.published import read_published
 from sentiment.predict.saved import SavedData, build
-from sentiment.predict.saved_classifier import SavedClassifier, SavedParts
+from sentiment.predict.saved_classifier import SavedClassifier, SavedEnsemble, SavedParts
 from sentiment.predict.summary import Summary
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words
@@ -34,7 +35,8 @@ class Kind(NamedTuple):
 
     Attributes:
         name: what messages call it.
-        data_key: the key under which Lightning stores the data module's state: its class name.
+        data_key: the key under which Lightning stores the data module's state, its class name; of
+            an ensemble, that of its members.
         programs: the programs that write it. The first can resume from it.
     """
 
@@ -45,10 +47,12 @@ class Kind(NamedTuple):
 
 CLASSIFIER = Kind("a classifier", "SentimentDataModule", ("sentiment.train", "sentiment.baseline"))
 LANGUAGE_MODEL = Kind("a language model", "TextDataModule", ("sentiment.pretrain",))
+ENSEMBLE = Kind("an ensemble", "ensemble", ("sentiment.evaluate",))  # no other class has its data
 
 DATA_KEY = CLASSIFIER.data_key
 
 SUMMARY_KEY = "validation"
+ONE_MEMBER = "give one of the checkpoints that it was made of"
 
 NGRAMS_KEY = "ngrams"  # the settings of a baseline; those of a network are under "classifier"
 
@@ -98,9 +102,10 @@ def read_checkpoint(path: str | Path, kind: Kind = CLASSIFIER, *others: Kind) ->
         if isinstance(checkpoint, dict) and wanted.data_key in checkpoint:
             _check_parts(path, checkpoint, wanted)
             return checkpoint
-    for other in (CLASSIFIER, LANGUAGE_MODEL):
+    for other in (CLASSIFIER, LANGUAGE_MODEL, ENSEMBLE):
         if isinstance(checkpoint, dict) and other.data_key in checkpoint:
-            raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", _remedy(path, kind))
+            remedy = ONE_MEMBER if other is ENSEMBLE else _remedy(path, kind)
+            raise OtherCheckpoint(path, f"{other.name}, not {kind.name}", remedy)
     raise OtherCheckpoint(path, f"a torch file, but not a checkpoint of {kind.programs[0]}")
 
 
@@ -179,7 +184,38 @@ def load_classifier(path: str | Path) -> SavedClassifier:
     """
     if is_published(path):
         return read_published(Path(path))
-    checkpoint = read_checkpoint(path)
+    return _classifier(path, read_checkpoint(path))
+
+
+def load_saved(path: str | Path) -> SavedClassifier | SavedEnsemble:
+    """As ``load_classifier``, but an ensemble is rebuilt, too."""
+    if is_published(path):
+        return read_published(Path(path))
+    checkpoint = read_checkpoint(path, CLASSIFIER, ENSEMBLE)
+    if DATA_KEY in checkpoint:
+        return _classifier(path, checkpoint)
+    stored = checkpoint[ENSEMBLE.data_key]
+    try:
+        parts = build(_EnsembleParts, stored)
+        for each in parts.members:
+            _check_parts(Path(path), {DATA_KEY: None, **each}, CLASSIFIER)
+        members = [_classifier(path, each) for each in parts.members]
+        return SavedEnsemble(members, parts.names, parts.weights, parts.temperature)
+    except (ValueError, LookupError) as error:
+        raise InputError(f"{path}: {first_words(error)}; was it changed?") from error
+
+
+@dataclass(frozen=True)
+class _EnsembleParts:
+    """What a checkpoint holds of an ``ENSEMBLE``; each member is what a checkpoint of it holds."""
+
+    members: list[dict[str, Any]]
+    names: list[str]
+    weights: list[float]
+    temperature: float
+
+
+def _classifier(path: str | Path, checkpoint: dict[str, Any]) -> SavedClassifier:
     data = {"train_digests": None, **checkpoint[DATA_KEY]}
     try:
         if is_plain(data["train_digests"]):
@@ -264,17 +300,45 @@ def save_ngram_classifier(
         run: facts of the run, such as its metrics on validation reviews.
         summary: of the validation reviews.
     """
-    arrays = classifier.arrays()
     vocabulary = data["vocabulary"][: classifier.settings["vocabulary_size"]]
+    data = {**data, "vocabulary": vocabulary, "max_length": None}
     with replaced_when_whole(path) as part:
-        torch.save(
-            {
-                "format": CHECKPOINT_FORMAT,
-                "state_dict": {name: torch.from_numpy(array) for name, array in arrays.items()},
-                "hyper_parameters": {NGRAMS_KEY: classifier.settings},
-                DATA_KEY: {**data, "vocabulary": vocabulary, "max_length": None},
-                "run": dict(run),
-                SUMMARY_KEY: stored_summary(summary),
-            },
-            part,
-        )
+        stored = _stored(classifier, data, run) | {SUMMARY_KEY: stored_summary(summary)}
+        torch.save(stored, part)
+
+
+def save_ensemble(path: Path, saved: SavedEnsemble) -> None:
+    """Write an ensemble as a checkpoint that ``load_saved`` opens."""
+    members = []
+    for each in saved.members:
+        digests = each.data.train_digests
+        tensor = None if digests is None else torch.from_numpy(digests)
+        data = {**asdict(each.data), "train_digests": tensor}
+        members.append(_stored(each.classifier, data, each.run))
+    parts = _EnsembleParts(members, saved.names, saved.weights, saved.temperature)
+    empty: dict[str, Any] = {"state_dict": {}, "hyper_parameters": {}, "run": {}}
+    with replaced_when_whole(path) as part:
+        torch.save({"format": CHECKPOINT_FORMAT, **empty, ENSEMBLE.data_key: vars(parts)}, part)
+
+
+def _stored(
+    classifier: "SentimentClassifier | NgramClassifier",
+    data: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A classifier as ``load_classifier`` rebuilds it."""
+    if isinstance(classifier, SentimentClassifier):
+        weights = classifier.state_dict().items()
+        state = {f"classifier.{name}": weight.cpu() for name, weight in weights}
+        settings = {"classifier": classifier.settings}
+    else:
+        arrays = classifier.arrays().items()
+        state = {name: torch.from_numpy(array) for name, array in arrays}
+        settings = {NGRAMS_KEY: classifier.settings}
+    return {
+        "format": CHECKPOINT_FORMAT,
+        "state_dict": state,
+        "hyper_parameters": settings,
+        DATA_KEY: dict(data),
+        "run": dict(run),
+    }

@@ -77,21 +77,17 @@ def predict_lines(
             if top is not None:
                 order = sorted(rounded, key=prediction["scores"].__getitem__, reverse=True)
                 rounded = {name: rounded[name] for name in order[:top]}
-            answer = {
-                "text": text,
-                "label": prediction["label"],
-                "score": rounded.get(prediction["label"]),
-                "scores": rounded,
-                "tokens": prediction["tokens"],
-                "known_tokens": prediction["known_tokens"],
-            }
-            if explain and answer["label"] is not None:
+            answer = {"text": text, **prediction, "scores": rounded}
+            if answer["score"] is not None:
+                answer["score"] = round(answer["score"], 6)
+            if explain and answer["score"] is not None:
                 explanation = predictor.explain(text)
                 answer["explanation"] = explanation.as_dict()
                 if page is not None:
                     page(f"{explanation.as_html()}\n")
                 if in_colour:
-                    out.write(f"{explanation.as_ansi()}\n\n")
+                    unsure = "abstained: " if prediction.get("abstained") else ""
+                    out.write(f"{unsure}{explanation.as_ansi()}\n\n")
                     continue
             if in_colour:
                 out.write("(a blank text)\n\n")

@@ -36,7 +36,7 @@ _NO_CSV = {
 }  # fmt: skip
 
 # Names of the added columns; the second pair is for a file that has one of the first.
-_EXPLANATION = "explanation"
+_ABSTAINED, _EXPLANATION = "abstained", "explanation"
 _NEW_COLUMNS = (["label", "score"], ["predicted_label", "predicted_score"])
 
 
@@ -59,6 +59,9 @@ def predict_csv(
     explain: bool = False,
 ) -> Written:
     """Copy a CSV file with the columns ``label`` and ``score`` added, a chunk at a time.
+
+    Of a classifier that abstains there is a column ``abstained``, true or false, too; where it is
+    true, the label is empty, and the score that of the most probable label.
 
     If the source already has one of these, the new ones are ``predicted_label`` and
     ``predicted_score``. Every row of the source is written; one without a text (also a blank line
@@ -85,10 +88,11 @@ def predict_csv(
     check_target(source, target, [member.path for member in predictor.members])
     names = column_names(source, csv_format)
     columns = _new_columns(source, names, predictor.labels, top, scores=scores)
-    if explain:
-        if _EXPLANATION in names:
-            raise InputError(f"{source}: has a column {_EXPLANATION} already; rename it")
-        columns = [*columns, _EXPLANATION]
+    abstains = predictor.thresholds is not None
+    for name in [_ABSTAINED] * abstains + [_EXPLANATION] * explain:
+        if name in names:
+            raise InputError(f"{source}: has a column {name} already; rename it")
+        columns = [*columns, name]
     rows_at_a_time = 20 if explain else 1_000
     text_at = names.index(csv_format.text_column)
     separator = output_separator(source, target, csv_format)
@@ -119,7 +123,7 @@ def predict_csv(
         for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
             predictor.count_known(encoded)
             logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
-            added = _added_cells(softmax(logits), predictor.labels, top, scores=scores)
+            added = _added_cells(softmax(logits), predictor, top, scores=scores)
             if explain:
                 added = (
                     [*cells, predictor.explain(text).summary(separator=" | ")]
@@ -236,15 +240,21 @@ def _one_thread_less() -> Iterator[None]:
 
 
 def _added_cells(
-    probabilities: Floats, labels: Sequence[str], top: int | None, *, scores: bool
+    probabilities: Floats, predictor: Predictor, top: int | None, *, scores: bool
 ) -> Iterator[list[str]]:
     """The new cells of each text; ``probabilities`` is (texts, classes)."""
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : top or 1]
     for classes, row in zip(ranked.tolist(), probabilities.tolist(), strict=True):
         cells = []
         for label in classes:
-            cells += [labels[label], f"{row[label]:.6f}"]
-        yield cells + [f"{score:.6f}" for score in row] * scores
+            cells += [predictor.labels[label], f"{row[label]:.6f}"]
+        cells += [f"{score:.6f}" for score in row] * scores
+        if predictor.thresholds is not None:
+            abstained = predictor.abstains(classes[0], row[classes[0]])
+            if abstained and top is None:
+                cells[0] = ""
+            cells.append(str(abstained).lower())
+        yield cells
 
 
 class _Rows:

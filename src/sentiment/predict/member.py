@@ -5,7 +5,7 @@ Imports no torch: a network of an ONNX file needs none.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from sentiment.data.tokenizer import EncodedTexts, with_torch
 from sentiment.predict.hub import local_checkpoint
 from sentiment.predict.logits import Floats, Network
 from sentiment.predict.saved import SavedData
-from sentiment.runtime.errors import needing
+from sentiment.runtime.errors import InputError, needing
 from sentiment.runtime.files import is_onnx
 
 if TYPE_CHECKING:
@@ -62,23 +62,15 @@ class Member:
     def load(cls, path: str | Path, device: str = "cpu") -> "Member":
         """Load a checkpoint of ``sentiment.train`` or ``sentiment.baseline``, or an ONNX file.
 
-        Args:
-            path: the file; a run folder, of which the best checkpoint is loaded; a published
-                folder; or ``hf:USER/NAME@REVISION``.
-            device: where a network of torch computes; all others compute on the CPU.
+        Arguments as for ``load_members``.
 
         Raises:
-            InputError: see ``load_saved`` and ``load_onnx``.
+            InputError: see ``load_members``; or it is an ensemble.
         """
-        path = local_checkpoint(path)
-        if is_onnx(path):
-            from sentiment.predict.onnx_network import load_onnx
-
-            return cls(*load_onnx(path, device), path)
-        with needing("train", f"{path}: unlike an .onnx file, it"), with_torch():
-            from sentiment.predict.torch_network import load_saved
-
-        return cls(*load_saved(path, device), path)
+        members, weights, _ = load_members(path, device)
+        if weights is not None:
+            raise InputError(f"{path}: an ensemble; give one of its members")
+        return members[0]
 
     def logits(self, encoded: EncodedTexts) -> Floats:
         """The logits of texts, (texts, classes).
@@ -156,6 +148,43 @@ class Member:
                 word_to_id=word_to_id,
                 empty=network.unknown_index,
             )
+
+
+class Loaded(NamedTuple):
+    """What a file holds: a classifier, or an ensemble.
+
+    Attributes:
+        members: the classifiers.
+        weights: of the members of an ensemble; None of a single classifier.
+        temperature: what the logarithms of an ensemble's averaged probabilities are divided by.
+    """
+
+    members: list[Member]
+    weights: list[float] | None = None
+    temperature: float = 1.0
+
+
+def load_members(path: str | Path, device: str = "cpu") -> Loaded:
+    """Load a checkpoint of a training, a baseline or an ensemble, or an ONNX file.
+
+    Args:
+        path: the file; a run folder, of which the best checkpoint is loaded; a published
+            folder; or ``hf:USER/NAME@REVISION``.
+        device: where a network of torch computes; all others compute on the CPU.
+
+    Raises:
+        InputError: see ``load_computed`` and ``load_onnx``.
+    """
+    path = local_checkpoint(path)
+    if is_onnx(path):
+        from sentiment.predict.onnx_network import load_onnx
+
+        return Loaded([Member(*load_onnx(path, device), path)])
+    with needing("train", f"{path}: unlike an .onnx file, it"), with_torch():
+        from sentiment.predict.torch_network import load_computed
+
+    found, weights, temperature = load_computed(path, device)
+    return Loaded([Member(*each) for each in found], weights, temperature)
 
 
 def _groups(lengths: _Ints, network: Network) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.hub import is_on_hub
+from sentiment.runtime.arguments import fraction
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import is_onnx, is_table
 from sentiment.runtime.progress_bar import write_note
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for how checkpoints are used: the weight of each, and the device."""
+    """Add the options for how checkpoints are used: the weight of each, device, threshold."""
     parser.add_argument(
         "--weights",
         nargs="+",
@@ -28,6 +29,13 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         help="how much each of several checkpoints counts; default: all the same",
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    parser.add_argument(
+        "--threshold",
+        type=fraction,
+        metavar="T",
+        help="give no label where the highest score is below T, from 0 to 1; 0 labels every text;"
+        " default: as the training chose by abstain.coverage or abstain.accuracy, if it did",
+    )
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -104,8 +112,10 @@ def csv_format_from(
     return FormatOfOptions(**values)
 
 
-def check_csv(parsed: argparse.Namespace) -> None:
-    """Check the beginning of the CSV file, before checkpoints are loaded, which takes longer.
+def check_csv(parsed: argparse.Namespace, path: Path | None = None) -> None:
+    """Check the beginning of the CSV file, or of another one with the same options.
+
+    It is called before checkpoints are loaded, which takes longer.
 
     Raises:
         InputError: the file is missing, empty or of another kind, or an option has an unknown
@@ -113,7 +123,7 @@ def check_csv(parsed: argparse.Namespace) -> None:
     """
     from sentiment.data.records import check_table
 
-    check_table(parsed.csv, csv_format_from(parsed))
+    check_table(path or parsed.csv, csv_format_from(parsed))
 
 
 def load_predictor(parsed: argparse.Namespace) -> "Predictor":
@@ -129,7 +139,9 @@ def load_predictor(parsed: argparse.Namespace) -> "Predictor":
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise InputError(f"{path}: is given twice; --weights lets one count more than others")
-    return Predictor.load(*paths, device=parsed.device, weights=parsed.weights)
+    return Predictor.load(
+        *paths, device=parsed.device, weights=parsed.weights, threshold=parsed.threshold
+    )
 
 
 def check_top(top: int | None, labels: Sequence[str]) -> None:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from sentiment.data.reviews import CHARACTERS_AT_A_TIME, is_blank
 from sentiment.data.tokenizer import EncodedTexts, Tokenizer, TokenizerSettings, without_torch
+from sentiment.model.abstention import stored_thresholds
 from sentiment.predict.coverage import Coverage
 from sentiment.predict.explanation import Explanation, tokens_of
 from sentiment.predict.logits import Floats, log_odds, log_softmax, softmax
-from sentiment.predict.member import Member
+from sentiment.predict.member import Member, load_members
 from sentiment.runtime.errors import InputError, listed
 
 Prediction = dict[str, Any]
@@ -38,10 +39,11 @@ class Predictor:
     Args:
         members: the classifiers; labels have the order of the first.
         weights: weights of the members' probabilities; None weights them equally.
+        temperature: what the combined logits are divided by.
 
     Attributes:
         members: as given.
-        weights: as given.
+        weights, temperature: as given.
         labels: names of the classes, in the order of the logits.
         text_column: name of the column with the texts in the training files.
         label_column: name of the column with the labels there.
@@ -50,16 +52,24 @@ class Predictor:
         tokenizer: the tokenizer of the first member.
         coverage: how much of all texts so far is in the vocabulary of the first member; a new
             ``Coverage()`` in its place counts from the beginning.
+        thresholds: (labels,), the lowest score with which each label is given; for a lower one the
+            classifier abstains. None, as for several members, gives every text a label. It may be
+            set.
 
     Raises:
         InputError: the members have different labels, or the weights are not positive numbers, one
             for each member.
     """
 
-    def __init__(self, members: Sequence[Member], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        weights: Sequence[float] | None = None,
+        temperature: float = 1.0,
+    ) -> None:
         if isinstance(members, str | Path):
             raise TypeError(f"a path is opened by Predictor.load({str(members)!r})")
-        first = members[0]
+        first, *others = members
         for member in members:
             if sorted(member.labels) != sorted(first.labels):
                 raise InputError(
@@ -69,6 +79,7 @@ class Predictor:
                 )
         self.members = list(members)
         self.weights = _checked_weights(weights, len(members))
+        self.temperature = temperature
         self.labels = first.labels
         data = first.data
         self.raw_labels = data.raw_labels
@@ -76,6 +87,8 @@ class Predictor:
         self.label_column = data.label_column
         self.header = data.header
         self.coverage = Coverage()
+        alone = not others and temperature == 1
+        self.thresholds = stored_thresholds(first.run, len(self.labels)) if alone else None
         self._make_tokenizers()
 
     def _make_tokenizers(self) -> None:
@@ -98,12 +111,22 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, *paths: str | Path, device: str = "cpu", weights: Sequence[float] | None = None
+        cls,
+        *paths: str | Path,
+        device: str = "cpu",
+        weights: Sequence[float] | None = None,
+        threshold: float | None = None,
     ) -> "Predictor":
-        """Load one or several checkpoints or ONNX files, which need no other files.
+        """Load one or several checkpoints or ONNX files, or one ensemble; no other file is needed.
 
         A run folder stands for its best checkpoint. The probabilities of several are averaged;
         each has its own tokenizer.
+
+        Args:
+            paths: the files, or run folders.
+            device: where networks of torch compute.
+            weights: see ``Predictor``.
+            threshold: of all labels, in place of ``thresholds``; with 0 every text gets a label.
 
         Raises:
             InputError: a file is missing, damaged, of another kind, or holds code; the device
@@ -111,7 +134,20 @@ class Predictor:
         """
         if not paths:
             raise TypeError("give the path of a checkpoint, or of several")
-        return cls([Member.load(path, device) for path in paths], weights)
+        first, *others = loaded = [load_members(path, device) for path in paths]
+        for path, (_, own_weights, _) in zip(paths, loaded, strict=True):
+            if own_weights is not None and (others or weights is not None):
+                raise InputError(
+                    f"{path}: an ensemble, which keeps its weights and temperature; give it alone"
+                    " and without weights, or the checkpoints that it was made of"
+                )
+        if others:
+            predictor = cls([member for each in loaded for member in each.members], weights)
+        else:
+            predictor = cls(first.members, first.weights or weights, first.temperature)
+        if threshold is not None:
+            predictor.thresholds = np.full(len(predictor.labels), threshold)
+        return predictor
 
     @overload
     def __call__(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -126,6 +162,8 @@ class Predictor:
         depend on the others. ``tokens`` is the number of its tokens, and ``known_tokens`` that of
         those in the vocabulary (of the first member): scores of a text that has none say nothing. A
         blank text (empty, whitespace, invisible characters) has None as its label and score.
+        With ``thresholds`` there is also ``abstained``; where it is true, ``label`` is None, and
+        ``score`` that of the most probable label.
 
         Args:
             texts: a string or an ordered iterable of strings: a list, a generator, a file of lines,
@@ -192,7 +230,7 @@ class Predictor:
             tokens=tokens_of(
                 cleaned,
                 self.tokenizer.as_written(cleaned),
-                np.average(each, axis=0, weights=self.weights).tolist(),
+                (np.average(each, axis=0, weights=self.weights) / self.temperature).tolist(),
             ),
         )
 
@@ -244,13 +282,17 @@ class Predictor:
         return found
 
     def combine(self, logits: Sequence[Floats]) -> Floats:
-        """The logits of one classifier unchanged, or the log of several's mean probabilities."""
-        if len(logits) == 1:
-            return logits[0]
-        weights = log_softmax(np.log(self.weights))[:, None, None]
-        each = log_softmax(np.stack(logits)) + weights
-        combined: Floats = np.logaddexp.reduce(each).astype(np.float32)
-        return combined
+        """The logits of one classifier, or the log of several's mean probabilities.
+
+        They are divided by ``temperature``.
+        """
+        combined = logits[0]
+        if len(logits) > 1:
+            weights = log_softmax(np.log(self.weights))[:, None, None]
+            each = log_softmax(np.stack(logits)) + weights
+            combined = np.logaddexp.reduce(each).astype(np.float32)
+        divided: Floats = combined / np.float32(self.temperature)
+        return divided
 
     def _read(self, texts: Iterable[str]) -> Iterator[tuple[list[str], _Counts, _Counts, Floats]]:
         """Yield some texts at a time, the numbers of tokens and of known ones, combined logits."""
@@ -284,11 +326,17 @@ class Predictor:
     def _prediction(self, text: str, scores: list[float]) -> Prediction:
         best = max(range(len(scores)), key=scores.__getitem__)
         blank = is_blank(text)
+        abstained = not blank and self.abstains(best, scores[best])
         return {
-            "label": None if blank else self.labels[best],
+            "label": None if blank or abstained else self.labels[best],
+            **({} if self.thresholds is None else {"abstained": abstained}),
             "score": None if blank else scores[best],
             "scores": dict(zip(self.labels, scores, strict=True)),
         }
+
+    def abstains(self, index: int, score: float) -> bool:
+        """Whether a score is too low for the label with an index in ``labels``."""
+        return self.thresholds is not None and bool(score < self.thresholds[index])
 
 
 def _some_at_a_time(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from sentiment.model.abstention import stored_thresholds
 from sentiment.model.calibration import is_temperature
 from sentiment.model.rebuild import all_finite, is_plain
 from sentiment.predict.saved import SavedData
@@ -66,6 +68,35 @@ class SavedClassifier:
                 raise ValueError(f"{name!r} has {len(entries)} entries for {size}={expected}")
         if not is_temperature(temperature := float(self.classifier.temperature)):
             raise ValueError(f"the temperature is {temperature}, out of range")
+        stored_thresholds(self.run, len(self.data.labels))
+
+
+@dataclass(frozen=True)
+class SavedEnsemble:
+    """Several classifiers in one checkpoint, whose probabilities are averaged.
+
+    Attributes:
+        members: the classifiers.
+        names: what messages call each.
+        weights: how much each counts.
+        temperature: what the logarithms of the averaged probabilities are divided by.
+
+    Raises:
+        ValueError: there is no member, or a number is out of range.
+    """
+
+    members: list[SavedClassifier]
+    names: list[str]
+    weights: list[float]
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not len(self.members) == len(self.names) == len(self.weights) > 0:
+            raise ValueError("there is not one weight for each member")
+        if not all(0 < weight < inf for weight in self.weights):
+            raise ValueError(f"the weights are {self.weights}, not numbers above 0")
+        if not is_temperature(self.temperature):
+            raise ValueError(f"the temperature is {self.temperature}, out of range")
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str | None:

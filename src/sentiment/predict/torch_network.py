@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sentiment.model.classifier import SentimentClassifier
-from sentiment.predict.checkpoint import load_classifier
+from sentiment.predict.checkpoint import load_saved
 from sentiment.predict.logits import Floats
 from sentiment.predict.saved import SavedData
+from sentiment.predict.saved_classifier import SavedClassifier
 from sentiment.runtime.environment import require_device
 from sentiment.runtime.errors import needing, out_of_memory
 
@@ -103,16 +104,35 @@ class TorchNetwork:
         return torch.cat(halves)
 
 
-def load_saved(
-    path: Path, device: str
-) -> tuple["TorchNetwork | NgramClassifier", SavedData, dict[str, int | float | None]]:
-    """Load a network or a baseline, the facts about its data, and the numbers of its training.
+class Computed(NamedTuple):
+    """A network or a baseline, the facts about its data, the numbers of its training, its path."""
+
+    classifier: "TorchNetwork | NgramClassifier"
+    data: SavedData
+    run: dict[str, int | float | None]
+    path: Path
+
+    @classmethod
+    def of(cls, saved: SavedClassifier, device: str, path: Path) -> "Computed":
+        """What a checkpoint holds, ready to compute."""
+        if isinstance(saved.classifier, SentimentClassifier):
+            return cls(TorchNetwork(saved.classifier, device), saved.data, saved.run, path)
+        return cls(saved.classifier, saved.data, saved.run, path)
+
+
+def load_computed(path: Path, device: str) -> tuple[list[Computed], list[float] | None, float]:
+    """Load a classifier, or the members of an ensemble, whose names stand for their paths.
+
+    Returns:
+        The classifiers; the weights of an ensemble, else None; and its temperature, else 1.
 
     Raises:
-        InputError: see ``load_classifier``; or the device cannot be used.
+        InputError: see ``load_saved``; or the device cannot be used.
     """
     require_device(device)
-    saved = load_classifier(path)
-    if isinstance(saved.classifier, SentimentClassifier):
-        return TorchNetwork(saved.classifier, device), saved.data, saved.run
-    return saved.classifier, saved.data, saved.run
+    saved = load_saved(path)
+    if isinstance(saved, SavedClassifier):
+        return [Computed.of(saved, device, path)], None, 1.0
+    named = zip(saved.members, saved.names, strict=True)
+    members = [Computed.of(each, device, Path(name)) for each, name in named]
+    return members, saved.weights, saved.temperature

@@ -228,6 +228,11 @@ def _limits(saved: "SavedClassifier", results: Mapping[str, Any]) -> str:
         " validation reviews.",
         "- The vocabulary lists words of the training reviews, which may include names.",
     ]
+    if any(name.startswith("abstain/") for name in saved.run):
+        lines[0] += (
+            " Where the score is below a threshold, which was chosen on the validation reviews, it"
+            " abstains: `label` is null, and `abstained` true."
+        )
     if results.get("limited"):
         lines.append("- Reviews were left out of the test by settings that limit batches.")
     return "## Limits\n\n" + "\n".join(lines)

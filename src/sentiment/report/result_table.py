@@ -50,13 +50,13 @@ def result_table(results: Mapping[str, Any]) -> Table:
     return outer
 
 
-def members_table(members: Sequence[Mapping[str, Any]]) -> Table:
+def members_table(members: Sequence[Mapping[str, Any]], heading: str = "alone") -> Table:
     """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
 
     What each ``weight`` is stands beside them where they are not all the same.
     """
     table = new_table()
-    table.add_column("alone", overflow="fold")
+    table.add_column(heading, overflow="fold")
     weighted = len({each.get("weight") for each in members}) > 1
     rows = [row for row in METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
     for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
@@ -142,6 +142,8 @@ def _split_table(results: Mapping[str, Any]) -> Table:
             rows[name] = [format_metric(metric, value) for value in values]
         if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
             rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
+    for name, metric in (("given a label", "coverage"), ("  accuracy of these", "accuracy")):
+        rows[name] = [format_percent(results.get(f"abstain/{split}_{metric}")) for split in SPLITS]
     rows["mean abs. error"] = [MISSING, MISSING, format_metric("mae", results.get("test/mae"))]
     rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in SPLITS]
     shown = [i for i in range(len(SPLITS)) if any(row[i] != MISSING for row in rows.values())]

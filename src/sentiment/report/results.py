@@ -3,11 +3,16 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from math import isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from sentiment.data.labels import as_number
 from sentiment.data.pipeline import DataFacts
+from sentiment.model.abstention import Answered, stored_thresholds
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
 from sentiment.report.confidence import confidence_interval
@@ -150,7 +155,84 @@ def outcome_results(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
         "test/by_class": [{"label": label, **row} for label, row in zip(labels, rows, strict=True)],
         "test/confusion": confusion.tolist(),
         "test/by_length": outcome.by_length,
+        **_answered_results("test", outcome.answered),
     }
+
+
+def _answered_results(split: str, answered: Answered | None) -> dict[str, Any]:
+    """The coverage of a classifier that abstains, and its accuracy where it does not."""
+    if answered is None:
+        return {}
+    accuracy = answered.accuracy
+    return {
+        f"abstain/{split}_coverage": answered.coverage,
+        f"abstain/{split}_accuracy": accuracy,
+        f"abstain/{split}_accuracy_interval": None
+        if accuracy is None
+        else confidence_interval(accuracy, answered.answered),
+    }
+
+
+def abstain_results(
+    run: Mapping[str, float | None], labels: Sequence[str], val_reviews: int
+) -> dict[str, Any]:
+    """The keys of ``results.json`` about the thresholds of scores, below which there is no label.
+
+    Args:
+        run: the numbers of the run that a checkpoint keeps.
+        labels: the labels.
+        val_reviews: the number of validation reviews.
+    """
+    thresholds = stored_thresholds(run, len(labels))
+    if thresholds is None:
+        return {}
+    coverage, accuracy = run["abstain/val_coverage"] or 0.0, run["abstain/val_accuracy"] or 0.0
+    counts = coverage * val_reviews, coverage * accuracy * val_reviews
+    return {
+        "abstain/thresholds": named_thresholds(thresholds, labels),
+        **_answered_results("val", Answered(val_reviews, *map(round, counts))),
+    }
+
+
+def named_thresholds(
+    thresholds: npt.NDArray[np.float64], labels: Sequence[str]
+) -> dict[str, float | None]:
+    """The threshold of each label; None of one that is never given."""
+    finite = [None if isinf(each) else each for each in thresholds.tolist()]
+    return dict(zip(labels, finite, strict=True))
+
+
+def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
+    """Log which scores get no label.
+
+    Args:
+        results: the keys of ``abstain_results``.
+        accuracy: the accuracy that was to be reached, if one was.
+    """
+    thresholds: dict[str, float | None] = results.get("abstain/thresholds", {})
+    never = [label for label, threshold in thresholds.items() if threshold is None]
+    if never or (accuracy is not None and not thresholds):
+        log.warning(
+            "abstain.accuracy=%g: no score reaches it on the validation reviews%s; lower it, or"
+            " give abstain.coverage",
+            accuracy,
+            f" for {listed(never)}, which is never answered"
+            if never
+            else ": no threshold is kept, and every review gets a label",
+        )
+    if not thresholds:
+        return
+    each = {f"{threshold:.3f}" for threshold in thresholds.values() if threshold is not None}
+    low, high = results["abstain/val_accuracy_interval"]
+    log.info(
+        "Scores below %s get no label: %s of the validation reviews get one, of which %s are right"
+        " (95 %% interval %.1f - %.1f %%)",
+        " or ".join(sorted(each)),
+        format_percent(results["abstain/val_coverage"]),
+        format_percent(results["abstain/val_accuracy"]),
+        100 * low,
+        100 * high,
+    )
 
 
 def metric_warnings(

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import sentiment
@@ -67,3 +68,11 @@ def count(text: str) -> int:
 def whole(text: str) -> int:
     """An option's value as a whole number from 0 on; argparse prints the error."""
     return 0 if text == "0" else count(text)
+
+
+def fraction(text: str) -> float:
+    """An option's value as a number from 0 to 1; argparse prints the error."""
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 0 to 1")

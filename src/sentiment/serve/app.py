@@ -44,9 +44,13 @@ _COUNTED = {*_PAGES, "/predict", "/explain", "/health", "/metrics", "/openapi.js
 
 
 class Prediction(BaseModel):
-    """The answer for a text; label and score are null for one that is blank."""
+    """The answer for a text; label and score are null for one that is blank.
+
+    A classifier with thresholds of scores also says whether it abstains: then the label is null.
+    """
 
     label: str | None
+    abstained: bool = False
     score: float | None
     scores: dict[str, float]
     tokens: int

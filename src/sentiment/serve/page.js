@@ -37,7 +37,8 @@ let typing, speaking, asked = null;
 
 function show(answer) {
   const named = Object.entries(answer.scores).sort((a, b) => b[1] - a[1]);
-  const label = answer.label === null ? "No text" : `${answer.label}, ${percent(answer.score)}`;
+  const best = answer.label ?? `Unsure: perhaps ${named[0][0]}`;
+  const label = answer.score === null ? "No text" : `${best}, ${percent(answer.score)}`;
   at("answer").textContent = label;
   const rows = named.slice(0, MOST_LABELS).map(([name, score]) => {
     const row = document.createElement("li");
@@ -281,9 +282,12 @@ async function label() {
       answers.push(...await predictGroup(group, mine.signal));
       at("progress").value = answers.length;
     }
+    const abstains = answers.some((answer) => "abstained" in answer);
+    if (abstains) added.push(taken.has("abstained") ? "predicted_abstained" : "abstained");
     const labelled = body.map((row, index) => {
-      const { label: found, score } = answers[index];
-      return [...padded(row), found ?? "", score === null ? "" : score.toFixed(6)];
+      const { label: found, score, abstained } = answers[index];
+      const cells = score === null ? ["", ""] : [score.toFixed(6), `${abstained}`];
+      return [...padded(row), found ?? "", ...cells.slice(0, abstains ? 2 : 1)];
     });
     const all = header ? [[...padded(header), ...added], ...labelled] : labelled;
     if (url) URL.revokeObjectURL(url);

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from sentiment.data.embeddings import Embeddings, EmbeddingTable, coverage
 from sentiment.data.ngrams import NgramStatistics
 from sentiment.data.pipeline import DataFacts
+from sentiment.model.abstention import Goal
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.encoder import can_train
 from sentiment.model.language_model import LanguageModel
@@ -89,6 +90,7 @@ def build_module(
         virtual_adversarial=cfg.loss.virtual_adversarial,
         perturbation_size=cfg.loss.perturbation_size,
         calibrated=cfg.calibrated,
+        goal=Goal(**cfg.abstain),
     )
     return module, covered
 

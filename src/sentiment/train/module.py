@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sentiment.batch import NO_CLASS, Batch
+from sentiment.model.abstention import Goal, Numbers, numbers_of, stored_thresholds
 from sentiment.model.calibration import fit_temperature, reliability
 from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.metrics import (
@@ -39,6 +40,11 @@ class SentimentModule(LightningModule):
         virtual_adversarial: weight there of the divergence under an ``adversarial_perturbation``.
         perturbation_size: ``size`` of that perturbation.
         calibrated: whether the temperature is fitted; else it is 1.0.
+        goal: for which each validation chooses thresholds of scores, below which a review gets no
+            label.
+
+    Attributes:
+        abstention: these thresholds, as a checkpoint keeps them.
     """
 
     def __init__(
@@ -52,12 +58,15 @@ class SentimentModule(LightningModule):
         virtual_adversarial: float = 0.0,
         perturbation_size: float = 5.0,
         calibrated: bool = True,
+        goal: Goal = Goal(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         if not isinstance(classifier, SentimentClassifier):
             classifier = SentimentClassifier(**classifier)
         self.classifier = classifier
         self._calibrated = calibrated
+        self._goal = goal
+        self.abstention: Numbers = {}
         self._updates = updates or ParameterUpdates(classifier)
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.save_hyperparameters(
@@ -186,6 +195,8 @@ class SentimentModule(LightningModule):
         self.validated = calibrated, labels
         self.log("val/calibrated_loss", nn.functional.cross_entropy(calibrated, labels))
         self.log("val/ece", reliability(calibrated, labels).error)
+        probabilities = calibrated.double().softmax(1)
+        self.abstention = self._goal.choose(probabilities.numpy(), labels.numpy())
         metrics = self.val_metrics.compute()
         self.val_metrics.reset()
         for name, value in metrics.items():
@@ -209,8 +220,17 @@ class SentimentModule(LightningModule):
         order = positions.argsort()  # that of one process
         logits, labels, lengths = (part[order] for part in kept)
         self._tested, self._tested_reviews = [], 0
-        self.outcome = Outcome.of(logits, labels, lengths)
+        thresholds = stored_thresholds(self.abstention, logits.shape[1])
+        self.outcome = Outcome.of(logits, labels, lengths, thresholds)
         self.log_dict(summarise_predictions(logits, labels, "test/"))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the thresholds among the numbers of the run."""
+        checkpoint.setdefault("run", {}).update(self.abstention)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the thresholds."""
+        self.abstention = numbers_of(checkpoint.get("run", {}))
 
     def configure_optimizers(self) -> Any:
         """The optimizer, with groups for embedding and encoder where needed, and the schedule."""

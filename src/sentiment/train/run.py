@@ -17,14 +17,17 @@ from sentiment.data.cleaning import CURRENT_CLEANING
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.pipeline import DataFacts
 from sentiment.data.tokenizer import TokenizerSettings
+from sentiment.model.abstention import Goal
 from sentiment.model.metric_names import AUTO
 from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.predictions import write_predictions
 from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
+    abstain_results,
     best_metrics,
     data_results,
+    log_abstention,
     log_data,
     log_model,
     write_results,
@@ -112,26 +115,31 @@ def train(
     best = None if fit.best is None else read_checkpoint(fit.best)
     if best is not None:
         module.load_state_dict(best["state_dict"])
+        module.on_load_checkpoint(best)
     pruned = any(getattr(callback, "pruned", False) for callback in callbacks)
     metrics = test(fit.trainer, module, datamodule) if testing and not pruned else {}
     limited = limits(fit.trainer, datamodule, "train", "val", "test")
     if metrics and rank() == 0 and not limited and not command_line.multirun:
         metrics |= quick_baseline(datamodule)
+    data = data_results(datamodule.facts, limited)
     results = {
         **metrics,
-        **data_results(datamodule.facts, limited),
+        **data,
         **run_facts,
         **({"pruned": True} if pruned else {}),
         **best_metrics(fit.table.rows, best["run"]["epochs"] if best else None),
         "epochs": len(fit.table.rows),
         **fit.stopwatch.results(),
         "temperature": float(module.classifier.temperature),
+        **abstain_results(module.abstention, data["labels"], data["val_reviews"]),
         "parameters": sum(weight.numel() for weight in module.classifier.parameters()),
         "latency_ms": latency_ms(module.classifier, datamodule),
         "precision": cfg.trainer.precision,
         "device": device_name(fit.trainer.strategy.root_device),
         "versions": versions(),
     }
+    if Goal(**cfg.abstain) and rank() == 0:
+        log_abstention(results, cfg.abstain.accuracy)
     if fit.trainer.world_size > 1:
         results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sentiment import Predictor, train
+from sentiment.evaluate import main
+from sentiment.export.run import export
+from sentiment.predict.ensemble import save_predictor
+from sentiment.predict.member import Member
+from sentiment.publish.command import publish
+from sentiment.runtime.errors import InputError
+
+TEXTS = ["the film number 3 was lovely , and so was act 1", "awful", "unheard of", ""]
+
+
+@pytest.fixture(scope="module")
+def members(abstaining: Path, baselines: Path) -> list[Path]:
+    """A network that abstains, and a baseline."""
+    return [abstaining, baselines / "tfidf"]
+
+
+@pytest.fixture(scope="module")
+def ensemble(members: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ensemble of them."""
+    predictor = Predictor.load(*members, weights=[2, 1])
+    predictor.temperature = 0.5
+    save_predictor(predictor, path := tmp_path_factory.mktemp("ensemble") / "new" / "ensemble.ckpt")
+    return path
+
+
+def test_it_predicts_as_its_members_together(members: list[Path], ensemble: Path) -> None:
+    together, again = Predictor.load(*members, weights=[2, 1]), Predictor.load(ensemble)
+    np.testing.assert_array_equal(again.logits(TEXTS), together.logits(TEXTS) / 0.5)
+    assert [member.path.name for member in again.members] == ["abstaining.ckpt", "tfidf"]
+    assert (again.weights, again.text_column) == ([2, 1], "review")
+    assert again.thresholds is None
+    odds = [predictor.explain(TEXTS[0]).tokens[0].weight for predictor in (together, again)]
+    assert odds[1] == pytest.approx(odds[0] / 0.5)
+
+
+def test_it_is_plain_and_names_no_folders(ensemble: Path, tmp_path: Path) -> None:
+    torch.load(ensemble, weights_only=True)
+    assert str(ensemble.parents[2]).encode() not in ensemble.read_bytes()
+    again = Predictor.load(ensemble)
+    save_predictor(again, tmp_path / "again.ckpt")
+    logits = Predictor.load(tmp_path / "again.ckpt").logits(TEXTS)
+    np.testing.assert_array_equal(logits, again.logits(TEXTS))
+
+
+def test_what_takes_one_classifier_refuses_it(
+    ensemble: Path, checkpoint: Path, trained: Path, tmp_path: Path
+) -> None:
+    attempts: list[Any] = [
+        lambda: Predictor.load(ensemble, checkpoint),
+        lambda: Predictor.load(ensemble, weights=[1, 2]),
+        lambda: Member.load(ensemble),
+        lambda: export(ensemble, tmp_path / "model.onnx"),
+        lambda: publish(ensemble, tmp_path / "published"),
+        lambda: train(f"data.csv={trained / 'reviews.csv'}", f"pretrained.path={ensemble}",
+                      folder=tmp_path / "run", quiet=True),
+    ]  # fmt: skip
+    for attempt in attempts:
+        with pytest.raises(InputError, match=r"ensemble.ckpt: an ensemble.* give"):
+            attempt()
+
+
+def test_damaged_parts_are_refused(ensemble: Path, tmp_path: Path) -> None:
+    def changed(**parts: Any) -> str:
+        saved = torch.load(ensemble, weights_only=True)
+        saved["ensemble"] |= parts
+        torch.save(saved, tmp_path / "x.ckpt")
+        with pytest.raises(InputError) as caught:
+            Predictor.load(tmp_path / "x.ckpt")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    member = torch.load(ensemble, weights_only=True)["ensemble"]["members"][0]
+    infinite = {**member, "state_dict": {"classifier.x": torch.tensor(float("inf"))}}
+    assert "one weight for each" in changed(weights=[1.0])
+    assert "weights are" in changed(weights=[1.0, -1.0])
+    assert "temperature" in changed(temperature=0.0)
+    assert "members" in changed(members=[1, 2])
+    assert "not finite" in changed(members=[infinite, infinite])
+    assert "missing" in changed(members=[{}, {}])
+
+
+def test_an_onnx_file_cannot_be_a_member(checkpoint: Path, baselines: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    export(checkpoint, tmp_path / "model.onnx")
+    together = Predictor.load(tmp_path / "model.onnx", baselines / "tfidf")
+    with pytest.raises(InputError, match=r"model.onnx: an ONNX file.* exported"):
+        save_predictor(together, tmp_path / "ensemble.ckpt")
+    assert not (tmp_path / "ensemble.ckpt").exists()
+
+
+def test_a_temperature_is_fitted_and_kept(
+    members: list[Path], trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    paths, reviews = [*map(str, members)], str(trained / "splits" / "test.csv")
+    target = str(tmp_path / "ensemble.ckpt")
+    main([*paths, "--calibrate", reviews, "--save", target, "--json"])
+    calibration = json.loads(capsys.readouterr().out)["calibration"]
+    assert calibration["after"]["test/loss"] < calibration["before"]["test/loss"]
+    assert calibration["temperature"] != 1
+    main([target, reviews, "--json"])
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["temperature"] == calibration["temperature"]
+    assert evaluated["test/loss"] == pytest.approx(calibration["after"]["test/loss"])
+    assert len(evaluated["members"]) == 2
+    main([*paths, reviews, "--calibrate", reviews])  # measures with the new temperature, too
+    printed = capsys.readouterr().out
+    assert f"divided by {calibration['temperature']:.3f}" in printed
+    assert "class" in printed
+    main([*paths, "--save", target])  # in place of the earlier one
+    assert Predictor.load(target).temperature == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (["--save", "e.ckpt"], "give at least one file"),
+        (["a.ckpt", "--save", "e.csv"], "--save e.csv: give a file that ends in .ckpt"),
+        (["a.ckpt", "b.ckpt", "--save", "b.ckpt"], "--save b.ckpt: is one of the checkpoints"),
+        (["a.ckpt", "--save", "e.ckpt", "--errors", "x.csv"], "--errors goes with a CSV file"),
+        (["a.ckpt", "--calibrate", "none.csv"], "none.csv: no such file"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], fact: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {fact}")
+    assert error.count("\n") == 1
