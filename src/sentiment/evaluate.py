@@ -140,6 +140,7 @@ def calibrate(
     predictor.coverage = Coverage()
     reviews = predict_labelled(predictor, path, csv_format, file_labels)
     _note_facts(predictor, reviews)
+    predictor.thresholds = None  # chosen for other scores
     predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)
     combined = torch.from_numpy(predictor.combine(reviews.logits))
     predictor.temperature = fit_temperature(combined, labels)
@@ -385,6 +386,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     if parsed.save is not None:
+        if parsed.threshold is not None:
+            parser.error("--threshold is not saved; give it when the file is used")
         if parsed.save.suffix != ".ckpt":
             parser.error(f"--save {parsed.save}: give a file that ends in .ckpt")
         if parsed.save.resolve() in [path.resolve() for path in parsed.checkpoints]:

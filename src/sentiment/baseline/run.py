@@ -3,7 +3,6 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -24,7 +23,7 @@ from sentiment.predict.checkpoint import save_ngram_classifier
 from sentiment.predict.ngram_classifier import NgramClassifier
 from sentiment.predict.summary import MOST_REVIEWS, Summary
 from sentiment.report.comparison_table import print_comparison
-from sentiment.report.predictions import write_predictions
+from sentiment.report.predictions import without_failing, write_predictions
 from sentiment.report.ranking import compare_runs
 from sentiment.report.results import (
     abstain_results,
@@ -70,8 +69,7 @@ def run_baselines(cfg: DictConfig, folder: Path) -> None:
         for weighting in cfg.weightings:
             own = folder / str(weighting)
             own.mkdir(parents=True, exist_ok=True)
-            results = run_baseline(str(weighting), datamodule, own, Goal(**cfg.abstain))
-            write_json(own / "results.json", results)
+            run_baseline(str(weighting), datamodule, own, Goal(**cfg.abstain))
             report_training(own)
     print_comparison(compare_runs(find_runs([folder])))
     log.info("Everything is in %s. Compare it with trainings:", folder)
@@ -101,10 +99,8 @@ def compare_command(folder: Path) -> str:
     return program_command("sentiment.compare", *folders)
 
 
-def run_baseline(
-    weighting: str, datamodule: SentimentDataModule, folder: Path, goal: Goal
-) -> dict[str, Any]:
-    """Fit one baseline, test it, save it and draw its plots; returns its results."""
+def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path, goal: Goal) -> None:
+    """Fit one baseline, test it, save it, draw its plots and write its results."""
     facts = datamodule.facts
     start = time.perf_counter()
     classifier, strength = fit_best(
@@ -153,8 +149,9 @@ def run_baseline(
     if goal:
         log_abstention(results, goal.accuracy)
     plot_outcome(folder, results, outcome)
-    write_predictions(folder, outcome, facts.labels, *datamodule.origins("test"))
-    return results
+    write_json(folder / "results.json", results)
+    with without_failing(folder):
+        write_predictions(folder, outcome, facts.labels, *datamodule.origins("test"))
 
 
 def _tested(

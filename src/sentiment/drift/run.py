@@ -34,7 +34,9 @@ def drift(
         InputError: the checkpoint has no summary of its validation reviews, or the file cannot be
             read.
     """
-    member = predictor.members[0]
+    member, *others = predictor.members
+    if others or not member.path.exists():  # a member of an ensemble has a name alone
+        raise InputError("several classifiers together keep no summary; give one checkpoint")
     summary = validation_summary(member.path)
     if len(summary.confusion) != len(predictor.labels):
         raise InputError(f"{member.path}: was changed; use another checkpoint of the run")

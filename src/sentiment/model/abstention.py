@@ -86,9 +86,10 @@ class Goal:
     def choose(self, probabilities: _Floats, labels: _Ints) -> Numbers:
         """The thresholds, and what they do to validation reviews, as a checkpoint keeps them.
 
-        Arguments as for ``thresholds``. Empty if there are none.
+        Arguments as for ``thresholds``. Empty if there are none, or a probability is not finite.
         """
-        thresholds = self.thresholds(probabilities, labels) if self else None
+        usable = bool(self) and np.isfinite(probabilities).all()
+        thresholds = self.thresholds(probabilities, labels) if usable else None
         if thresholds is None:
             return {}
         numbers: Numbers = {f"{_THRESHOLD}{i}": each for i, each in enumerate(thresholds)}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sentiment.model.abstention import PREFIX as ABSTAIN
 from sentiment.predict.checkpoint import save_ensemble
 from sentiment.predict.csv_file import naming_target
 from sentiment.predict.member import Member
@@ -34,7 +35,8 @@ def save_predictor(predictor: Predictor, target: Path) -> None:
 
 
 def _saved(member: Member) -> SavedClassifier:
-    classifier, run = member.classifier, dict(member.run)
+    classifier = member.classifier
+    run = {name: each for name, each in member.run.items() if not name.startswith(ABSTAIN)}
     if isinstance(classifier, TorchNetwork):
         return SavedClassifier(classifier.module, member.data, run)
     if classifier.padded:

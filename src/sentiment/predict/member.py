@@ -69,7 +69,9 @@ class Member:
         """
         members, weights, _ = load_members(path, device)
         if weights is not None:
-            raise InputError(f"{path}: an ensemble; give one of its members")
+            raise InputError(
+                f"{path}: an ensemble; give one of the checkpoints that it was made of"
+            )
         return members[0]
 
     def logits(self, encoded: EncodedTexts) -> Floats:

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         " disagree; 0 leaves texts out. Default: as in the training, or 20",
     )
     parsed = parser.parse_intermixed_args(arguments)
+    if parsed.out is not None and parsed.out.suffix.lower() not in (".html", ".htm"):
+        parser.error(f"--out {parsed.out}: give a file that ends in .html")
     with exit_on_input_error():
         with ending_at_once():
             from sentiment.report.comparison_page import write_comparison

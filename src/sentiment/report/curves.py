@@ -4,7 +4,7 @@ NumPy alone: reads no files and draws nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -131,8 +131,13 @@ def reliability(score: _Floats, right: _Bools) -> Bins:
     return Bins(counts, *means)
 
 
+def _written(value: float) -> str:
+    """A number, whole numbers with all their digits."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
+
+
 def groups_of_numbers(
-    values: _Floats, right: _Bools, written: Callable[[float], str] = "{:,.6g}".format
+    values: _Floats, right: _Bools, written: Callable[[float], str] = _written
 ) -> list[Group]:
     """Reviews in fifths by a number, the smallest first; equal numbers stay together.
 
@@ -142,12 +147,12 @@ def groups_of_numbers(
         written: how a number is written.
     """
     which = fifths(values)
-    names = {}
+    groups = []
     for fifth in np.unique(which):
         own = values[which == fifth]
         ends = dict.fromkeys(written(end) for end in (own.min(), own.max()))
-        names[" to ".join(ends)] = which == fifth
-    return _groups(names, right)
+        groups.append((" to ".join(ends), which == fifth))
+    return _groups(groups, right)
 
 
 def groups_of_column(cells: Sequence[str], right: _Bools) -> list[Group]:
@@ -166,21 +171,19 @@ def groups_of_column(cells: Sequence[str], right: _Bools) -> list[Group]:
         filled = stripped != ""
         some = np.array([numbers[cell] for cell in stripped[filled]], np.float64)
         found = groups_of_numbers(some, right[filled])
-        return found + _groups({"(empty)": ~filled}, right)
+        return found + _groups([("(empty)", ~filled)], right)
     by_frequency = [cell for cell, _ in counts.most_common()]
     shown = sorted(numbers, key=lambda cell: numbers[cell] or 0.0) if numeric else by_frequency
     shown = [*dict.fromkeys([*shown, *by_frequency])][:_MOST_VALUES]
     groups = {cell or "(empty)": stripped == cell for cell in shown}
     others = len(counts) - len(shown)
     rest = ~np.isin(stripped, shown)
-    return _groups({**groups, f"({others:,} other values)": rest}, right)
+    return _groups([*groups.items(), (f"({others:,} other values)", rest)], right)
 
 
-def _groups(chosen: dict[str, _Bools], right: _Bools) -> list[Group]:
+def _groups(chosen: Iterable[tuple[str, _Bools]], right: _Bools) -> list[Group]:
     return [
-        Group(name, int(own.sum()), float(right[own].mean()))
-        for name, own in chosen.items()
-        if own.any()
+        Group(name, int(own.sum()), float(right[own].mean())) for name, own in chosen if own.any()
     ]
 
 

@@ -1,8 +1,10 @@
 """``predictions.csv``: what a classifier has predicted for each test review, without the texts."""
 
 import csv
+import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.model.metrics import Outcome
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.environment import program_command
+from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
+
+log = logging.getLogger(__name__)
 
 FILE = "predictions.csv"
 _Ints = npt.NDArray[np.int64]
@@ -146,3 +151,16 @@ def _parsed(rows: Iterator[list[str]], labels: Sequence[str]) -> Predictions:
     true, predicted, score = (found[name] for name in ("label", "predicted", "score"))
     number, tokens, known = (found[name] for name in _COUNTS)
     return Predictions(labels, number, true, predicted, score, scores, tokens, known)
+
+
+@contextmanager
+def without_failing(folder: Path) -> Iterator[None]:
+    """Log a warning, and go on, if the report of a run that has just ended cannot be written."""
+    try:
+        yield
+    except Exception as error:
+        again = program_command("sentiment.report", str(folder))
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        log.warning(
+            "the report was not written (%s%s); write it by %s", kind, first_words(error), again
+        )

@@ -26,14 +26,13 @@ from sentiment.report.drawings import MOST_LINES, Drawing, as_svg, lines_drawing
 from sentiment.report.metric_table import Cell, metric_rows
 from sentiment.report.page import write_html
 from sentiment.report.plots import learning_curves, reliability_diagram
-from sentiment.report.predictions import Predictions, read_predictions
+from sentiment.report.predictions import Predictions, read_predictions, without_failing
 from sentiment.report.result_table import cost_facts, data_facts
 from sentiment.report.results import metric_warnings
 from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
-from sentiment.runtime.environment import program_command
-from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import best_checkpoint
 from sentiment.runtime.yaml_files import below, read_yaml
 
@@ -106,15 +105,9 @@ class Opened:
 
 def report_training(folder: Path) -> None:
     """Write the report of a run that has just ended; a warning if that fails."""
-    try:
+    with without_failing(folder):
         path = write_report(folder, seconds=_SECONDS)
         log.info("A report of it is in %s", path)
-    except Exception as error:  # a training does not fail for want of a report
-        again = program_command("sentiment.report", str(folder))
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        log.warning(
-            "no report was written (%s%s); try again by %s", kind, first_words(error), again
-        )
 
 
 def write_report(

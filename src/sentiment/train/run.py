@@ -21,7 +21,7 @@ from sentiment.model.abstention import Goal
 from sentiment.model.metric_names import AUTO
 from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
-from sentiment.report.predictions import write_predictions
+from sentiment.report.predictions import without_failing, write_predictions
 from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
     abstain_results,
@@ -147,9 +147,9 @@ def train(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
             balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
+        log_results(fit.trainer, cfg, folder, results, fit.best)
         if module.outcome is not None:
             _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
-        log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
 
 
@@ -157,8 +157,9 @@ def _write_report(
     folder: Path, datamodule: SentimentDataModule, outcome: Outcome, *, page: bool
 ) -> None:
     """Write ``predictions.csv`` and, unless it is a run of many, ``report.html``."""
-    origins = tested_origins(datamodule, len(outcome.labels))
-    write_predictions(folder, outcome, datamodule.facts.labels, *origins)
+    with without_failing(folder):
+        origins = tested_origins(datamodule, len(outcome.labels))
+        write_predictions(folder, outcome, datamodule.facts.labels, *origins)
     if page:
         from sentiment.report.run_page import report_training
 

@@ -22,7 +22,7 @@ def write_html(path: Path, template: Path, values: Mapping[str, Any]) -> None:
     Raises:
         InputError: jinja2 is missing.
     """
-    with needing("check", f"{path}: such a page"):
+    with needing("train", f"{path}: such a page"):
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     environment = Environment(
         loader=FileSystemLoader([template.parent, _HERE]),
