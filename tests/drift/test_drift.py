@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from conftest import write_reviews
+from sentiment import Predictor
 from sentiment.drift.command import DRIFT, main
 from sentiment.export.run import export
+from sentiment.predict.ensemble import save_predictor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0"
 
@@ -87,3 +89,14 @@ def test_a_damaged_summary_is_an_error(
         main([str(tmp_path / "best.ckpt"), str(write_reviews(tmp_path / "new.csv"))])
     assert ended.value.code == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_several_classifiers_have_no_summary(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    save_predictor(Predictor.load(checkpoint, checkpoint), tmp_path / "both.ckpt")
+    save_predictor(Predictor.load(checkpoint), tmp_path / "one.ckpt")
+    (tmp_path / "new.csv").write_text("review\nlovely\n")
+    for name in ("both.ckpt", "one.ckpt"):
+        with pytest.raises(SystemExit) as caught:
+            main([str(tmp_path / name), str(tmp_path / "new.csv")])
+        assert caught.value.code == 2
+        assert "give one checkpoint" in capsys.readouterr().err

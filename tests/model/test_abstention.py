@@ -73,3 +73,7 @@ def test_what_a_checkpoint_keeps_is_checked() -> None:
     for wrong in ({0: 2.0}, {0: -1.0}, {0: float("nan")}, {1: 0.5}):
         with pytest.raises(ValueError, match="thresholds"):
             stored_thresholds({f"abstain/threshold/{i}": each for i, each in wrong.items()}, 2)
+
+
+def test_of_a_diverged_training_there_are_no_thresholds() -> None:
+    assert Goal(coverage=0.9).choose(np.full((4, 2), np.nan), np.array([0, 1, 0, 1])) == {}

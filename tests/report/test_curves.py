@@ -102,3 +102,10 @@ def test_groups_of_unknown_words() -> None:
 def test_mcnemar_is_a_binomial_test(one: int, other: int) -> None:
     expected = binomtest(one, one + other).pvalue if one + other else 1.0
     assert mcnemar(one, other) == pytest.approx(expected, rel=1e-6)
+
+
+def test_groups_of_large_numbers_hold_all_reviews() -> None:
+    seconds = 1_700_000_000 + np.arange(100.0)
+    groups = groups_of_numbers(seconds, np.arange(100) % 2 == 0)
+    assert sum(group.reviews for group in groups) == 100
+    assert len({group.name for group in groups}) == 5

@@ -292,7 +292,8 @@ def test_what_cannot_be_reported(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     assert "nowhere: no run in it" in error_of(str(tmp_path / "nowhere"))
     run = make_run(tmp_path / "run")
-    assert "cannot be written" in error_of(str(run), "--out", str(run / "results.json" / "x"))
+    assert "cannot be written" in error_of(str(run), "--out", str(run / "results.json" / "x.html"))
+    assert "ends in .html" in error_of(str(run), "--out", str(run / "results.json"))
     assert "--mistakes" in error_of(str(run), "--mistakes", "-1")
     (run / "predictions.csv").write_text("row,label\n")
     assert "predictions.csv: is damaged" in error_of(str(run))

@@ -201,6 +201,8 @@ def load_saved(path: str | Path) -> SavedClassifier | SavedEnsemble:
             _check_parts(Path(path), {DATA_KEY: None, **each}, CLASSIFIER)
         members = [_classifier(path, each) for each in parts.members]
         return SavedEnsemble(members, parts.names, parts.weights, parts.temperature)
+    except InputError:
+        raise
     except (ValueError, LookupError) as error:
         raise InputError(f"{path}: {first_words(error)}; was it changed?") from error
 

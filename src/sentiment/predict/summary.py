@@ -14,7 +14,7 @@ from sentiment.batch import UNK_INDEX
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.floating]
 
-MOST_REVIEWS, MOST_QUANTILES, MOST_WORDS = 10_000, 1_000, 4_000
+MOST_REVIEWS, MOST_QUANTILES, MOST_WORDS = 2_500, 1_000, 4_000
 SPECIAL_WORDS = UNK_INDEX + 1  # entries of a vocabulary before its first word
 
 
