@@ -100,3 +100,10 @@ def test_several_classifiers_have_no_summary(checkpoint: Path, tmp_path: Path, c
             main([str(tmp_path / name), str(tmp_path / "new.csv")])
         assert caught.value.code == 2
         assert "give one checkpoint" in capsys.readouterr().err
+
+
+def test_few_texts_are_noted(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "new.csv").write_text("review\nlovely\nawful\n")
+    with pytest.raises(SystemExit):
+        main([str(checkpoint), str(tmp_path / "new.csv")])
+    assert "note: 2 texts are few" in capsys.readouterr().err

@@ -16,12 +16,14 @@ from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.files import is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 DRIFT = 3  # exit code
+_FEW = 100  # texts
 # What stands in the first column for the tests whose effect is a distance.
 _DISTANCES = {"length": "median length", "score": "mean score"}
 
@@ -80,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         predictor = Predictor.load(parsed.checkpoint, device=parsed.device)
         csv_format = csv_format_from(parsed, predictor)
         found = drift(predictor, parsed.csv, csv_format, level=parsed.level)
+        if (new := found["texts"]["new"]) < _FEW:
+            write_note(f"{new} texts are few: only large changes are found among them")
         if parsed.json:
             sys.stdout.write(json_text(found) + "\n")
         else:
