@@ -155,11 +155,8 @@ def _examples(values: Sequence[str], classes: Ints, reviews: Reviews) -> list[tu
 def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     """Find the n-grams that give a label away, the most frequent first."""
     classes = reviews.classes[counted.reviews]
-    present = presence(counted.counts)
-    by_class = np.stack(
-        [np.asarray(present[classes == label].sum(0)).ravel() for label in np.unique(classes)]
-    )
-    labels = np.unique(classes)
+    present, labels = presence(counted.counts), np.unique(classes)
+    by_class = np.stack([np.asarray(present[classes == label].sum(0)).ravel() for label in labels])
     seen = by_class.sum(0)
     best = by_class.argmax(0)
     own = by_class.max(0)

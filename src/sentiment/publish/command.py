@@ -8,7 +8,7 @@ from sentiment.predict.hub import hub_package, local_checkpoint
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.run_folder import is_published, run_folder
+from sentiment.runtime.run_folder import config_folder, is_published, run_folder
 
 
 def publish(
@@ -46,9 +46,8 @@ def publish(
     home = run_folder(path)
     results = {} if home is None else read_run(home).results
     command_line = CommandLine()
-    if home is not None:  # the baselines of one command share a config, in the folder above theirs
-        with_config = home if (home / ".hydra").is_dir() else home.parent
-        command_line = CommandLine.of_folder(with_config)
+    if home is not None:
+        command_line = CommandLine.of_folder(config_folder(home))
     card = model_card(name or folder.name, saved, results, command_line.repeated(), license_name)
     try:
         write_published(folder, saved)

@@ -33,7 +33,7 @@ from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import best_checkpoint
+from sentiment.runtime.run_folder import best_checkpoint, config_folder
 from sentiment.runtime.yaml_files import below, read_yaml
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def open_run(
     if run.status not in ("ok", "pruned"):
         reason = "its results.json cannot be read" if run.status == "unreadable" else run.status
         raise InputError(f"{folder}: no report without results ({reason})")
-    home = folder if (folder / ".hydra").is_dir() else folder.parent
+    home = config_folder(folder)
     opened = Opened(run, home, epochs=read_metrics(folder / "metrics.csv"))
     settings = _report_settings(home)
     columns = settings.get("slices") or [] if slices is None else slices

@@ -11,7 +11,7 @@ from typing import Any
 
 from sentiment.model.metric_names import AUTO
 from sentiment.runtime.errors import InputError, as_typed
-from sentiment.runtime.run_folder import was_stopped
+from sentiment.runtime.run_folder import config_folder, was_stopped
 from sentiment.runtime.yaml_files import below, flat, parse_overrides, read_yaml
 
 # Settings without effect on the metrics, or shown elsewhere.
@@ -106,8 +106,7 @@ def read_run(folder: Path) -> Run:
         InputError: its config is not YAML.
     """
     values, status = _read_results(folder)
-    # The baselines of one command share a config, in the folder above theirs.
-    home = folder if (folder / ".hydra").is_dir() else folder.parent
+    home = config_folder(folder)
     try:
         hydra = below(read_yaml(home / ".hydra" / "hydra.yaml"), "hydra")
         runtime = below(hydra, "runtime")

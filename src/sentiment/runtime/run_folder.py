@@ -56,6 +56,11 @@ def run_folder(path: str | Path) -> Path | None:
     return folder.parent if folder.name == "checkpoints" and folder.is_dir() else None
 
 
+def config_folder(folder: Path) -> Path:
+    """The folder with the config of a run: the baselines of one command share that above theirs."""
+    return folder if (folder / ".hydra").is_dir() else folder.parent
+
+
 def last_checkpoint(folder: Path) -> Path:
     """Where the training of a run folder saves its state, to be resumed from."""
     return folder / "checkpoints" / "last.ckpt"
