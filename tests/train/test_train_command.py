@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from programs import Program, run_program
 from sentiment import Predictor
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.overrides import CommandLine
+from sentiment.data import corpus
+from sentiment.data.workers import encode_chunks
 from sentiment.evaluate import main as evaluate
 from sentiment.predict.checkpoint import CLASSIFIER
 from sentiment.train.fit import Stopped, stopped
@@ -384,16 +386,19 @@ def test_a_training_that_is_stopped_in_its_test_is_completed_later(
     assert "test/accuracy" in results
 
 
-@pytest.mark.slow
-def test_ctrl_c_before_the_training_begins_gives_no_traceback(tmp_path: Path) -> None:
-    write_reviews(tmp_path / "reviews.csv", 40_000)
-    with Program(
-        "train", *TINY, "data.csv=reviews.csv", "data.num_workers=1", cwd=tmp_path,
-        env={"SENTIMENT_CACHE": str(tmp_path / "cache")},
-    ) as process:  # fmt: skip
-        while not list(tmp_path.glob("cache/corpora/.*.tmp")) and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 128 + signal.SIGINT
-        assert "Traceback" not in process.stderr
+def test_ctrl_c_before_the_training_begins_gives_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Iterator[Any]:
+        yield from encode_chunks(*arguments)
+        (left,) = tmp_path.glob("cache/corpora/.*.tmp")
+        assert list(left.iterdir())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(corpus, "encode_chunks", interrupted)
+    write_reviews(tmp_path / "reviews.csv", 60)
+    cache = {"SENTIMENT_CACHE": str(tmp_path / "cache")}
+    done = run_program("train", *TINY, "data.csv=reviews.csv", cwd=tmp_path, env=cache)
+    assert done.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("cache/corpora/.*.tmp"))

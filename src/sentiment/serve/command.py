@@ -144,12 +144,14 @@ def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> Non
             write_note(
                 f"whoever reaches {parsed.host} can send texts; --api-key-file FILE asks for a key"
             )
-        bound.listen()  # connections wait from now on
-        sys.stdout.write(f"serving {checkpoint} at {_address(bound)} (Ctrl-C stops)\n")
-        sys.stdout.flush()
+
+        def announce() -> None:
+            sys.stdout.write(f"serving {checkpoint} at {_address(bound)} (Ctrl-C stops)\n")
+            sys.stdout.flush()
+
         # uvicorn repeats the signal once all is answered.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-        run(app, bound)
+        run(app, bound, announce)
 
 
 def _address(bound: "socket.socket") -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from asyncio import TimerHandle, Transport
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -93,8 +94,26 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def run(app: FastAPI, bound: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, and answer the requests that were accepted."""
+class _Server(uvicorn.Server):
+    """Says once it serves: from then on a signal ends it without a traceback of its tasks."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+def run(app: FastAPI, bound: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM, and answer the requests that were accepted.
+
+    Args:
+        app: what answers.
+        bound: the socket it listens at.
+        announce: called once requests are answered.
+    """
     settings: dict[str, Any] = {
         "http": _Protocol,
         "ws": "none",
@@ -108,4 +127,4 @@ def run(app: FastAPI, bound: socket.socket) -> None:
         "timeout_keep_alive": _IDLE_SECONDS,
         "timeout_graceful_shutdown": STOP_SECONDS,
     }
-    uvicorn.Server(uvicorn.Config(app, **settings)).run(sockets=[bound])
+    _Server(uvicorn.Config(app, **settings), announce).run(sockets=[bound])
