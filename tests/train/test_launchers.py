@@ -51,7 +51,7 @@ last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
 for i in $(seq 0 $last); do
   SLURM_JOB_ID=7$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NAME=train \\
   SLURM_NTASKS=1 SLURM_NTASKS_PER_NODE=1 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-  SLURM_NODEID=0 SLURM_JOB_NODELIST=here bash "$1" > slurm_$i.txt 2>&1 &
+  SLURM_NODEID=0 SLURM_JOB_NODELIST=here bash submitted.sh > slurm_$i.txt 2>&1 &
 done
 echo "Submitted batch job 7"
 """
