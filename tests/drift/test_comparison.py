@@ -76,7 +76,7 @@ def test_false_alarms_are_no_more_than_the_level() -> None:
 @pytest.mark.parametrize(
     ("new", "expected"),
     [
-        (Texts(2000, 1, good=0.2), {"classes"}),
+        (Texts(2000, 1, good=0.2), {"predicted classes"}),
         (Texts(2000, 1, length=45), {"length", "words"}),
         (Texts(2000, 1, shift=30), {"words"}),
         (Texts(20_000, 1, good=0.485), set()),  # significant, and too small to matter
@@ -117,6 +117,18 @@ def test_a_single_text_can_be_compared() -> None:
     assert drifted(Texts(200, 0), Texts(1, 1)) == set()
 
 
+@pytest.mark.parametrize("new", [Texts(40, 1), Texts(1000, 1, good=0.8)], ids=["few", "shifted"])
+def test_each_test_has_the_numbers_that_decide_it(new: Texts) -> None:
+    found = compare(Texts(2500, 0).summary(), new.as_new(), VOCABULARY, LABELS, 0.01)
+    for test in found["tests"]:
+        large, significant = abs(test["effect"]) >= test["threshold"], test["p_value"] < 0.01
+        assert test["drift"] == (large and significant)
+        if test["name"] not in ("length", "score"):
+            assert test["new"] - test["validation"] == pytest.approx(test["effect"])
+    predicted = {each["of"]: each["new"] for each in found["tests"]}
+    assert any(shown["new"] == predicted.get(name) for name, shown in found["classes"].items())
+
+
 def test_counts_of_a_summary() -> None:
     ids: npt.NDArray[np.int64] = np.array([2, 2, 3, 1, 9])
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -147,7 +159,7 @@ def test_of_many_classes_some_of_which_are_rare_the_largest_change_is_named() ->
     for odds, changed in (([0.4, 0.4, 0.2, 0], None), ([0.1, 0.4, 0.5, 0], "c")):
         new = texts(1500, 1, odds).as_new()
         found = compare(before, new, VOCABULARY, labels, 0.01)
-        (test,) = (test for test in found["tests"] if test["name"] == "classes")
+        (test,) = (test for test in found["tests"] if test["name"] == "predicted classes")
         assert test["drift"] == (changed is not None)
         if changed is not None:
             assert test["of"] in ("a", "c")

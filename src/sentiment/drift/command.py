@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 DRIFT = 3  # exit code
 _FEW = 100  # texts
-# What stands in the first column for the tests whose effect is a distance.
-_DISTANCES = {"length": "median length", "score": "mean score"}
+_DISTANCES = ("length", "score")  # tests whose effect is a Kolmogorov-Smirnov distance
+# What the two values of a test are.
+_VALUES = {
+    "length": "median length", "score": "mean score", "predicted classes": "predicted {}",
+    "words": 'texts with "{}"',
+}  # fmt: skip
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,16 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.json:
             sys.stdout.write(json_text(found) + "\n")
         else:
-            for table in tables(found):
-                print_table(table)
-                sys.stdout.write("\n")
-            changed = ", ".join(_name(test) for test in found["tests"] if test["drift"])
-            sys.stdout.write(f"Drift: {changed}\n" if changed else "No drift\n")
+            for part in report(found):
+                if isinstance(part, str):
+                    sys.stdout.write(part)
+                else:
+                    sys.stdout.write("\n")
+                    print_table(part)
+            changed = ", ".join(test["name"] for test in found["tests"] if test["drift"])
+            sys.stdout.write(f"\nDrift: {changed}\n" if changed else "\nNo drift\n")
     sys.exit(DRIFT if found["drift"] else 0)
 
 
-def tables(found: dict[str, Any]) -> Iterator["Table"]:
-    """Lay out the tests, the classes and the words."""
+def report(found: dict[str, Any]) -> Iterator["Table | str"]:
+    """Yield tables of the tests, the classes and the words, and lines that explain them."""
     from rich.text import Text
 
     from sentiment.report.tables import format_count, format_percent, new_table
@@ -108,39 +115,43 @@ def tables(found: dict[str, Any]) -> Iterator["Table"]:
             table.add_column(name, justify="right", no_wrap=True)
         return table
 
-    table = columns("", "training", "new", "change", "drift from", "p", "drift")
+    table = columns("", "validation", "new", "change", "limit", "p", "drift")
     table.add_row("texts", *map(format_count, found["texts"].values()))
     for test in found["tests"]:
-        values = test["training"], test["new"]
+        values = test["validation"], test["new"]
         table.add_row(
-            Text(_name(test)),
+            Text(_VALUES.get(test["name"], test["name"]).format(test["of"])),
             *map(format_count if test["name"] == "length" else format_percent, values),
-            *(_effect(test, test[which]) for which in ("effect", "threshold")),
+            _effect(test["name"], f"{test['effect']:.2f}", f"{100 * test['effect']:.1f}"),
+            _effect(test["name"], f"{test['threshold']:g}", f"{100 * test['threshold']:g}"),
             "< 0.001" if test["p_value"] < 0.001 else f"{test['p_value']:.3f}",
             "yes" if test["drift"] else "no",
         )
     yield table
-    table = columns("classes", "training", "predicted", "estimated")
+    yield (
+        "KS: Kolmogorov-Smirnov distance of the two distributions, from 0 to 1.\n"
+        f"Drift: the change is not below the limit, and p is below {found['level']:g} (--level).\n"
+    )
+    drifted = {test["name"] for test in found["tests"] if test["drift"]}
+    estimates = ["estimated"] * ("predicted classes" in drifted)
+    table = columns("predicted class", "validation", "new", *estimates)
     for label, proportions in found["classes"].items():
-        table.add_row(Text(label), *map(format_percent, proportions.values()))
+        shown = list(proportions.values())[: 2 + len(estimates)]
+        table.add_row(Text(label), *map(format_percent, shown))
     yield table
+    if estimates:
+        yield "Estimated: the true proportions of the new texts, if nothing else has changed.\n"
+        if others := sorted(drifted & {"unknown tokens", *_DISTANCES}):
+            yield f"{' and '.join(others).capitalize()} changed, too: do not trust the estimates.\n"
     if not found["words"]:
         return
-    table = columns("words that changed most", "training", "new")
+    table = columns("words that changed most, per 1,000 tokens", "validation", "new")
     for word in found["words"]:
-        per_1000 = (f"{1000 * word[which]:.2f} of 1,000" for which in ("training", "new"))
+        per_1000 = (f"{1000 * word[which]:.2f}" for which in ("validation", "new"))
         table.add_row(Text(word["word"]), *per_1000)
     yield table
 
 
-def _name(test: dict[str, Any]) -> str:
-    """What a test compares: a statistic, or the class or word that changed most."""
-    name: str = test["name"]
-    return _DISTANCES.get(name, name) if test["of"] is None else f"{name}: {test['of']}"
-
-
-def _effect(test: dict[str, Any], effect: float) -> str:
+def _effect(name: str, distance: str, points: str) -> str:
     """A change: the distance of two distributions, or the difference of two fractions."""
-    if test["name"] in _DISTANCES:
-        return f"{effect:.2f}"
-    return f"{100 * effect:.1f} points"
+    return f"KS {distance}" if name in _DISTANCES else f"{points} points"

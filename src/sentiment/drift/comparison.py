@@ -1,10 +1,10 @@
 """Two-sample tests between the validation reviews of a training and new texts.
 
 Small differences are significant among many texts, so each test has a threshold: those of unknown
-tokens, lengths and scores ask whether the change is larger than it, and those of classes and words,
-whether there is a change and its estimate is larger. All p-values are multiplied by the number of
-tests (Bonferroni), as in Rabanser, Günnemann & Lipton (2019), "Failing Loudly": the level is that
-of all together.
+tokens, lengths and scores ask whether the change is larger than it, and those of predicted classes
+and words, whether there is a change, and the one that was found is not smaller. All p-values are
+multiplied by the number of tests (Bonferroni), as in Rabanser, Günnemann & Lipton (2019), "Failing
+Loudly": the level is that of all together.
 """
 
 from collections import Counter
@@ -54,9 +54,10 @@ class Test(NamedTuple):
     Attributes:
         name: what is compared.
         of: the class or the word that changed most; None for other tests.
-        training: its value among the validation reviews.
+        validation: its value among the validation reviews.
         new: its value among the new texts.
-        effect: how different both are.
+        effect: how different both are: the Kolmogorov-Smirnov distance of lengths or scores, else
+            the difference of the two values.
         threshold: the smallest effect that counts.
         p_value: multiplied by the number of tests, at most 1.
         drift: whether the effect is significant and not below the threshold.
@@ -64,7 +65,7 @@ class Test(NamedTuple):
 
     name: str
     of: str | None
-    training: float
+    validation: float
     new: float
     effect: float
     threshold: float
@@ -94,10 +95,10 @@ def compare(
     lengths, unknown = np.concatenate(texts.lengths), np.concatenate(texts.unknown)
     probabilities = np.concatenate(texts.probabilities)
     scores = probabilities.max(1)
-    before = summary.probabilities.astype(np.float64)
-    predicted = np.bincount(probabilities.argmax(1), minlength=len(labels))
-    proportions = estimated_proportions(probabilities, before)
-    class_ = int(np.abs(proportions - before).argmax())
+    counts = summary.confusion.sum(0), np.bincount(probabilities.argmax(1), minlength=len(labels))
+    before, predicted = (each / each.sum() for each in counts)
+    estimated = estimated_proportions(probabilities, summary.probabilities)
+    class_ = int(np.abs(predicted - before).argmax())
     words = _words(summary, texts, vocabulary, len(lengths))
     word = max(words, key=lambda each: (each.p_value < level, abs(each.effect)))
     tests = [
@@ -111,23 +112,22 @@ def compare(
             *_distance(summary.scores, int(summary.confusion.sum()), scores), DISTANCE, level,
         ),
         _test(
-            "classes", labels[class_], before[class_], proportions[class_],
-            proportions[class_] - before[class_],
-            _p_of_counts(summary.confusion.sum(0), predicted), CLASS_PROPORTION, level,
+            "predicted classes", labels[class_], before[class_], predicted[class_],
+            predicted[class_] - before[class_], _p_of_counts(*counts), CLASS_PROPORTION, level,
         ),
         _test(
-            "words", word.word, word.training_texts, word.new_texts, word.effect,
+            "words", word.word, word.validation_texts, word.new_texts, word.effect,
             word.p_value / TESTS, WORD_PROPORTION, level,
         ),
     ]  # fmt: skip
     return {
         "drift": any(test.drift for test in tests),
         "level": level,
-        "texts": {"training": summary.reviews, "new": len(lengths)},
+        "texts": {"validation": summary.reviews, "new": len(lengths)},
         "tests": [test._asdict() for test in tests],
         "classes": {
-            label: {"training": before[index], "predicted": predicted[index] / len(lengths),
-                    "estimated": proportions[index]}
+            label: {"validation": before[index], "new": predicted[index],
+                    "estimated": estimated[index]}
             for index, label in enumerate(labels)
         },
         "words": [each._asdict() for each in words if each.p_value < level][:SHOWN],
@@ -135,13 +135,13 @@ def compare(
 
 
 def _test(
-    name: str, of: str | None, training: float, new: float, effect: float, p_value: float,
+    name: str, of: str | None, validation: float, new: float, effect: float, p_value: float,
     threshold: float, level: float,
 ) -> Test:  # fmt: skip
     """A result, whose p-value counts for all tests."""
     p = min(1.0, TESTS * p_value)
     drift = bool(p < level and abs(effect) >= threshold)
-    return Test(name, of, float(training), float(new), float(effect), threshold, p, drift)
+    return Test(name, of, float(validation), float(new), float(effect), threshold, p, drift)
 
 
 def _rates(summary: Summary, unknown: _Ints, lengths: _Ints) -> tuple[float, float, float, float]:
@@ -194,18 +194,18 @@ class Word(NamedTuple):
 
     Attributes:
         word: the word.
-        training: occurrences per token of the validation reviews.
+        validation: occurrences per token of the validation reviews.
         new: of the new texts.
-        training_texts: the fraction of the validation reviews that have it.
+        validation_texts: the fraction of the validation reviews that have it.
         new_texts: of the new texts.
         effect: the difference of these fractions.
         p_value: multiplied by the number of words and of tests, at most 1.
     """
 
     word: str
-    training: float
+    validation: float
     new: float
-    training_texts: float
+    validation_texts: float
     new_texts: float
     effect: float
     p_value: float
@@ -229,17 +229,17 @@ def _words(summary: Summary, texts: NewTexts, vocabulary: Sequence[str], size: i
         np.array([counter[word] for word in words], np.int64)
         for counter in (texts.counts, texts.texts_with)
     )
-    training, new = counts / summary.tokens, new_counts / max(1, texts.counts.total())
-    training_texts, new_texts = with_word / summary.reviews, new_with_word / size
-    effect = new_texts - training_texts
+    validation, new = counts / summary.tokens, new_counts / max(1, texts.counts.total())
+    validation_texts, new_texts = with_word / summary.reviews, new_with_word / size
+    effect = new_texts - validation_texts
     tails = summary.reviews + size, with_word + new_with_word, size
     p_values = 2 * np.minimum(
         stats.hypergeom.cdf(new_with_word, *tails), stats.hypergeom.sf(new_with_word - 1, *tails)
     )
-    change = (new - training) ** 2 / np.maximum(new + training, 1e-30)
-    rarer = (np.arange(len(words)) >= len(kept)) & (new_texts <= training_texts)
+    change = (new - validation) ** 2 / np.maximum(new + validation, 1e-30)
+    rarer = (np.arange(len(words)) >= len(kept)) & (new_texts <= validation_texts)
     order = np.argsort(-np.where(rarer, -1, change), kind="stable")
     order = order[: len(words) - int(rarer.sum())]
     p_values = np.minimum(1, p_values * len(words) * TESTS)
-    columns = (training, new, training_texts, new_texts, effect, p_values)
+    columns = (validation, new, validation_texts, new_texts, effect, p_values)
     return [Word(words[index], *(float(column[index]) for column in columns)) for index in order]
