@@ -11,6 +11,7 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.report.results import (
     best_metrics,
+    log_abstention,
     log_data,
     log_model,
     metric_warnings,
@@ -139,3 +140,33 @@ def test_a_better_baseline_is_reported() -> None:
     page = re.search(r"docs/\w+\.md", warning)
     assert page is not None
     assert (Path(__file__).parents[2] / page[0]).is_file()
+
+
+def abstaining(coverage: float, *thresholds: float | None) -> dict[str, Any]:
+    """What a training on ten validation reviews that abstains reports, all answers right."""
+    return {
+        "abstain/thresholds": dict(zip(["bad", "good"], thresholds, strict=True)),
+        "abstain/val_coverage": coverage, "abstain/val_accuracy": 1.0,
+        "abstain/val_accuracy_interval": (0.7, 1.0), "val_reviews": 10,
+    }  # fmt: skip
+
+
+def test_each_threshold_is_named_with_its_label(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        log_abstention(abstaining(0.9, 0.7, 0.6), None)
+        log_abstention(abstaining(0.9, 0.8, 0.8), None)
+    first, second = caplog.messages
+    assert "0.700 for bad, 0.600 for good get no label" in first
+    assert "below 0.800 get no label" in second
+
+
+def test_few_reviews_cannot_show_a_high_accuracy(caplog: pytest.LogCaptureFixture) -> None:
+    log_abstention(abstaining(0.8, 0.8, 0.8), 0.97)
+    assert "8 validation reviews get a label" in caplog.text
+    assert "at least 125" in caplog.text  # whose interval begins at 97 %
+    caplog.clear()
+    log_abstention(abstaining(0.8, 0.8, 0.7), 0.6)
+    assert "at least 12 are needed, 6 for each label" in caplog.text
+    caplog.clear()
+    log_abstention(abstaining(0.8, 0.8, 0.8), 0.6)
+    assert not caplog.text

@@ -139,9 +139,25 @@ def load_predictor(parsed: argparse.Namespace) -> "Predictor":
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise InputError(f"{path}: is given twice; --weights lets one count more than others")
-    return Predictor.load(
+    predictor = Predictor.load(
         *paths, device=parsed.device, weights=parsed.weights, threshold=parsed.threshold
     )
+    if len(paths) > 1 and parsed.threshold is None:
+        without_thresholds(predictor)
+    return predictor
+
+
+def without_thresholds(predictor: "Predictor") -> None:
+    """Give every text a label, and note thresholds that were chosen for other scores."""
+    from sentiment.model.abstention import numbers_of
+
+    names = [str(member.path) for member in predictor.members if numbers_of(member.run)]
+    predictor.thresholds = None
+    if names:
+        write_note(
+            f"every text gets a label: the thresholds of {listed(names)} are for other scores;"
+            " --threshold T sets one"
+        )
 
 
 def check_top(top: int | None, labels: Sequence[str]) -> None:

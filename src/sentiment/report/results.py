@@ -15,7 +15,7 @@ from sentiment.data.pipeline import DataFacts
 from sentiment.model.abstention import Answered, stored_thresholds
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
-from sentiment.report.confidence import confidence_interval
+from sentiment.report.confidence import confidence_interval, needed_reviews
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
 from sentiment.report.result_table import IMBALANCED, class_tables, result_table
 from sentiment.report.tables import (
@@ -206,7 +206,7 @@ def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
     """Log which scores get no label.
 
     Args:
-        results: the keys of ``abstain_results``.
+        results: the keys of ``abstain_results``, and ``val_reviews``.
         accuracy: the accuracy that was to be reached, if one was.
     """
     thresholds: dict[str, float | None] = results.get("abstain/thresholds", {})
@@ -222,12 +222,25 @@ def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
         )
     if not thresholds:
         return
-    each = {f"{threshold:.3f}" for threshold in thresholds.values() if threshold is not None}
+    each = {label: f"{value:.3f}" for label, value in thresholds.items() if value is not None}
+    same = len({*each.values()}) == 1
+    answered = round(results["abstain/val_coverage"] * results["val_reviews"])
+    if accuracy is not None and accuracy < 1:
+        needed = needed_reviews(accuracy) * (1 if same else len(each))
+        if answered < needed:
+            log.warning(
+                "abstain.accuracy=%g: %d validation reviews get a label, too few to show it:"
+                " at least %d are needed%s, all of them right; data.val_size=0.2 makes more",
+                accuracy,
+                answered,
+                needed,
+                "" if same else f", {needed_reviews(accuracy)} for each label",
+            )
     low, high = results["abstain/val_accuracy_interval"]
     log.info(
         "Scores below %s get no label: %s of the validation reviews get one, of which %s are right"
         " (95 %% interval %.1f - %.1f %%)",
-        " or ".join(sorted(each)),
+        min(each.values()) if same else listed([f"{each[label]} for {label}" for label in each]),
         format_percent(results["abstain/val_coverage"]),
         format_percent(results["abstain/val_accuracy"]),
         100 * low,
