@@ -22,6 +22,7 @@ from sentiment.predict.options import (
     csv_format_from,
     is_checkpoint,
     load_predictor,
+    without_thresholds,
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
     from sentiment.data.reviews import ReviewChunk
     from sentiment.predict.logits import Floats
-    from sentiment.predict.member import Member
     from sentiment.predict.misclassified import Misclassified
     from sentiment.predict.predictor import Predictor
+
+_FEW = 100  # reviews
 
 
 def evaluate(
@@ -87,6 +89,11 @@ def evaluate(
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
         write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
     _note_facts(predictor, reviews)
+    if known := int(_in_training(predictor, reviews).sum()):
+        write_note(
+            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
+            " data.splits_dir=FOLDER a training writes its test reviews into a file"
+        )
     members, labels = predictor.members, torch.from_numpy(reviews.labels)
     combined = torch.from_numpy(predictor.combine(reviews.logits))
     tested = {
@@ -103,7 +110,7 @@ def evaluate(
         write_note(warning)
     return {
         **tested,
-        **(_facts_of_training(members[0]) if len(members) == 1 else {}),
+        **(_facts_of_training(predictor) if len(members) == 1 else {}),
         "labels": predictor.labels,
         "test_reviews": len(labels),
         "fingerprints": {"test": reviews.fingerprint},
@@ -126,10 +133,15 @@ def calibrate(
 ) -> dict[str, Any]:
     """Fit the temperature of a predictor's averaged probabilities to a file, and set it.
 
-    Arguments and errors as for ``evaluate``.
+    Reviews that a classifier was trained on are left out: its scores are too high there.
+
+    Arguments as for ``evaluate``.
 
     Returns:
         The temperature, the number of reviews, and metrics by name, ``before`` and ``after``.
+
+    Raises:
+        InputError: see ``evaluate``; or no review is left.
     """
     import torch
 
@@ -140,22 +152,30 @@ def calibrate(
     predictor.coverage = Coverage()
     reviews = predict_labelled(predictor, path, csv_format, file_labels)
     _note_facts(predictor, reviews)
-    predictor.thresholds = None  # chosen for other scores
-    predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)
-    combined = torch.from_numpy(predictor.combine(reviews.logits))
+    new = torch.from_numpy(~_in_training(predictor, reviews))
+    if known := int((~new).sum()):
+        left_out = f"{known:,} of {len(new):,} reviews were in training"
+        if known == len(new):
+            raise InputError(
+                f"{path}: {left_out}, where scores are too high to calibrate by; give others, such"
+                " as val.csv, which a training writes into data.splits_dir"
+            )
+        write_note(f"{path.name}: {left_out} and are left out, as scores are too high there")
+    predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)[new]
+    if len(labels) < _FEW:
+        write_note(f"{path.name}: {len(labels)} reviews are few: the temperature is uncertain")
+    combined = torch.from_numpy(predictor.combine(reviews.logits))[new]
     predictor.temperature = fit_temperature(combined, labels)
     return {
         "temperature": predictor.temperature,
         "reviews": len(labels),
-        "before": summarise_predictions(combined, labels, "test/"),
-        "after": summarise_predictions(combined / predictor.temperature, labels, "test/"),
+        "before": summarise_predictions(combined, labels, ""),
+        "after": summarise_predictions(combined / predictor.temperature, labels, ""),
     }
 
 
 def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
     """Note what a file lacks, and how well it suits the classifiers."""
-    import numpy as np
-
     present, missing = set(reviews.labels.tolist()), reviews.missing
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
@@ -164,6 +184,12 @@ def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
     write_note(f"{len(reviews.labels) + missing:,} rows read{left_out}")
     if doubt := predictor.coverage.doubt:
         write_note(doubt)
+
+
+def _in_training(predictor: "Predictor", reviews: "LabelledReviews") -> "npt.NDArray[np.bool_]":
+    """Which reviews a classifier was trained on, (reviews,), as far as they say."""
+    import numpy as np
+
     digests = (member.data.train_digests for member in predictor.members)
     trained = [each for each in digests if each is not None]
     if not trained:
@@ -171,19 +197,17 @@ def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
             "ONNX files, published folders and old checkpoints do not say what they were trained"
             " on: on reviews of the training, metrics are too good"
         )
-    if trained and (known := int(np.isin(reviews.digests, np.concatenate(trained)).sum())):
-        write_note(
-            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
-            " data.splits_dir=FOLDER a training writes its test reviews into a file"
-        )
+        return np.zeros(len(reviews.labels), bool)
+    return np.isin(reviews.digests, np.concatenate(trained))
 
 
-def _facts_of_training(member: "Member") -> dict[str, Any]:
-    """The facts about its training that a checkpoint holds."""
+def _facts_of_training(predictor: "Predictor") -> dict[str, Any]:
+    """The facts about its training that a single checkpoint holds."""
+    (member,) = predictor.members
     run, data = member.run, member.data
     return {
         **{name: value for name, value in run.items() if name.startswith("val/")},
-        "temperature": member.classifier.temperature,
+        "temperature": member.classifier.temperature * predictor.temperature,
         "vocabulary_size": len(data.vocabulary),
         "vector_coverage": run.get("vector_coverage"),
         "train_reviews": data.train_reviews,
@@ -414,12 +438,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 check_csv(parsed, path)  # loading the checkpoints takes longer
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
+        prepares = parsed.calibrate is not None or parsed.save is not None
+        if prepares and parsed.threshold is None and len(predictor.members) == 1:
+            without_thresholds(predictor)
         results: dict[str, Any] = {}
         if parsed.calibrate is not None:
             calibration = calibrate(predictor, parsed.calibrate, csv_format, parsed.labels)
-            results = {"calibration": calibration}
+            results["calibration"] = calibration
         if parsed.save is not None:
             save_predictor(predictor, parsed.save)
+            weighted = zip(predictor.members, predictor.weights, strict=True)
+            results |= {
+                "saved": parsed.save,
+                "temperature": predictor.temperature,
+                "members": [{"checkpoint": str(each.path), "weight": w} for each, w in weighted],
+            }
             write_note(f"wrote {parsed.save}: give it in place of the checkpoints")
         if parsed.csv is not None:
             results |= evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
@@ -429,7 +462,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.calibrate is not None:
             divided = f"divided by {calibration['temperature']:.3f}"
             rows = {"undivided": calibration["before"], divided: calibration["after"]}
-            named = [{"checkpoint": name, **row} for name, row in rows.items()]
+            named = [
+                {"checkpoint": name} | {f"test/{metric}": value for metric, value in row.items()}
+                for name, row in rows.items()
+            ]
             print_table(members_table(named, f"on {parsed.calibrate.name}"))
             sys.stdout.write("\n" * (parsed.csv is not None))
         if parsed.csv is None:

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -105,19 +106,56 @@ def test_a_temperature_is_fitted_and_kept(
     target = str(tmp_path / "ensemble.ckpt")
     main([*paths, "--calibrate", reviews, "--save", target, "--json"])
     calibration = json.loads(capsys.readouterr().out)["calibration"]
-    assert calibration["after"]["test/loss"] < calibration["before"]["test/loss"]
+    assert calibration["after"]["loss"] < calibration["before"]["loss"]
     assert calibration["temperature"] != 1
     main([target, reviews, "--json"])
     evaluated = json.loads(capsys.readouterr().out)
     assert evaluated["temperature"] == calibration["temperature"]
-    assert evaluated["test/loss"] == pytest.approx(calibration["after"]["test/loss"])
+    assert evaluated["test/loss"] == pytest.approx(calibration["after"]["loss"])
     assert len(evaluated["members"]) == 2
     main([*paths, reviews, "--calibrate", reviews])  # measures with the new temperature, too
     printed = capsys.readouterr().out
     assert f"divided by {calibration['temperature']:.3f}" in printed
     assert "class" in printed
-    main([*paths, "--save", target])  # in place of the earlier one
+    main([*paths, "--save", target, "--json"])  # in place of the earlier one
+    saved, noted = capsys.readouterr()
+    facts = json.loads(saved)
+    assert (facts["saved"], facts["temperature"]) == (target, 1)
+    assert [member["weight"] for member in facts["members"]] == [1, 1]
+    assert f"the thresholds of {paths[0]} are for other scores" in noted
     assert Predictor.load(target).temperature == 1
+
+
+def test_it_is_not_calibrated_on_reviews_of_the_training(
+    members: list[Path], trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    new = pd.read_csv(trained / "splits" / "val.csv")
+    seen = pd.read_csv(trained / "splits" / "train.csv")
+    pd.concat([new, seen]).to_csv(tmp_path / "mixed.csv", index=False)
+    found = []
+    for path in (trained / "splits" / "val.csv", tmp_path / "mixed.csv"):
+        main([*map(str, members), "--calibrate", str(path), "--json"])
+        printed, noted = capsys.readouterr()
+        found.append(json.loads(printed)["calibration"])
+        assert f"{len(new)} reviews are few" in noted
+    assert f"{len(seen)} of {len(new) + len(seen)} reviews were in training" in noted
+    assert found[0]["after"] == pytest.approx(found[1]["after"])
+    with pytest.raises(SystemExit):
+        main([str(members[0]), "--calibrate", str(trained / "splits" / "train.csv")])
+    assert "give others, such as val.csv" in capsys.readouterr().err
+
+
+def test_a_single_checkpoint_is_calibrated_anew(
+    members: list[Path], trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    target, reviews = str(tmp_path / "again.ckpt"), str(trained / "splits" / "val.csv")
+    main([str(members[0]), "--calibrate", reviews, "--save", target, reviews, "--json"])
+    printed, noted = capsys.readouterr()
+    again = Predictor.load(target)
+    own = again.members[0].classifier.temperature
+    assert json.loads(printed)["temperature"] == pytest.approx(own * again.temperature)
+    assert noted.count("are for other scores") == 1
+    assert again.thresholds is None
 
 
 @pytest.mark.parametrize(
