@@ -230,6 +230,7 @@ def test_wrong_command_lines_are_one_line(
 ) -> None:
     given = str(checkpoint)
     assert "no such checkpoint" in ended([str(tmp_path / "none.ckpt")], capsys)
+    assert "'1.5'" in ended([given, "--threshold", "1.5"], capsys)
     assert "65535" in ended([given, "--port", "70000"], capsys)
     assert "--max-queue" in ended([given, "--max-queue", "0"], capsys)
     assert "--host elsewhere.invalid" in ended([given, "--host", "elsewhere.invalid"], capsys)
@@ -265,3 +266,9 @@ def test_an_address_that_others_reach_without_a_key_is_noted(checkpoint: Path) -
     with Program("serve", str(checkpoint), "--port=0", "--host=0.0.0.0") as program:
         assert address(program).startswith("http://0.0.0.0:")
         assert "--api-key-file" in program.stderr
+
+
+def test_a_threshold_may_be_given(checkpoint: Path) -> None:
+    with Program("serve", str(checkpoint), "--port=0", "--threshold=1") as program:
+        answer = httpx.post(f"{address(program)}/predict", json={"text": GOOD}).json()
+    assert (answer["label"], answer["abstained"]) == (None, True)

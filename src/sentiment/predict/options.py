@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for how checkpoints are used: the weight of each, device, threshold."""
+    """Add the options for how one or several checkpoints are used."""
     parser.add_argument(
         "--weights",
         nargs="+",
@@ -28,6 +28,11 @@ def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="how much each of several checkpoints counts; default: all the same",
     )
+    add_prediction_options(parser)
+
+
+def add_prediction_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for how any checkpoint is used: device and threshold."""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument(
         "--threshold",

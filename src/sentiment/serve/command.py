@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.hub import is_on_hub
+from sentiment.predict.options import add_prediction_options
 from sentiment.runtime.arguments import OneLineParser, count
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.errors import InputError, needing
@@ -47,7 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         help="checkpoints/best.ckpt of a run folder, or the folder; an ONNX file; or hf:USER/NAME",
     )
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    add_prediction_options(parser)
     parser.add_argument(
         "--threads", type=count, metavar="N", help="of the CPU; default: as many as cores"
     )
@@ -126,7 +127,7 @@ def _serve(parsed: argparse.Namespace, checkpoint: Path, key: str | None) -> Non
     from sentiment.serve.server import bind, run
 
     with bind(parsed.host, parsed.port) as bound:
-        predictor = Predictor.load(checkpoint, device=parsed.device)
+        predictor = Predictor.load(checkpoint, device=parsed.device, threshold=parsed.threshold)
         predictor(_FIRST)
         predictor.explain(_FIRST)
         batcher = Batcher(predictor, max_queue=parsed.max_queue)
