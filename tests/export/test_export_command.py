@@ -1,7 +1,9 @@
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from sentiment import Predictor
 from sentiment.export.command import main
@@ -20,10 +22,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_a_run_folder_is_exported_and_compared(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     target, reviews = tmp_path / "new" / "model.onnx", trained / "splits" / "test.csv"
+    load = Mock(wraps=torch.load)
+    monkeypatch.setattr(torch, "load", load)
     main([str(trained), str(target), "--int8", "--check", str(reviews)])
+    assert load.call_count == 1
     printed = capsys.readouterr().out.splitlines()
     assert str(target) in printed[0]
     assert Predictor.load(target)("the film was lovely")["label"] == "lovely"

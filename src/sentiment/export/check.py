@@ -34,19 +34,21 @@ class Measured(NamedTuple):
 
 
 def compare_files(
-    files: Mapping[str, Path], reviews: Path, csv_format: "CsvFormat"
+    checkpoint: Predictor, files: Mapping[str, Path], reviews: Path, csv_format: "CsvFormat"
 ) -> list[Measured]:
-    """Predict a labelled file with each of several classifiers; the first is the reference.
+    """Predict a labelled file with a checkpoint, which is the reference, and its ONNX files.
 
     Args:
-        files: the checkpoint and the ONNX files, by the names that a table has for them.
+        checkpoint: the checkpoint.
+        files: the ONNX files, by the names that a table has for them.
         reviews: the labelled file.
         csv_format: how to read it.
 
     Raises:
         InputError: see ``Predictor.load`` and ``predict_labelled``.
     """
-    predictors = {name: Predictor.load(path) for name, path in files.items()}
+    loaded = {name: Predictor.load(path) for name, path in files.items()}
+    predictors = {"checkpoint": checkpoint} | loaded
     sentence_ms = _sentence_ms(predictors)
     found: list[Measured] = []
     for name, predictor in predictors.items():
@@ -59,7 +61,7 @@ def compare_files(
         found.append(
             Measured(
                 name=name,
-                megabytes=_size(files[name]) / 1e6,
+                megabytes=_size(predictor.members[0].path) / 1e6,
                 accuracy=float((labels == predicted.labels).mean()),
                 changed=int((labels != reference).sum()),
                 reviews_per_second=len(labels) / took,

@@ -16,6 +16,8 @@ from sentiment.runtime.program import ending_at_once, exit_on_input_error
 
 if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
+    from sentiment.predict.predictor import Predictor
+    from sentiment.predict.saved_classifier import SavedClassifier
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,44 +71,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error is one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
-        from sentiment.export.run import export  # torch is slow to import
+        from sentiment.export.run import write_onnx  # torch is slow to import
+        from sentiment.predict.checkpoint import load_classifier
     limit_threads()
     with exit_on_input_error():
         parsed.checkpoint = local_checkpoint(parsed.checkpoint)
         if parsed.csv is not None:
             check_csv(parsed)  # loading the checkpoint takes longer
-            csv_format = _checked_format(parsed)
-        export(parsed.checkpoint, parsed.target, int8=parsed.int8)
+        saved = load_classifier(parsed.checkpoint)
+        if parsed.csv is not None:
+            predictor, csv_format = _checked(parsed, saved)
+        write_onnx(saved, parsed.checkpoint, parsed.target, int8=parsed.int8)
         predict = program_command("sentiment.predict", str(parsed.target))
         size = parsed.target.stat().st_size / 1e6
         sys.stdout.write(f"wrote {parsed.target}, {size:.1f} MB: {predict} TEXT\n")
-        if parsed.csv is not None:
-            _check(parsed, csv_format)
+        if parsed.csv is None:
+            return
+        from sentiment.export.check import compare_files, measured_table
+        from sentiment.report.tables import print_table
+
+        with TemporaryDirectory() as folder:
+            files = {"int8" if parsed.int8 else "float32": parsed.target}
+            if parsed.int8:
+                whole = Path(folder, "float32.onnx")
+                write_onnx(saved, parsed.checkpoint, whole)
+                files = {"float32": whole} | files
+            rows = compare_files(predictor, files, parsed.csv, csv_format)
+        sys.stdout.write("\n")
+        print_table(measured_table(rows))
 
 
-def _checked_format(parsed: argparse.Namespace) -> "CsvFormat":
-    """The format of the CSV file, whose first labels the checkpoint knows."""
+def _checked(
+    parsed: argparse.Namespace, saved: "SavedClassifier"
+) -> tuple["Predictor", "CsvFormat"]:
+    """The classifier, and the format of the CSV file, whose first labels it knows."""
     from sentiment.evaluate import check_labelled
+    from sentiment.predict.member import Member
     from sentiment.predict.predictor import Predictor
+    from sentiment.predict.torch_network import Computed
 
-    predictor = Predictor.load(parsed.checkpoint)
+    predictor = Predictor([Member(*Computed.of(saved, "cpu", parsed.checkpoint))])
     csv_format = csv_format_from(parsed, predictor)
     check_labelled(predictor, parsed.csv, csv_format)
-    return csv_format
-
-
-def _check(parsed: argparse.Namespace, csv_format: "CsvFormat") -> None:
-    """Print a comparison of the checkpoint, the file and, with --int8, one without rounding."""
-    from sentiment.export.check import compare_files, measured_table
-    from sentiment.export.run import export
-    from sentiment.report.tables import print_table
-
-    with TemporaryDirectory() as folder:
-        files = {"checkpoint": parsed.checkpoint}
-        if parsed.int8:
-            files["float32"] = Path(folder, "float32.onnx")
-            export(parsed.checkpoint, files["float32"])
-        files["int8" if parsed.int8 else "float32"] = parsed.target
-        rows = compare_files(files, parsed.csv, csv_format)
-    sys.stdout.write("\n")
-    print_table(measured_table(rows))
+    return predictor, csv_format

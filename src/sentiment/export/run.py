@@ -27,10 +27,21 @@ def export(checkpoint: str | Path, target: str | Path, *, int8: bool = False) ->
         InputError: see ``load_classifier``; the checkpoint is a baseline's; the target cannot be
             written; or onnx is not installed.
     """
-    checkpoint, target = best_checkpoint(checkpoint), Path(target)
+    checkpoint = best_checkpoint(checkpoint)
+    write_onnx(load_classifier(checkpoint), checkpoint, Path(target), int8=int8)
+
+
+def write_onnx(
+    saved: SavedClassifier, checkpoint: Path, target: Path, *, int8: bool = False
+) -> None:
+    """Write the network of a checkpoint that is loaded already; other arguments as ``export``.
+
+    Raises:
+        InputError: see ``export``.
+    """
     if not is_onnx(target):
         raise InputError(f"{target}: give a file that ends in .onnx")
-    content = _onnx_content(load_classifier(checkpoint), checkpoint, int8=int8)
+    content = _onnx_content(saved, checkpoint, int8=int8)
     with naming_target(target), replaced_when_whole(target) as part:
         part.write_bytes(content)
 
