@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +19,13 @@ from sentiment.batch import Batch, Shard
 from sentiment.pretrain.progress import perplexity_line
 from sentiment.runtime.progress_bar import LinesAboveBars
 from sentiment.train import callbacks
-from sentiment.train.callbacks import MetricsTable, OneCheckpoint, Stopwatch, accuracy_line
+from sentiment.train.callbacks import (
+    MetricsTable,
+    OneCheckpoint,
+    Stopwatch,
+    ValidationSummary,
+    accuracy_line,
+)
 from sentiment.train.run import train
 from sentiment.train.stopping import EarlyStopping
 from terminal import Terminal, on_terminal
@@ -254,3 +261,31 @@ def test_an_error_is_not_glued_to_the_bar(
     terminal = train_on_terminal(EndInSecondBatch())
     assert "Epoch 1 of 2:" in terminal.getvalue()
     assert terminal.screen[-1] == ""
+
+
+def test_a_validation_is_summarised_once() -> None:
+    read: list[str] = []
+
+    class DataModule:
+        facts = SimpleNamespace(vocabulary=["<pad>", "<unk>", "good", "bad"])
+
+        def some_reviews(self, name: str, count: int) -> Any:
+            read.append(name)
+            return SimpleNamespace(flat=lambda: (np.array([2, 3, 3]), np.array([1, 2])))
+
+    module: Any = SimpleNamespace(validated=None)
+    trainer: Any = SimpleNamespace(datamodule=DataModule())
+    callback = ValidationSummary()
+
+    def saved() -> dict[str, Any]:
+        checkpoint: dict[str, Any] = {}
+        callback.on_save_checkpoint(trainer, module, checkpoint)
+        return checkpoint
+
+    assert saved() == {}  # before the first validation
+    for better in (0, 1):
+        logits, labels = torch.eye(2), torch.tensor([better, 1])
+        module.validated = logits, labels
+        for _ in range(2):  # the best and the last checkpoint
+            assert saved()["validation"]["confusion"][better, 0] == 1
+    assert read == ["val", "val"]
