@@ -54,6 +54,13 @@ def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
         evaluate(of_frame.predictor, path, text="review")
     with pytest.raises(InputError, match="^the frame: no column 'sentiment'"):
         evaluate(of_frame.predictor, frame[["review"]])
+    renamed = frame.rename(columns={"review": "text"})
+    with pytest.raises(InputError, match="give text_column='text'"):
+        evaluate(of_frame.predictor, renamed)
+    with pytest.raises(InputError, match="^quoting='odd': use one of"):
+        evaluate(of_frame.predictor, frame, quoting="odd")
+    with pytest.raises(InputError, match="label_column= names another column, labels= what"):
+        evaluate(of_frame.predictor, frame.assign(sentiment="odd"))
     runs = baseline(COLUMNS, frame=frame, folder=tmp_path / "baselines", quiet=True)
     assert [run.results["model"] for run in runs] == ["tfidf", "naive_bayes"]
 

@@ -141,7 +141,7 @@ def evaluate(
     Raises:
         InputError: a file cannot be read, or has unknown labels.
     """
-    from sentiment.data.csv_format import CsvFormat
+    from sentiment.data.csv_format import CsvFormat, FormatOfArguments
     from sentiment.evaluate import evaluate as measure
     from sentiment.predict.options import csv_format_from
 
@@ -161,8 +161,8 @@ def evaluate(
         if not isinstance(reviews, str | Path):
             reviews = written = _written(reviews, Path(folder))
             given["header"] = True
-        table_format = csv_format_from(Namespace(**given), classifier)
         with _named_frame(written):
+            table_format = csv_format_from(Namespace(**given), classifier, FormatOfArguments)
             return measure(classifier, Path(reviews), table_format, labels, target)
 
 

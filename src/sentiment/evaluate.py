@@ -259,7 +259,7 @@ def predict_labelled(
     from sentiment.data.reviews import read_reviews, row_count
     from sentiment.data.splits import reviews_fingerprint
 
-    classes = _classes_by_label(predictor, file_labels)
+    classes = _classes_by_label(predictor, file_labels, csv_format)
     logits: list[list[Floats]] = []
     labels: list[npt.NDArray[np.int64]] = []
     lengths: list[npt.NDArray[np.int64]] = []
@@ -295,15 +295,18 @@ def predict_labelled(
     )
 
 
-def _classes_by_label(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, int]:
+def _classes_by_label(
+    predictor: "Predictor", labels: Sequence[str] | None, csv_format: "CsvFormat"
+) -> dict[str, int]:
     """The class of each label that a file may have."""
     if labels is None:
         classes = {name: index for index, name in enumerate(predictor.labels)}
         return classes | {name: index for index, name in enumerate(predictor.raw_labels)}
     if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
         raise InputError(
-            f"--labels {' '.join(labels)}: give what the file calls each of the classifier's"
-            f" {len(predictor.labels)} labels, in this order: {listed(predictor.labels, most=50)}"
+            f"{csv_format.named('labels')} {' '.join(labels)}: give what the file calls each of"
+            f" the classifier's {len(predictor.labels)} labels, in this order:"
+            f" {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
 
@@ -317,7 +320,9 @@ def check_labelled(predictor: "Predictor", path: Path, csv_format: "CsvFormat") 
     from sentiment.data.reviews import read_reviews
 
     chunk = next(read_reviews(path, csv_format))
-    _add_equal_labels(_classes_by_label(predictor, None), chunk, predictor, path, csv_format)
+    _add_equal_labels(
+        _classes_by_label(predictor, None, csv_format), chunk, predictor, path, csv_format
+    )
 
 
 def _add_equal_labels(
@@ -338,8 +343,9 @@ def _add_equal_labels(
         if len(equal) != 1:
             raise InputError(
                 f"{path}, row {row + 1}: label {label!r} of column {csv_format.label_column!r} is"
-                f" none of {listed(list(classes), repr)}; --label-column names another column,"
-                f" --labels what this file calls {listed(predictor.labels)}"
+                f" none of {listed(list(classes), repr)}; {csv_format.named('label_column')} names"
+                f" another column, {csv_format.named('labels')} what this file calls"
+                f" {listed(predictor.labels)}"
             )
         ((classes[label], other),) = equal.items()
         notes.append(f"label {label!r} is taken for {other!r}")

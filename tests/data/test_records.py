@@ -11,7 +11,7 @@ import pytest
 
 from conftest import write_reviews
 from programs import run_program
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, FormatOfOptions
 from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.reviews import column_names, read_reviews, read_table
 from sentiment.data.vector_file import WordVectors
@@ -91,6 +91,21 @@ def test_lines_of_fasttext_have_a_label_and_a_text(tmp_path: Path) -> None:
     of_texts = CsvFormat(text_column="text", label_column=None, file_format="fasttext")
     (chunk,) = read_reviews(texts, of_texts)
     assert chunk.texts == ["no label, here", "one"]
+
+
+@pytest.mark.parametrize(
+    ("csv_format", "settings"),
+    [
+        (FORMAT, "data.file_format=fasttext data.text_column=text data.label_column=label"),
+        (FormatOfOptions(text_column="review"), "--file-format fasttext --text-column text"),
+    ],
+)
+def test_lines_of_fasttext_are_known_by_their_labels(
+    tmp_path: Path, csv_format: CsvFormat, settings: str
+) -> None:
+    (tmp_path / "r.txt").write_text("__label__good a fine film\n__label__bad no\n")
+    with pytest.raises(InputError, match=f"r.txt: no column.*fastText, give {settings}"):
+        next(read_reviews(tmp_path / "r.txt", csv_format))
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,10 @@ class CsvFormat:
         """What a user types to change a setting."""
         return f"data.{setting}={value}"
 
+    def named(self, setting: str) -> str:
+        """What a user types before the value of a setting."""
+        return f"data.{setting}"
+
     def separator_override(self, separator: str) -> str:
         """What a user types in a shell to set a separator."""
         if separator == "\t":
@@ -108,11 +112,34 @@ class FormatOfOptions(CsvFormat):
         """What a user types to change a setting."""
         if setting == "header":
             return "--no-header" if value == "false" else "--header"
-        return f"--{setting.replace('_', '-')} {value}"
+        return f"{self.named(setting)} {value}"
+
+    def named(self, setting: str) -> str:
+        """What a user types before the value of a setting."""
+        return f"--{setting.replace('_', '-')}"
 
     def separator_override(self, separator: str) -> str:
         """What a user types in a shell to set a separator."""
         return self.override("separator", "tab" if separator == "\t" else repr(separator))
+
+
+class FormatOfArguments(CsvFormat):
+    """A format from arguments of a Python function (``separator="tab"``) instead of a config."""
+
+    def override(self, setting: str, value: str) -> str:
+        """What a user types to change a setting."""
+        if setting == "header":
+            return f"{setting}={value.capitalize()}"
+        quoted = value[:1] in ("'", '"')
+        return f"{setting}={value if quoted else repr(value)}"
+
+    def named(self, setting: str) -> str:
+        """What a user types before the value of a setting."""
+        return f"{setting}="
+
+    def separator_override(self, separator: str) -> str:
+        """What a user types to set a separator."""
+        return self.override("separator", "tab" if separator == "\t" else separator)
 
 
 def record_kind(path: Path, csv_format: CsvFormat) -> str | None:

@@ -17,7 +17,7 @@ from sentiment.runtime.files import require_pyarrow
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-_MARK = "__label__"
+LABEL_MARK = "__label__"
 _Record = dict[str, Any]
 
 
@@ -168,15 +168,15 @@ def _fasttext(path: Path, csv_format: CsvFormat) -> Iterator[_Record]:
             content, labels = line.strip(), []
             if not content:
                 continue
-            while content.startswith(_MARK):
+            while content.startswith(LABEL_MARK):
                 mark, *rest = content.split(None, 1)
-                labels.append(mark.removeprefix(_MARK))
+                labels.append(mark.removeprefix(LABEL_MARK))
                 content = "".join(rest)
             needed = csv_format.label_column is not None
             if needed and not (labels and all(labels)):
                 raise InputError(
-                    f"{path}, line {number}: does not begin with {_MARK} and a label, as in"
-                    f" {_MARK}positive I liked it"
+                    f"{path}, line {number}: does not begin with {LABEL_MARK} and a label, as in"
+                    f" {LABEL_MARK}positive I liked it"
                 )
             if needed and len(labels) > 1:
                 raise InputError(

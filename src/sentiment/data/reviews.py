@@ -18,7 +18,7 @@ from sentiment.data.csv_format import (
     separator_of,
     separator_of_suffix,
 )
-from sentiment.data.records import record_rows
+from sentiment.data.records import LABEL_MARK, record_rows
 from sentiment.data.survey import likely_separator, survey
 from sentiment.data.table_rows import BadRowError, rows_of
 from sentiment.data.table_text import explained, open_table
@@ -246,23 +246,33 @@ def _settings(path: Path, csv_format: CsvFormat, names: Sequence[str]) -> str:
     if len(likely) == len(lacking):
         return f"give {' '.join(csv_format.override(*each) for each in likely.items())}"
     if lacking == ["weight_column"]:
-        return "set data.weight_column"
+        return f"set {csv_format.named('weight_column')}"
     options = isinstance(csv_format, FormatOfOptions)
-    label = "" if csv_format.label_column is None else ", --label-column"
-    given = f"give --text-column{label}" if options else "set data.text_column, data.label_column"
+    roles = ["text_column"] + ["label_column"] * (csv_format.label_column is not None)
+    given = f"{'give' if options else 'set'} {', '.join(map(csv_format.named, roles))}"
     if record_kind(path, csv_format) is not None:
         return given
-    if csv_format.header and any(len(name.split()) > _WORDS for name in names):
-        by_length = sorted(range(len(names)), key=lambda column: len(names[column]))
-        columns = {"text_column": by_length[-1]}
-        if label and len(names) > 1:
-            columns["label_column"] = by_length[0]
-        own = [csv_format.override(key, str(column)) for key, column in columns.items()]
-        header = csv_format.override("header", "false")
-        return f"if its first row is a review, give {' '.join([header, *own])}"
+    if csv_format.header and (hint := _of_first_row(names, csv_format, roles)):
+        return hint
     if not options:
-        return f"{given}, data.header or data.separator"
+        return f"{given}, {csv_format.named('header')} or {csv_format.named('separator')}"
     row = "--header if its first row has their names"
     if csv_format.header:
         row = "--no-header if its first row is a review"
     return f"{given} or --separator; {row}"
+
+
+def _of_first_row(names: Sequence[str], csv_format: CsvFormat, roles: Sequence[str]) -> str:
+    """The settings for a file whose first row is a review, or ""."""
+    if names[0].startswith(LABEL_MARK):
+        changes = {"file_format": "fasttext"} | {role: role.partition("_")[0] for role in roles}
+        what = "for lines of fastText"
+    elif any(len(name.split()) > _WORDS for name in names):
+        by_length = sorted(range(len(names)), key=lambda column: len(names[column]))
+        changes = {"header": "false", "text_column": str(by_length[-1])}
+        if len(roles) > 1 and len(names) > 1:
+            changes["label_column"] = str(by_length[0])
+        what = "if its first row is a review"
+    else:
+        return ""
+    return f"{what}, give {' '.join(csv_format.override(*each) for each in changes.items())}"

@@ -98,9 +98,16 @@ def add_csv_options(parser: argparse.ArgumentParser, *, labels: bool) -> None:
 
 
 def csv_format_from(
-    parsed: argparse.Namespace, predictor: "Predictor | None" = None
+    parsed: argparse.Namespace,
+    predictor: "Predictor | None" = None,
+    kind: "type[CsvFormat] | None" = None,
 ) -> "CsvFormat":
     """The format that the options describe; columns and header are by default as in the training.
+
+    Args:
+        parsed: the options.
+        predictor: the classifier.
+        kind: how messages name the settings; None is as options of a command line.
 
     Raises:
         InputError: an option has an unknown value.
@@ -114,7 +121,7 @@ def csv_format_from(
     for field in fields(FormatOfOptions):
         if (option := getattr(parsed, field.name, None)) is not None:
             values[field.name] = option
-    return FormatOfOptions(**values)
+    return (kind or FormatOfOptions)(**values)
 
 
 def check_csv(parsed: argparse.Namespace, path: Path | None = None) -> None:

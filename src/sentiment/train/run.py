@@ -296,6 +296,8 @@ def _log_beginning(
         sample=cfg.data.csv == sample_path(),
         pretrained="path" in cfg.embeddings or "archive" in cfg.embeddings,
     )
+    if cfg.data.weight_column is not None:
+        log.info("The training loss weights reviews by the column %r", cfg.data.weight_column)
     if pretrained is not None and pretrained.weights is not None:
         settings, labels = module.classifier.settings, datamodule.facts.labels
         log_pretrained(pretrained, fingerprints, pretrained.new_head_because(settings, labels))
