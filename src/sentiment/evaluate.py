@@ -27,7 +27,7 @@ from sentiment.predict.options import (
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import device_name, limit_threads, versions
 from sentiment.runtime.errors import InputError, listed
-from sentiment.runtime.files import is_table
+from sentiment.runtime.files import is_onnx, is_table
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import progress_bar, write_note
 from sentiment.runtime.run_folder import best_checkpoint
@@ -412,23 +412,36 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parsed.checkpoints, parsed.csv = parsed.files, None
     elif is_checkpoint(parsed.csv):
         parser.error(f"{parsed.csv} stands where the CSV file belongs: {order}")
+    if not parsed.checkpoints:
+        parser.error(f"{parsed.csv} stands where a checkpoint belongs: {order}")
     for path in filter(is_table, parsed.checkpoints):
         parser.error(f"{path} stands where a checkpoint belongs: {order}, and only one")
     parsed.checkpoints = [*map(best_checkpoint, parsed.checkpoints)]
     if parsed.save is not None:
-        if parsed.threshold is not None:
-            parser.error("--threshold is not saved; give it when the file is used")
-        if parsed.save.suffix != ".ckpt":
-            parser.error(f"--save {parsed.save}: give a file that ends in .ckpt")
-        if parsed.save.resolve() in [path.resolve() for path in parsed.checkpoints]:
-            parser.error(f"--save {parsed.save}: is one of the checkpoints; give another file")
+        _check_save(parser, parsed)
     return parsed
+
+
+def _check_save(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """Refuse what cannot be saved, or where."""
+    if parsed.threshold is not None:
+        parser.error("--threshold is not saved; give it when the file is used")
+    if parsed.save.suffix != ".ckpt":
+        parser.error(f"--save {parsed.save}: give a file that ends in .ckpt")
+    for path in filter(is_onnx, parsed.checkpoints):
+        parser.error(
+            f"{path} is an ONNX file, which --save cannot put into a checkpoint; give the one that"
+            " it was exported from"
+        )
+    if parsed.save.resolve() in [path.resolve() for path in parsed.checkpoints]:
+        parser.error(f"--save {parsed.save}: is one of the checkpoints; give another file")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a table or JSON on standard output, an error in one line."""
     parsed = parse_arguments(arguments)
     with ending_at_once():
+        from sentiment.predict.csv_file import check_writable
         from sentiment.predict.ensemble import save_predictor  # slow, for torch
         from sentiment.report.result_table import (
             class_tables,
@@ -442,6 +455,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in (parsed.calibrate, parsed.csv):
             if path is not None:
                 check_csv(parsed, path)  # loading the checkpoints takes longer
+        if parsed.save is not None:
+            check_writable(parsed.save, [], parsed.checkpoints, name_in_it="ensemble.ckpt")
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
         prepares = parsed.calibrate is not None or parsed.save is not None

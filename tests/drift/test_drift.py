@@ -110,3 +110,20 @@ def test_few_texts_are_noted(checkpoint: Path, tmp_path: Path, capsys: Any) -> N
     with pytest.raises(SystemExit):
         main([str(checkpoint), str(tmp_path / "new.csv")])
     assert "note: 2 texts are few" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (["a.ckpt", "b.ckpt", "new.csv"], "give one checkpoint, then one CSV file"),
+        (["a.ckpt", "new.csv", "--label-column", "x"], "new texts need no labels"),
+        (["a.ckpt", "new.csv", "--levle", "0.1"], "did you mean --level"),
+        (["a.ckpt", "new.csv", "--level", "5%"], "'5%' is not a number between 0 and 1"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], fact: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert fact in line

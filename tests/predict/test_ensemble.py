@@ -163,6 +163,8 @@ def test_a_single_checkpoint_is_calibrated_anew(
     [
         (["--save", "e.ckpt"], "give at least one file"),
         (["a.ckpt", "--save", "e.csv"], "--save e.csv: give a file that ends in .ckpt"),
+        (["a.csv", "--save", "e.ckpt"], "a.csv stands where a checkpoint belongs"),
+        (["a.onnx", "b.ckpt", "--save", "e.ckpt"], "a.onnx is an ONNX file"),
         (["a.ckpt", "b.ckpt", "--save", "b.ckpt"], "--save b.ckpt: is one of the checkpoints"),
         (["a.ckpt", "--save", "e.ckpt", "--errors", "x.csv"], "--errors goes with a CSV file"),
         (["a.ckpt", "--calibrate", "none.csv"], "none.csv: no such file"),

@@ -289,8 +289,8 @@ def _check_abstain(node: DictConfig | None) -> None:
             f"abstain.{name}={as_typed(node[name])}" for name in given or ["per_class"]
         )
         raise InputError(
-            f"config: {shown}: give one of abstain.coverage and abstain.accuracy, which the other"
-            " follows from"
+            f"config: {shown}: give one of abstain.coverage and abstain.accuracy; the other follows"
+            " from it"
         )
 
 

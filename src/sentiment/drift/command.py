@@ -55,9 +55,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_csv_options(parser, labels=False)
-    parsed = parser.parse_intermixed_args(arguments)
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    order = "give one checkpoint, then one CSV file"
     if is_checkpoint(parsed.csv) or is_table(parsed.checkpoint):
-        parser.error("give one checkpoint, then a CSV file")
+        parser.error(order)
+    if unknown and unknown[0].startswith("--label"):
+        parser.error(f"{unknown[0]!r} is not an option; new texts need no labels")
+    if unknown:
+        parser.refuse(unknown[0], order)
     parsed.checkpoint = best_checkpoint(parsed.checkpoint)
     return parsed
 

@@ -14,7 +14,7 @@ from sentiment.predict.logits import softmax
 from sentiment.predict.predictor import Predictor
 from sentiment.predict.summary import Summary, texts_with
 from sentiment.runtime.environment import available_cores
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import is_onnx
 from sentiment.runtime.progress_bar import progress_bar
 
@@ -36,7 +36,10 @@ def drift(
     """
     member, *others = predictor.members
     if others or not member.path.exists():  # a member of an ensemble has a name alone
-        raise InputError("several classifiers together keep no summary; give one checkpoint")
+        names = listed([str(each.path) for each in predictor.members])
+        raise InputError(
+            f"an ensemble of {names} keeps no summary of validation reviews; give one checkpoint"
+        )
     summary = validation_summary(member.path)
     if len(summary.confusion) != len(predictor.labels):
         raise InputError(f"{member.path}: was changed; use another checkpoint of the run")

@@ -21,8 +21,9 @@ def integrated_gradients(
     Integrated gradients (Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks",
     equation 1) of the word vectors and the n-gram features, along the straight line from a text of
     as many unknown words, by Gauss-Legendre quadrature. The value of an n-gram is divided equally
-    among its tokens. The quadrature misses about half a percent of the absolute weights; what it
-    misses is divided in proportion to these, so that all weights together are the difference
+    among its tokens. The quadrature misses about half a percent of the absolute weights, and far
+    more where the log odds jump on the way, as those of a network that has learned little may; what
+    it misses is divided in proportion to these, so that all weights together are the difference
     between the log odds of the two texts.
 
     Args:
