@@ -155,9 +155,11 @@ def test_each_threshold_is_named_with_its_label(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.INFO):
         log_abstention(abstaining(0.9, 0.7, 0.6), None)
         log_abstention(abstaining(0.9, 0.8, 0.8), None)
-    first, second = caplog.messages
+        log_abstention(abstaining(1.0, 0.0, 0.0), None)
+    first, second, third = caplog.messages
     assert "0.700 for bad, 0.600 for good get no label" in first
     assert "below 0.800 get no label" in second
+    assert third.startswith("Every score gets a label")
 
 
 def test_few_reviews_cannot_show_a_high_accuracy(caplog: pytest.LogCaptureFixture) -> None:

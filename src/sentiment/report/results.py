@@ -222,11 +222,14 @@ def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
         )
     if not thresholds:
         return
-    each = {label: f"{value:.3f}" for label, value in thresholds.items() if value is not None}
-    same = len({*each.values()}) == 1
+    found = {label: value for label, value in thresholds.items() if value is not None}
+    same = len({*found.values()}) == 1
+    named = [
+        f"{value:.3f}" if same else f"{value:.3f} for {label}" for label, value in found.items()
+    ]
     answered = round(results["abstain/val_coverage"] * results["val_reviews"])
     if accuracy is not None and accuracy < 1:
-        needed = needed_reviews(accuracy) * (1 if same else len(each))
+        needed = needed_reviews(accuracy) * (1 if same else len(found))
         if answered < needed:
             log.warning(
                 "abstain.accuracy=%g: %d validation reviews get a label, too few to show it:"
@@ -238,9 +241,11 @@ def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
             )
     low, high = results["abstain/val_accuracy_interval"]
     log.info(
-        "Scores below %s get no label: %s of the validation reviews get one, of which %s are right"
+        "%s: %s of the validation reviews get one, of which %s are right"
         " (95 %% interval %.1f - %.1f %%)",
-        min(each.values()) if same else listed([f"{each[label]} for {label}" for label in each]),
+        f"Scores below {named[0] if same else listed(named)} get no label"
+        if any(found.values())
+        else "Every score gets a label",
         format_percent(results["abstain/val_coverage"]),
         format_percent(results["abstain/val_accuracy"]),
         100 * low,
