@@ -201,6 +201,29 @@ def test_the_surest_mistakes_are_shown_with_their_texts(tmp_path: Path) -> None:
     assert "film" not in Page(write_report(run, mistakes=0)).text
 
 
+def test_long_texts_can_be_opened(tmp_path: Path) -> None:
+    for text, boxes in (("film", 0), ("no " * 250, 7)):
+        page = Page(write_report(make_run(tmp_path / text[:2], text=text)))
+        ids = [each["id"] for tag, each in page.tags if tag == "input"]
+        assert ids == [each["for"] for tag, each in page.tags if tag == "label"]
+        assert len(ids) == boxes
+
+
+def test_cells_are_named_where_a_narrow_page_has_no_head(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"run {seed}", [*"abcdef"], seed=seed) for seed in range(2)]
+    pages = [write_report(runs[0]), write_comparison(find_runs(runs), tmp_path / "both.html")]
+    tables = [
+        table
+        for page in pages
+        for table in re.findall(r'<table class="[^"]*stacked.*?</table>', page.read_text(), re.S)
+    ]
+    assert len(tables) >= 4
+    for table in tables:
+        cells = re.findall(r"<td[^>]*>", table.partition("<tbody>")[2])
+        assert cells
+        assert all(re.search(r'data-name="[^"]', cell) for cell in cells)
+
+
 def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.copytree(trained / "checkpoints", run / "checkpoints")

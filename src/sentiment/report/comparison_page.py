@@ -30,7 +30,6 @@ _COLUMNS = {
     "parameters": "parameters", "time": "fit_seconds",
 }  # fmt: skip
 _MOST_PAIRS = 15
-_LONGEST = 1500  # characters of a text
 
 
 class Row(NamedTuple):
@@ -318,8 +317,6 @@ def _disagreements(
     for index in chosen.tolist():
         row = int(first.rows[index])
         text = None if content is None else content.shown(row)
-        if text is not None and len(text) > _LONGEST:
-            text = f"{text[:_LONGEST]} …"
         answers = [
             (
                 name,
