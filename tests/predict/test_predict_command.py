@@ -220,7 +220,7 @@ def test_a_folder_without_a_best_checkpoint_names_another(
     (tmp_path / "new" / ".hydra").mkdir(parents=True)
     for folder, fact in (
         (tmp_path / "new", "no checkpoint yet; if it was stopped, start it anew without ckpt_path"),
-        (baselines, f"such as {baselines / 'tfidf' / 'checkpoints' / 'best.ckpt'}"),
+        (baselines, f"in it: {baselines / 'naive_bayes'}, {baselines / 'tfidf'}"),
         (tmp_path / "stopped", f"such as {last}"),
         (tmp_path / "empty", "writes checkpoints/best.ckpt into its run folder"),
     ):
