@@ -14,7 +14,7 @@ from sentiment.report.metric_table import Cell
 from sentiment.report.predictions import Predictions
 from sentiment.report.result_table import format_metric
 from sentiment.report.reviews_file import ReviewsFile
-from sentiment.report.run_page import MISTAKES, open_run, write_page
+from sentiment.report.run_page import MISTAKES, abstaining, open_run, write_page
 from sentiment.report.runs import Run
 from sentiment.report.tables import (
     format_duration,
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     """A run in the table of metrics."""
 
     name: str
-    folder: str
+    model: str
     cells: Sequence[Cell | None]
     interval: str
 
@@ -86,6 +86,7 @@ def write_comparison(runs: Sequence[Run], out: Path, *, mistakes: int | None = N
         raise InputError(f"fewer than two of these runs have results; without: {states}")
     ended.sort(key=_order)
     names = _names(ended)
+    models = {name: _model(run, name) for name, run in zip(names, ended, strict=True)}
     opened = {
         name: open_run(run.folder, slices=(), mistakes=0, explained=False)
         for name, run in zip(names, ended, strict=True)
@@ -107,13 +108,13 @@ def write_comparison(runs: Sequence[Run], out: Path, *, mistakes: int | None = N
     values = {
         "title": f"{len(ended)} runs side by side",
         "columns": list(_COLUMNS),
-        "rows": [_row(name, run) for name, run in zip(names, ended, strict=True)],
+        "rows": [_row(name, models[name], run) for name, run in zip(names, ended, strict=True)],
         "left_out": [str(run.folder) for run in runs if run not in ended],
         "data_sets": _data_sets(ended, names),
         "settings": _settings(ended, names),
         "names": names,
-        "learning": [*_learning({name: each.epochs for name, each in opened.items()})],
-        "curves": [*_curves(tested, names)],
+        "learning": [*_learning({name: each.epochs for name, each in opened.items()}, models)],
+        "curves": [*_curves(tested, models, {name: each.run for name, each in opened.items()})],
         "most": MOST_LINES,
         "pairs": [*_pairs(tested)][:_MOST_PAIRS],
         "tested": list(tested),
@@ -133,20 +134,21 @@ def _order(run: Run) -> float:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: with its folder, or with a number, where several are called the same."""
-    names = [run.name for run in runs]
-    folders = [run.folder.resolve().name for run in runs]
-    names = [
-        f"{name} ({folder})" if names.count(name) > 1 and name != folder else name
-        for name, folder in zip(names, folders, strict=True)
-    ]
-    return [
-        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
+    """The folder of each run, with as many folders above it as tell the runs apart."""
+    parts = [run.folder.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts))):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(Path(*each)) for each in parts]
 
 
-def _row(name: str, run: Run) -> Row:
+def _model(run: Run, name: str) -> str:
+    """The model of a run, in parentheses beside its name; "" if that says it."""
+    return "" if run.name == Path(name).name else f"({run.name})"
+
+
+def _row(name: str, model: str, run: Run) -> Row:
     forms = {
         "parameters": format_size, "fit_seconds": format_duration,
     }  # fmt: skip
@@ -158,7 +160,7 @@ def _row(name: str, run: Run) -> Row:
         cells.append(Cell(key, value, text) if is_number(value) else None)
     interval = run.results.get("test/accuracy_interval")
     low_high = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %" if interval else ""
-    return Row(name, str(run.folder), cells, low_high)
+    return Row(name, model, cells, low_high)
 
 
 def _data_sets(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[str]]:
@@ -191,7 +193,9 @@ def _same_reviews(
     return max(groups.values(), key=len, default={})
 
 
-def _learning(epochs: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[Drawing]:
+def _learning(
+    epochs: Mapping[str, Sequence[Mapping[str, float]]], models: Mapping[str, str]
+) -> Iterator[Drawing]:
     """Validation loss and accuracy of the runs that have epochs."""
     for metric, title in (("loss", "Validation loss"), ("accuracy", "Validation accuracy (%)")):
         factor = 100 if metric == "accuracy" else 1
@@ -209,11 +213,15 @@ def _learning(epochs: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[D
             yield lines_drawing(
                 f"learning-{metric}", lines, title=title, below="Epoch",
                 caption=f"{title.removesuffix(' (%)')} by epoch.", marked=True, among=[*epochs],
+                remarks=models,
             )  # fmt: skip
 
 
-def _curves(tested: Mapping[str, Predictions], among: Sequence[str]) -> Iterator[Drawing]:
+def _curves(
+    tested: Mapping[str, Predictions], models: Mapping[str, str], runs: Mapping[str, Run]
+) -> Iterator[Drawing]:
     """ROC of two labels, accuracy over coverage, and reliability, of runs on the same reviews."""
+    among = [*models]
     some = {name: tested[name] for name in among[:MOST_LINES] if name in tested}
     if len(some) < 2:
         return
@@ -225,20 +233,27 @@ def _curves(tested: Mapping[str, Predictions], among: Sequence[str]) -> Iterator
             index = list(each.labels).index(label)
             assert each.scores is not None
             curve = roc(each.scores[:, index], each.true == index)
-            lines[name], areas[name] = (100 * curve.x, 100 * curve.y), f"({curve.area:.4f})"
+            lines[name], areas[name] = (
+                (100 * curve.x, 100 * curve.y),
+                f"{models[name]} {curve.area:.4f}",
+            )
         yield lines_drawing(
             "roc", lines, title="True positives (%)", below="False positives (%)",
             caption=f"ROC of the label {label}, and the area under it.",
             diagonal=([0, 100], [0, 100]), among=among, remarks=areas,
         )  # fmt: skip
     answered = {name: coverage(each.score, each.right) for name, each in some.items()}
+    points = {name: point for name in some if (point := abstaining(runs[name].results))}
+    marked = " Points: with the thresholds below which a run abstains." if points else ""
     yield lines_drawing(
         "coverage",
         {name: (100 * curve.x, 100 * curve.y) for name, curve in answered.items()},
         title="Accuracy (%)",
         below="Reviews answered (%), the highest scores first",
-        caption="Accuracy if reviews with low scores are left to a person.",
+        caption=f"Accuracy if reviews with low scores are left to a person.{marked}",
         among=among,
+        remarks=models,
+        points=points,
     )
     bins = {name: reliability(each.score, each.right) for name, each in some.items()}
     lowest = 100 * min(float(np.nanmin(each.scores)) for each in bins.values())
@@ -253,6 +268,7 @@ def _curves(tested: Mapping[str, Predictions], among: Sequence[str]) -> Iterator
         caption="Reliability: of the reviews with a score of 80 %, 80 % should be right.",
         diagonal=([lowest, 100], [lowest, 100]),
         among=among,
+        remarks=models,
     )
 
 

@@ -371,4 +371,5 @@ def plot_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> 
         bins.accuracies.numpy(),
         folder / "reliability.png",
         temperature=results["temperature"],
+        classes=len(results["labels"]),
     )

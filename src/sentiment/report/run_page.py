@@ -24,7 +24,7 @@ from sentiment.report.curves import (
 )
 from sentiment.report.drawings import MOST_LINES, Drawing, as_svg, lines_drawing
 from sentiment.report.metric_table import Cell, metric_rows
-from sentiment.report.page import write_html
+from sentiment.report.page import REPORT, write_html
 from sentiment.report.plots import learning_curves, reliability_diagram
 from sentiment.report.predictions import Predictions, read_predictions, without_failing
 from sentiment.report.result_table import cost_facts, data_facts
@@ -32,7 +32,7 @@ from sentiment.report.results import metric_warnings
 from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, first_words, listed
 from sentiment.runtime.run_folder import best_checkpoint, config_folder
 from sentiment.runtime.yaml_files import below, read_yaml
 
@@ -41,11 +41,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "page"
 MISTAKES = 20
 _COVERED = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 _MOST_IN_MATRIX = 25  # classes
+_WITHOUT_RESULTS = {
+    "unreadable": "its results.json cannot be read; train again",
+    "stopped": "the run was stopped; ckpt_path=auto resumes a training",
+    "failed": "the run has failed, or has not ended yet",
+    "vectors": "sentiment.vectors has no metrics",
+}
 _SECONDS = 1.0  # for explanations at the end of a training
 
 
@@ -133,11 +138,11 @@ def write_report(
     Raises:
         InputError: the run has no results, a file of it is damaged, or ``out`` cannot be written.
     """
-    out = folder / FILE if out is None else out
+    out = folder / REPORT if out is None else out
     opened = open_run(folder, slices=slices, mistakes=mistakes)
     results, predictions = opened.run.results, opened.predictions
     saved = _saved(opened.predictor)
-    shown = _mistakes(opened, seconds)
+    shown, hurried = _mistakes(opened, seconds)
     values = {
         "title": f"{opened.run.name}: report",
         "run": opened.run,
@@ -156,6 +161,7 @@ def write_report(
         "covered": [] if predictions is None else [*_covered(predictions)],
         "slices": [*_slices(opened)],
         "mistakes": shown,
+        "hurried": hurried,
         "errors": None if predictions is None else int((~predictions.right).sum()),
         "data_facts": data_facts(results),
         "cost": cost_facts(results),
@@ -163,7 +169,11 @@ def write_report(
         "versions": results.get("versions") or {},
         "overrides": (overrides := _overrides(opened.home)),
         "config": _config(opened.home),
-        "card": None if saved is None else model_card(opened.run.name, saved, results, overrides),
+        "card": None
+        if saved is None
+        else model_card(
+            opened.run.name, saved, results, overrides, checkpoint=_shown_checkpoint(folder)
+        ),
         "raw": json_text(results),
         "percent": format_percent,
     }
@@ -195,9 +205,8 @@ def open_run(
     ``explained`` is whether to load its checkpoint.
     """
     run = read_run(folder)
-    if run.status not in ("ok", "pruned"):
-        reason = "its results.json cannot be read" if run.status == "unreadable" else run.status
-        raise InputError(f"{folder}: no report without results ({reason})")
+    if reason := _WITHOUT_RESULTS.get(run.status):
+        raise InputError(f"{folder}: no report without results: {reason}")
     home = config_folder(folder)
     opened = Opened(run, home, epochs=read_metrics(folder / "metrics.csv"))
     settings = _report_settings(home)
@@ -281,6 +290,14 @@ def _saved(predictor: Predictor | None) -> "SavedClassifier | None":
     (member,) = predictor.members
     classifier: Any = getattr(member.classifier, "module", member.classifier)
     return SavedClassifier(classifier, member.data, dict(member.run))
+
+
+def _shown_checkpoint(folder: Path) -> str:
+    """The best checkpoint of a run as seen from the working folder, or from above the run."""
+    best, here = best_checkpoint(folder.resolve()), Path.cwd()
+    return best.relative_to(
+        here if best.is_relative_to(here) else folder.resolve().parent
+    ).as_posix()
 
 
 def _warnings(results: Mapping[str, Any]) -> list[str]:
@@ -439,7 +456,9 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
 def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Drawing]:
     """How reliable scores are, and the accuracy if only the surest reviews are answered."""
     bins = reliability(predictions.score, predictions.right)
-    figure = reliability_diagram(*bins, temperature=results.get("temperature"))
+    figure = reliability_diagram(
+        *bins, temperature=results.get("temperature"), classes=len(predictions.labels)
+    )
     yield Drawing(
         as_svg(figure, "reliability", "Reliability: accuracy by score"),
         "Reliability: of the reviews with a score of 80 %, 80 % should be right.",
@@ -451,13 +470,40 @@ def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Dra
             for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True)
         ]
     )
+    point = abstaining(results)
     yield lines_drawing(
         "coverage",
         {"accuracy": (100 * curve.x, 100 * curve.y)},
         title="Accuracy (%)",
         below="Reviews answered (%), the highest scores first",
-        caption="Accuracy if reviews with low scores are left to a person, with its 95 % interval.",
+        caption="Accuracy if reviews with low scores are left to a person, with its 95 % interval."
+        + ("" if point is None else f" {_abstention(results)}"),
+        points={} if point is None else {"accuracy": point},
         band=(100 * curve.x, 100 * intervals[:, 0], 100 * intervals[:, 1]),
+    )
+
+
+def abstaining(results: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Coverage and accuracy, in per cent, of a classifier that abstains on the test reviews."""
+    found = [results.get(f"abstain/test_{name}") for name in ("coverage", "accuracy")]
+    coverage, accuracy = found
+    if not (is_number(coverage) and is_number(accuracy)):
+        return None
+    return 100 * coverage, 100 * accuracy
+
+
+def _abstention(results: Mapping[str, Any]) -> str:
+    """Say what the thresholds of a classifier that abstains do to the test reviews."""
+    thresholds = results.get("abstain/thresholds") or {}
+    never = [label for label, threshold in thresholds.items() if threshold is None]
+    finite = sorted(filter(is_number, thresholds.values()))
+    ends = [*dict.fromkeys(map(format_percent, (*finite[:1], *finite[-1:])))]
+    given = f"a threshold for each label, {' to '.join(ends)}," if ends[1:] else "the threshold"
+    return (
+        f"With {given if ends[1:] else ' '.join([given, *ends])} it answers"
+        f" {format_percent(results['abstain/test_coverage'])} of the test reviews, and"
+        f" {format_percent(results['abstain/test_accuracy'])} of these correctly: the marked point."
+        + (f" It never answers {listed(never)}." if never else "")
     )
 
 
@@ -494,14 +540,20 @@ def _sliced(name: str, groups: Sequence[Group]) -> Slice:
     return Slice(name, groups, lowest, highest)
 
 
-def _mistakes(opened: Opened, seconds: float | None) -> list[Mistake]:
-    """The misclassified reviews that the content of the test file has texts of, explained."""
+def _mistakes(opened: Opened, seconds: float | None) -> tuple[list[Mistake], bool]:
+    """The misclassified reviews with the highest scores, explained where the texts are there.
+
+    Returns:
+        The reviews, and whether there was no time to explain all. An explanation that fails is
+        left out, with a note.
+    """
     predictions, content = opened.predictions, opened.content
     if predictions is None:
-        return []
+        return [], False
     texts = {} if content is None else content.texts
     end = None if seconds is None else time.perf_counter() + seconds
-    found = []
+    found, hurried = [], False
+    failed: dict[int, str] = {}
     for index in worst(predictions, opened.mistakes).tolist():
         row, predicted = (
             int(predictions.rows[index]),
@@ -509,10 +561,20 @@ def _mistakes(opened: Opened, seconds: float | None) -> list[Mistake]:
         )
         text, words = texts.get(row), ""
         shown: Markup | str | None = None if content is None else content.shown(row)
-        in_time = end is None or time.perf_counter() < end
-        if text is not None and opened.predictor is not None and in_time:
-            explanation = opened.predictor.explain(text, predicted)
-            shown, words = Markup(explanation.coloured()), explanation.summary()
+        if text is None or opened.predictor is None:
+            pass
+        elif end is not None and time.perf_counter() >= end:
+            hurried = True
+        else:
+            try:
+                explanation = opened.predictor.explain(text, predicted)
+                shown, words = Markup(explanation.coloured()), explanation.summary()
+            except Exception as error:  # of one text, which must not take the page with it
+                failed[row] = first_words(error)
         label = predictions.labels[predictions.true[index]]
         found.append(Mistake(row, label, predicted, float(predictions.score[index]), shown, words))
-    return found
+    if failed:
+        reasons = listed([*dict.fromkeys(failed.values())], most=1)
+        rows = listed([f"{each:,}" for each in failed])
+        opened.notes.append(f"No explanation for row{'s'[: len(failed) - 1]} {rows}: {reasons}.")
+    return found, hurried
