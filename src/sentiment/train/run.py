@@ -147,9 +147,9 @@ def train(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
             balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
-        log_results(fit.trainer, cfg, folder, results, fit.best)
         if module.outcome is not None:
             _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
+        log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
 
 
