@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment.report.curves import coverage, reliability, roc
+from sentiment.model.calibration import reliability_of_scores
+from sentiment.report.curves import coverage, roc
 from sentiment.report.drawings import MOST_LINES, Drawing, lines_drawing
-from sentiment.report.metric_table import Cell
+from sentiment.report.metric_table import Cell, format_metric
 from sentiment.report.predictions import Predictions
-from sentiment.report.result_table import format_metric
 from sentiment.report.reviews_file import ReviewsFile
 from sentiment.report.run_page import MISTAKES, abstaining, open_run, write_page
 from sentiment.report.runs import Run
@@ -255,14 +255,15 @@ def _curves(
         remarks=models,
         points=points,
     )
-    bins = {name: reliability(each.score, each.right) for name, each in some.items()}
-    lowest = 100 * min(float(np.nanmin(each.scores)) for each in bins.values())
+    lines = {}
+    for name, each in some.items():
+        bins = reliability_of_scores(each.score, each.right)
+        seen = bins.reviews > 0
+        lines[name] = (100 * bins.scores[seen].numpy(), 100 * bins.accuracies[seen].numpy())
+    lowest = min(x.min() for x, _ in lines.values())
     yield lines_drawing(
         "reliability",
-        {
-            name: (100 * each.scores[each.reviews > 0], 100 * each.accuracies[each.reviews > 0])
-            for name, each in bins.items()
-        },
+        lines,
         title="Accuracy (%)",
         below="Score of the predicted label (%)",
         caption="Reliability: of the reviews with a score of 80 %, 80 % should be right.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from sentiment.model.calibration import reliability_of_scores
 from sentiment.predict.predictor import Predictor
 from sentiment.report.card import model_card, summary
 from sentiment.report.curves import (
@@ -19,7 +20,6 @@ from sentiment.report.curves import (
     groups_of_column,
     groups_of_unknown,
     precision_recall,
-    reliability,
     roc,
 )
 from sentiment.report.drawings import MOST_LINES, Drawing, as_svg, lines_drawing
@@ -455,9 +455,11 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
 
 def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Drawing]:
     """How reliable scores are, and the accuracy if only the surest reviews are answered."""
-    bins = reliability(predictions.score, predictions.right)
+    bins = reliability_of_scores(predictions.score, predictions.right)
     figure = reliability_diagram(
-        *bins, temperature=results.get("temperature"), classes=len(predictions.labels)
+        *(each.numpy() for each in bins),
+        temperature=results.get("temperature"),
+        classes=len(predictions.labels),
     )
     yield Drawing(
         as_svg(figure, "reliability", "Reliability: accuracy by score"),

@@ -21,8 +21,8 @@ from sentiment.model.abstention import Goal
 from sentiment.model.metric_names import AUTO
 from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
+from sentiment.report.metric_table import IMBALANCED
 from sentiment.report.predictions import without_failing, write_predictions
-from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
     abstain_results,
     best_metrics,
