@@ -13,6 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from programs import error_line
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.predict.explanation import Explanation
 from sentiment.predict.predictor import Predictor
@@ -163,7 +164,9 @@ def make_run(
     hydra.mkdir(parents=True)
     report = "report: {slices: [source], mistakes: 7}"
     (hydra / "config.yaml").write_text(f"data: {{csv: null, test_csv: reviews.csv}}\n{report}\n")
-    (hydra / "hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: '{folder.parent}'}}}}\n")
+    (hydra / "hydra.yaml").write_text(
+        f"hydra: {{runtime: {{cwd: '{folder.parent}'}}, overrides: {{task: [seed={seed}]}}}}\n"
+    )
     (hydra / "overrides.yaml").write_text(f"- seed={seed}\n")
     results = {
         **summarise_predictions(outcome.logits, true, "test/"),
@@ -238,6 +241,7 @@ def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     assert re.search(r"(awful|lovely) [+-]\d\.\d\d", page.text)
     assert "library_name: sentiment" in page.text  # the model card
     assert "sentiment.predict run/checkpoints/best.ckpt" in page.text
+    assert "sentiment.train seed=0\n" in page.text
     quick = Page(write_report(run, seconds=0))
     assert "film" in quick.text
     assert not re.search(r"(awful|lovely) [+-]\d\.\d\d", quick.text)
@@ -346,11 +350,7 @@ def test_runs_of_version_0_1_0_have_a_page(name: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def error_of(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        assert ended.value.code == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        return line
+        return error_line(main, arguments, capsys)
 
     assert "nowhere: no run in it" in error_of(str(tmp_path / "nowhere"))
     (tmp_path / "reviews.csv").touch()

@@ -33,6 +33,7 @@ from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
 from sentiment.runtime.errors import InputError, first_words, listed
+from sentiment.runtime.overrides import overrides_of_run, repeated_overrides
 from sentiment.runtime.run_folder import best_checkpoint, config_folder
 from sentiment.runtime.yaml_files import below, read_yaml
 
@@ -167,7 +168,7 @@ def write_report(
         "cost": cost_facts(results),
         "fingerprints": results.get("fingerprints") or {},
         "versions": results.get("versions") or {},
-        "overrides": (overrides := _overrides(opened.home)),
+        "overrides": (overrides := repeated_overrides(*overrides_of_run(opened.home))),
         "config": _config(opened.home),
         "card": None
         if saved is None
@@ -264,14 +265,6 @@ def _report_settings(home: Path) -> Mapping[str, Any]:
         return below(read_yaml(home / ".hydra" / "config.yaml"), "report")
     except TypeError:
         return {}
-
-
-def _overrides(home: Path) -> list[str]:
-    """What another run with the same settings needs, as the command line of this one had it."""
-    lines = read_yaml(home / ".hydra" / "overrides.yaml")
-    given = [*map(str, lines)] if isinstance(lines, list) else []
-    once = ["hydra.mode=RUN"] * any(each.startswith("sweep=") for each in given)
-    return [each for each in given if not each.startswith("ckpt_path=")] + once
 
 
 def _config(home: Path) -> str | None:
@@ -457,7 +450,9 @@ def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Dra
     """How reliable scores are, and the accuracy if only the surest reviews are answered."""
     bins = reliability_of_scores(predictions.score, predictions.right)
     figure = reliability_diagram(
-        *(each.numpy() for each in bins),
+        bins.reviews.numpy(),
+        bins.scores.numpy(),
+        bins.accuracies.numpy(),
         temperature=results.get("temperature"),
         classes=len(predictions.labels),
     )
