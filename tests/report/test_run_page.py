@@ -418,14 +418,14 @@ def test_the_threshold_of_a_run_that_abstains_is_marked(tmp_path: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     answered = {"abstain/test_coverage": 0.4567, "abstain/test_accuracy": 0.7891}
     for thresholds, words in (
-        ([0.625, 0.625], ["threshold 62.50 %"]),
+        ([0.625, 0.625], ["threshold of 62.50 %"]),
         ([0.625, 0.75], ["62.50 % to 75.00 %"]),
-        ([0.625, None], ["threshold 62.50 %", "never answers lovely"]),
+        ([0.625, None], ["threshold of 62.50 %", "never answers lovely"]),
     ):
         named = {"abstain/thresholds": dict(zip(LABELS, thresholds, strict=True))}
         write_json(run / "results.json", {**results, **answered, **named})
         text = Page(write_report(run)).text
-        for fact in ["45.67 % of the test reviews", "78.91 % of these", *words]:
+        for fact in ["coverage is 45.67 %", "answered reviews 78.91 %", *words]:
             assert fact in text
             assert fact not in without
 

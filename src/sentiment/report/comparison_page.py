@@ -14,7 +14,14 @@ from sentiment.report.drawings import MOST_LINES, Drawing, lines_drawing
 from sentiment.report.metric_table import Cell, format_metric
 from sentiment.report.predictions import Predictions
 from sentiment.report.reviews_file import ReviewsFile
-from sentiment.report.run_page import MISTAKES, abstaining, open_run, write_page
+from sentiment.report.run_page import (
+    COVERAGE,
+    MISTAKES,
+    RELIABILITY,
+    abstaining,
+    open_run,
+    write_page,
+)
 from sentiment.report.runs import Run
 from sentiment.report.tables import (
     format_duration,
@@ -26,7 +33,7 @@ from sentiment.runtime.errors import InputError, listed
 
 _COLUMNS = {
     "test accuracy": "test/accuracy", "macro F1": "test/f1", "AUROC": "test/auroc",
-    "ECE": "test/ece", "validation": "val/accuracy",
+    "ECE": "test/ece", "val. accuracy": "val/accuracy",
     "parameters": "parameters", "time": "fit_seconds",
 }  # fmt: skip
 _MOST_PAIRS = 15
@@ -106,7 +113,7 @@ def write_comparison(runs: Sequence[Run], out: Path, *, mistakes: int | None = N
             tested, ReviewsFile.of_run(opened[next(iter(tested))].home), number
         )
     values = {
-        "title": f"{len(ended)} runs side by side",
+        "title": f"Comparison of {len(ended)} runs",
         "columns": list(_COLUMNS),
         "rows": [_row(name, models[name], run) for name, run in zip(names, ended, strict=True)],
         "left_out": [str(run.folder) for run in runs if run not in ended],
@@ -238,19 +245,19 @@ def _curves(
                 f"{models[name]} {curve.area:.4f}",
             )
         yield lines_drawing(
-            "roc", lines, title="True positives (%)", below="False positives (%)",
-            caption=f"ROC of the label {label}, and the area under it.",
+            "roc", lines, title="True positive rate (%)", below="False positive rate (%)",
+            caption=f"ROC curves of the label {label}, with the area under each (AUC).",
             diagonal=([0, 100], [0, 100]), among=among, remarks=areas,
         )  # fmt: skip
     answered = {name: coverage(each.score, each.right) for name, each in some.items()}
     points = {name: point for name in some if (point := abstaining(runs[name].results))}
-    marked = " Points: with the thresholds below which a run abstains." if points else ""
+    marked = " The marks are runs that abstain, at their thresholds." if points else ""
     yield lines_drawing(
         "coverage",
         {name: (100 * curve.x, 100 * curve.y) for name, curve in answered.items()},
         title="Accuracy (%)",
-        below="Reviews answered (%), the highest scores first",
-        caption=f"Accuracy if reviews with low scores are left to a person.{marked}",
+        below="Coverage (% of the reviews, the highest scores first)",
+        caption=f"{COVERAGE}.{marked}",
         among=among,
         remarks=models,
         points=points,
@@ -266,7 +273,7 @@ def _curves(
         lines,
         title="Accuracy (%)",
         below="Score of the predicted label (%)",
-        caption="Reliability: of the reviews with a score of 80 %, 80 % should be right.",
+        caption=RELIABILITY,
         diagonal=([lowest, 100], [lowest, 100]),
         among=among,
         remarks=models,

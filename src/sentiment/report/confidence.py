@@ -1,6 +1,11 @@
 """How exactly a number of reviews determines a fraction of all reviews."""
 
-import math
+import numpy as np
+import numpy.typing as npt
+
+_Floats = npt.NDArray[np.float64]
+
+_Z = 1.959964  # the normal distribution is within this many standard deviations for 95 %
 
 
 def confidence_interval(fraction: float, reviews: int) -> tuple[float, float]:
@@ -10,8 +15,16 @@ def confidence_interval(fraction: float, reviews: int) -> tuple[float, float]:
         fraction: that was found, from 0 to 1.
         reviews: in how many, 1 or more.
     """
-    z = 1.959964  # the normal distribution is within this many standard deviations for 95 %
-    middle = fraction + z * z / (2 * reviews)
-    spread = z * math.sqrt(fraction * (1 - fraction) / reviews + (z / (2 * reviews)) ** 2)
-    scale = 1 + z * z / reviews
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    low, high = confidence_intervals(np.float64(fraction), np.float64(reviews))
+    return float(low), float(high)
+
+
+def confidence_intervals(
+    fractions: _Floats | np.float64, reviews: _Floats | np.float64
+) -> tuple[_Floats, _Floats]:
+    """The lower and the upper ends for several fractions; arguments as above, (n,) each."""
+    middle = fractions + _Z * _Z / (2 * reviews)
+    spread = _Z * np.sqrt(fractions * (1 - fractions) / reviews + (_Z / (2 * reviews)) ** 2)
+    scale = 1 + _Z * _Z / reviews
+    ends = (middle - spread) / scale, (middle + spread) / scale
+    return np.maximum(0.0, ends[0]), np.minimum(1.0, ends[1])

@@ -64,7 +64,10 @@ def metric_rows(results: Mapping[str, Any]) -> list[MetricRow]:
         keys = [f"{split}/{metric}" for split in SPLITS]
         cells = [_cell(results, "" if key in shown else key) for key in keys]
         rows.append(MetricRow({"mae": "mean absolute error"}.get(metric, metric), cells))
-    for name, metric in (("given a label", "coverage"), ("accuracy of these", "accuracy")):
+    for name, metric in (
+        ("coverage", "coverage"),
+        ("accuracy of answered", "accuracy"),
+    ):
         keys = [f"abstain/{split}_{metric}" for split in SPLITS]
         cells = [
             Cell(key, results[key], format_percent(results[key])) if key in results else None

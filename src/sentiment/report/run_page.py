@@ -13,6 +13,7 @@ from markupsafe import Markup
 from sentiment.model.calibration import reliability_of_scores
 from sentiment.predict.predictor import Predictor
 from sentiment.report.card import model_card, summary
+from sentiment.report.confidence import confidence_intervals
 from sentiment.report.curves import (
     Group,
     coverage,
@@ -52,6 +53,10 @@ _WITHOUT_RESULTS = {
     "failed": "the run has failed, or has not ended yet",
     "vectors": "sentiment.vectors has no metrics",
 }
+RELIABILITY = (
+    "Reliability diagram: of the reviews with a score of 80 %, 80 % should be classified correctly."
+)
+COVERAGE = "Accuracy over coverage: only the reviews with the highest scores are answered"
 _SECONDS = 1.0  # for explanations at the end of a training
 
 
@@ -227,7 +232,7 @@ def open_run(
         try:
             opened.predictor = Predictor.load(best)
         except InputError as error:
-            opened.notes.append(f"Without explanations and model card: {error}.")
+            opened.notes.append(f"No explanations and no model card: {error}.")
     if opened.predictions is not None and (number or columns):
         opened.content = _content(opened, columns, number, strict=slices is not None)
     return opened
@@ -322,10 +327,10 @@ def _tiles(results: Mapping[str, Any]) -> list[Tile]:
     interval = test("95 % interval")
     remarks = {
         "accuracy": f"95 % interval {interval.text}" if interval else "",
-        "macro F1": "mean over the labels",
-        "most frequent label": "of all test reviews have it",
+        "macro F1": "unweighted mean over the labels",
+        "most frequent label": "accuracy of always predicting it",
         "TF-IDF baseline": "on the same reviews",
-        "ECE": "how far scores are from accuracy",
+        "ECE": "ECE: mean gap between score and accuracy",
     }
     names = {
         "accuracy": "test accuracy",
@@ -346,7 +351,7 @@ def _learning(epochs: Sequence[Mapping[str, float]], results: Mapping[str, Any])
     best = results.get("best_epoch")
     best = int(best) if is_number(best) else None
     captions = {
-        "loss": "Loss by epoch, in training with dropout and other noise.",
+        "loss": "Loss by epoch; that of training is measured with dropout and other noise.",
         "accuracy": "Accuracy by epoch.",
     }
     return [
@@ -417,10 +422,16 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
         return
     left_out = len(predictions.labels) - len(chosen) if len(predictions.labels) > 2 else 0
     which = f" Without the {left_out} rarest labels." if left_out else ""
-    for name, function, title, horizontal, area, diagonal in (
-        ("roc", roc, "True positives (%)", "False positives (%)", "AUC", ([0, 100], [0, 100])),
-        ("pr", precision_recall, "Precision (%)", "Recall (%)", "AP", None),
-    ):
+    for name, function, kind, title, horizontal, area, meaning in (
+        (
+            "roc", roc, "ROC", "True positive rate (%)", "False positive rate (%)",
+            "AUC", "the area under it",
+        ),
+        (
+            "pr", precision_recall, "Precision-recall", "Precision (%)", "Recall (%)",
+            "AP", "its average precision",
+        ),
+    ):  # fmt: skip
         curves = {
             index: function(predictions.scores[:, index], predictions.true == index)
             for index in chosen
@@ -429,20 +440,20 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
             f"{predictions.labels[index]} ({area} {curve.area:.4f})": (100 * curve.x, 100 * curve.y)
             for index, curve in curves.items()
         }
-        kind = "ROC" if name == "roc" else "Precision and recall, with average precision (AP),"
-        of = (
-            "of each label against the others."
-            if len(chosen) > 1
-            else f"of the label {predictions.labels[chosen[0]]}:"
-            f" {area} {curves[chosen[0]].area:.4f}."
+        (first, *others) = chosen
+        caption = (
+            f"{kind} curves of each label against the others, with {meaning} ({area}).{which}"
+            if others
+            else f"{kind} curve of the label {predictions.labels[first]}; {meaning} ({area}) is"
+            f" {curves[first].area:.4f}."
         )
         yield lines_drawing(
             name,
             lines,
             title=title,
             below=horizontal,
-            caption=f"{kind} {of}{which}",
-            diagonal=diagonal,
+            caption=caption,
+            diagonal=([0, 100], [0, 100]) if name == "roc" else None,
         )
 
 
@@ -458,25 +469,20 @@ def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Dra
     )
     yield Drawing(
         as_svg(figure, "reliability", "Reliability: accuracy by score"),
-        "Reliability: of the reviews with a score of 80 %, 80 % should be right.",
+        RELIABILITY,
     )
     curve = coverage(predictions.score, predictions.right)
-    intervals = np.array(
-        [
-            Group("", max(1, round(x * len(predictions))), y).interval
-            for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True)
-        ]
-    )
+    low, high = confidence_intervals(curve.y, np.maximum(1, np.round(curve.x * len(predictions))))
     point = abstaining(results)
     yield lines_drawing(
         "coverage",
         {"accuracy": (100 * curve.x, 100 * curve.y)},
         title="Accuracy (%)",
-        below="Reviews answered (%), the highest scores first",
-        caption="Accuracy if reviews with low scores are left to a person, with its 95 % interval."
+        below="Coverage (% of the reviews, the highest scores first)",
+        caption=f"{COVERAGE}; with the 95 % interval."
         + ("" if point is None else f" {_abstention(results)}"),
         points={} if point is None else {"accuracy": point},
-        band=(100 * curve.x, 100 * intervals[:, 0], 100 * intervals[:, 1]),
+        band=(100 * curve.x, 100 * low, 100 * high),
     )
 
 
@@ -495,12 +501,13 @@ def _abstention(results: Mapping[str, Any]) -> str:
     never = [label for label, threshold in thresholds.items() if threshold is None]
     finite = sorted(filter(is_number, thresholds.values()))
     ends = [*dict.fromkeys(map(format_percent, (*finite[:1], *finite[-1:])))]
-    given = f"a threshold for each label, {' to '.join(ends)}," if ends[1:] else "the threshold"
+    given = f"thresholds ({' to '.join(ends)} by label)" if ends[1:] else "threshold"
+    if len(ends) == 1:
+        given += f" of {ends[0]}"
     return (
-        f"With {given if ends[1:] else ' '.join([given, *ends])} it answers"
-        f" {format_percent(results['abstain/test_coverage'])} of the test reviews, and"
-        f" {format_percent(results['abstain/test_accuracy'])} of these correctly: the marked point."
-        + (f" It never answers {listed(never)}." if never else "")
+        f"With its {given}, the coverage is {format_percent(results['abstain/test_coverage'])} and"
+        f" the accuracy of answered reviews {format_percent(results['abstain/test_accuracy'])}: the"
+        " marked point." + (f" It never answers {listed(never)}." if never else "")
     )
 
 
@@ -521,11 +528,11 @@ def _slices(opened: Opened) -> Iterator[Slice]:
             )
             for row in by_length
         ]
-        yield _sliced("Tokens", groups)
+        yield _sliced("Length in tokens", groups)
     if opened.predictions is None:
         return
     tokens, known = opened.predictions.tokens, opened.predictions.known_tokens
-    yield _sliced("Unknown words", groups_of_unknown(tokens, known, opened.predictions.right))
+    yield _sliced("Unknown tokens", groups_of_unknown(tokens, known, opened.predictions.right))
     if opened.content is not None:
         for name, cells in opened.content.columns.items():
             yield _sliced(name, groups_of_column(cells, opened.predictions.right))
