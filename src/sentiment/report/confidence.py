@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-_Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.floating]
+_Numbers = npt.NDArray[np.floating | np.integer]
 
 _Z = 1.959964  # the normal distribution is within this many standard deviations for 95 %
 
@@ -15,16 +16,21 @@ def confidence_interval(fraction: float, reviews: int) -> tuple[float, float]:
         fraction: that was found, from 0 to 1.
         reviews: in how many, 1 or more.
     """
-    low, high = confidence_intervals(np.float64(fraction), np.float64(reviews))
+    (low,), (high,) = confidence_intervals(np.array([fraction]), np.array([reviews]))
     return float(low), float(high)
 
 
 def confidence_intervals(
-    fractions: _Floats | np.float64, reviews: _Floats | np.float64
+    fractions: _Floats, reviews: _Numbers, z: float = _Z
 ) -> tuple[_Floats, _Floats]:
-    """The lower and the upper ends for several fractions; arguments as above, (n,) each."""
-    middle = fractions + _Z * _Z / (2 * reviews)
-    spread = _Z * np.sqrt(fractions * (1 - fractions) / reviews + (_Z / (2 * reviews)) ** 2)
-    scale = 1 + _Z * _Z / reviews
-    ends = (middle - spread) / scale, (middle + spread) / scale
-    return np.maximum(0.0, ends[0]), np.minimum(1.0, ends[1])
+    """The lower and the upper ends for n fractions, (n,) each.
+
+    Args:
+        fractions: (n,).
+        reviews: (n,).
+        z: standard deviations of the normal distribution; the default is for 95 %.
+    """
+    middle = fractions + z * z / (2 * reviews)
+    spread = z * np.sqrt(fractions * (1 - fractions) / reviews + (z / (2 * reviews)) ** 2)
+    scale = 1 + z * z / reviews
+    return np.maximum(0, (middle - spread) / scale), np.minimum(1, (middle + spread) / scale)
