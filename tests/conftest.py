@@ -15,9 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from sentiment import Predictor
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import register
 from sentiment.model.encoder import can_train
 from sentiment.report.runs import Run
+from sentiment.runtime.overrides import config_directory
 
 TINY = (
     "model.hidden_size=8",

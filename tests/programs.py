@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,19 @@ COMMANDS = (
     "train", "pretrain", "baseline", "vectors", "check", "predict", "drift", "export", "serve",
     "report",
 )  # fmt: skip
+
+
+def error_line(
+    main: Callable[[Sequence[str]], None],
+    arguments: Sequence[str],
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """The one line with which a command line, called in this process, says what is wrong."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 class Program:

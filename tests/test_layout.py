@@ -29,7 +29,7 @@ BELOW: dict[str, set[str]] = {
     "evaluate": {"runtime", "model", "data", "predict", "report"},
     "compare": {"runtime", "report"},
     "download": {"runtime", "data"},
-    "publish": {"runtime", "predict", "report", "config"},
+    "publish": {"runtime", "predict", "report"},
     "api": {
         "runtime",
         "data",

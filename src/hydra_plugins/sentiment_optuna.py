@@ -158,8 +158,8 @@ class OptunaSweeper(Sweeper):
         resumed: bool,
     ) -> list[dict[str, Any]]:
         """Train, and return the outcome of each training or why it failed."""
-        from sentiment.config.overrides import override
         from sentiment.report.ranking import Job
+        from sentiment.runtime.overrides import override
 
         jobs = []
         for trial in batch:

@@ -205,8 +205,8 @@ def _run(
 ) -> Path:
     """Run a task in a run folder, with the config that the command line would have composed."""
     from sentiment.config.embedded import run_embedded
-    from sentiment.config.overrides import override
     from sentiment.runtime.environment import compute_fast
+    from sentiment.runtime.overrides import override
     from sentiment.train.sweep import quiet as quietly
 
     given = [item for some in settings for item in _overrides(some)]
@@ -229,7 +229,7 @@ def _run(
 
 def _overrides(settings: Settings) -> Iterator[str]:
     """Settings as the command line takes them."""
-    from sentiment.config.overrides import override
+    from sentiment.runtime.overrides import override
 
     if isinstance(settings, str):
         if settings.startswith("-"):

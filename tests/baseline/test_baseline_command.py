@@ -13,8 +13,9 @@ from programs import run_program
 from sentiment import Predictor
 from sentiment.baseline.run import compare_command, run_baselines
 from sentiment.compare import main as compare
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import register
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import config_directory
 from sentiment.runtime.run_folder import was_stopped
 
 

@@ -10,13 +10,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sentiment.config import schemas
 from sentiment.config.checks import check_config
-from sentiment.config.resolvers import config_directory
 from sentiment.data.csv_format import COMPRESSIONS, QUOTINGS
 from sentiment.data.padding import KEEP
 from sentiment.model.encoder import CELLS, MERGES
 from sentiment.model.pooling import POOLINGS
 from sentiment.predict.ngram_classifier import WEIGHTINGS
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import config_directory
 
 Compose = Callable[..., DictConfig]
 

@@ -18,7 +18,6 @@ from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.resolvers import (
     choose_run_folder,
-    config_directory,
     config_folder,
     fast_precision,
     register,
@@ -26,6 +25,7 @@ from sentiment.config.resolvers import (
 from sentiment.config.schemas import config_schema
 from sentiment.model import encoder
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import config_directory
 from sentiment.train.build import build_trainer
 from sentiment.train.fit import translate_lightning_errors
 

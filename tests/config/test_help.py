@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.help import help_text
 from sentiment.config.overrides import UserOptions
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import register
+from sentiment.runtime.overrides import config_directory
 
 
 def test_help_lists_groups_with_their_options_and_every_setting() -> None:

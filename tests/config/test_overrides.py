@@ -5,7 +5,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from conftest import compose_config
-from sentiment.config.overrides import CommandLine, override
+from sentiment.config.overrides import CommandLine
+from sentiment.runtime.overrides import override
 
 
 def test_the_data_settings_of_a_run_are_those_of_another_program(tmp_path: Path) -> None:

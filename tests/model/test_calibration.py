@@ -6,7 +6,13 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from sentiment.model.calibration import BINS, fit_temperature, is_temperature, reliability
+from sentiment.model.calibration import (
+    BINS,
+    fit_temperature,
+    is_temperature,
+    reliability,
+    reliability_of_scores,
+)
 
 
 def sampled(reviews: int, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -31,6 +37,14 @@ def test_bins_and_error_by_hand() -> None:
     assert bins.scores[:8].isnan().all()
     expected = (2 * abs(0.5 - 0.565) + abs(1 - 0.9) + 2 * abs(0.5 - 0.97)) / 5
     assert bins.error == pytest.approx(expected)
+
+
+def test_scores_alone_give_the_same_bins() -> None:
+    logits, labels = sampled(2_000)
+    scores, predicted = logits.double().softmax(1).max(1)
+    found = reliability_of_scores(scores.numpy(), (predicted == labels).numpy())
+    for one, other in zip(found, reliability(logits, labels), strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def test_a_bin_holds_its_upper_border() -> None:

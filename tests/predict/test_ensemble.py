@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from programs import error_line
 from sentiment import Predictor, train
 from sentiment.evaluate import main
 from sentiment.export.run import export
@@ -171,9 +172,4 @@ def test_a_single_checkpoint_is_calibrated_anew(
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], fact: str, capsys: Any) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {fact}")
-    assert error.count("\n") == 1
+    assert error_line(main, arguments, capsys).startswith(f"error: {fact}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from programs import error_line
 from sentiment.predict.command import lines_as_they_come, main
 from sentiment.runtime.errors import InputError
 
@@ -188,12 +189,7 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, capsys: Any) ->
 def test_wrong_arguments_are_one_line_and_code_2(
     arguments: list[str], fact: str, capsys: Any
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {fact}")
-    assert error.count("\n") == 1
+    assert error_line(main, arguments, capsys).startswith(f"error: {fact}")
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(
@@ -220,16 +216,13 @@ def test_a_folder_without_a_best_checkpoint_names_another(
     (tmp_path / "new" / ".hydra").mkdir(parents=True)
     for folder, fact in (
         (tmp_path / "new", "no checkpoint yet; if it was stopped, start it anew without ckpt_path"),
-        (baselines, f"such as {baselines / 'tfidf' / 'checkpoints' / 'best.ckpt'}"),
+        (baselines, f"in it: {baselines / 'naive_bayes'}, {baselines / 'tfidf'}"),
         (tmp_path / "stopped", f"such as {last}"),
         (tmp_path / "empty", "writes checkpoints/best.ckpt into its run folder"),
     ):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(folder), GOOD])
-        assert stopped.value.code == 2
-        error = capsys.readouterr().err
+        error = error_line(main, [str(folder), GOOD], capsys)
         assert error.startswith(f"error: {folder}: ")
-        assert error.endswith(f"{fact}\n")
+        assert error.endswith(fact)
 
 
 def test_an_empty_standard_input_is_noted(

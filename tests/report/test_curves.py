@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sentiment.model.calibration import reliability as torch_reliability
 from sentiment.report.comparison_page import mcnemar
 from sentiment.report.curves import (
     coverage,
@@ -13,7 +11,6 @@ from sentiment.report.curves import (
     groups_of_numbers,
     groups_of_unknown,
     precision_recall,
-    reliability,
     roc,
 )
 
@@ -47,15 +44,6 @@ def test_the_surest_half() -> None:
     lowest, group = covered(score, right, 0.5)
     assert (lowest, group.reviews, group.accuracy) == (0.8, 2, 1.0)
     assert (group.name, group.interval[1]) == ("50 %", 1.0)
-
-
-def test_bins_are_those_of_the_model() -> None:
-    logits, labels = torch.randn(2000, 3), torch.randint(0, 3, (2000,))
-    expected = torch_reliability(logits, labels)
-    score, predicted = logits.double().softmax(1).max(1)
-    found = reliability(score.numpy(), (predicted == labels).numpy())
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other.numpy())
 
 
 def test_groups_of_numbers_are_fifths() -> None:

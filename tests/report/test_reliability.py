@@ -50,6 +50,17 @@ def test_every_point_is_inside(tmp_path: Path, first: int) -> None:
     assert high >= 100 * accuracies[seen].max()
 
 
+@pytest.mark.parametrize(("reviews", "first"), [([0, 5, 5, 5], 100 / 3), ([0, 0, 0, 5], 75)])
+def test_the_axis_begins_at_the_lowest_score_that_can_be(
+    tmp_path: Path, reviews: list[int], first: float
+) -> None:
+    upper, lower = reliability_diagram(
+        np.array(reviews), np.full(4, 0.8), np.full(4, 0.9), tmp_path / "r.png", classes=3
+    ).axes
+    assert lower.get_xlim() == (first, 100)
+    assert upper.get_ylim()[0] <= first
+
+
 def test_without_reviews_there_is_no_error(tmp_path: Path) -> None:
     upper, lower = drawn(tmp_path, np.zeros(4, int)).axes
     assert upper.get_title("right").startswith("ECE nan")

@@ -13,7 +13,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from programs import error_line
 from sentiment.model.metrics import Outcome, summarise_predictions
+from sentiment.predict.explanation import Explanation
+from sentiment.predict.predictor import Predictor
 from sentiment.report.command import main
 from sentiment.report.comparison_page import write_comparison
 from sentiment.report.predictions import read_predictions, write_predictions
@@ -149,6 +152,7 @@ def make_run(
     true, lengths = torch.randint(0, len(labels), (60,)), torch.arange(60) + 2
     torch.manual_seed(seed)
     outcome = Outcome.of(torch.randn(60, len(labels)), true, lengths)
+    folder.parent.mkdir(exist_ok=True)
     reviews = folder.parent / "reviews.csv"
     with reviews.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -160,7 +164,9 @@ def make_run(
     hydra.mkdir(parents=True)
     report = "report: {slices: [source], mistakes: 7}"
     (hydra / "config.yaml").write_text(f"data: {{csv: null, test_csv: reviews.csv}}\n{report}\n")
-    (hydra / "hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: '{folder.parent}'}}}}\n")
+    (hydra / "hydra.yaml").write_text(
+        f"hydra: {{runtime: {{cwd: '{folder.parent}'}}, overrides: {{task: [seed={seed}]}}}}\n"
+    )
     (hydra / "overrides.yaml").write_text(f"- seed={seed}\n")
     results = {
         **summarise_predictions(outcome.logits, true, "test/"),
@@ -201,6 +207,29 @@ def test_the_surest_mistakes_are_shown_with_their_texts(tmp_path: Path) -> None:
     assert "film" not in Page(write_report(run, mistakes=0)).text
 
 
+def test_long_texts_can_be_opened(tmp_path: Path) -> None:
+    for text, boxes in (("film", 0), ("no " * 250, 7)):
+        page = Page(write_report(make_run(tmp_path / text[:2], text=text)))
+        ids = [each["id"] for tag, each in page.tags if tag == "input"]
+        assert ids == [each["for"] for tag, each in page.tags if tag == "label"]
+        assert len(ids) == boxes
+
+
+def test_cells_are_named_where_a_narrow_page_has_no_head(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"run {seed}", [*"abcdef"], seed=seed) for seed in range(2)]
+    pages = [write_report(runs[0]), write_comparison(find_runs(runs), tmp_path / "both.html")]
+    tables = [
+        table
+        for page in pages
+        for table in re.findall(r'<table class="[^"]*stacked.*?</table>', page.read_text(), re.S)
+    ]
+    assert len(tables) >= 4
+    for table in tables:
+        cells = re.findall(r"<td[^>]*>", table.partition("<tbody>")[2])
+        assert cells
+        assert all(re.search(r'data-name="[^"]', cell) for cell in cells)
+
+
 def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.copytree(trained / "checkpoints", run / "checkpoints")
@@ -211,9 +240,46 @@ def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     assert len(coloured) >= 7
     assert re.search(r"(awful|lovely) [+-]\d\.\d\d", page.text)
     assert "library_name: sentiment" in page.text  # the model card
+    assert "sentiment.predict run/checkpoints/best.ckpt" in page.text
+    assert "sentiment.train seed=0\n" in page.text
     quick = Page(write_report(run, seconds=0))
     assert "film" in quick.text
     assert not re.search(r"(awful|lovely) [+-]\d\.\d\d", quick.text)
+
+
+def test_the_model_card_names_the_checkpoint_from_the_working_folder(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "my runs" / "a")
+    shutil.copytree(trained / "checkpoints", run / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    text = Page(write_report(run, mistakes=0)).text
+    (path,) = re.findall(r"sentiment\.predict '(.*)'", text)
+    assert Path(path) == Path("my runs/a/checkpoints/best.ckpt")
+    assert f'Predictor.load("{path}")' in text
+
+
+def test_an_explanation_that_fails_is_left_out_and_noted(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    shutil.copytree(trained / "checkpoints", run / "checkpoints")
+    explain = Predictor.explain
+    failed: list[str] = []
+
+    def sometimes(self: Predictor, text: str, label: str) -> Explanation:
+        if len(failed) < 2:
+            failed.append(text)
+            raise [InputError, RuntimeError][len(failed) - 1]("not this one")
+        return explain(self, text, label)
+
+    monkeypatch.setattr(Predictor, "explain", sometimes)
+    text = Page(write_report(run)).text
+    rows = [int(each.split()[1]) + 1 for each in failed]
+    assert f"rows {rows[0]}, {rows[1]}: not this one" in text
+    assert all(each in text for each in failed)
+    assert len(re.findall(r"(?:awful|lovely) [+-]\d\.\d\d", text)) >= 5
+    assert "no time" not in text
 
 
 @pytest.mark.parametrize(
@@ -284,13 +350,11 @@ def test_runs_of_version_0_1_0_have_a_page(name: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def error_of(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        assert ended.value.code == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        return line
+        return error_line(main, arguments, capsys)
 
     assert "nowhere: no run in it" in error_of(str(tmp_path / "nowhere"))
+    (tmp_path / "reviews.csv").touch()
+    assert "reviews.csv: no run in it" in error_of(str(tmp_path / "reviews.csv"))
     run = make_run(tmp_path / "run")
     assert "cannot be written" in error_of(str(run), "--out", str(run / "results.json" / "x.html"))
     assert "ends in .html" in error_of(str(run), "--out", str(run / "results.json"))
@@ -298,7 +362,10 @@ def test_what_cannot_be_reported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (run / "predictions.csv").write_text("row,label\n")
     assert "predictions.csv: is damaged" in error_of(str(run))
     (run / "results.json").unlink()
-    assert "no report without results (failed)" in error_of(str(run))
+    (run / ".stopped").touch()
+    assert "the run was stopped" in error_of(str(run / "metrics.csv"))
+    (run / ".stopped").unlink()
+    assert "no report without results: the run has failed" in error_of(str(run))
 
 
 def test_a_report_that_fails_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -330,6 +397,37 @@ def test_several_runs_side_by_side(
     accuracies = page.cells[first + columns + 1 :: columns][:3]
     assert accuracies == [f"{100 * each:.2f} %" for each in rows]
     assert len(re.findall(r"film \d+ awful lovely", page.text)) == 20
+
+
+def test_runs_of_one_model_are_told_apart_by_folder(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name / "one", seed=seed) for seed, name in enumerate("ab")]
+    for run in runs:
+        results = json.loads((run / "results.json").read_text())
+        write_json(run / "results.json", {**results, "model": "bigru"})
+    page = Page(write_comparison(find_runs(runs), tmp_path / "both.html"))
+    for name in ("a/one", "b/one"):
+        assert f"{name} (bigru)" in page.cells  # of metrics
+        assert name in page.cells  # of settings
+        assert re.search(rf"\n{name} \(bigru\) 0\.\d{{4}}\n", page.text)  # the legend of ROC
+        assert f"{name}: " in page.text  # where they disagree
+
+
+def test_the_threshold_of_a_run_that_abstains_is_marked(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    without = Page(write_report(run)).text
+    results = json.loads((run / "results.json").read_text())
+    answered = {"abstain/test_coverage": 0.4567, "abstain/test_accuracy": 0.7891}
+    for thresholds, words in (
+        ([0.625, 0.625], ["threshold of 62.50 %"]),
+        ([0.625, 0.75], ["62.50 % to 75.00 %"]),
+        ([0.625, None], ["threshold of 62.50 %", "never answers lovely"]),
+    ):
+        named = {"abstain/thresholds": dict(zip(LABELS, thresholds, strict=True))}
+        write_json(run / "results.json", {**results, **answered, **named})
+        text = Page(write_report(run)).text
+        for fact in ["coverage is 45.67 %", "answered reviews 78.91 %", *words]:
+            assert fact in text
+            assert fact not in without
 
 
 def test_runs_on_other_reviews_are_not_compared_by_review(tmp_path: Path) -> None:

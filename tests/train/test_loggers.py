@@ -76,10 +76,10 @@ class KeepsFiles(MLFlowLogger):
         self.ended = status
 
 
-def test_a_logger_that_keeps_files_gets_plots_and_the_best_checkpoint(
+def test_a_logger_that_keeps_files_gets_plots_report_and_the_best_checkpoint(
     tmp_path: Path, composed: Compose
 ) -> None:
-    for name in ("reliability.png", "learning_curves.png", "metrics.csv"):
+    for name in ("reliability.png", "learning_curves.png", "metrics.csv", "report.html"):
         (tmp_path / name).touch()
     logger = KeepsFiles()
     trainer: Any = SimpleNamespace(loggers=[logger], global_step=7)
@@ -90,7 +90,8 @@ def test_a_logger_that_keeps_files_gets_plots_and_the_best_checkpoint(
     log_results(trainer, composed(*TINY), tmp_path, results, tmp_path / "checkpoints" / "best.ckpt")
     assert logger.metrics == {"test/accuracy": 0.75, "best/val/accuracy": 0.5, "parameters": 8}
     assert logger.files == [
-        ("learning_curves.png", ""), ("reliability.png", ""), ("best.ckpt", "checkpoints"),
+        ("learning_curves.png", ""), ("reliability.png", ""), ("report.html", ""),
+        ("best.ckpt", "checkpoints"),
     ]  # fmt: skip
     assert logger.ended == "success"
 
@@ -118,6 +119,34 @@ class Online(WandbLogger):
 
     def finish(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)
+
+
+class Reachable(Online):
+    """W&B whose server is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[str] = []
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_image(self, key: str, images: list[str], step: int | None = None, **_: Any) -> None:
+        self.files += images
+
+    def save(self, *paths: Any, **_: Any) -> None:
+        self.files += paths
+
+
+def test_wandb_gets_plots_and_the_report_if_there_is_one(tmp_path: Path, composed: Compose) -> None:
+    (tmp_path / "reliability.png").touch()
+    logger = Reachable()
+    trainer: Any = SimpleNamespace(loggers=[logger], global_step=7)
+    log_results(trainer, composed(*TINY), tmp_path, {}, None)
+    assert [Path(path).name for path in logger.files] == ["reliability.png"]
+    (tmp_path / "report.html").touch()
+    log_results(trainer, composed(*TINY), tmp_path, {}, None)
+    assert Path(logger.files[-1]).name == "report.html"
 
 
 class Fails(BoringModel):

@@ -17,10 +17,11 @@ from omegaconf import DictConfig
 
 from conftest import TINY, compose_config, write_reviews
 from programs import run_program
-from sentiment.config.resolvers import config_directory, register, sample_path
+from sentiment.config.resolvers import register, sample_path
 from sentiment.data.vector_file import WordVectors
 from sentiment.pretrain.run import pretrain
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import config_directory
 from sentiment.train.run import train
 from sentiment.vectors import command as vectors
 from sentiment.vectors.run import content_words, run_vectors

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sentiment.check.labels import Counted
 from sentiment.check.reviews import Floats, Ints, Reviews
 from sentiment.predict.ngram_classifier import presence
+from sentiment.report.confidence import confidence_intervals
 
 _MOST_ROWS = 5_000  # from which the order of the rows is judged
 _FEWEST_ROWS = 50
@@ -162,7 +163,7 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     own = by_class.max(0)
     prior = (np.bincount(classes)[labels] / len(classes))[best]
     purity = own / np.maximum(seen, 1)
-    lower = _lower(own, seen)
+    lower, _ = confidence_intervals(purity, np.maximum(seen, 1), _Z)
     odds = (lower / np.maximum(1 - lower, 1e-9)) / (prior / np.maximum(1 - prior, 1e-9))
     fewest = max(_FEWEST_REVIEWS, _OF_TAGS[0] * len(classes))
     hits = np.flatnonzero((seen >= fewest) & (lower >= _OF_TAGS[1]) & (odds >= _ODDS))
@@ -189,14 +190,6 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
             )
         )  # fmt: skip
     return found
-
-
-def _lower(successes: npt.NDArray[np.floating], trials: npt.NDArray[np.floating]) -> Floats:
-    """The lower end of Wilson's interval of a fraction."""
-    n = np.maximum(trials, 1)
-    fraction, square = successes / n, _Z * _Z
-    spread = _Z * np.sqrt(fraction * (1 - fraction) / n + square / (4 * n * n))
-    return np.asarray((fraction + square / (2 * n) - spread) / (1 + square / n), np.float32)
 
 
 def _ngram_words(counted: Counted, reviews: Reviews, features: Ints) -> dict[int, list[str]]:

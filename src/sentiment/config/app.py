@@ -17,8 +17,7 @@ from sentiment.config.arguments import hydra_arguments
 from sentiment.config.checks import check_config
 from sentiment.config.explain import translate_config_errors
 from sentiment.config.help import help_text
-from sentiment.config.overrides import ONE_RUN
-from sentiment.config.resolvers import config_directory, register, remove_empty_folders
+from sentiment.config.resolvers import register, remove_empty_folders
 from sentiment.config.schemas import config_schema
 from sentiment.runtime.distributed import (
     exit_together,
@@ -27,6 +26,7 @@ from sentiment.runtime.distributed import (
     rank,
 )
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import ONE_RUN, config_directory
 from sentiment.runtime.program import ending_at_once, write_error
 from sentiment.runtime.run_folder import STOPPED_MARK
 

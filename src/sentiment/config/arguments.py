@@ -9,10 +9,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from sentiment.config.overrides import group_options, override, spell_null_choices
+from sentiment.config.overrides import group_options, spell_null_choices
 from sentiment.config.suggest import setting_keys, suggestion
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import is_table
+from sentiment.runtime.overrides import override
 
 # Quoted texts, and runs of characters without a meaning in Hydra's grammar.
 _WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,()\[\]{}:='"]+""")

@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from sentiment.config.app import check_sweep, remove_unused_folder
 from sentiment.config.arguments import hydra_arguments
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import register
 from sentiment.config.schemas import config_schema
+from sentiment.runtime.overrides import config_directory
 
 
 def run_embedded(

@@ -10,12 +10,13 @@ from omegaconf import OmegaConf
 
 from sentiment.config.arguments import hydra_parser
 from sentiment.config.overrides import is_option
-from sentiment.config.resolvers import config_directory, register
+from sentiment.config.resolvers import register
 from sentiment.config.schemas import config_schema
 from sentiment.config.suggest import setting_keys
 from sentiment.report.runs import OF_NETWORKS
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import as_typed
+from sentiment.runtime.overrides import config_directory
 from sentiment.runtime.program import COMMANDS
 from sentiment.runtime.yaml_files import read_yaml
 

@@ -12,35 +12,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.config.resolvers import config_directory
 from sentiment.runtime.environment import program_command
-from sentiment.runtime.errors import as_typed
-from sentiment.runtime.yaml_files import below, flat, read_yaml
-
-ONE_RUN = "hydra.mode=RUN"  # lets a sweep's settings be trained once
+from sentiment.runtime.overrides import (
+    config_directory,
+    override,
+    overrides_of_run,
+    repeated_overrides,
+)
 
 
 def train_command(*overrides: str) -> str:
     """The command line that trains with these overrides, quoted for a shell."""
     return program_command("sentiment.train", *overrides)
-
-
-def override(key: str, value: object) -> str:
-    """A setting as Hydra's grammar takes it: texts, also in lists, quoted where they must be.
-
-    A leading ``~/`` is replaced by the home folder.
-    """
-    value = value.tolist() if hasattr(value, "tolist") else value  # an array
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"{key}=[{','.join(override('', each)[1:] for each in value)}]"
-    text = as_typed(value)
-    if text.startswith("~/"):
-        text = str(Path(text).expanduser())
-    if re.fullmatch(r"[\w./:+-]+", text, re.ASCII):
-        return f"{key}={text}"
-    # Before a quotation mark a backslash is doubled; elsewhere it stands for itself.
-    quoted = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
-    return f"{key}='{quoted}'"
 
 
 @dataclass(frozen=True)
@@ -91,28 +74,11 @@ class CommandLine:
     @classmethod
     def of_folder(cls, run: Path) -> "CommandLine":
         """The command line of an earlier run, from its folder; empty if the file was changed."""
-        try:
-            given = below(read_yaml(run / ".hydra" / "hydra.yaml"), "hydra", "overrides")
-        except TypeError:
-            return cls()
-        hydra, task = (
-            [*map(str, each)] if isinstance(each := given.get(name), list) else []
-            for name in ("hydra", "task")
-        )
-        return cls(hydra, task)
+        return cls(*overrides_of_run(run))
 
     def repeated(self) -> list[str]:
         """The overrides that another run with the same settings needs."""
-        kept = [*self.flags]
-        kept += [item for item in self.hydra if item.startswith("hydra.searchpath=")]
-        task = [item for item in self.task if not item.startswith("ckpt_path=")]
-        for item in self.task:
-            if item.startswith("sweep="):
-                own = _settings_of_sweep(item.removeprefix("sweep="))
-                if own is None:
-                    return [*kept, *task, ONE_RUN]
-                task = [*own, *(each for each in task if each != item)]
-        return [*kept, *task]
+        return [*self.flags, *repeated_overrides(self.hydra, self.task)]
 
     def data(self, *, but: Collection[str] = ()) -> list[str]:
         """The overrides with which another program makes the same splits.
@@ -123,17 +89,6 @@ class CommandLine:
         pattern = r"hydra\.searchpath=|[+~]*data(?:\.(\w+))?="
         wanted = (re.match(pattern, item) for item in self.repeated())
         return [*self.flags, *(each.string for each in wanted if each and each[1] not in but)]
-
-
-def _settings_of_sweep(name: str) -> list[str] | None:
-    """What a file of ``conf/sweep`` sets for each run, as overrides; None of any other file."""
-    content = read_yaml(config_directory() / "sweep" / f"{name}.yaml")
-    if content is None or not all(
-        str(key).startswith("override /hydra/") for each in content["defaults"] for key in each
-    ):
-        return None
-    task = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-    return [override(key, value) for key, value in flat(task)]
 
 
 def sweep_command(given: CommandLine, folder: Path) -> str:

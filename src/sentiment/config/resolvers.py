@@ -18,21 +18,6 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import is_used, run_folder
 
 
-def config_directory() -> Path:
-    """The path of ``conf/``: inside an installed wheel, or at the top of a source tree.
-
-    Raises:
-        InputError: ``conf/`` is in neither folder.
-    """
-    package = Path(str(resources.files("sentiment")))
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise InputError(
-        f"no conf/train.yaml in {package} or {package.parents[1]}; install the package again"
-    )
-
-
 def sample_path() -> str:
     """The bundled sample of reviews."""
     return str(resources.files("sentiment.data") / "sample_reviews.csv")

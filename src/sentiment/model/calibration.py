@@ -7,6 +7,8 @@ when, for example, 80 % of the reviews with a score of 0.8 are classified correc
 import math
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -46,13 +48,21 @@ def reliability(logits: Tensor, labels: Tensor) -> Reliability:
         labels: (reviews,) int64.
     """
     scores, chosen = logits.double().softmax(1).max(1)
+    return reliability_of_scores(scores, chosen == labels)
+
+
+def reliability_of_scores(
+    scores: Tensor | npt.NDArray[np.float64], right: Tensor | npt.NDArray[np.bool_]
+) -> Reliability:
+    """``reliability`` from the score of each review, and whether it is classified correctly."""
+    scores, right = torch.as_tensor(scores), torch.as_tensor(right)
     bins = (scores * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
     counts = torch.bincount(bins, minlength=BINS)
 
     def means(values: Tensor) -> Tensor:
         return torch.bincount(bins, values.double(), minlength=BINS) / counts
 
-    return Reliability(counts, means(scores), means(chosen == labels))
+    return Reliability(counts, means(scores), means(right))
 
 
 def is_temperature(value: float) -> bool:

@@ -18,7 +18,7 @@ from sentiment.predict.saved import SavedData, build
 from sentiment.predict.saved_classifier import SavedClassifier, SavedEnsemble, SavedParts
 from sentiment.predict.summary import Summary
 from sentiment.runtime.environment import program_command
-from sentiment.runtime.errors import InputError, first_words
+from sentiment.runtime.errors import InputError, first_words, listed
 from sentiment.runtime.files import replaced_when_whole
 from sentiment.runtime.run_folder import NO_CHECKPOINT, is_published
 
@@ -161,9 +161,13 @@ def _where_to_find(kind: Kind) -> str:
 def _inside(folder: Path, kind: Kind) -> str:
     """What to give in place of a folder: a checkpoint in it, or below one of its run folders."""
     what = "a folder, not a checkpoint"
-    for pattern in ("checkpoints/last.ckpt", "*.ckpt", "*/checkpoints/best.ckpt"):
+    for pattern in ("checkpoints/last.ckpt", "*.ckpt"):
         if found := sorted(folder.glob(pattern)):
             return f"{what}; give a file, such as {found[-1]}"
+    for pattern in ("*/checkpoints/best.ckpt", "*/*/checkpoints/best.ckpt"):
+        if found := sorted(folder.glob(pattern)):
+            runs = listed([str(path.parents[1]) for path in found])
+            return f"{what}; give the folder of a run in it: {runs}"
     if (folder / ".hydra").is_dir():
         return "this run has no checkpoint yet; if it was stopped, start it anew without ckpt_path"
     return f"{what}; {_where_to_find(kind)}"

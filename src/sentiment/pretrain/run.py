@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from sentiment.batch import UNK_INDEX
 from sentiment.config.checks import check_config
-from sentiment.config.overrides import CommandLine, override, train_command
+from sentiment.config.overrides import CommandLine, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import PretrainConfig
 from sentiment.data.embeddings import Embeddings, coverage
@@ -27,6 +27,7 @@ from sentiment.report.results import best_metrics, limited_results, log_data
 from sentiment.report.tables import write_json
 from sentiment.runtime.environment import device_name, versions
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import override
 from sentiment.train.build import first_vectors, parameter_updates
 from sentiment.train.fit import Fit, limits, prepare_fit
 from sentiment.train.loggers import log_results

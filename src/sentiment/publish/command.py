@@ -30,12 +30,12 @@ def publish(
     Raises:
         InputError: the checkpoint cannot be opened, or the folder not be written.
     """
-    from sentiment.config.overrides import CommandLine
     from sentiment.predict.checkpoint import load_classifier
     from sentiment.predict.published import write_published
     from sentiment.report.card import model_card
     from sentiment.report.runs import read_run
     from sentiment.runtime.files import is_onnx, replaced_when_whole
+    from sentiment.runtime.overrides import overrides_of_run, repeated_overrides
 
     folder, path = Path(folder), local_checkpoint(checkpoint)
     if folder.exists() and not (is_published(folder) or _is_empty(folder)):
@@ -45,10 +45,8 @@ def publish(
     saved = load_classifier(path)
     home = run_folder(path)
     results = {} if home is None else read_run(home).results
-    command_line = CommandLine()
-    if home is not None:
-        command_line = CommandLine.of_folder(config_folder(home))
-    card = model_card(name or folder.name, saved, results, command_line.repeated(), license_name)
+    given = ([], []) if home is None else overrides_of_run(config_folder(home))
+    card = model_card(name or folder.name, saved, results, repeated_overrides(*given), license_name)
     try:
         write_published(folder, saved)
         with replaced_when_whole(folder / "README.md") as part:

@@ -1,5 +1,6 @@
 """The model card of a classifier: what it is, how good it is, and how it was made."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def model_card(
     results: Mapping[str, Any],
     overrides: Sequence[str],
     license_name: str | None = None,
+    checkpoint: str | None = None,
 ) -> str:
     """Write a model card in Markdown, with the metadata that the Hugging Face Hub reads.
 
@@ -39,11 +41,13 @@ def model_card(
         results: the content of its run's ``results.json``; empty if unknown.
         overrides: what another run with the same settings needs; empty if unknown.
         license_name: an identifier of a license, such as ``mit``; None leaves it out.
+        checkpoint: the path that opens the classifier; None for a published folder that is called
+            as the classifier.
     """
     parts = [
         f"# {name}",
         summary(saved),
-        _use(name),
+        _use(name, checkpoint),
         *(_metrics(results) if "test/accuracy" in results else [_NO_TEST]),
         _data(saved, results),
         _training(saved, results, overrides),
@@ -102,20 +106,21 @@ def summary(saved: "SavedClassifier") -> str:
     return text + f" Its vocabulary has {len(data.vocabulary):,} words."
 
 
-def _use(name: str) -> str:
-    folder = name.rpartition("/")[2]
+def _use(name: str, checkpoint: str | None) -> str:
+    path, kind = checkpoint or name.rpartition("/")[2], "file" if checkpoint else "folder"
+    command = shlex.join(["python", "-m", "sentiment.predict", path])
     return f"""## Use
 
-This folder is opened by the Python package `sentiment`, without running any code in it:
+This {kind} is opened by the Python package `sentiment`, without running any code in it:
 
 ```
-python -m sentiment.predict {folder} "A joy from start to finish."
+{command} "A joy from start to finish."
 ```
 
 ```python
 from sentiment import Predictor
 
-Predictor.load("{folder}")("A joy from start to finish.")
+Predictor.load({json.dumps(path, ensure_ascii=False)})("A joy from start to finish.")
 ```"""
 
 

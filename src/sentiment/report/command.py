@@ -7,7 +7,6 @@ from pathlib import Path
 from sentiment.runtime.arguments import OneLineParser, whole
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.program import ending_at_once, exit_on_input_error
-from sentiment.runtime.run_folder import run_folder
 
 COMPARISON = "comparison.html"
 
@@ -50,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from sentiment.report.run_page import write_report
             from sentiment.report.runs import find_runs
         limit_threads()
-        folders = [(run_folder(path) if path.is_file() else None) or path for path in parsed.run]
-        runs = find_runs(folders)
+        runs = find_runs(parsed.run)
         if len(runs) == 1:
             path = write_report(
                 runs[0].folder, parsed.out, slices=parsed.slices, mistakes=parsed.mistakes

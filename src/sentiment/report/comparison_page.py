@@ -8,13 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentiment.report.curves import coverage, reliability, roc
+from sentiment.model.calibration import reliability_of_scores
+from sentiment.report.curves import coverage, roc
 from sentiment.report.drawings import MOST_LINES, Drawing, lines_drawing
-from sentiment.report.metric_table import Cell
+from sentiment.report.metric_table import Cell, format_metric
 from sentiment.report.predictions import Predictions
-from sentiment.report.result_table import format_metric
 from sentiment.report.reviews_file import ReviewsFile
-from sentiment.report.run_page import MISTAKES, open_run, write_page
+from sentiment.report.run_page import (
+    COVERAGE,
+    MISTAKES,
+    RELIABILITY,
+    abstaining,
+    open_run,
+    write_page,
+)
 from sentiment.report.runs import Run
 from sentiment.report.tables import (
     format_duration,
@@ -26,18 +33,17 @@ from sentiment.runtime.errors import InputError, listed
 
 _COLUMNS = {
     "test accuracy": "test/accuracy", "macro F1": "test/f1", "AUROC": "test/auroc",
-    "ECE": "test/ece", "validation": "val/accuracy",
+    "ECE": "test/ece", "val. accuracy": "val/accuracy",
     "parameters": "parameters", "time": "fit_seconds",
 }  # fmt: skip
 _MOST_PAIRS = 15
-_LONGEST = 1500  # characters of a text
 
 
 class Row(NamedTuple):
     """A run in the table of metrics."""
 
     name: str
-    folder: str
+    model: str
     cells: Sequence[Cell | None]
     interval: str
 
@@ -87,6 +93,7 @@ def write_comparison(runs: Sequence[Run], out: Path, *, mistakes: int | None = N
         raise InputError(f"fewer than two of these runs have results; without: {states}")
     ended.sort(key=_order)
     names = _names(ended)
+    models = {name: _model(run, name) for name, run in zip(names, ended, strict=True)}
     opened = {
         name: open_run(run.folder, slices=(), mistakes=0, explained=False)
         for name, run in zip(names, ended, strict=True)
@@ -106,15 +113,15 @@ def write_comparison(runs: Sequence[Run], out: Path, *, mistakes: int | None = N
             tested, ReviewsFile.of_run(opened[next(iter(tested))].home), number
         )
     values = {
-        "title": f"{len(ended)} runs side by side",
+        "title": f"Comparison of {len(ended)} runs",
         "columns": list(_COLUMNS),
-        "rows": [_row(name, run) for name, run in zip(names, ended, strict=True)],
+        "rows": [_row(name, models[name], run) for name, run in zip(names, ended, strict=True)],
         "left_out": [str(run.folder) for run in runs if run not in ended],
         "data_sets": _data_sets(ended, names),
         "settings": _settings(ended, names),
         "names": names,
-        "learning": [*_learning({name: each.epochs for name, each in opened.items()})],
-        "curves": [*_curves(tested, names)],
+        "learning": [*_learning({name: each.epochs for name, each in opened.items()}, models)],
+        "curves": [*_curves(tested, models, {name: each.run for name, each in opened.items()})],
         "most": MOST_LINES,
         "pairs": [*_pairs(tested)][:_MOST_PAIRS],
         "tested": list(tested),
@@ -134,20 +141,21 @@ def _order(run: Run) -> float:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: with its folder, or with a number, where several are called the same."""
-    names = [run.name for run in runs]
-    folders = [run.folder.resolve().name for run in runs]
-    names = [
-        f"{name} ({folder})" if names.count(name) > 1 and name != folder else name
-        for name, folder in zip(names, folders, strict=True)
-    ]
-    return [
-        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
+    """The folder of each run, with as many folders above it as tell the runs apart."""
+    parts = [run.folder.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts))):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(Path(*each)) for each in parts]
 
 
-def _row(name: str, run: Run) -> Row:
+def _model(run: Run, name: str) -> str:
+    """The model of a run, in parentheses beside its name; "" if that says it."""
+    return "" if run.name == Path(name).name else f"({run.name})"
+
+
+def _row(name: str, model: str, run: Run) -> Row:
     forms = {
         "parameters": format_size, "fit_seconds": format_duration,
     }  # fmt: skip
@@ -159,7 +167,7 @@ def _row(name: str, run: Run) -> Row:
         cells.append(Cell(key, value, text) if is_number(value) else None)
     interval = run.results.get("test/accuracy_interval")
     low_high = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %" if interval else ""
-    return Row(name, str(run.folder), cells, low_high)
+    return Row(name, model, cells, low_high)
 
 
 def _data_sets(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[str]]:
@@ -192,7 +200,9 @@ def _same_reviews(
     return max(groups.values(), key=len, default={})
 
 
-def _learning(epochs: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[Drawing]:
+def _learning(
+    epochs: Mapping[str, Sequence[Mapping[str, float]]], models: Mapping[str, str]
+) -> Iterator[Drawing]:
     """Validation loss and accuracy of the runs that have epochs."""
     for metric, title in (("loss", "Validation loss"), ("accuracy", "Validation accuracy (%)")):
         factor = 100 if metric == "accuracy" else 1
@@ -210,11 +220,15 @@ def _learning(epochs: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[D
             yield lines_drawing(
                 f"learning-{metric}", lines, title=title, below="Epoch",
                 caption=f"{title.removesuffix(' (%)')} by epoch.", marked=True, among=[*epochs],
+                remarks=models,
             )  # fmt: skip
 
 
-def _curves(tested: Mapping[str, Predictions], among: Sequence[str]) -> Iterator[Drawing]:
+def _curves(
+    tested: Mapping[str, Predictions], models: Mapping[str, str], runs: Mapping[str, Run]
+) -> Iterator[Drawing]:
     """ROC of two labels, accuracy over coverage, and reliability, of runs on the same reviews."""
+    among = [*models]
     some = {name: tested[name] for name in among[:MOST_LINES] if name in tested}
     if len(some) < 2:
         return
@@ -226,34 +240,43 @@ def _curves(tested: Mapping[str, Predictions], among: Sequence[str]) -> Iterator
             index = list(each.labels).index(label)
             assert each.scores is not None
             curve = roc(each.scores[:, index], each.true == index)
-            lines[name], areas[name] = (100 * curve.x, 100 * curve.y), f"({curve.area:.4f})"
+            lines[name], areas[name] = (
+                (100 * curve.x, 100 * curve.y),
+                f"{models[name]} {curve.area:.4f}",
+            )
         yield lines_drawing(
-            "roc", lines, title="True positives (%)", below="False positives (%)",
-            caption=f"ROC of the label {label}, and the area under it.",
+            "roc", lines, title="True positive rate (%)", below="False positive rate (%)",
+            caption=f"ROC curves of the label {label}, with the area under each (AUC).",
             diagonal=([0, 100], [0, 100]), among=among, remarks=areas,
         )  # fmt: skip
     answered = {name: coverage(each.score, each.right) for name, each in some.items()}
+    points = {name: point for name in some if (point := abstaining(runs[name].results))}
+    marked = " The marks are runs that abstain, at their thresholds." if points else ""
     yield lines_drawing(
         "coverage",
         {name: (100 * curve.x, 100 * curve.y) for name, curve in answered.items()},
         title="Accuracy (%)",
-        below="Reviews answered (%), the highest scores first",
-        caption="Accuracy if reviews with low scores are left to a person.",
+        below="Coverage (% of the reviews, the highest scores first)",
+        caption=f"{COVERAGE}.{marked}",
         among=among,
+        remarks=models,
+        points=points,
     )
-    bins = {name: reliability(each.score, each.right) for name, each in some.items()}
-    lowest = 100 * min(float(np.nanmin(each.scores)) for each in bins.values())
+    lines = {}
+    for name, each in some.items():
+        bins = reliability_of_scores(each.score, each.right)
+        seen = bins.reviews > 0
+        lines[name] = (100 * bins.scores[seen].numpy(), 100 * bins.accuracies[seen].numpy())
+    lowest = min(x.min() for x, _ in lines.values())
     yield lines_drawing(
         "reliability",
-        {
-            name: (100 * each.scores[each.reviews > 0], 100 * each.accuracies[each.reviews > 0])
-            for name, each in bins.items()
-        },
+        lines,
         title="Accuracy (%)",
         below="Score of the predicted label (%)",
-        caption="Reliability: of the reviews with a score of 80 %, 80 % should be right.",
+        caption=RELIABILITY,
         diagonal=([lowest, 100], [lowest, 100]),
         among=among,
+        remarks=models,
     )
 
 
@@ -318,8 +341,6 @@ def _disagreements(
     for index in chosen.tolist():
         row = int(first.rows[index])
         text = None if content is None else content.shown(row)
-        if text is not None and len(text) > _LONGEST:
-            text = f"{text[:_LONGEST]} …"
         answers = [
             (
                 name,

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.model.calibration import BINS
 from sentiment.model.metrics import fifths
 from sentiment.report.confidence import confidence_interval
 from sentiment.report.tables import format_percent, is_number
@@ -30,14 +29,6 @@ class Curve(NamedTuple):
     x: _Floats
     y: _Floats
     area: float
-
-
-class Bins(NamedTuple):
-    """Reviews in bins of equal width by score, as ``sentiment.model.calibration.Reliability``."""
-
-    reviews: npt.NDArray[np.int64]
-    scores: _Floats
-    accuracies: _Floats
 
 
 @dataclass(frozen=True)
@@ -120,15 +111,6 @@ def _thinned(curve: Curve) -> Curve:
     chosen = np.unique(np.append(np.searchsorted(length, wanted), [0, len(length) - 1]))
     chosen = chosen[chosen < len(length)]
     return Curve(curve.x[chosen], curve.y[chosen], curve.area)
-
-
-def reliability(score: _Floats, right: _Bools) -> Bins:
-    """Sort reviews into bins by score; see ``sentiment.model.calibration.reliability``."""
-    bins = np.clip(np.ceil(score * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    sums = (np.bincount(bins, each, minlength=BINS) for each in (score, right))
-    means = [np.divide(each, counts, out=np.full(BINS, np.nan), where=counts > 0) for each in sums]
-    return Bins(counts, *means)
 
 
 def _written(value: float) -> str:

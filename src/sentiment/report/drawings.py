@@ -55,6 +55,7 @@ def lines_drawing(
     marked: bool = False,
     among: Sequence[str] = (),
     remarks: Mapping[str, str] | None = None,
+    points: Mapping[str, tuple[float, float]] | None = None,
 ) -> Drawing:
     """Draw curves in one plot, up to ``MOST_LINES``.
 
@@ -70,6 +71,7 @@ def lines_drawing(
         among: the names whose first ones have colours, the same in all plots; empty is those of
             ``lines``.
         remarks: by name, what the legend says beside it.
+        points: by name, x and y of a point to mark.
     """
     figure = new_figure(4.6, 3.5, constrained=False)  # which takes twice as long
     axes = figure.add_axes((0.11, 0.14, 0.86, 0.75))
@@ -89,6 +91,8 @@ def lines_drawing(
         axes.plot(
             x, y, color=color, linewidth=1.7, marker="o" if marked else "", markersize=4, **style
         )
+        if points and key in points:
+            axes.plot(*points[key], color=color, marker="D", markersize=7, clip_on=False)
         keys.append(
             (f"{key} {(remarks or {}).get(key, '')}".rstrip(), f"var(--{_VARIABLES[color]})", dash)
         )

@@ -1,11 +1,17 @@
-"""The metrics of ``results.json`` as a table whose cells know their keys."""
+"""The metrics of ``results.json`` as rows of a table, whose cells know their keys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sentiment.report.confidence import confidence_interval
-from sentiment.report.result_table import IMBALANCED, METRIC_ROWS, SPLITS, format_metric
 from sentiment.report.tables import MISSING, format_count, format_percent, is_number
+
+IMBALANCED = 0.8  # fraction of the largest class, above which accuracy says little
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+METRIC_ROWS = (
+    ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
+    ("ECE", "ece"),
+)  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -47,7 +53,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[MetricRow]:
         if metric == "accuracy":
             rows += _beside_accuracy(results)
         if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
-            rows.append(MetricRow("of TF-IDF", _of_baseline(results, metric), below=True))
+            rows.append(MetricRow("F1 of TF-IDF", _of_baseline(results, metric), below=True))
     shown = {cell.key for row in rows for cell in row.cells if cell is not None}
     others = {
         key.partition("/")[2]: None
@@ -58,7 +64,10 @@ def metric_rows(results: Mapping[str, Any]) -> list[MetricRow]:
         keys = [f"{split}/{metric}" for split in SPLITS]
         cells = [_cell(results, "" if key in shown else key) for key in keys]
         rows.append(MetricRow({"mae": "mean absolute error"}.get(metric, metric), cells))
-    for name, metric in (("given a label", "coverage"), ("accuracy of these", "accuracy")):
+    for name, metric in (
+        ("coverage", "coverage"),
+        ("accuracy of answered", "accuracy"),
+    ):
         keys = [f"abstain/{split}_{metric}" for split in SPLITS]
         cells = [
             Cell(key, results[key], format_percent(results[key])) if key in results else None
@@ -110,3 +119,10 @@ def _of_baseline(results: Mapping[str, Any], metric: str) -> list[Cell | None]:
         else None
         for key in (f"{split}/{metric}" for split in SPLITS)
     ]
+
+
+def format_metric(metric: str, value: Any) -> str:
+    """A metric as tables show it: a percentage, or a number with four digits."""
+    if metric in {"accuracy", "f1", "ece"}:
+        return format_percent(value)
+    return f"{value:.4f}" if is_number(value) else MISSING

@@ -158,6 +158,7 @@ def reliability_diagram(
     path: Path | None = None,
     *,
     temperature: float | None = None,
+    classes: int | None = None,
 ) -> Figure:
     """Draw accuracy against score, how far scores can be trusted, and write the plot to ``path``.
 
@@ -167,6 +168,7 @@ def reliability_diagram(
         accuracies: The fraction of them that is right, ``(bins,)``; likewise.
         path: Where the plot goes, if it is to be written. The suffix chooses the format.
         temperature: What the logits were divided by, if it is known.
+        classes: How many there are, if it is known; no score is below one divided by it.
     """
     figure = new_figure(5.2, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -193,7 +195,7 @@ def reliability_diagram(
     edges = 100 * np.arange(len(reviews) + 1) / len(reviews)
     fractions = 100 * reviews / max(reviews.sum(), 1)
     lower.bar(edges[:-1], fractions, np.diff(edges), align="edge", color=BLUE, edgecolor="white")
-    first = edges[min(int(seen.argmax()), len(reviews) // 2)]
+    first = max(edges[int(seen.argmax())], 100 / classes if classes else 0)
     lower.set_xlim(first, 100)
     upper.set_ylim(min([first, *low]), 100)
     if path is not None:

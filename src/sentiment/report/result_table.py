@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.report.confidence import confidence_interval
+from sentiment.report.metric_table import METRIC_ROWS, SPLITS, format_metric, metric_rows
 from sentiment.report.tables import (
     MISSING,
     format_count,
@@ -17,12 +17,6 @@ from sentiment.report.tables import (
     new_table,
 )
 
-IMBALANCED = 0.8  # fraction of the largest class, above which accuracy says little
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
-METRIC_ROWS = (
-    ("accuracy", "accuracy"), ("macro F1", "f1"), ("AUROC", "auroc"), ("loss", "loss"),
-    ("ECE", "ece"),
-)  # fmt: skip
 _WIDTH, _MOST_CLASSES = 80, 12  # of a table
 
 
@@ -128,58 +122,19 @@ def _confusion_table(names: Sequence[str], confusion: Sequence[Sequence[int]]) -
 
 def _split_table(results: Mapping[str, Any]) -> Table:
     """Build the upper part: metrics and review counts, a column for each split."""
-    rows: dict[str, list[str]] = {}
-    for name, metric in METRIC_ROWS:
-        values = [results.get(f"{split}/{metric}") for split in SPLITS]
-        if metric == "accuracy":
-            rows[name] = [format_metric(metric, value) for value in values]
-            rows |= _beside_accuracy(results)
-        elif metric == "loss" and "val/calibrated_loss" in results:  # two scales, so two rows
-            rows[name] = [format_metric(metric, value) for value in (*values[:2], None)]
-            values = [None, results["val/calibrated_loss"], values[2]]
-            rows["calibrated loss"] = [format_metric(metric, value) for value in values]
-        else:
-            rows[name] = [format_metric(metric, value) for value in values]
-        if metric == "f1" and (results.get("test/largest_class") or 0) > IMBALANCED:
-            rows["  F1 of TF-IDF"] = _of_baseline(results, metric)
-    for name, metric in (("given a label", "coverage"), ("  accuracy of these", "accuracy")):
-        rows[name] = [format_percent(results.get(f"abstain/{split}_{metric}")) for split in SPLITS]
-    rows["mean abs. error"] = [MISSING, MISSING, format_metric("mae", results.get("test/mae"))]
-    rows["reviews"] = [format_count(results.get(f"{split}_reviews")) for split in SPLITS]
-    shown = [i for i in range(len(SPLITS)) if any(row[i] != MISSING for row in rows.values())]
+    rows = metric_rows(results)
+    shown = [i for i in range(len(SPLITS)) if any(row.cells[i] for row in rows)]
     table = new_table()
     table.add_column("", no_wrap=True)
     for i in shown:
         heading = list(SPLITS.values())[i]
         style = "bold" if heading == "test" else ""
         table.add_column(heading, justify="right", min_width=12, no_wrap=True, style=style)
-    for name, row in rows.items():
-        if any(cell != MISSING for cell in row):
-            table.add_row(name, *(row[i] for i in shown))
+    for row in rows:
+        cells = (row.cells[i] for i in shown)
+        name = f"{'  ' * row.below}{row.name}"
+        table.add_row(Text(name), *(MISSING if cell is None else cell.text for cell in cells))
     return table
-
-
-def _beside_accuracy(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The rows by which an accuracy can be judged."""
-    intervals = [MISSING]
-    for split in ("val", "test"):
-        accuracy, reviews = results.get(f"{split}/accuracy"), results.get(f"{split}_reviews")
-        if is_number(accuracy) and is_number(reviews) and reviews:
-            low, high = confidence_interval(accuracy, int(reviews))
-            intervals.append(f"{100 * low:.1f} - {100 * high:.1f} %")
-        else:
-            intervals.append(MISSING)
-    return {
-        "  95 % interval": intervals,
-        "  largest class": [MISSING, MISSING, format_percent(results.get("test/largest_class"))],
-        "  TF-IDF baseline": _of_baseline(results, "accuracy"),
-    }
-
-
-def _of_baseline(results: Mapping[str, Any], metric: str) -> list[str]:
-    """A metric of the baseline beside the network, for each split."""
-    baseline = results.get("baseline", {})
-    return [format_percent(baseline.get(f"{split}/{metric}")) for split in SPLITS]
 
 
 def _fact_table(heading: str, facts: Mapping[str, str]) -> Table:
@@ -227,13 +182,6 @@ def cost_facts(results: Mapping[str, Any]) -> dict[str, str]:
 def _known(**facts: str) -> dict[str, str]:
     """Leave out the facts whose value is missing."""
     return {name: value for name, value in facts.items() if value != MISSING}
-
-
-def format_metric(metric: str, value: Any) -> str:
-    """A metric as tables show it: a percentage, or a number with four digits."""
-    if metric in {"accuracy", "f1", "ece"}:
-        return format_percent(value)
-    return f"{value:.4f}" if is_number(value) else MISSING
 
 
 def _with_unit(count: Any, unit: str) -> str:

@@ -16,8 +16,9 @@ from sentiment.model.abstention import Answered, stored_thresholds
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
 from sentiment.report.confidence import confidence_interval, needed_reviews
+from sentiment.report.metric_table import IMBALANCED
 from sentiment.report.plots import confusion_matrix, learning_curves, reliability_diagram
-from sentiment.report.result_table import IMBALANCED, class_tables, result_table
+from sentiment.report.result_table import class_tables, result_table
 from sentiment.report.tables import (
     format_count,
     format_percent,
@@ -389,4 +390,5 @@ def plot_outcome(folder: Path, results: Mapping[str, Any], outcome: Outcome) -> 
         bins.accuracies.numpy(),
         folder / "reliability.png",
         temperature=results["temperature"],
+        classes=len(results["labels"]),
     )

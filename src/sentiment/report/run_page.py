@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from sentiment.model.calibration import reliability_of_scores
 from sentiment.predict.predictor import Predictor
 from sentiment.report.card import model_card, summary
+from sentiment.report.confidence import confidence_intervals
 from sentiment.report.curves import (
     Group,
     coverage,
@@ -19,12 +21,11 @@ from sentiment.report.curves import (
     groups_of_column,
     groups_of_unknown,
     precision_recall,
-    reliability,
     roc,
 )
 from sentiment.report.drawings import MOST_LINES, Drawing, as_svg, lines_drawing
 from sentiment.report.metric_table import Cell, metric_rows
-from sentiment.report.page import write_html
+from sentiment.report.page import REPORT, write_html
 from sentiment.report.plots import learning_curves, reliability_diagram
 from sentiment.report.predictions import Predictions, read_predictions, without_failing
 from sentiment.report.result_table import cost_facts, data_facts
@@ -32,7 +33,8 @@ from sentiment.report.results import metric_warnings
 from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, first_words, listed
+from sentiment.runtime.overrides import overrides_of_run, repeated_overrides
 from sentiment.runtime.run_folder import best_checkpoint, config_folder
 from sentiment.runtime.yaml_files import below, read_yaml
 
@@ -41,11 +43,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "page"
 MISTAKES = 20
 _COVERED = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 _MOST_IN_MATRIX = 25  # classes
+_WITHOUT_RESULTS = {
+    "unreadable": "its results.json cannot be read; train again",
+    "stopped": "the run was stopped; ckpt_path=auto resumes a training",
+    "failed": "the run has failed, or has not ended yet",
+    "vectors": "sentiment.vectors has no metrics",
+}
+RELIABILITY = (
+    "Reliability diagram: of the reviews with a score of 80 %, 80 % should be classified correctly."
+)
+COVERAGE = "Accuracy over coverage: only the reviews with the highest scores are answered"
 _SECONDS = 1.0  # for explanations at the end of a training
 
 
@@ -133,11 +144,11 @@ def write_report(
     Raises:
         InputError: the run has no results, a file of it is damaged, or ``out`` cannot be written.
     """
-    out = folder / FILE if out is None else out
+    out = folder / REPORT if out is None else out
     opened = open_run(folder, slices=slices, mistakes=mistakes)
     results, predictions = opened.run.results, opened.predictions
     saved = _saved(opened.predictor)
-    shown = _mistakes(opened, seconds)
+    shown, hurried = _mistakes(opened, seconds)
     values = {
         "title": f"{opened.run.name}: report",
         "run": opened.run,
@@ -156,14 +167,19 @@ def write_report(
         "covered": [] if predictions is None else [*_covered(predictions)],
         "slices": [*_slices(opened)],
         "mistakes": shown,
+        "hurried": hurried,
         "errors": None if predictions is None else int((~predictions.right).sum()),
         "data_facts": data_facts(results),
         "cost": cost_facts(results),
         "fingerprints": results.get("fingerprints") or {},
         "versions": results.get("versions") or {},
-        "overrides": (overrides := _overrides(opened.home)),
+        "overrides": (overrides := repeated_overrides(*overrides_of_run(opened.home))),
         "config": _config(opened.home),
-        "card": None if saved is None else model_card(opened.run.name, saved, results, overrides),
+        "card": None
+        if saved is None
+        else model_card(
+            opened.run.name, saved, results, overrides, checkpoint=_shown_checkpoint(folder)
+        ),
         "raw": json_text(results),
         "percent": format_percent,
     }
@@ -195,9 +211,8 @@ def open_run(
     ``explained`` is whether to load its checkpoint.
     """
     run = read_run(folder)
-    if run.status not in ("ok", "pruned"):
-        reason = "its results.json cannot be read" if run.status == "unreadable" else run.status
-        raise InputError(f"{folder}: no report without results ({reason})")
+    if reason := _WITHOUT_RESULTS.get(run.status):
+        raise InputError(f"{folder}: no report without results: {reason}")
     home = config_folder(folder)
     opened = Opened(run, home, epochs=read_metrics(folder / "metrics.csv"))
     settings = _report_settings(home)
@@ -217,7 +232,7 @@ def open_run(
         try:
             opened.predictor = Predictor.load(best)
         except InputError as error:
-            opened.notes.append(f"Without explanations and model card: {error}.")
+            opened.notes.append(f"No explanations and no model card: {error}.")
     if opened.predictions is not None and (number or columns):
         opened.content = _content(opened, columns, number, strict=slices is not None)
     return opened
@@ -257,14 +272,6 @@ def _report_settings(home: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _overrides(home: Path) -> list[str]:
-    """What another run with the same settings needs, as the command line of this one had it."""
-    lines = read_yaml(home / ".hydra" / "overrides.yaml")
-    given = [*map(str, lines)] if isinstance(lines, list) else []
-    once = ["hydra.mode=RUN"] * any(each.startswith("sweep=") for each in given)
-    return [each for each in given if not each.startswith("ckpt_path=")] + once
-
-
 def _config(home: Path) -> str | None:
     try:
         return (home / ".hydra" / "config.yaml").read_text(encoding="utf-8")
@@ -281,6 +288,14 @@ def _saved(predictor: Predictor | None) -> "SavedClassifier | None":
     (member,) = predictor.members
     classifier: Any = getattr(member.classifier, "module", member.classifier)
     return SavedClassifier(classifier, member.data, dict(member.run))
+
+
+def _shown_checkpoint(folder: Path) -> str:
+    """The best checkpoint of a run as seen from the working folder, or from above the run."""
+    best, here = best_checkpoint(folder.resolve()), Path.cwd()
+    return best.relative_to(
+        here if best.is_relative_to(here) else folder.resolve().parent
+    ).as_posix()
 
 
 def _warnings(results: Mapping[str, Any]) -> list[str]:
@@ -312,10 +327,10 @@ def _tiles(results: Mapping[str, Any]) -> list[Tile]:
     interval = test("95 % interval")
     remarks = {
         "accuracy": f"95 % interval {interval.text}" if interval else "",
-        "macro F1": "mean over the labels",
-        "most frequent label": "of all test reviews have it",
+        "macro F1": "unweighted mean over the labels",
+        "most frequent label": "accuracy of always predicting it",
         "TF-IDF baseline": "on the same reviews",
-        "ECE": "how far scores are from accuracy",
+        "ECE": "ECE: mean gap between score and accuracy",
     }
     names = {
         "accuracy": "test accuracy",
@@ -336,7 +351,7 @@ def _learning(epochs: Sequence[Mapping[str, float]], results: Mapping[str, Any])
     best = results.get("best_epoch")
     best = int(best) if is_number(best) else None
     captions = {
-        "loss": "Loss by epoch, in training with dropout and other noise.",
+        "loss": "Loss by epoch; that of training is measured with dropout and other noise.",
         "accuracy": "Accuracy by epoch.",
     }
     return [
@@ -407,10 +422,16 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
         return
     left_out = len(predictions.labels) - len(chosen) if len(predictions.labels) > 2 else 0
     which = f" Without the {left_out} rarest labels." if left_out else ""
-    for name, function, title, horizontal, area, diagonal in (
-        ("roc", roc, "True positives (%)", "False positives (%)", "AUC", ([0, 100], [0, 100])),
-        ("pr", precision_recall, "Precision (%)", "Recall (%)", "AP", None),
-    ):
+    for name, function, kind, title, horizontal, area, meaning in (
+        (
+            "roc", roc, "ROC", "True positive rate (%)", "False positive rate (%)",
+            "AUC", "the area under it",
+        ),
+        (
+            "pr", precision_recall, "Precision-recall", "Precision (%)", "Recall (%)",
+            "AP", "its average precision",
+        ),
+    ):  # fmt: skip
         curves = {
             index: function(predictions.scores[:, index], predictions.true == index)
             for index in chosen
@@ -419,45 +440,74 @@ def _curves(predictions: Predictions) -> Iterator[Drawing]:
             f"{predictions.labels[index]} ({area} {curve.area:.4f})": (100 * curve.x, 100 * curve.y)
             for index, curve in curves.items()
         }
-        kind = "ROC" if name == "roc" else "Precision and recall, with average precision (AP),"
-        of = (
-            "of each label against the others."
-            if len(chosen) > 1
-            else f"of the label {predictions.labels[chosen[0]]}:"
-            f" {area} {curves[chosen[0]].area:.4f}."
+        (first, *others) = chosen
+        caption = (
+            f"{kind} curves of each label against the others, with {meaning} ({area}).{which}"
+            if others
+            else f"{kind} curve of the label {predictions.labels[first]}; {meaning} ({area}) is"
+            f" {curves[first].area:.4f}."
         )
         yield lines_drawing(
             name,
             lines,
             title=title,
             below=horizontal,
-            caption=f"{kind} {of}{which}",
-            diagonal=diagonal,
+            caption=caption,
+            diagonal=([0, 100], [0, 100]) if name == "roc" else None,
         )
 
 
 def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Drawing]:
     """How reliable scores are, and the accuracy if only the surest reviews are answered."""
-    bins = reliability(predictions.score, predictions.right)
-    figure = reliability_diagram(*bins, temperature=results.get("temperature"))
+    bins = reliability_of_scores(predictions.score, predictions.right)
+    figure = reliability_diagram(
+        bins.reviews.numpy(),
+        bins.scores.numpy(),
+        bins.accuracies.numpy(),
+        temperature=results.get("temperature"),
+        classes=len(predictions.labels),
+    )
     yield Drawing(
         as_svg(figure, "reliability", "Reliability: accuracy by score"),
-        "Reliability: of the reviews with a score of 80 %, 80 % should be right.",
+        RELIABILITY,
     )
     curve = coverage(predictions.score, predictions.right)
-    intervals = np.array(
-        [
-            Group("", max(1, round(x * len(predictions))), y).interval
-            for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True)
-        ]
-    )
+    low, high = confidence_intervals(curve.y, np.maximum(1, np.round(curve.x * len(predictions))))
+    point = abstaining(results)
     yield lines_drawing(
         "coverage",
         {"accuracy": (100 * curve.x, 100 * curve.y)},
         title="Accuracy (%)",
-        below="Reviews answered (%), the highest scores first",
-        caption="Accuracy if reviews with low scores are left to a person, with its 95 % interval.",
-        band=(100 * curve.x, 100 * intervals[:, 0], 100 * intervals[:, 1]),
+        below="Coverage (% of the reviews, the highest scores first)",
+        caption=f"{COVERAGE}; with the 95 % interval."
+        + ("" if point is None else f" {_abstention(results)}"),
+        points={} if point is None else {"accuracy": point},
+        band=(100 * curve.x, 100 * low, 100 * high),
+    )
+
+
+def abstaining(results: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Coverage and accuracy, in per cent, of a classifier that abstains on the test reviews."""
+    found = [results.get(f"abstain/test_{name}") for name in ("coverage", "accuracy")]
+    coverage, accuracy = found
+    if not (is_number(coverage) and is_number(accuracy)):
+        return None
+    return 100 * coverage, 100 * accuracy
+
+
+def _abstention(results: Mapping[str, Any]) -> str:
+    """Say what the thresholds of a classifier that abstains do to the test reviews."""
+    thresholds = results.get("abstain/thresholds") or {}
+    never = [label for label, threshold in thresholds.items() if threshold is None]
+    finite = sorted(filter(is_number, thresholds.values()))
+    ends = [*dict.fromkeys(map(format_percent, (*finite[:1], *finite[-1:])))]
+    given = f"thresholds ({' to '.join(ends)} by label)" if ends[1:] else "threshold"
+    if len(ends) == 1:
+        given += f" of {ends[0]}"
+    return (
+        f"With its {given}, the coverage is {format_percent(results['abstain/test_coverage'])} and"
+        f" the accuracy of answered reviews {format_percent(results['abstain/test_accuracy'])}: the"
+        " marked point." + (f" It never answers {listed(never)}." if never else "")
     )
 
 
@@ -478,11 +528,11 @@ def _slices(opened: Opened) -> Iterator[Slice]:
             )
             for row in by_length
         ]
-        yield _sliced("Tokens", groups)
+        yield _sliced("Length in tokens", groups)
     if opened.predictions is None:
         return
     tokens, known = opened.predictions.tokens, opened.predictions.known_tokens
-    yield _sliced("Unknown words", groups_of_unknown(tokens, known, opened.predictions.right))
+    yield _sliced("Unknown tokens", groups_of_unknown(tokens, known, opened.predictions.right))
     if opened.content is not None:
         for name, cells in opened.content.columns.items():
             yield _sliced(name, groups_of_column(cells, opened.predictions.right))
@@ -494,14 +544,20 @@ def _sliced(name: str, groups: Sequence[Group]) -> Slice:
     return Slice(name, groups, lowest, highest)
 
 
-def _mistakes(opened: Opened, seconds: float | None) -> list[Mistake]:
-    """The misclassified reviews that the content of the test file has texts of, explained."""
+def _mistakes(opened: Opened, seconds: float | None) -> tuple[list[Mistake], bool]:
+    """The misclassified reviews with the highest scores, explained where the texts are there.
+
+    Returns:
+        The reviews, and whether there was no time to explain all. An explanation that fails is
+        left out, with a note.
+    """
     predictions, content = opened.predictions, opened.content
     if predictions is None:
-        return []
+        return [], False
     texts = {} if content is None else content.texts
     end = None if seconds is None else time.perf_counter() + seconds
-    found = []
+    found, hurried = [], False
+    failed: dict[int, str] = {}
     for index in worst(predictions, opened.mistakes).tolist():
         row, predicted = (
             int(predictions.rows[index]),
@@ -509,10 +565,20 @@ def _mistakes(opened: Opened, seconds: float | None) -> list[Mistake]:
         )
         text, words = texts.get(row), ""
         shown: Markup | str | None = None if content is None else content.shown(row)
-        in_time = end is None or time.perf_counter() < end
-        if text is not None and opened.predictor is not None and in_time:
-            explanation = opened.predictor.explain(text, predicted)
-            shown, words = Markup(explanation.coloured()), explanation.summary()
+        if text is None or opened.predictor is None:
+            pass
+        elif end is not None and time.perf_counter() >= end:
+            hurried = True
+        else:
+            try:
+                explanation = opened.predictor.explain(text, predicted)
+                shown, words = Markup(explanation.coloured()), explanation.summary()
+            except Exception as error:  # of one text, which must not take the page with it
+                failed[row] = first_words(error)
         label = predictions.labels[predictions.true[index]]
         found.append(Mistake(row, label, predicted, float(predictions.score[index]), shown, words))
-    return found
+    if failed:
+        reasons = listed([*dict.fromkeys(failed.values())], most=1)
+        rows = listed([f"{each:,}" for each in failed])
+        opened.notes.append(f"No explanation for row{'s'[: len(failed) - 1]} {rows}: {reasons}.")
+    return found, hurried

@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,16 +85,21 @@ class Run:
 def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Read the runs at or below each folder, each once; 2 comes before 10.
 
+    A file of a run, such as its ``results.json`` or a checkpoint, stands for its folder.
+
     Raises:
-        InputError: a path is not a folder, or has no run in it.
+        InputError: a path does not exist, or has no run in it.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
-        here = folder.parent if folder.name == "results.json" else folder
+        here = folder
+        with suppress(OSError, ValueError):  # too long for a path, or not allowed in one
+            here = folder.parent if folder.is_file() else folder
+        here = here.parent if here.name == "checkpoints" else here
         runs = {path.resolve(): read_run(path) for path in run_folders(here)}
         runs = {path: run for path, run in runs.items() if run.status != "vectors"}
         if not runs:
-            reason = "no results.json, here or below" if here.exists() else "no such folder"
+            reason = f"no results.json in {here} or below" if here.exists() else "no such folder"
             raise InputError(f"{folder}: no run in it: {reason}")
         found = runs | found
     return list(found.values())

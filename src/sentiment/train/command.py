@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.explain import translate_config_errors
-from sentiment.config.overrides import CommandLine, override
+from sentiment.config.overrides import CommandLine
 from sentiment.model.metric_names import CLASSIFIER_METRICS
 from sentiment.runtime.distributed import (
     ProcessLost,
@@ -31,6 +31,7 @@ from sentiment.runtime.distributed import (
 )
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.overrides import override
 from sentiment.runtime.program import ending_at_once, write_error
 from sentiment.runtime.run_folder import last_checkpoint
 

@@ -17,13 +17,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.config.explain import constructor_error
-from sentiment.config.overrides import CommandLine, override
+from sentiment.config.overrides import CommandLine
 from sentiment.predict.checkpoint import CLASSIFIER, Kind
 from sentiment.report.results import Limit
 from sentiment.runtime.distributed import announce_parent, external_world_size, rank
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words, out_of_memory
 from sentiment.runtime.files import replaced_when_whole
+from sentiment.runtime.overrides import override
 from sentiment.runtime.run_folder import last_checkpoint, mark_stopped, unmark_stopped
 from sentiment.train.build import build_trainer, check_parts
 from sentiment.train.callbacks import (

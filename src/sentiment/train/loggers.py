@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.report.page import REPORT
 from sentiment.report.tables import is_number
 from sentiment.runtime.errors import first_words
 from sentiment.runtime.yaml_files import flat
@@ -87,6 +88,7 @@ def log_results(
         if is_number(value) and (name.startswith(("val/", "test/")) or name in _OF_A_RUN)
     }
     plots = sorted(folder.glob("*.png"))
+    report = folder / REPORT
     for logger in trainer.loggers:
         with _warned(logger):
             if isinstance(logger, TensorBoardLogger):
@@ -97,12 +99,14 @@ def log_results(
             else:
                 logger.log_metrics(metrics, trainer.global_step)
             if isinstance(logger, MLFlowLogger):
-                for path in plots:
+                for path in [*plots, *[report] * report.exists()]:
                     logger.experiment.log_artifact(logger.run_id, str(path))
                 if best is not None:
                     logger.experiment.log_artifact(logger.run_id, str(best), "checkpoints")
             elif isinstance(logger, WandbLogger):
                 logger.log_image("plots", [str(path) for path in plots])
+                if report.exists():
+                    logger.experiment.save(str(report), base_path=str(folder), policy="now")
                 if best is not None:
                     logger.experiment.log_model(str(best), f"sentiment-{logger.experiment.id}")
             logger.finalize("success")

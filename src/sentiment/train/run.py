@@ -21,8 +21,8 @@ from sentiment.model.abstention import Goal
 from sentiment.model.metric_names import AUTO
 from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
+from sentiment.report.metric_table import IMBALANCED
 from sentiment.report.predictions import without_failing, write_predictions
-from sentiment.report.result_table import IMBALANCED
 from sentiment.report.results import (
     abstain_results,
     best_metrics,
@@ -147,9 +147,9 @@ def train(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
             balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
-        log_results(fit.trainer, cfg, folder, results, fit.best)
         if module.outcome is not None:
             _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
+        log_results(fit.trainer, cfg, folder, results, fit.best)
     return results
 
 

@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sentiment.config.overrides import CommandLine, override, sweep_command, train_command
+from sentiment.config.overrides import CommandLine, sweep_command, train_command
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.ranking import Job, compare_runs, sweep_rows, sweep_runs
 from sentiment.report.runs import run_folders
@@ -27,6 +27,7 @@ from sentiment.report.tables import (
     write_json,
 )
 from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.overrides import override
 from sentiment.runtime.progress_bar import LinesAboveBars
 from sentiment.runtime.run_folder import last_checkpoint
 from sentiment.runtime.yaml_files import parse_overrides

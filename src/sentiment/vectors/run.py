@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.text import Text
 
 from sentiment.config.checks import check_config
-from sentiment.config.overrides import CommandLine, override, train_command
+from sentiment.config.overrides import CommandLine, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import VectorsConfig
 from sentiment.data.datamodule import SentimentDataModule
@@ -27,6 +27,7 @@ from sentiment.report.tables import format_duration, new_table, print_table, wri
 from sentiment.runtime.environment import available_cores, require_memory, versions
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import nearest_folder
+from sentiment.runtime.overrides import override
 from sentiment.runtime.run_folder import check_unused
 from sentiment.train.pretrained import vectors_note
 from sentiment.vectors.skipgram import (

@@ -8,6 +8,7 @@ from sentiment.report.tables import format_count, format_percent
 from sentiment.runtime.errors import needing
 from sentiment.runtime.files import replaced_when_whole
 
+REPORT = "report.html"  # in a run folder
 _HERE = Path(__file__).parent
 
 
