@@ -13,7 +13,9 @@ import pytest
 
 from conftest import compose_config
 from programs import run_program
-from sentiment.check.run import Checked, run_check
+from sentiment.check.duplicates import find_repeats
+from sentiment.check.reviews import Reviews
+from sentiment.check.run import Checked, open_reviews, run_check
 from sentiment.report.runs import find_runs
 from sentiment.runtime.errors import InputError
 
@@ -110,6 +112,28 @@ def test_the_similarity_of_near_repeats_can_be_set(tmp_path: Path) -> None:
     assert set(row_numbers(tmp_path, "near")) == {5, 7}
     check(tmp_path, "check.similarity=0.9", csv=table)
     assert row_numbers(tmp_path, "near") == []
+
+
+def test_texts_from_a_template_are_compared_with_few_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = reviews(1).text[0]
+    texts = [f"{template} order {number} was late" for number in range(1000)]
+    table = pd.DataFrame({"text": texts, "label": ["neg", "pos"] * 500})
+    table.to_csv(tmp_path / "csv.csv", index=False)
+    cfg = compose_config(["data=csv", f"data.csv={tmp_path / 'csv.csv'}"], tmp_path, "check")
+    opened = open_reviews(cfg)
+    tokens, read = Reviews.tokens, []
+
+    def counted(self: Reviews, some: Any) -> Any:
+        read.append(len(some))
+        return tokens(self, some)
+
+    monkeypatch.setattr(Reviews, "tokens", counted)
+    repeats = find_repeats(opened, 0.8)
+    assert [len(group) for group in repeats.groups()] == [1000]
+    assert (repeats.similarity >= 0.8).all()
+    assert sum(read) < 10_000
 
 
 def test_one_text_with_two_labels_is_serious(tmp_path: Path) -> None:

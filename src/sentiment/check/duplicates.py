@@ -14,11 +14,14 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from sentiment.check.reviews import Floats, Ints, Reviews
+from sentiment.data.corpus import TOKENS_AT_A_TIME
+from sentiment.data.dataset import gather_reviews
 from sentiment.runtime.errors import needing
 from sentiment.runtime.progress_bar import progress_bar
 
 _PERMUTATIONS = 126
 _MISSED = 0.005  # largest fraction of pairs just at the asked similarity that are not found
+_MANY = 10  # texts of a group, whose similarities to one another are no longer measured
 _HASHES = npt.NDArray[np.uint64]
 
 
@@ -56,29 +59,51 @@ def find_repeats(reviews: Reviews, similarity: float) -> Repeats:
     rows = np.concatenate([file.corpus.folded for file in reviews.files])
     digests = np.ascontiguousarray(rows).view([("high", np.uint64), ("low", np.uint64)]).ravel()
     _, distinct, exact = np.unique(digests, return_index=True, return_inverse=True)
-    found = np.zeros(len(distinct), np.float32)
-    one, other = _candidates(reviews, distinct, similarity)
-    measured = np.fromiter(
-        (_jaccard(reviews, *pair) for pair in zip(distinct[one], distinct[other], strict=True)),
-        np.float32, len(one),
-    )  # fmt: skip
-    near = measured >= similarity
-    for side in (one[near], other[near]):
-        np.maximum.at(found, side, measured[near])
-    links = sparse.coo_matrix((np.ones(near.sum()), (one[near], other[near])), [len(distinct)] * 2)
-    _, group = connected_components(links, directed=False)
-    found[np.bincount(exact) > 1] = 1
-    return Repeats(exact.astype(np.int64), group[exact].astype(np.int64), found[exact])
+    group, nearest = _near(reviews, distinct, similarity)
+    nearest[np.bincount(exact) > 1] = 1
+    return Repeats(exact.astype(np.int64), group[exact].astype(np.int64), nearest[exact])
 
 
-def _candidates(reviews: Reviews, distinct: Ints, similarity: float) -> tuple[Ints, Ints]:
-    """Pairs of indices into ``distinct`` whose signatures agree in a band."""
+def _near(reviews: Reviews, distinct: Ints, similarity: float) -> tuple[Ints, Floats]:
+    """The group of each of some different texts, and its largest similarity to another one."""
+    size = len(distinct)
+    keys = _band_keys(reviews, distinct, similarity)
+    group, nearest = np.arange(size), np.zeros(size, np.float32)
+    links = compared = np.empty(0, np.int64)  # pairs of indices, the first one times the size
+    with progress_bar("Comparing texts", keys.shape[1], "pass") as bar:
+        for band in keys.T:
+            order = np.argsort(band, kind="stable")
+            ordered = band[order]
+            new = np.append(True, ordered[1:] != ordered[:-1])
+            first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
+            # Each with the first and the one before it, not with all: linear in the texts.
+            again = np.flatnonzero(~new)
+            pairs = np.append(first[again], order[again - 1]) * size + np.tile(order[again], 2)
+            pairs = np.setdiff1d(pairs, compared)
+            one, other = np.divmod(pairs, size)
+            # Of texts from a template, most pairs belong to one group already.
+            left = (group[one] != group[other]) | (np.bincount(group)[group[one]] < _MANY)
+            one, other = one[left], other[left]
+            measured = _similarities(reviews, distinct, one, other)
+            near = measured >= similarity
+            for side in (one[near], other[near]):
+                np.maximum.at(nearest, side, measured[near])
+            compared = np.append(compared, pairs)
+            links = np.append(links, pairs[left][near])
+            matrix = sparse.coo_matrix((np.ones(len(links)), np.divmod(links, size)), [size] * 2)
+            _, group = connected_components(matrix, directed=False)
+            bar.update()
+    return group, nearest
+
+
+def _band_keys(reviews: Reviews, distinct: Ints, similarity: float) -> _HASHES:
+    """(texts, bands) a hash of each band of the signatures: equal for most pairs of near texts."""
     with needing("check", "check: finding near repeats"):
         from rensa import RMinHash
     bands, width = _bands(similarity)
     keys = np.empty((len(distinct), bands), np.uint64)
     done = 0
-    with progress_bar("Comparing texts", len(distinct), "text") as bar:
+    with progress_bar("Hashing texts", len(distinct), "text") as bar:
         for some in reviews.batches(distinct):
             hashes, counts = _shingles(*reviews.tokens(some))
             ends = np.cumsum(np.append(0, counts)).astype(np.uint64)
@@ -87,18 +112,7 @@ def _candidates(reviews: Reviews, distinct: Ints, similarity: float) -> tuple[In
             keys[done : done + len(some)] = _mixed(signatures)
             done += len(some)
             bar.update(len(some))
-    pairs = [np.empty((0, 2), np.int64)]
-    for band in keys.T:
-        order = np.argsort(band, kind="stable")
-        ordered = band[order]
-        new = np.append(True, ordered[1:] != ordered[:-1])
-        first = order[np.flatnonzero(new)[np.cumsum(new) - 1]]
-        # Each with the first and the one before it, not with all: linear in the texts.
-        again = np.flatnonzero(~new)
-        pairs.append(np.column_stack([first[again], order[again]]))
-        pairs.append(np.column_stack([order[again - 1], order[again]]))
-    unique = np.unique(np.concatenate(pairs), axis=0)
-    return unique[:, 0], unique[:, 1]
+    return keys
 
 
 def _bands(similarity: float) -> tuple[int, int]:
@@ -136,10 +150,23 @@ def _mixed(values: _HASHES) -> _HASHES:
     return mixed
 
 
-def _jaccard(reviews: Reviews, one: int, other: int) -> float:
-    """The Jaccard similarity of the word 3-grams of two texts."""
-    mine, others = (
-        np.unique(_shingles(*reviews.tokens(np.array([each])))[0]) for each in (one, other)
-    )
-    both = len(np.intersect1d(mine, others, assume_unique=True))
-    return both / (len(mine) + len(others) - both)
+def _similarities(reviews: Reviews, distinct: Ints, one: Ints, other: Ints) -> Floats:
+    """The Jaccard similarities of the word 3-grams of pairs of texts."""
+    ends = np.cumsum(reviews.lengths[distinct[one]] + reviews.lengths[distinct[other]])
+    cuts = np.flatnonzero(np.diff(ends // TOKENS_AT_A_TIME)) + 1  # bounds the memory
+    found = [np.empty(0, np.float32)]
+    for some in np.split(np.column_stack([one, other]), cuts):
+        texts, at = np.unique(some, return_inverse=True)
+        mine, others = at.reshape(-1, 2).T
+        hashes, counts = _shingles(*reviews.tokens(distinct[texts]))
+        shingles, number = np.unique(hashes, return_inverse=True)
+        # The distinct shingles of each text, sorted by text.
+        owned = np.unique(np.repeat(np.arange(len(texts)), counts) * len(shingles) + number)
+        text, number = np.divmod(owned, len(shingles))
+        sizes = np.bincount(text)
+        own, lengths = gather_reviews(number.astype(np.int32), np.cumsum(np.append(0, sizes)), mine)
+        hit = np.isin(np.repeat(others, lengths) * len(shingles) + own, owned)
+        pair = np.repeat(np.arange(len(some)), lengths)
+        both = np.bincount(pair[hit], minlength=len(some))
+        found.append((both / (sizes[mine] + sizes[others] - both)).astype(np.float32))
+    return np.concatenate(found)

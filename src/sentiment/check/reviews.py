@@ -12,6 +12,7 @@ from sentiment.data.corpus import TOKENS_AT_A_TIME, Corpus
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.dataset import gather_reviews
 
+_BESIDE = 100  # tokens, as which a text counts beside its own where memory is bounded
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -107,8 +108,8 @@ class Reviews:
         return np.concatenate([np.empty(0, np.int64), *parts]), self.lengths[reviews]
 
     def batches(self, reviews: Ints) -> Iterator[Ints]:
-        """The reviews, some at a time, which bounds the memory for their tokens."""
-        ends = np.cumsum(self.lengths[reviews])
+        """The reviews, some at a time, which bounds the memory for them and their tokens."""
+        ends = np.cumsum(self.lengths[reviews] + _BESIDE)
         first = 0
         while first < len(reviews):
             before = ends[first - 1] if first else 0
