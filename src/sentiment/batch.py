@@ -3,9 +3,12 @@
 Knows nothing of files, words or models.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # the constants are used where torch is not needed, and slow to import
+    from torch import Tensor
 
 PAD_INDEX, UNK_INDEX = 0, 1  # of padding and of unknown words, in every vocabulary
 NO_CLASS = -100  # the class of a review without a label, which torch's cross-entropy ignores

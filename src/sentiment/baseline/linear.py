@@ -8,7 +8,7 @@ Manning, 2012, "Baselines and Bigrams", equation 1).
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from sentiment.data.dataset import TokenisedReviews
 from sentiment.data.ngrams import NgramCounts
 from sentiment.predict.ngram_classifier import (
     LinearWeights,
@@ -27,6 +26,9 @@ from sentiment.predict.ngram_classifier import (
 )
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from sentiment.data.dataset import TokenisedReviews
 
 _Ints = npt.NDArray[np.int64]
 
@@ -60,7 +62,9 @@ def fit_naive_bayes(counts: sparse.csr_matrix, classes: _Ints, strength: float) 
         regression = LogisticRegression(
             C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0
         )
-        regression.fit(present.multiply(ratios).tocsr(), mine)
+        values = present.data * ratios[present.indices]
+        weighted = sparse.csr_matrix((values, present.indices, present.indptr), present.shape)
+        regression.fit(weighted, mine)
         weights.append(ratios * regression.coef_[0])
         bias.append(regression.intercept_[0])
     return LinearWeights(*_weights(np.stack(weights), np.array(bias)), against_rest=True)
@@ -88,7 +92,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def fit_best(
-    weighting: str, train: TokenisedReviews, val: TokenisedReviews, *, classes: int
+    weighting: str, train: "TokenisedReviews", val: "TokenisedReviews", *, classes: int
 ) -> tuple[NgramClassifier, float]:
     """Fit one classifier for each strength, and choose by accuracy on validation reviews.
 
@@ -124,7 +128,7 @@ def fit_best(
 
 
 def baseline_results(
-    train: TokenisedReviews, val: TokenisedReviews, test: TokenisedReviews, *, classes: int
+    train: "TokenisedReviews", val: "TokenisedReviews", test: "TokenisedReviews", *, classes: int
 ) -> dict[str, Any]:
     """Fit TF-IDF with logistic regression beside a network, to compare.
 

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sentiment.check.reviews import Floats, Ints, Reviews
 from sentiment.data.corpus import TOKENS_AT_A_TIME
-from sentiment.data.dataset import gather_reviews
+from sentiment.data.padding import gather_reviews
 from sentiment.runtime.errors import needing
 from sentiment.runtime.progress_bar import progress_bar
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sentiment.batch import NO_CLASS, UNK_INDEX
 from sentiment.data.corpus import TOKENS_AT_A_TIME, Corpus
 from sentiment.data.csv_format import CsvFormat
-from sentiment.data.dataset import gather_reviews
+from sentiment.data.padding import gather_reviews
 
 _BESIDE = 100  # tokens, as which a text counts beside its own where memory is bounded
 Ints = npt.NDArray[np.int64]

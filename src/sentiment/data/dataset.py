@@ -13,23 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sentiment.batch import NO_CLASS, UNK_INDEX, Batch, Shard
-from sentiment.data.padding import pad_reviews
-
-
-def gather_reviews(
-    flat_ids: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    reviews: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """The tokens of some reviews, one review after the other, (tokens,), and their lengths, (n,).
-
-    Review ``i`` is ``flat_ids[offsets[i]:offsets[i + 1]]``.
-    """
-    starts = offsets[reviews]
-    lengths = offsets[reviews + 1] - starts
-    before = np.cumsum(lengths) - lengths
-    positions = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-    return flat_ids[positions], lengths
+from sentiment.data.padding import gather_reviews, pad_reviews
 
 
 class TokenisedReviews(Dataset[Batch]):

@@ -121,27 +121,39 @@ class NgramCounts:
                 ranks, hit = _ranks(keys, self.keys[length - 1])
                 ranks = ranks[hit]
             starts = starts[hit]
+            del keys, hit  # the arrays here are most of the memory that counting takes
             yield ranks, starts
             words = following[starts + length]
             longer = words != UNK_INDEX
             starts = starts[longer]
-            keys = ranks[longer] * self.words + words[longer]
+            keys = ranks[longer]
+            del ranks
+            keys *= self.words
+            keys += words[longer]
+            del words
 
     def _count(self, found: Iterator[tuple[_Ints, _Ints]], lengths: _Ints) -> sparse.csr_matrix:
-        reviews = np.repeat(np.arange(len(lengths)), lengths)
+        reviews = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         blocks = []
         for length, (ranks, starts) in enumerate(found):
             shape = (len(lengths), len(self.keys[length]))
             ones = np.ones(len(ranks), np.float32)
             blocks.append(sparse.coo_matrix((ones, (reviews[starts], ranks)), shape).tocsr())
+            del ranks, starts, ones
         return sparse.hstack(blocks, format="csr")
 
 
 def _sorted(keys: _Ints, starts: _Ints) -> tuple[_Ints, _Ints]:
-    """Both in the order of keys, then starts; packed into one number each pair sorts fastest."""
+    """Both in the order of keys, then starts; packed into one number each pair sorts fastest.
+
+    The given arrays may be overwritten, which takes no further memory.
+    """
     size = int(starts.max(initial=0)) + 1
     if int(keys.max(initial=0)) < np.iinfo(np.int64).max // size:
-        return np.divmod(np.sort(keys * size + starts), size)
+        keys *= size
+        keys += starts
+        keys.sort()
+        return np.divmod(keys, size, out=(keys, starts))
     order = np.lexsort((starts, keys))
     return keys[order], starts[order]
 

@@ -7,6 +7,22 @@ KEEP = ("head", "tail", "both")
 LONGEST_TEXT = 16_384  # tokens of a text that are read, unless a length is set
 
 
+def gather_reviews(
+    flat_ids: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    reviews: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """The tokens of some reviews, one review after the other, (tokens,), and their lengths, (n,).
+
+    Review ``i`` is ``flat_ids[offsets[i]:offsets[i + 1]]``.
+    """
+    starts = offsets[reviews]
+    lengths = offsets[reviews + 1] - starts
+    before = np.cumsum(lengths) - lengths
+    positions = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+    return flat_ids[positions], lengths
+
+
 def pad_reviews(
     flat_ids: npt.NDArray[np.integer],
     starts: npt.NDArray[np.int64],

@@ -5,14 +5,17 @@ torchtext 0.6.0 is the last release in pure Python: later ones are compiled agai
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torchtext.vocab import Vocab
 
 from sentiment.batch import UNK_INDEX
 from sentiment.data.splits import Split
 from sentiment.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from torchtext.vocab import Vocab
 
 PAD, UNK = "<pad>", "<unk>"
 
@@ -23,7 +26,7 @@ def build_vocabulary(
     *,
     min_freq: int = 1,
     max_size: int | None = None,
-) -> Vocab:
+) -> "Vocab":
     """The most frequent words of the training split, after ``<pad>`` (0) and ``<unk>`` (1).
 
     Args:
@@ -35,6 +38,8 @@ def build_vocabulary(
     Raises:
         InputError: no word is left.
     """
+    from torchtext.vocab import Vocab
+
     frequencies = count_words([train, *unlabeled])
     vocabulary = Vocab(frequencies, max_size=max_size, min_freq=min_freq, specials=[PAD, UNK])
     if len(vocabulary) <= 2:
@@ -45,13 +50,15 @@ def build_vocabulary(
     return vocabulary
 
 
-def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> Vocab:
+def given_vocabulary(words: Sequence[str], texts: Sequence[Split]) -> "Vocab":
     """A vocabulary of these words in their order; the texts give only the word counts.
 
     Args:
         words: ``<pad>`` and ``<unk>`` first.
         texts: the reviews whose words are counted.
     """
+    from torchtext.vocab import Vocab
+
     vocabulary = Vocab(Counter(), specials=[])
     vocabulary.itos = list(words)
     vocabulary.stoi.update({word: index for index, word in enumerate(words)})
@@ -69,7 +76,7 @@ def count_words(splits: Sequence[Split]) -> Counter[str]:
     return frequencies
 
 
-def vocabulary_ids(words: Sequence[str], vocabulary: Vocab) -> npt.NDArray[np.int64]:
+def vocabulary_ids(words: Sequence[str], vocabulary: "Vocab") -> npt.NDArray[np.int64]:
     """The vocabulary index of each word, ``UNK_INDEX`` for unknown words; (words,)."""
     known = vocabulary.stoi
     # Indexing instead of .get would add the unknown words to the vocabulary.

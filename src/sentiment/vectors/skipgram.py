@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.data.dataset import gather_reviews
+from sentiment.data.padding import gather_reviews
 from sentiment.data.splits import Split
 from sentiment.data.vocabulary import count_words
 from sentiment.runtime.errors import InputError, needing
