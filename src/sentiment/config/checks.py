@@ -322,8 +322,7 @@ def _mixed_settings(loss: DictConfig) -> str:
 
 def _check_files(cfg: DictConfig, *, every: bool) -> None:
     """Refuse files and checkpoints that cannot be opened; IMDB's alone unless ``every``."""
-    names = [each.name for each in dataclasses.fields(CsvFormat)]
-    csv_format = CsvFormat(**{name: cfg.data[name] for name in names})
+    csv_format = CsvFormat.of_settings(cfg.data)
     for key in ("csv", "train_csv", "val_csv", "test_csv", "unlabeled_csv"):
         given = cfg.data[key]
         several = isinstance(given, Sequence) and not isinstance(given, str)

@@ -1,8 +1,10 @@
 """How a table is written: kind of file, columns, separator, quotes, encoding and compression."""
 
 import codecs
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import COMPRESSION_SUFFIXES
@@ -86,6 +88,12 @@ class CsvFormat:
             known = False
         if not known:
             raise self._error("encoding", "Python knows no such text encoding; try utf-8 or cp1252")
+
+    @classmethod
+    def of_settings(cls, data: Mapping[str, Any], **others: Any) -> Self:
+        """The format that the ``data`` settings of a config describe, but for some attributes."""
+        given = {name: data[name] for name in (each.name for each in fields(cls)) if name in data}
+        return cls(**given | others)
 
     def override(self, setting: str, value: str) -> str:
         """What a user types to change a setting."""

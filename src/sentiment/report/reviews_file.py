@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,9 +56,8 @@ class ReviewsFile:
             path = Path(str(resources.files("sentiment.data") / _SAMPLE))
         else:
             path = Path(str(hydra.get("cwd") or ""), file)
-        names = {each.name for each in fields(CsvFormat)} & data.keys()
-        given = {name: data[name] for name in names - {"weight_column"}}
-        return cls(path, CsvFormat(**given), data.get("strip_markup") is not False)
+        csv_format = CsvFormat.of_settings(data, weight_column=None)
+        return cls(path, csv_format, data.get("strip_markup") is not False)
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise InputError if the file lacks one of the columns that ``report.slices`` names."""
