@@ -10,7 +10,7 @@ from lightning import Callback
 
 from conftest import TINY, write_reviews
 from programs import run_program
-from sentiment import InputError, baseline, compare, evaluate, train
+from sentiment import InputError, baseline, check, compare, evaluate, train
 from sentiment.runtime.run_folder import was_stopped
 
 _MEASURED = ("fit_seconds", "latency_ms", "train_reviews_per_second", "train_tokens_per_second")
@@ -61,6 +61,14 @@ def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
         evaluate(of_frame.predictor, frame, quoting="odd")
     with pytest.raises(InputError, match="label_column= names another column, labels= what"):
         evaluate(of_frame.predictor, frame.assign(sentiment="odd"))
+    checked = check(
+        COLUMNS, "check.fail_on=[label]", frame=frame, folder=tmp_path / "check", quiet=True
+    )
+    assert list(checked.findings.columns) == ["kind", "level", "count", "line", "advice"]
+    assert set(checked.rows.kind) <= set(checked.findings.kind)
+    assert checked.rows.text.tolist() == frame.review[checked.rows.row - 1].tolist()
+    with pytest.raises(InputError, match="^the frame: no column 'sentiment'"):
+        check(COLUMNS, frame=frame[["review"]], folder=tmp_path / "none", quiet=True)
     runs = baseline(COLUMNS, frame=frame, folder=tmp_path / "baselines", quiet=True)
     assert [run.results["model"] for run in runs] == ["tfidf", "naive_bayes"]
 

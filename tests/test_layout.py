@@ -38,6 +38,7 @@ BELOW: dict[str, set[str]] = {
         "config",
         "train",
         "baseline",
+        "check",
         "evaluate",
     },
     "__init__": {"api", "predict", "runtime"},

@@ -1,6 +1,6 @@
-"""Train, compare and evaluate from Python, as the commands do.
+"""Check data, train, compare and evaluate from Python, as the commands do.
 
-``from sentiment import train, baseline, evaluate, compare`` gives these functions.
+``from sentiment import check, train, baseline, evaluate, compare`` gives these functions.
 """
 
 import hashlib
@@ -47,6 +47,60 @@ class TrainedRun:
     def __repr__(self) -> str:
         accuracy = self.results["test/accuracy"]
         return f"TrainedRun({str(self.folder)!r}, test accuracy {accuracy:.4f})"
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """A check of data that has ended.
+
+    Attributes:
+        folder: holds ``check.html``, ``rows.csv`` and ``check.json``.
+        results: the content of ``check.json``.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+
+    @cached_property
+    def findings(self) -> "pd.DataFrame":
+        """A row for each finding, the most serious first: kind, level, count, line, advice."""
+        import pandas as pd
+
+        columns = ["kind", "level", "count", "line", "advice"]
+        return pd.DataFrame(self.results["findings"], columns=columns)
+
+    @cached_property
+    def rows(self) -> "pd.DataFrame":
+        """The rows to look at, as in ``rows.csv``; NA without a group or a score."""
+        import pandas as pd
+
+        table = pd.read_csv(self.folder / "rows.csv", dtype=str, keep_default_na=False)
+        numbers = {name: pd.to_numeric(table[name]) for name in ("group", "row", "score")}
+        return table.assign(**numbers).astype({"group": "Int64"})
+
+    def __repr__(self) -> str:
+        return f"DataCheck({str(self.folder)!r}, {len(self.findings)} findings)"
+
+
+def check(
+    *settings: Settings,
+    frame: "pd.DataFrame | None" = None,
+    folder: str | Path | None = None,
+    quiet: bool = False,
+) -> DataCheck:
+    """Find what is wrong with data before a training, as ``python -m sentiment.check``.
+
+    Args and Raises as ``train``; without ``folder`` a new one is made in ``checks``.
+    """
+
+    def task(cfg: "DictConfig", home: Path) -> None:
+        from sentiment.check.run import run_check
+        from sentiment.config.overrides import CommandLine
+
+        run_check(cfg, home, command_line=CommandLine.of_hydra())
+
+    home = _run("check", settings, frame, folder, task, quiet=quiet)
+    return DataCheck(home, json.loads((home / "check.json").read_text(encoding="utf-8")))
 
 
 def train(

@@ -68,6 +68,7 @@ def row_numbers(folder: Path, kind: str) -> list[int]:
 def test_clean_reviews_have_nothing_to_look_at(tmp_path: Path) -> None:
     checked = check(tmp_path, csv=reviews())
     assert checked.findings == []
+    assert (tmp_path / "check" / "rows.csv").read_text().startswith("kind,group,file,row,label")
     assert "Nothing was found" in (tmp_path / "check" / "check.html").read_text()
 
 
@@ -182,6 +183,18 @@ def test_a_column_that_gives_the_label_away(tmp_path: Path, column: Any, gives_a
     assert all("'other'" in line for line in lines)
 
 
+def test_a_column_of_a_test_file_that_gives_the_label_away(tmp_path: Path) -> None:
+    def scored(rows: int, seed: int) -> pd.DataFrame:
+        table = reviews(rows, seed)
+        return table.assign(stars=table.label.map({"pos": 5, "neg": 1}))
+
+    train = reviews(seed=1).assign(source="web", weight=1.0)
+    given = {"val_csv": scored(60, 2), "test_csv": scored(60, 3)}
+    checked = check(tmp_path, "data.weight_column=weight", train_csv=train, **given)
+    (line,) = lines_of(checked, "column")
+    assert line.startswith("val_csv.csv, test_csv.csv: column 'stars'")
+
+
 def test_rows_in_the_order_of_their_labels(tmp_path: Path) -> None:
     checked = check(tmp_path, csv=reviews().sort_values("label"))
     assert len(lines_of(checked, "order")) == 1
@@ -207,9 +220,11 @@ def test_texts_that_were_damaged(tmp_path: Path) -> None:
     table.loc[5, "text"] = "Well [b]done[/b] indeed"
     table.loc[6, "text"] = "<i>Fine</i> &amp; dandy"
     table.loc[7, "text"] = "ok"
+    table.loc[8, "text"] = f"\u201c{sound}\u201d".encode().decode("cp1252", "replace")
     check(tmp_path, csv=table)
-    assert row_numbers(tmp_path, "mojibake") == [3]
-    assert 4 in row_numbers(tmp_path, "replaced")
+    assert row_numbers(tmp_path, "mojibake") == [3, 9]
+    assert row_numbers(tmp_path, "replaced") == [4]
+    assert ["U+FFFD" in row["why"] for row in rows_of(tmp_path, "mojibake")] == [False, True]
     assert row_numbers(tmp_path, "markup") == [5, 6]
     assert row_numbers(tmp_path, "short") == [8]
 
@@ -285,6 +300,20 @@ def test_the_command_prints_the_most_serious_first(tmp_path: Path) -> None:
         path.name for path in folder.iterdir()
     }
     assert "sentiment.train data=csv data.csv=mine.csv" in done.stdout
+    assert "Decide on one label" in done.stdout
+
+
+def test_the_command_fails_on_what_is_named(tmp_path: Path) -> None:
+    table = reviews()
+    pd.concat([table, table.iloc[[8]]]).to_csv(tmp_path / "mine.csv", index=False)
+    given = ["data=csv", "data.csv=mine.csv"]
+    done = run_program("check", *given, "check.fail_on=[leak,repeat]", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "check.fail_on: found repeat" in done.stdout
+    (folder,) = (tmp_path / "checks").iterdir()
+    assert json.loads((folder / "check.json").read_text())["failed"] == ["repeat"]
+    done = run_program("check", *given, "check.fail_on=[serious]", cwd=tmp_path)
+    assert done.returncode == 0
 
 
 def test_a_script_in_a_review_stays_text(tmp_path: Path) -> None:
@@ -315,6 +344,7 @@ def test_labels_are_checked_by_a_checkpoint(trained: Path, tmp_path: Path) -> No
         (["check.checkpoint=nope.ckpt"], "nope.ckpt"),
         (["check.similarity=0.2"], "check.similarity=0.2"),
         (["check.rows=0"], "check.rows=0"),
+        (["check.fail_on=[leaks]"], "did you mean 'leak'"),
         (["data.text_column=txt"], "no column 'txt'"),
     ],
 )

@@ -4,7 +4,10 @@
 and leaves the files as they are.
 """
 
+import logging
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -13,20 +16,40 @@ from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
 from sentiment.runtime.program import end_at_once, ending_at_once
 
+if TYPE_CHECKING:
+    from sentiment.check.run import Checked
 
-def _run(cfg: DictConfig) -> None:
+
+log = logging.getLogger(__name__)
+
+FOUND = 3  # exit code
+
+
+def main() -> None:
+    """The command line: exit code 3 if what ``check.fail_on`` names was found.
+
+    Wrong input is one clear line, and exit code 2.
+    """
+    failed: list[str] = []
+
+    def check(cfg: DictConfig) -> None:
+        if kinds := _run(cfg).failed:
+            log.info("check.fail_on: found %s; exit code %s", ", ".join(kinds), FOUND)
+            failed.extend(kinds)
+
+    run_program("check", check)
+    if failed:
+        sys.exit(FOUND)
+
+
+def _run(cfg: DictConfig) -> "Checked":
     with ending_at_once(remove_unused_folder):
         from sentiment.check.run import run_check
         from sentiment.data.workers import end_workers
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        run_check(cfg, folder, command_line=CommandLine.of_hydra())
+        return run_check(cfg, folder, command_line=CommandLine.of_hydra())
     except KeyboardInterrupt:
         end_workers()
         remove_unused_folder()
         end_at_once()  # threads may still fit classifiers
-
-
-def main() -> None:
-    """The command line: one clear line for what is wrong with the input, and exit code 2."""
-    run_program("check", _run)

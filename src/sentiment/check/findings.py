@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +18,13 @@ from sentiment.report.tables import format_percent
 from sentiment.runtime.errors import listed
 
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
-_LEVELS = (SERIOUS, LOOK, NOTE)
+LEVELS = (SERIOUS, LOOK, NOTE)
+Kind = Literal[
+    "leak", "contradiction", "label", "column", "order", "word", "repeat", "near", "mojibake",
+    "replaced", "language", "languages", "tokenizer", "markup", "script", "class", "balance",
+    "missing", "short", "long",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _MANY_ERRORS = 0.03  # fraction of labels
 _GOOD, _POOR = 0.85, 0.75  # accuracy of the classifier that finds them
@@ -51,8 +58,8 @@ class Finding:
     """Something to look at.
 
     Attributes:
-        kind: its name in the files, such as ``label``.
-        level: ``serious``, ``look`` or ``note``.
+        kind: its name in the files.
+        level: one of ``LEVELS``.
         title: a heading.
         count: how many there are, of rows, groups or whatever the title names.
         line: one sentence.
@@ -60,7 +67,7 @@ class Finding:
         rows: the rows to look at, the most important first.
     """
 
-    kind: str
+    kind: Kind
     level: str
     title: str
     count: int
@@ -76,7 +83,7 @@ def _counted(count: int, noun: str, plural: str = "") -> str:
 
 def by_seriousness(findings: Iterable[Finding]) -> list[Finding]:
     """The findings, the most serious first."""
-    return sorted(findings, key=lambda finding: _LEVELS.index(finding.level))
+    return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
 def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
@@ -92,18 +99,15 @@ def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
         exact = int(np.isin(repeats.exact[own], before).sum())
         others = np.unique(of[np.concatenate(mine)])
         names = [reviews.files[each].corpus.path.name for each in others if each < at]
-        unlabeled = not file.labeled
-        dropped = "a training leaves out the equal ones, but not the near ones" + (
-            "" if unlabeled else ", and results on this file would be too good"
-        )
         yield Finding(
             "leak",
-            LOOK if unlabeled else SERIOUS,
+            SERIOUS if file.labeled else LOOK,
             "Leaks between files",
             len(own),
             f"{len(own):,} of {_counted(len(file.corpus), 'text')} of {file.corpus.path.name} also"
             f" in {listed(names)}: {exact:,} equal, {len(own) - exact:,} nearly equal",
-            f"Remove them from one of the files: {dropped}.",
+            "Remove them from one of the files: a training drops the equal ones alone"
+            f"{', and results are too good' if file.labeled else ''}.",
             _group_rows(reviews, repeats, mine, "also in another file", most),
         )
 
@@ -167,34 +171,37 @@ def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[F
         f" {'only ' * poor}{format_percent(errors.accuracy)} of them",
         "Read the first ones: the last ones are often right but unusual."
         if good
-        else "Read the first ones: many of the others are errors of this classifier, and"
-        " check.checkpoint=RUN takes a better one.",
+        else "Read the first ones, or give a better classifier: check.checkpoint=RUN.",
         rows,
     )
 
 
 def column_findings(reviews: Reviews, found: Sequence[ColumnGiveaway]) -> Iterator[Finding]:
     """Columns, or the order of the rows, that give the label away."""
+    columns: dict[str, list[ColumnGiveaway]] = {}
     for each in found:
-        path = reviews.files[each.file].corpus.path
-        how = f"{format_percent(each.accuracy)} right by it alone, {format_percent(each.chance)} by"
-        if not each.column:
+        columns.setdefault(each.column, []).append(each)
+    for column, same in columns.items():
+        names = listed([reviews.files[each.file].corpus.path.name for each in same])
+        first = same[0]
+        how = f"{format_percent(first.accuracy)} right by it alone, {format_percent(first.chance)}"
+        if not column:
             yield Finding(
                 "order",
                 NOTE,
                 "Rows in the order of their labels",
-                1,
-                f"{path.name}: the rows are sorted by label ({how} chance)",
+                len(same),
+                f"{names}: the rows are sorted by label ({how} by chance)",
                 "Shuffle them before you cut the file by position; a training's own split does.",
             )
             continue
-        examples = [f"{quoted(value)} is mostly {label}" for value, label in each.examples]
+        examples = [f"{quoted(value)} is mostly {label}" for value, label in first.examples]
         yield Finding(
             "column",
             LOOK,
             "A column gives the label away",
-            1,
-            f"{path.name}: column {quoted(each.column)} predicts the label ({how} chance;"
+            len(same),
+            f"{names}: column {quoted(column)} predicts the label ({how} by chance;"
             f" {'; '.join(examples)})",
             "Leave it out of texts and features, unless it is known for new texts as well.",
         )
@@ -268,34 +275,7 @@ def text_findings(
     reviews: Reviews, facts: TextFacts, language: str, most: int
 ) -> Iterator[Finding]:
     """Encodings, languages and markup."""
-    wrong = "Read the source again with its own encoding (data.encoding)"
-    for kind, title, why, found, advice in (
-        (
-            "mojibake",
-            "Texts decoded by a wrong encoding",
-            "decoded by a wrong encoding",
-            facts.mojibake,
-            f"{wrong}, or repair the texts with ftfy.",
-        ),
-        (
-            "replaced",
-            "Lost characters",
-            "with lost characters (U+FFFD)",
-            facts.replaced,
-            f"{wrong}: what is lost here cannot be repaired.",
-        ),
-    ):
-        at = np.flatnonzero(found)
-        if len(at):
-            yield Finding(
-                kind,
-                LOOK,
-                title,
-                len(at),
-                f"{_counted(len(at), 'text')} {why}",
-                advice,
-                [Row(each, why) for each in at[:most].tolist()],
-            )
+    yield from _encodings(facts, most)
     yield from _languages(reviews, facts, language, most)
     for kind, marked in facts.markup.items():
         yield Finding(
@@ -317,6 +297,39 @@ def text_findings(
                 f"{file.corpus.path.name}: {unsplit}",
                 "Set the language.",
             )
+
+
+def _encodings(facts: TextFacts, most: int) -> Iterator[Finding]:
+    """Texts of a wrong encoding, and others with lost characters; each text once."""
+    wrong = "Read the source again with its own encoding (data.encoding)"
+    mojibake = np.flatnonzero(facts.mojibake)
+    if len(mojibake):
+        why = "decoded by a wrong encoding"
+        lost = facts.replaced[mojibake].tolist()
+        yield Finding(
+            "mojibake",
+            LOOK,
+            "Texts decoded by a wrong encoding",
+            len(mojibake),
+            f"{_counted(len(mojibake), 'text')} {why}",
+            f"{wrong}, or repair the texts with ftfy.",
+            [
+                Row(each, f"{why}, and with lost characters (U+FFFD)" if worse else why)
+                for each, worse in zip(mojibake[:most].tolist(), lost[:most], strict=True)
+            ],
+        )
+    replaced = np.flatnonzero(facts.replaced & ~facts.mojibake)
+    if len(replaced):
+        why = "with lost characters (U+FFFD)"
+        yield Finding(
+            "replaced",
+            LOOK,
+            "Lost characters",
+            len(replaced),
+            f"{_counted(len(replaced), 'text')} {why}",
+            f"{wrong}: what is lost here cannot be repaired.",
+            [Row(each, why) for each in replaced[:most].tolist()],
+        )
 
 
 def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:

@@ -69,7 +69,7 @@ class WordGiveaway:
 def column_giveaways(
     reviews: Reviews, cells: Sequence[Mapping[str, Sequence[str]]], sampled: Sequence[Ints]
 ) -> list[ColumnGiveaway]:
-    """Find the columns that predict the labels of a training nearly alone.
+    """Find the columns that predict the labels nearly alone, and files in the order of labels.
 
     Args:
         reviews: the reviews.
@@ -78,15 +78,13 @@ def column_giveaways(
     """
     found = []
     for at, file in enumerate(reviews.files):
-        if not file.trains:
-            continue
-        everything = np.arange(reviews.firsts[at], reviews.firsts[at + 1])
-        evenly = np.unique(np.linspace(0, len(everything) - 1, _MOST_ROWS).astype(np.int64))
-        order = everything[evenly]
-        rows = file.corpus.rows[order - reviews.firsts[at]].astype(np.float64)
-        scored = _predicted(rows[:, None], reviews.classes[order])
-        if scored is not None:
-            found.append(ColumnGiveaway(at, "", *scored, []))
+        if file.trains:
+            evenly = np.linspace(0, len(file.corpus) - 1, _MOST_ROWS).astype(np.int64)
+            order = np.unique(evenly)
+            rows = file.corpus.rows[order].astype(np.float64)
+            scored = _predicted(rows[:, None], reviews.classes[order + reviews.firsts[at]])
+            if scored is not None:
+                found.append(ColumnGiveaway(at, "", *scored, []))
         for name, values in cells[at].items():
             classes = reviews.classes[sampled[at]]
             scored = _predicted(_features(values), classes)

@@ -99,9 +99,8 @@ def held_out_probabilities(
     Returns:
         (n, classes), with a column for each class that is among them, in order.
     """
-    groups, first, member = np.unique(repeats.group[chosen], return_index=True, return_inverse=True)
-    del groups
-    folds = stratified_folds(reviews.classes[chosen][first], seed)[member]
+    _, first, group = np.unique(repeats.group[chosen], return_index=True, return_inverse=True)
+    folds = stratified_folds(reviews.classes[chosen][first], seed)[group]
     present, dense = np.unique(reviews.classes[chosen], return_inverse=True)
     in_sample = np.isin(chosen, counted.reviews, assume_unique=True)
     sample_folds, sample_classes = folds[in_sample], dense[in_sample]

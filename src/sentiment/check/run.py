@@ -3,8 +3,8 @@
 import importlib.metadata
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,27 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.batch import NO_CLASS
-from sentiment.check import findings as found
 from sentiment.check.duplicates import Repeats, find_repeats
-from sentiment.check.findings import Finding
+from sentiment.check.findings import (
+    KINDS,
+    LEVELS,
+    LOOK,
+    NOTE,
+    SERIOUS,
+    Finding,
+    Kind,
+    by_seriousness,
+    class_findings,
+    column_findings,
+    contradictions,
+    label_errors,
+    leaks,
+    length_findings,
+    missing_findings,
+    repeats_within,
+    text_findings,
+    word_findings,
+)
 from sentiment.check.giveaways import column_giveaways, word_giveaways
 from sentiment.check.labels import (
     classes_to_check,
@@ -40,12 +58,15 @@ from sentiment.predict.member import Member
 from sentiment.report.tables import write_csv, write_json
 from sentiment.runtime.cache import cache_directory
 from sentiment.runtime.environment import versions
-from sentiment.runtime.errors import listed, needing
+from sentiment.runtime.errors import InputError, as_typed, listed, needing, valid_names
 from sentiment.runtime.run_folder import check_unused
 
 log = logging.getLogger(__name__)
 
 _PACKAGES = ("cleanlab", "rensa", "py3langid", "ftfy")
+_COLUMNS = (
+    "kind", "group", "file", "row", "label", "likely_label", "score", "why", "text",
+)  # fmt: skip
 _QUANTILES = {"least": 0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1}
 
 
@@ -56,12 +77,14 @@ class Checked:
     Attributes:
         reviews: the reviews of all files.
         findings: what to look at, the most serious first.
+        failed: the kinds found that ``check.fail_on`` names by kind or level.
         facts: counts that hold whether there is something to look at or not.
         texts: the beginnings of the texts of all rows of the findings, by review.
     """
 
     reviews: Reviews
     findings: list[Finding]
+    failed: list[Kind]
     facts: dict[str, Any]
     texts: Mapping[int, str]
 
@@ -76,23 +99,31 @@ def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None
             None if it was started from Python.
 
     Raises:
-        InputError: the data or the checkpoint cannot be used, a package is missing, or the folder
-            is another program's.
+        InputError: the data, the checkpoint or a setting cannot be used, a package is missing, or
+            the folder is another program's.
     """
     check_config(cfg, CheckConfig)
+    _check_kinds(cfg.check.fail_on)
     check_unused(folder)
     require_packages()
     start = time.perf_counter()
     checked = check(cfg)
     checked.facts["seconds"] = time.perf_counter() - start
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "rows.csv", _rows(checked))
+    write_csv(folder / "rows.csv", _rows(checked), _COLUMNS)
     write_json(folder / "check.json", _results(checked, cfg))
     write_page(
         folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts
     )
     _log_summary(checked, folder, command_line or CommandLine())
     return checked
+
+
+def _check_kinds(names: Sequence[str]) -> None:
+    """Raise InputError if ``check.fail_on`` names neither a kind of finding nor a level."""
+    for name in names:
+        if name not in (*LEVELS, *KINDS):
+            raise InputError(f"check.fail_on={name}: {valid_names(name, [*LEVELS, *KINDS])}")
 
 
 def require_packages() -> None:
@@ -109,22 +140,24 @@ def check(cfg: DictConfig) -> Checked:
     most = cfg.check.rows
     repeats = find_repeats(reviews, cfg.check.similarity)
     texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed)
-    setting = f"data.max_length={cfg.data.max_length}"
-    length = found.length_findings(reviews, cfg.data.max_length or LONGEST_TEXT, setting, most)
+    setting = f"data.max_length={as_typed(cfg.data.max_length)}"
+    longest = cfg.data.max_length or LONGEST_TEXT
     findings = [
-        *found.leaks(reviews, repeats, most),
-        *found.contradictions(reviews, repeats, most),
+        *leaks(reviews, repeats, most),
+        *contradictions(reviews, repeats, most),
         *_label_findings(reviews, repeats, member, cfg),
-        *found.column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
-        *found.repeats_within(reviews, repeats, most),
-        *found.text_findings(reviews, texts, cfg.data.language, most),
-        *found.class_findings(reviews),
-        *found.missing_findings(reviews, texts),
-        *length,
+        *column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
+        *repeats_within(reviews, repeats, most),
+        *text_findings(reviews, texts, cfg.data.language, most),
+        *class_findings(reviews),
+        *missing_findings(reviews, texts),
+        *length_findings(reviews, longest, setting, most),
     ]
-    findings = found.by_seriousness(findings)
+    findings = by_seriousness(findings)
     wanted = np.unique([row.review for each in findings for row in each.rows]).astype(np.int64)
-    return Checked(reviews, findings, _facts(reviews, repeats, texts), excerpts(reviews, wanted))
+    failed = [each.kind for each in findings if {each.kind, each.level} & {*cfg.check.fail_on}]
+    facts = _facts(reviews, repeats, texts)
+    return Checked(reviews, findings, list(dict.fromkeys(failed)), facts, excerpts(reviews, wanted))
 
 
 def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) -> Reviews:
@@ -135,8 +168,7 @@ def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) ->
         tokenizer: None is that of the config.
     """
     data = cfg.data
-    names = [each.name for each in fields(CsvFormat)]
-    csv_format = CsvFormat(**{name: _plain(data[name]) for name in names})
+    csv_format = CsvFormat.of_settings(data)
     files = DataFiles(
         data.csv, data.train_csv, data.val_csv, data.test_csv,
         _plain(data.unlabeled_csv),
@@ -189,8 +221,8 @@ def _label_findings(
     errors = find_label_errors(reviews, chosen, scores)
     most = cfg.check.rows
     return [
-        *found.label_errors(reviews, errors, most),
-        *found.word_findings(reviews, words, most),
+        *label_errors(reviews, errors, most),
+        *word_findings(reviews, words, most),
     ]
 
 
@@ -257,7 +289,8 @@ def _results(checked: Checked, cfg: DictConfig) -> dict[str, Any]:
             }
             for each in checked.findings
         ],
-        "settings": {**cfg.check, "seed": cfg.seed},
+        "failed": checked.failed,
+        "settings": {**{name: _plain(each) for name, each in cfg.check.items()}, "seed": cfg.seed},
         "versions": {
             **versions(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -278,9 +311,10 @@ def _log_summary(checked: Checked, folder: Path, command_line: CommandLine) -> N
         log.info("To look at, the most serious first; rows.csv has the rows of each kind:")
     width = max((len(each.kind) for each in checked.findings), default=0)
     for each in checked.findings:
-        mark = {found.SERIOUS: "!!", found.LOOK: "! ", found.NOTE: "  "}[each.level]
+        mark = {SERIOUS: "!!", LOOK: "! ", NOTE: "  "}[each.level]
         log.info("  %s %s  %s", mark, each.kind.ljust(width), each.line)
-    serious = sum(each.level == found.SERIOUS for each in checked.findings)
+        log.info("     %s  -> %s", " " * width, each.advice)
+    serious = sum(each.level == SERIOUS for each in checked.findings)
     if not checked.findings:
         log.info("Nothing was found to look at.")
     log.info(

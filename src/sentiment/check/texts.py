@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from sentiment.runtime.progress_bar import progress_bar
 
 _CHUNK = 1_000  # rows
 # Characters by which the language is found: of every text, and of one that seems to be in another.
-_BEGINNING, _DOUBTED = 200, 2_000
+_BEGINNING, _DOUBTED = 100, 2_000
 _LETTERS = 40  # bytes of letters; a text with fewer says too little
 _SURE = 0.9  # probability of another language
 _NONE = {"pcm", "zxx"}  # Nigerian Pidgin, for which English is taken, and no language at all
@@ -44,7 +44,7 @@ class TextFacts:
         markup: for each kind of markup that remains, the reviews that have it.
         blank: for each file, how many rows have no text.
         cells: for each file, cells of its other columns by name, of ``sampled`` reviews; none of
-            files that a training does not learn from.
+            files without labels.
         sampled: for each file, the reviews whose cells were kept.
     """
 
@@ -59,68 +59,91 @@ class TextFacts:
 
 
 def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
-    """Read the texts of all files once more, and the other columns of those to learn from.
+    """Read the texts of all files once more, and the other columns of those with labels.
 
     Args:
         reviews: the reviews.
         strip_markup: whether a training removes markup.
         seed: of the sample of rows whose other columns are kept.
     """
-    with needing("check", "check: checking texts"):
-        from ftfy.badness import is_bad
-    identify = _identifier()
     size = len(reviews)
     facts = TextFacts(np.full(size, -1), np.zeros(size, bool), np.zeros(size, bool))
-    kinds = _MARKUP if strip_markup else _TAGS | _MARKUP
-    patterns = {kind: re.compile(pattern) for kind, pattern in kinds.items()}
     draw = np.random.default_rng(seed)
     identified = np.zeros(size, bool)
     identified[draw.permutation(size)[:_MOST_TEXTS]] = True
-    codes: dict[str, int] = {}
+    note = _notes(facts, identified, strip_markup=strip_markup)
     total = sum(row_count(file.corpus.path, file.csv_format) for file in reviews.files)
     with progress_bar("Reading texts", total, "row") as bar:
         for at, file in enumerate(reviews.files):
-            review = int(reviews.firsts[at])
-            kept = np.sort(draw.permutation(len(file.corpus))[:_MOST_ROWS]) + review
             names = column_names(file.corpus.path, file.csv_format)
             text_at = names.index(file.csv_format.text_column)
-            others = _other_columns(file, names)
+            others = _other_columns(reviews, file, names)
+            kept = np.sort(draw.permutation(len(file.corpus))[:_MOST_ROWS]) + reviews.firsts[at]
+            if not others:
+                kept = kept[:0]
+            wanted = set(kept.tolist())
             cells: dict[str, list[str]] = {name: [] for name in others}
-            rows, wanted = file.corpus.rows.tolist(), np.zeros(size, bool)
-            wanted[kept] = bool(others)
-            facts.blank.append(0)
-            for chunk in read_table(file.corpus.path, file.csv_format, _CHUNK):
-                for row, own in enumerate(chunk.cells, chunk.first):
-                    text = own[text_at]
-                    if review == reviews.firsts[at + 1] or rows[review - reviews.firsts[at]] != row:
-                        facts.blank[at] += is_blank(text)
-                        continue
-                    if not text.isascii():
-                        facts.replaced[review] = "\ufffd" in text
-                        facts.mojibake[review] = is_bad(clean(text, strip_markup=False))
-                    if "&" in text or "[" in text or "<" in text:
-                        for kind, pattern in patterns.items():
-                            if pattern.search(text):
-                                facts.markup.setdefault(kind, []).append(review)
-                    if identified[review] and (code := identify(text)):
-                        facts.language[review] = codes.setdefault(code, len(codes))
-                    if wanted[review]:
-                        for name, column in others.items():
-                            cells[name].append(own[column])
-                    review += 1
-                bar.update(len(chunk.cells))
+            blank = 0
+            for review, row in _rows(reviews, at):
+                bar.update()
+                if review is None:
+                    blank += is_blank(row[text_at])
+                    continue
+                note(review, row[text_at])
+                if review in wanted:
+                    for name, column in others.items():
+                        cells[name].append(row[column])
+            facts.blank.append(blank)
             facts.cells.append(cells)
-            facts.sampled.append(kept if others else np.empty(0, np.int64))
-    facts.languages = list(codes)
+            facts.sampled.append(kept)
     return facts
 
 
-def _other_columns(file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
-    """The other columns of a file that a training learns from, and where they are."""
-    own = file.csv_format
-    used = {own.text_column, own.label_column, own.weight_column}
-    found = {name: at for at, name in enumerate(names) if name not in used}
-    return found if file.trains else {}
+def _rows(reviews: Reviews, at: int) -> Iterator[tuple[int | None, list[str]]]:
+    """The rows of a file, each with its review; None if it was left out."""
+    corpus, csv_format = reviews.files[at].corpus, reviews.files[at].csv_format
+    first, kept = int(reviews.firsts[at]), iter(corpus.rows.tolist())
+    following, review = next(kept, None), first
+    for chunk in read_table(corpus.path, csv_format, _CHUNK):
+        for row, cells in enumerate(chunk.cells, chunk.first):
+            if row == following:
+                yield review, cells
+                following, review = next(kept, None), review + 1
+            else:
+                yield None, cells
+
+
+def _notes(
+    facts: TextFacts, identified: npt.NDArray[np.bool_], *, strip_markup: bool
+) -> Callable[[int, str], None]:
+    """A function that notes what the text of a review shows."""
+    with needing("check", "check: checking texts"):
+        from ftfy.badness import is_bad
+    kinds = _MARKUP if strip_markup else _TAGS | _MARKUP
+    patterns = {kind: re.compile(pattern) for kind, pattern in kinds.items()}
+    identify = _identifier()
+
+    def note(review: int, text: str) -> None:
+        if not text.isascii():
+            facts.replaced[review] = "\ufffd" in text
+            facts.mojibake[review] = is_bad(clean(text, strip_markup=False))
+        if "&" in text or "[" in text or "<" in text:
+            for kind, pattern in patterns.items():
+                if pattern.search(text):
+                    facts.markup.setdefault(kind, []).append(review)
+        if identified[review] and (code := identify(text)):
+            if code not in facts.languages:
+                facts.languages.append(code)
+            facts.language[review] = facts.languages.index(code)
+
+    return note
+
+
+def _other_columns(reviews: Reviews, file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
+    """The other columns of a file with labels, and where they are."""
+    used = {file.csv_format.text_column, file.csv_format.label_column}
+    used |= {each.csv_format.weight_column for each in reviews.files}  # of training files alone
+    return {name: at for at, name in enumerate(names) if name not in used} if file.labeled else {}
 
 
 def _identifier() -> Callable[[str], str]:
@@ -162,15 +185,12 @@ def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
         own = wanted[(wanted >= reviews.firsts[at]) & (wanted < reviews.firsts[at + 1])]
         if not len(own):
             continue
-        rows = file.corpus.rows[own - reviews.firsts[at]]
-        review_of = dict(zip(rows.tolist(), own.tolist(), strict=True))
+        left = set(own.tolist())
         text_at = column_names(file.corpus.path, file.csv_format).index(file.csv_format.text_column)
-        for chunk in read_table(file.corpus.path, file.csv_format, _CHUNK):
-            for row, cells in enumerate(chunk.cells, chunk.first):
-                if row in review_of:
-                    text = " ".join(cells[text_at][: 2 * _EXCERPT].split())
-                    shown = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
-                    found[review_of[row]] = shown
+        for review, row in _rows(reviews, at):
+            if review is not None and review in left:
+                text = " ".join(row[text_at][: 2 * _EXCERPT].split())
+                found[review] = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
     return found
 
 

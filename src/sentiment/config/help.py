@@ -56,6 +56,7 @@ _FIRST = {
     "optimizer.lr": "largest learning rate",
     "trainer.max_epochs": "passes over the training reviews",
     "callbacks.early_stopping.patience": "epochs to wait for a better one",
+    "check.fail_on": "findings that give exit code 3, as [leak,serious]",
     "seed": "of weights and batches",
 }
 _WIDTH = 80

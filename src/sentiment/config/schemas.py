@@ -383,6 +383,7 @@ class CheckSettings:
     checkpoint: str | None = None  # whose probabilities find label errors
     rows: int = ranged(500, at_least=1)  # most that are listed of a kind
     similarity: float = ranged(0.8, at_least=0.5, at_most=1)  # of nearly equal texts
+    fail_on: list[str] = field(default_factory=list)  # kinds, or levels, that give exit code 3
 
 
 @dataclass

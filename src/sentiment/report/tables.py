@@ -50,18 +50,20 @@ def json_text(values: Mapping[str, Any]) -> str:
     return json.dumps(_json_value(values), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write ``rows`` under one header: every key that appears, in order of first appearance.
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()
+) -> None:
+    """Write ``rows`` under one header: ``columns``, then other keys in order of first appearance.
 
-    A cell that a row does not have stays empty. No rows make an empty file.
+    A cell that a row does not have stays empty. Neither rows nor columns make an empty file.
     """
     with replaced_when_whole(path) as part, part.open("x", encoding="utf-8", newline="") as file:
-        file.write(csv_text(rows))
+        file.write(csv_text(rows, columns))
 
 
-def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
     """What ``write_csv`` writes."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     text = io.StringIO()
     if columns:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
