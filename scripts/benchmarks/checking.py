@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +29,10 @@ _FOREIGN = (
     " con sus personajes.",
     "Un film magnifique, des acteurs justes et une musique qui reste longtemps dans la tête après"
     " la dernière image.",
+)
+_ENGLISH = (
+    "The delivery was late again, and nobody at the shop answered when I called about it.",
+    "Support solved it within a day, and I am very happy with the quick and friendly answer.",
 )
 
 
@@ -91,8 +96,9 @@ def plant(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, dict[s
     return planted, rows
 
 
-def check(folder: Path, *files: str, options: Sequence[str] = ()) -> tuple[float, float]:
-    """Check files in a process of its own; returns its CPU seconds, and its memory in MB."""
+def check(folder: Path, *files: str, options: Sequence[str] = ()) -> str:
+    """Check files in a process of its own; returns how long it took, and its memory."""
+    start = time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "sentiment.check", "data=csv", "data.text_column=review"]
     command += ["data.label_column=sentiment", f"hydra.run.dir={folder}", *files, *options]
@@ -103,7 +109,20 @@ def check(folder: Path, *files: str, options: Sequence[str] = ()) -> tuple[float
         raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, used.ru_maxrss / 1024
+    return (
+        f"{time.perf_counter() - start:.0f} seconds, {seconds:.0f} of the processor,"
+        f" {used.ru_maxrss / 1024:.0f} MB"
+    )
+
+
+def check_templates(folder: Path, size: int = 20_000) -> str:
+    """Check rows that were made from five templates; returns what ``check`` does."""
+    draw = np.random.default_rng(0)
+    templates = [f"{text} Ticket {{}}, as I have said before." for text in _FOREIGN + _ENGLISH]
+    texts = [templates[draw.integers(5)].format(number) for number in range(size)]
+    labels = draw.choice(["negative", "positive"], size)
+    pd.DataFrame({"review": texts, "sentiment": labels}).to_csv(folder / "rows.csv", index=False)
+    return check(folder / "templates", f"data.csv={folder / 'rows.csv'}")
 
 
 def main() -> None:
@@ -121,7 +140,7 @@ def main() -> None:
         planted.to_csv(folder / "train.csv", index=False)
         test.to_csv(folder / "test.csv", index=False)
         files = [f"data.train_csv={folder / 'train.csv'}", f"data.test_csv={folder / 'test.csv'}"]
-        seconds, memory = check(folder / "check", *files, options=["check.rows=20000"])
+        took = check(folder / "check", *files, options=["check.rows=20000"])
         found = pd.read_csv(folder / "check" / "rows.csv", keep_default_na=False)
         found = found[found.file == "train.csv"]
         findings = json.loads((folder / "check" / "check.json").read_text())["findings"]
@@ -135,7 +154,8 @@ def main() -> None:
         for kind in ("column", "word"):
             lines = [each["line"] for each in findings if each["kind"] == kind]
             sys.stdout.write(f"{kind}: {'; '.join(lines)}\n")
-        sys.stdout.write(f"{seconds:.0f} seconds of the processor, {memory:.0f} MB\n")
+        sys.stdout.write(f"{took}\n")
+        sys.stdout.write(f"templates: {check_templates(folder)}\n")
 
 
 if __name__ == "__main__":

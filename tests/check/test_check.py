@@ -4,6 +4,8 @@ import csv
 import json
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -359,7 +361,13 @@ def test_a_checkpoint_of_other_labels_is_refused(trained: Path, tmp_path: Path) 
         check(tmp_path, f"check.checkpoint={trained}", csv=reviews(60))
 
 
+def test_it_starts_without_torch() -> None:
+    code = "import sys, sentiment.check.run; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cleanlab", None)
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(InputError, match=re.escape("pip install 'sentiment[check]'")):
         check(tmp_path, csv=reviews(60))
