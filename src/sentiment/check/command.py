@@ -52,4 +52,4 @@ def _run(cfg: DictConfig) -> "Checked":
     except KeyboardInterrupt:
         end_workers()
         remove_unused_folder()
-        end_at_once()  # threads may still fit classifiers
+        end_at_once()

@@ -4,7 +4,6 @@ Northcutt, Jiang & Chuang (2021), "Confident Learning: Estimating Uncertainty in
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,6 @@ from sentiment.data.ngrams import FOLDS, NgramCounts, stratified_folds
 from sentiment.data.tokenizer import EncodedTexts
 from sentiment.predict.logits import softmax
 from sentiment.predict.member import Member
-from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError, listed, needing
 from sentiment.runtime.progress_bar import progress_bar
 
@@ -107,25 +105,19 @@ def held_out_probabilities(
     probabilities = np.empty((len(chosen), len(present)), np.float32)
     outside = np.flatnonzero(~in_sample)
 
-    def predict(fold: int) -> None:
-        own = sample_folds == fold
-        weights = fit_naive_bayes(counted.counts[~own], sample_classes[~own], _STRENGTH)
-        at = np.flatnonzero(in_sample)[own]
-        probabilities[at] = softmax(weights.logits(counted.counts[own]))
-        rest = outside[folds[outside] == fold]
-        done = 0
-        for some in reviews.batches(chosen[rest]):
-            counts = counted.ngrams.count(*reviews.tokens(some))
-            probabilities[rest[done : done + len(some)]] = softmax(weights.logits(counts))
-            done += len(some)
-
-    threads = ThreadPoolExecutor(min(FOLDS, available_cores()))
-    try:
-        with progress_bar("Checking labels", FOLDS, "fit") as bar:
-            for _ in threads.map(predict, range(FOLDS)):
-                bar.update()
-    finally:  # does not wait where Ctrl-C ends it
-        threads.shutdown(wait=False, cancel_futures=True)
+    with progress_bar("Checking labels", FOLDS, "fit") as bar:
+        for fold in range(FOLDS):  # not in threads, which would share the random state of liblinear
+            own = sample_folds == fold
+            weights = fit_naive_bayes(counted.counts[~own], sample_classes[~own], _STRENGTH)
+            at = np.flatnonzero(in_sample)[own]
+            probabilities[at] = softmax(weights.logits(counted.counts[own]))
+            rest = outside[folds[outside] == fold]
+            done = 0
+            for some in reviews.batches(chosen[rest]):
+                counts = counted.ngrams.count(*reviews.tokens(some))
+                probabilities[rest[done : done + len(some)]] = softmax(weights.logits(counts))
+                done += len(some)
+            bar.update()
     return probabilities
 
 
