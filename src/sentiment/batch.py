@@ -41,6 +41,8 @@ class Batch(NamedTuple):
         folds: (batch,) int64, the fold of each review, in training with n-gram features.
         full_lengths: (batch,) int64, tokens of each review before it was cut; None if unknown.
         weights: (batch,) float32, of each review in the training loss; None if all count the same.
+        targets: (batch, classes) float32, a teacher's probabilities, or zeros where there are none;
+            None if no training review has any.
     """
 
     token_ids: Tensor
@@ -50,6 +52,7 @@ class Batch(NamedTuple):
     folds: Tensor | None = None
     full_lengths: Tensor | None = None
     weights: Tensor | None = None
+    targets: Tensor | None = None
 
     @property
     def counted_reviews(self) -> int:

@@ -55,6 +55,8 @@ class DataConfig:
     val_csv: str | None = None
     test_csv: str | None = None
     unlabeled_csv: Any = None  # a file or a list of files
+    soft_csv: Any = None  # likewise
+    score_columns: dict[str, str] | None = None
     text_column: str = "review"
     label_column: str = "sentiment"
     weight_column: str | None = None
@@ -165,6 +167,14 @@ class LossConfig:
     virtual_adversarial: float = ranged(0.0, at_least=0)
     perturbation_size: float = ranged(5.0, above=0)
     unlabeled_ratio: float = ranged(1.0, above=0)
+
+
+@dataclass
+class DistillConfig:
+    """How a teacher's probabilities count; see ``sentiment.train.distillation.Distillation``."""
+
+    temperature: float = ranged(1.0, above=0)
+    weight: float = ranged(0.5, at_least=0, at_most=1)
 
 
 @dataclass
@@ -306,6 +316,7 @@ class TrainConfig:
     model: ModelConfig = MISSING
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     optimizer: Any = MISSING
     scheduler: Any | None = MISSING
     trainer: TrainerConfig = MISSING

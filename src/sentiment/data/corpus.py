@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, ScoresFormat
 from sentiment.data.labels import check_classes, labels_of_classes
 from sentiment.data.reviews import ReviewChunk, read_reviews
 from sentiment.data.tokenizer import RULES_VERSION, EncodedTexts, TokenizerSettings, spacy_version
@@ -51,7 +51,8 @@ class Corpus:
         path: the CSV file of the reviews.
         fingerprint: depends on the content of the file and on how it was read and tokenised.
         words: the distinct words; a token id is an index into them.
-        label_names: the labels as written in the file, in their order of appearance.
+        label_names: the labels as written in the file, in their order of appearance; of a file of
+            probabilities, those that its columns name.
         token_ids: (tokens,) int32, all reviews one after the other.
         offsets: (reviews + 1,) int64; review ``i`` is ``token_ids[offsets[i]:offsets[i + 1]]``.
         labels: (reviews,) int32, indices into ``label_names``; empty without a label column.
@@ -62,6 +63,7 @@ class Corpus:
         missing: rows of the file that were left out because a text or label was missing.
         weights: (reviews,) float32, of each review in the training loss; None without a weight
             column.
+        scores: (reviews, labels) float32, a teacher's probabilities; None without their columns.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Corpus:
     rows: npt.NDArray[np.int64]
     missing: int
     weights: npt.NDArray[np.float32] | None = None
+    scores: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -147,13 +150,17 @@ def open_corpus(
             reviews = labels_of_classes(reviews, path, csv_format)
         chunks = encode_chunks(reviews, tokenizer, workers)
         with folder_when_whole(folder) as temporary:
-            _write_corpus(chunks, temporary, path.name, arrays)
+            _write_corpus(chunks, temporary, path.name, arrays, known_labels)
             if not path.exists() or file_state(path) != state:
                 raise InputError(f"{path}: the file changed while it was being read; start again")
 
     settings, arrays = asdict(csv_format), _ARRAYS | {"weights": np.dtype(np.float32)}
     if csv_format.weight_column is None:  # as in caches from before there were weights
         del settings["weight_column"], arrays["weights"]
+    known_labels: list[str] = []
+    if isinstance(csv_format, ScoresFormat):
+        arrays["scores"] = np.dtype(np.float32)
+        known_labels = [label for label, _ in csv_format.score_columns]
     key = {
         "format": _FORMAT,
         "csv": settings,
@@ -196,10 +203,19 @@ def _write_corpus(
     folder: Path,
     name: str,
     arrays: Iterable[str],
+    known_labels: Iterable[str],
 ) -> None:
-    """Write tokenised chunks into a folder; the name of their file is for the progress bar."""
+    """Write tokenised chunks into a folder.
+
+    Args:
+        chunks: the chunks.
+        folder: the folder.
+        name: that of their file, for the progress bar.
+        arrays: the names of the arrays.
+        known_labels: the labels that are known before; others are added as they appear.
+    """
     word_index: dict[str, int] = {}
-    label_index: dict[str, int] = {}
+    label_index = {label: index for index, label in enumerate(known_labels)}
     missing = end = 0
     form = "{l_bar}{bar}| {elapsed}<{remaining}"
     with ExitStack() as stack:
@@ -220,6 +236,8 @@ def _write_corpus(
             files["rows"].write(np.array(chunk.rows, np.int64).data)
             if "weights" in files:
                 files["weights"].write(np.array(chunk.weights, np.float32).data)
+            if "scores" in files:
+                files["scores"].write(np.array(chunk.scores, np.float32).data)
             missing += chunk.missing
             bar.update(round(100 * chunk.progress) - bar.n)
     facts = {"words": list(word_index), "label_names": list(label_index), "missing": missing}
@@ -239,9 +257,11 @@ def _read_corpus(folder: Path, path: Path, dtypes: Mapping[str, np.dtype[Any]]) 
             )
         for name in ("digests", "folded"):
             arrays[name] = arrays[name].reshape(-1, 2)
+        if "scores" in arrays:
+            arrays["scores"] = arrays["scores"].reshape(-1, len(facts["label_names"]))
         corpus = Corpus(path=path, fingerprint=folder.name, **arrays, **facts)
         sizes = {len(corpus), len(corpus.digests), len(corpus.folded), len(corpus.rows)}
-        sizes.add(len(arrays.get("weights", corpus.rows)))
+        sizes |= {len(arrays.get(name, corpus.rows)) for name in ("weights", "scores")}
         whole = len(sizes) == 1 and corpus.offsets[-1] == len(corpus.token_ids)
     except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None

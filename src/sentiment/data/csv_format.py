@@ -113,6 +113,18 @@ class CsvFormat:
         return InputError(f"{self.override(setting, repr(getattr(self, setting)))}: {reason}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoresFormat(CsvFormat):
+    """The format of a file with a teacher's probabilities: as a CSV file by default, no labels.
+
+    Attributes:
+        score_columns: each label and the name of the column with its probabilities.
+    """
+
+    label_column: str | None = None
+    score_columns: tuple[tuple[str, str], ...] = ()
+
+
 class FormatOfOptions(CsvFormat):
     """A format from command-line options (``--separator tab``) instead of a config."""
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from sentiment.data.pipeline import (
 )
 from sentiment.data.sampler import BucketBatchSampler
 from sentiment.data.scripts import joined
+from sentiment.data.soft_labels import scores_format
 from sentiment.data.splits import Split, write_splits
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.data.vocabulary import build_vocabulary, vocabulary_ids
@@ -66,6 +67,10 @@ class SentimentDataModule(LightningDataModule):
         test_csv: a file for testing; without it, ``test_size`` of the training file.
         unlabeled_csv: a file of texts without labels, or several; the vocabulary counts their words
             too. Texts that repeat one another or one of a split are left out.
+        soft_csv: a file of texts with a teacher's probabilities, or several: UTF-8 with a header,
+            as ``sentiment.predict --scores`` writes, in any kind of file. They train, too, and so do
+            the probabilities of training reviews; see ``sentiment.data.soft_labels``.
+        score_columns: the column of each label in it; None takes ``score_LABEL``.
         text_column, label_column, weight_column, separator, quoting, escape, header, encoding,
             compression, file_format: see ``CsvFormat``. Only the file for training has weights.
         labels: the labels as written in the file, in the order of the classes; None sorts them.
@@ -103,6 +108,8 @@ class SentimentDataModule(LightningDataModule):
         val_csv: str | None = None,
         test_csv: str | None = None,
         unlabeled_csv: str | Sequence[str] | None = None,
+        soft_csv: str | Sequence[str] | None = None,
+        score_columns: Mapping[str, str] | None = None,
         text_column: str = "review",
         label_column: str = "sentiment",
         weight_column: str | None = None,
@@ -137,7 +144,8 @@ class SentimentDataModule(LightningDataModule):
         ngrams: int = 0,
     ) -> None:
         super().__init__()
-        self._files = DataFiles(csv, train_csv, val_csv, test_csv, unlabeled_csv)
+        self._files = DataFiles(csv, train_csv, val_csv, test_csv, unlabeled_csv, soft_csv)
+        self._score_columns = score_columns
         if keep not in KEEP:
             raise InputError(f"data.keep={str(keep)!r}: choose one of {', '.join(KEEP)}")
         if batch_size is None and tokens_per_batch is None:
@@ -198,21 +206,30 @@ class SentimentDataModule(LightningDataModule):
         """Tokenise every file that is not in the cache yet (one process does this for all)."""
         self._open_labeled()
         self._open_unlabeled()
+        self._open_soft()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the tokenised files, split them and build the vocabulary (once, for all stages)."""
         if self._facts is not None:
             return
-        prepared = prepare(self._open_labeled(), self._open_unlabeled(), self._preparation)
+        prepared = prepare(
+            self._open_labeled(), self._open_unlabeled(), self._open_soft(), self._preparation
+        )
         splits = prepared.splits
         if self._splits_dir is not None and rank() == 0:
             write_splits(splits, self._csv_format, Path(self._splits_dir), self._files.unlabeled)
         for name in ("train", "val", "test"):
             self._reviews[name] = self._tokenised(getattr(splits, name), prepared)
         self._unlabeled = [self._tokenised(split, prepared) for split in prepared.unlabeled]
+        self._soft = [self._tokenised(split, prepared) for split in prepared.soft if len(split)]
         if self._ngrams:
             folds = stratified_folds(splits.train.classes, self._seed)
             self._reviews["train"] = self._reviews["train"].with_folds(folds)
+            self._soft = [
+                part.with_folds(stratified_folds(np.argmax(part.targets, axis=1), self._seed))
+                for part in self._soft
+                if part.targets is not None
+            ]
             self._unlabeled = [
                 part.with_folds(np.full(len(part), FOLDS)) for part in self._unlabeled
             ]
@@ -221,9 +238,11 @@ class SentimentDataModule(LightningDataModule):
         }
         digests = np.sort(splits.train.half_digests)[: 1 << 20]  # 8 MB of a checkpoint
         self._train_digests = torch.from_numpy(digests.view(np.int64))
-        if self._unlabeled_ratio:
-            fingerprints = [split.ordered_fingerprint for split in prepared.unlabeled]
-            self._ordered_fingerprints["unlabeled"] = " ".join(fingerprints)
+        used = {"unlabeled": prepared.unlabeled if self._unlabeled_ratio else []}
+        for name, others in {**used, "soft": prepared.soft}.items():
+            if others:
+                fingerprints = [split.ordered_fingerprint for split in others]
+                self._ordered_fingerprints[name] = " ".join(fingerprints)
         self._prepared, self._facts = prepared, prepared.own_facts()
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -231,7 +250,10 @@ class SentimentDataModule(LightningDataModule):
         beside = self._unlabeled if self._unlabeled_ratio else []
         if self._cuts_unasked and rank() == 0:
             self._warn_of_cut_texts()
-        return self.loader(self._reviews["train"], train=True, beside=beside)
+        reviews: TokenisedReviews | ConcatReviews = self._reviews["train"]
+        if self._soft:
+            reviews = ConcatReviews([self._reviews["train"], *self._soft])
+        return self.loader(reviews, train=True, beside=beside)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in order of length."""
@@ -268,10 +290,13 @@ class SentimentDataModule(LightningDataModule):
         prepared, limits = self._prepared, self._preparation
         splits = [getattr(prepared.splits, name) for name in self._reviews]
         if limits.vocabulary is not None:
+            others = [*prepared.unlabeled, *prepared.soft]
             own = build_vocabulary(
-                splits[0], prepared.unlabeled, min_freq=limits.min_freq, max_size=limits.max_size
+                splits[0], others, min_freq=limits.min_freq, max_size=limits.max_size
             )
-            ids = {str(each.corpus.path): vocabulary_ids(each.corpus.words, own) for each in splits}
+            ids = {
+                each.corpus.fingerprint: vocabulary_ids(each.corpus.words, own) for each in splits
+            }
             prepared = replace(prepared, word_ids=ids)
         return [self._tokenised(split, prepared) for split in splits]
 
@@ -287,18 +312,27 @@ class SentimentDataModule(LightningDataModule):
         return list(self._unlabeled)
 
     def training_texts(self) -> list[Split]:
-        """The training split and the unlabeled reviews, uncut, as words of their corpora."""
-        return [self._prepared.splits.train, *self._prepared.unlabeled]
+        """The training split and other texts that may train, uncut, in words of their corpora."""
+        prepared = self._prepared
+        return [prepared.splits.train, *prepared.unlabeled, *prepared.soft]
 
     def ngram_statistics(self) -> NgramStatistics | None:
-        """Count the training split's n-grams by class; None if ``ngrams`` is 0."""
+        """Count the n-grams of training reviews by class; None if ``ngrams`` is 0.
+
+        A teacher's probabilities count as so many reviews of each class.
+        """
         train = self._reviews["train"]
         if train.folds is None:
             return None
+        parts = [train, *self._soft]
+        token_ids, lengths = map(np.concatenate, zip(*(p.flat() for p in parts), strict=True))
+        one_hot = np.eye(len(self.facts.labels), dtype=np.float32)[train.classes]
+        shares = [one_hot, *(part.targets for part in self._soft if part.targets is not None)]
         return ngram_statistics(
-            *train.flat(),
-            train.classes,
-            train.folds,
+            token_ids,
+            lengths,
+            np.concatenate(shares) if self._soft else train.classes,
+            np.concatenate([part.folds for part in parts]),
             num_classes=len(self.facts.labels),
             vocabulary_size=len(self.facts.vocabulary),
             longest=self._ngrams,
@@ -374,17 +408,18 @@ class SentimentDataModule(LightningDataModule):
             offsets=split.corpus.offsets,
             reviews=split.reviews,
             classes=split.classes,
-            word_to_id=prepared.word_ids[str(split.corpus.path)],
+            word_to_id=prepared.word_ids[split.corpus.fingerprint],
             max_length=self.max_length,
             keep=self._keep,
             weights=split.weights,
+            targets=split.targets,
         )
 
     def _warn_of_cut_texts(self) -> None:
         """Log how many texts are too long for a batch, and where the longest is."""
         splits = self._prepared.splits
         used = [splits.train, splits.val, splits.test]
-        used += self._prepared.unlabeled if self._unlabeled_ratio else []
+        used += [*self._prepared.soft, *(self._prepared.unlabeled if self._unlabeled_ratio else [])]
         cut = sum(int((split.lengths > self.max_length).sum()) for split in used)
         if cut:
             longest = max(used, key=lambda split: split.lengths.max(initial=0))
@@ -409,6 +444,13 @@ class SentimentDataModule(LightningDataModule):
     def _open_unlabeled(self) -> list[Corpus]:
         csv_format = replace(self._csv_format, label_column=None, weight_column=None)
         return [self._open(path, csv_format) for path in self._files.unlabeled]
+
+    def _open_soft(self) -> list[Corpus]:
+        text_column = self._csv_format.text_column
+        return [
+            self._open(path, scores_format(path, text_column, self._score_columns))
+            for path in self._files.soft
+        ]
 
     def _open(self, path: Path, csv_format: CsvFormat, *, classes: bool = False) -> Corpus:
         return open_corpus(

@@ -31,10 +31,11 @@ class TokenisedReviews(Dataset[Batch]):
         max_length: see ``pad_reviews``.
         keep: see ``pad_reviews``.
         weights: (n,) their weights in the training loss; None if all count the same.
+        targets: (n, labels) a teacher's probabilities; see ``Split``.
 
     Attributes:
         classes: (n,) class of each review.
-        weights: as given.
+        weights, targets: as given.
         folds: (n,) the fold of each review, for batches; None without n-gram features.
     """
 
@@ -49,6 +50,7 @@ class TokenisedReviews(Dataset[Batch]):
         max_length: int | None = None,
         keep: str = "head",
         weights: npt.NDArray[np.float32] | None = None,
+        targets: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._token_ids = np.asarray(token_ids)  # no copy: a memory map stays one
         self._offsets = np.asarray(offsets)
@@ -57,7 +59,7 @@ class TokenisedReviews(Dataset[Batch]):
         self._word_to_id = word_to_id
         self._max_length = max_length
         self._keep = keep
-        self.weights = weights
+        self.weights, self.targets = weights, targets
         self.folds: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -77,14 +79,14 @@ class TokenisedReviews(Dataset[Batch]):
         return folded
 
     def take(self, positions: npt.NDArray[np.integer]) -> "TokenisedReviews":
-        """Only the reviews at these positions, without folds and weights."""
+        """Only the reviews at these positions, without folds, weights and targets."""
         taken = copy.copy(self)
-        taken.folds = taken.weights = None
+        taken.folds = taken.weights = taken.targets = None
         taken._reviews, taken.classes = self._reviews[positions], self.classes[positions]
         return taken
 
     def in_pieces(self, longest: int | None) -> "TokenisedReviews":
-        """The same reviews uncut, longer ones in equal pieces; without folds and weights.
+        """The same reviews uncut, longer ones in equal pieces; without folds, weights, targets.
 
         Args:
             longest: most tokens of a piece; None leaves all reviews whole.
@@ -99,7 +101,7 @@ class TokenisedReviews(Dataset[Batch]):
         pieces._offsets = np.column_stack([starts + number * lengths // of, ends]).ravel()
         pieces._reviews = 2 * np.arange(len(ends))
         pieces.classes = np.repeat(self.classes, counts)
-        pieces._max_length = pieces.folds = pieces.weights = None
+        pieces._max_length = pieces.folds = pieces.weights = pieces.targets = None
         return pieces
 
     def flat(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -141,6 +143,7 @@ class TokenisedReviews(Dataset[Batch]):
             folds=_chosen(self.folds, chosen),
             full_lengths=torch.from_numpy(full_lengths),
             weights=_chosen(self.weights, chosen),
+            targets=_chosen(self.targets, chosen),
         )
 
 
@@ -153,7 +156,8 @@ def _chosen(
 class ConcatReviews(Dataset[Batch]):
     """Several sets of reviews, one after the other; items are like those of ``TokenisedReviews``.
 
-    Batches have folds if all sets do, and weights if one does: 1 for the reviews of the others.
+    Batches have folds if all sets do, and weights or targets if one does: 1 and zeros for the
+    reviews of the others.
 
     Args:
         parts: the sets, with ids of the same vocabulary.
@@ -186,18 +190,30 @@ class ConcatReviews(Dataset[Batch]):
             for batch in batches
         ]
         folds = [batch.folds for batch in batches if batch.folds is not None]
-        weights = [
-            torch.ones(len(each.labels)) if each.weights is None else each.weights
-            for each in batches
-        ]
-        weighted = any(each.weights is not None for each in batches)
+        weights, targets = _joined(batches, "weights", 1), _joined(batches, "targets", 0)
         return Batch(
             token_ids=torch.cat(padded)[order],
             lengths=torch.cat([batch.lengths for batch in batches])[order],
             labels=torch.cat([batch.labels for batch in batches])[order],
             folds=torch.cat(folds)[order] if len(folds) == len(batches) else None,
-            weights=torch.cat(weights)[order] if weighted else None,
+            weights=None if weights is None else weights[order],
+            targets=None if targets is None else targets[order],
         )
+
+
+def _joined(batches: Sequence[Batch], name: str, missing: float) -> torch.Tensor | None:
+    """The rows of one part of several batches; ``missing`` where a batch lacks it."""
+    parts = [getattr(batch, name) for batch in batches]
+    known = next((part for part in parts if part is not None), None)
+    if known is None:
+        return None
+    rows = [(len(batch.labels), *known.shape[1:]) for batch in batches]
+    return torch.cat(
+        [
+            known.new_full(shape, missing) if part is None else part
+            for part, shape in zip(parts, rows, strict=True)
+        ]
+    )
 
 
 def split_batch(lengths: npt.NDArray[np.int64], world_size: int) -> list[npt.NDArray[np.int64]]:

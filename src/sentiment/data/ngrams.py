@@ -214,7 +214,7 @@ def stratified_folds(classes: _Ints, seed: int) -> _Ints:
 def ngram_statistics(
     token_ids: _Ints,
     lengths: _Ints,
-    classes: _Ints,
+    classes: _Ints | npt.NDArray[np.float32],
     folds: _Ints,
     *,
     num_classes: int,
@@ -226,24 +226,37 @@ def ngram_statistics(
     Args:
         token_ids: (tokens,) all training reviews one after the other.
         lengths: (reviews,) number of tokens of each.
-        classes: (reviews,) class of each.
+        classes: (reviews,) class of each, or (reviews, classes) the fraction of it that counts for
+            each class.
         folds: (reviews,) fold of each; see ``stratified_folds``.
         num_classes: the number of classes.
         vocabulary_size: upper bound (exclusive) of the token ids.
         longest: number of words in the longest n-grams.
     """
     counter = NgramCounts(longest=longest, words=vocabulary_size)
-    groups = folds * num_classes + classes
+
+    def counted(columns: _Ints, reviews: _Ints, width: int) -> npt.NDArray[np.float32]:
+        """How many of the reviews of each fold and class are in each column."""
+        size = FOLDS * num_classes * width
+        if classes.ndim == 1:
+            cells = (folds * num_classes + classes)[reviews] * width + columns
+            counts = np.bincount(cells, minlength=size)
+        else:
+            cells = (folds * num_classes)[reviews] * width + columns
+            of_classes = [
+                np.bincount(cells + each * width, classes[reviews, each], minlength=size)
+                for each in range(num_classes)
+            ]
+            counts = np.sum(of_classes, axis=0)
+        return counts.astype(np.float32).reshape(FOLDS, num_classes, width)
+
     blocks = []
     for ranks, reviews in counter.learn(token_ids, lengths):
         first = _changes(ranks) | _changes(reviews)  # of an n-gram in a review
-        ngrams = len(counter.keys[-1])
-        cells = groups[reviews[first]] * ngrams + ranks[first]
-        block = np.bincount(cells, minlength=FOLDS * num_classes * ngrams).astype(np.float32)
-        blocks.append(block.reshape(FOLDS, num_classes, ngrams))
+        blocks.append(counted(ranks[first], reviews[first], len(counter.keys[-1])))
     counts = np.concatenate(blocks, axis=-1)
-    totals = np.bincount(groups, minlength=FOLDS * num_classes)
-    totals = totals.reshape(FOLDS, num_classes).astype(np.float32)
+    every = np.arange(len(lengths))
+    totals = counted(np.zeros_like(every), every, 1)[..., 0]
     held_out = [
         class_statistics(counts.sum(0) - counts[fold], totals.sum(0) - totals[fold])
         for fold in range(FOLDS)

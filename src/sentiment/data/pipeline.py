@@ -6,7 +6,7 @@ The last result stays in memory for the next run of a sweep, which mostly has th
 import copy
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sentiment.data.corpus import Corpus
 from sentiment.data.labels import order_labels
 from sentiment.data.scripts import unsplit_script
+from sentiment.data.soft_labels import soft_splits
 from sentiment.data.splits import (
     Split,
     Splits,
@@ -49,6 +50,7 @@ class DataFacts:
             the same reviews with the same labels, in any order.
         unknown_words: tokens of the texts counted above that are not in the vocabulary.
         unlabeled_reviews: reviews without labels, not counting those left out.
+        soft_reviews: reviews without labels that have a teacher's probabilities, likewise.
         unsplit: the warning about texts that the tokenizer does not split into words; "" if none.
     """
 
@@ -64,6 +66,7 @@ class DataFacts:
     fingerprints: dict[str, str]
     unknown_words: int = 0
     unlabeled_reviews: int = 0
+    soft_reviews: int = 0
     unsplit: str = ""
 
 
@@ -80,14 +83,16 @@ class DataFiles:
     val_csv: str | None
     test_csv: str | None
     unlabeled_csv: object
+    soft_csv: object = None
 
     def __post_init__(self) -> None:
-        listed = self._listed
-        if not (isinstance(listed, list | tuple) and all(isinstance(path, str) for path in listed)):
-            raise InputError(
-                f"data.unlabeled_csv={self.unlabeled_csv}: give a file, or several as"
-                " 'data.unlabeled_csv=[FILE,FILE]'"
-            )
+        for key in ("unlabeled_csv", "soft_csv"):
+            listed = _as_list(getattr(self, key))
+            if not (isinstance(listed, list | tuple) and all(isinstance(p, str) for p in listed)):
+                raise InputError(
+                    f"data.{key}={getattr(self, key)}: give a file, or several as"
+                    f" 'data.{key}=[FILE,FILE]'"
+                )
         if (self.csv is None) == (self.train_csv is None):
             raise InputError(
                 f"data.csv={as_typed(self.csv)} and data.train_csv={as_typed(self.train_csv)}: give"
@@ -105,6 +110,9 @@ class DataFiles:
         given += [path.resolve() for path in self.unlabeled]
         if twice := [str(path) for path in given if given.count(path) > 1]:
             raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv")
+        given = [path.resolve() for path in self.soft]
+        if twice := [str(path) for path in given if given.count(path) > 1]:
+            raise InputError(f"{twice[0]}: is given twice; take it out of data.soft_csv")
 
     @property
     def labeled(self) -> dict[str, Path]:
@@ -116,15 +124,16 @@ class DataFiles:
     @property
     def unlabeled(self) -> list[Path]:
         """The files without labels."""
-        return [Path(path) for path in self._listed]
+        return [Path(path) for path in _as_list(self.unlabeled_csv)]
 
     @property
-    def _listed(self) -> Any:
-        return (
-            [self.unlabeled_csv]
-            if isinstance(self.unlabeled_csv, str)
-            else self.unlabeled_csv or []
-        )
+    def soft(self) -> list[Path]:
+        """The files with a teacher's probabilities."""
+        return [Path(path) for path in _as_list(self.soft_csv)]
+
+
+def _as_list(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given or []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,12 +191,15 @@ class PreparedData:
     Attributes:
         splits: the reviews of each split.
         unlabeled: for each file without labels, its reviews whose text is new.
-        word_ids: for each corpus, by path, the vocabulary index of its words; (corpus words,).
+        soft: for each file of a teacher's probabilities, its reviews whose text is new.
+        word_ids: for each corpus, by fingerprint, the vocabulary index of its words; (corpus
+            words,).
         facts: facts found in the data.
     """
 
     splits: Splits
     unlabeled: Sequence[Split]
+    soft: Sequence[Split]
     word_ids: Mapping[str, npt.NDArray[np.int64]]
     facts: DataFacts
 
@@ -200,13 +212,17 @@ _last: tuple[object, PreparedData] | None = None
 
 
 def prepare(
-    corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
+    corpora: Mapping[str, Corpus],
+    unlabeled: Sequence[Corpus],
+    soft: Sequence[Corpus],
+    settings: PreparationSettings,
 ) -> PreparedData:
     """Split the corpora and build the vocabulary; repeated calls return the last result.
 
     Args:
         corpora: the corpora by argument of ``SentimentDataModule``: ``csv``, or ``train_csv`` etc.
         unlabeled: the corpora without labels.
+        soft: the corpora with a teacher's probabilities.
         settings: all other settings.
 
     Raises:
@@ -214,17 +230,21 @@ def prepare(
     """
     global _last  # noqa: PLW0603
     named = [*corpora.items(), *(("unlabeled_csv", corpus) for corpus in unlabeled)]
+    named += [("soft_csv", corpus) for corpus in soft]
     files = tuple((name, str(each.path), each.fingerprint) for name, each in named)
     if _last is not None and _last[0] == (files, settings):
         return _last[1]
     _last = None  # frees it before the next is made
-    prepared = _prepare(corpora, unlabeled, settings)
+    prepared = _prepare(corpora, unlabeled, soft, settings)
     _last = ((files, settings), prepared)
     return prepared
 
 
 def _prepare(
-    corpora: Mapping[str, Corpus], unlabeled: Sequence[Corpus], settings: PreparationSettings
+    corpora: Mapping[str, Corpus],
+    unlabeled: Sequence[Corpus],
+    soft: Sequence[Corpus],
+    settings: PreparationSettings,
 ) -> PreparedData:
     unsplit = ""
     for corpus in corpora.values():
@@ -245,16 +265,21 @@ def _prepare(
         seed=settings.seed,
         labels_chosen=settings.labels is not None,
     )
-    without_labels = unlabeled_splits(unlabeled, splits)
+    taught: list[Split] = []
+    if soft:
+        train, taught = soft_splits(soft, splits, labels, names)
+        splits = replace(splits, train=train)
+    without_labels = unlabeled_splits(unlabeled, splits, taught)
+    others = [*without_labels, *taught]
     if settings.vocabulary is not None:
-        vocabulary = given_vocabulary(settings.vocabulary, [splits.train, *without_labels])
+        vocabulary = given_vocabulary(settings.vocabulary, [splits.train, *others])
     else:
         vocabulary = build_vocabulary(
-            splits.train, without_labels, min_freq=settings.min_freq, max_size=settings.max_size
+            splits.train, others, min_freq=settings.min_freq, max_size=settings.max_size
         )
     word_ids = {
-        str(corpus.path): vocabulary_ids(corpus.words, vocabulary)
-        for corpus in (*corpora.values(), *unlabeled)
+        corpus.fingerprint: vocabulary_ids(corpus.words, vocabulary)
+        for corpus in (*corpora.values(), *unlabeled, *soft)
     }
     word_counts = np.array([vocabulary.freqs[word] for word in vocabulary.itos], np.int64)
     facts = DataFacts(
@@ -269,17 +294,19 @@ def _prepare(
         dropped_duplicates=splits.dropped_duplicates,
         dropped_missing=sum(corpus.missing for corpus in corpora.values()),
         unlabeled_reviews=sum(map(len, without_labels)),
+        soft_reviews=sum(map(len, taught)),
         unsplit=unsplit,
         fingerprints={
             name: _fingerprint(getattr(splits, name), labels) for name in ("train", "val", "test")
         },
     )
-    shared = [facts.word_counts, *word_ids.values()]
-    for split in (splits.train, splits.val, splits.test, *without_labels):
+    shared: list[npt.NDArray[Any]] = [facts.word_counts, *word_ids.values()]
+    for split in (splits.train, splits.val, splits.test, *others):
         shared += [split.reviews, split.classes]
+        shared += [] if split.targets is None else [split.targets]
     for array in shared:
         array.flags.writeable = False
-    return PreparedData(splits, without_labels, word_ids, facts)
+    return PreparedData(splits, without_labels, taught, word_ids, facts)
 
 
 def first_row(corpora: Iterable[Corpus], label: str) -> str:

@@ -6,6 +6,7 @@ A file of any size is read in constant memory. Knows nothing of tokens.
 import difflib
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import (
     CsvFormat,
     FormatOfOptions,
+    ScoresFormat,
     has_header,
     record_kind,
     separator_of,
@@ -27,6 +29,7 @@ from sentiment.runtime.errors import InputError, listed
 _MAX_MISSING = 0.1  # fraction of rows
 _WORDS = 2  # most words of a column's name; a cell with more may be a review
 _MAX_WEIGHT = 1e30  # the sum of many fits single precision
+_ROUNDING = 0.02  # by which probabilities may miss a sum of 1
 CHARACTERS_AT_A_TIME = 1 << 23  # a chunk with more ends early, which bounds the memory
 # Common names of columns, in lower case.
 _COMMON = {
@@ -46,6 +49,7 @@ class ReviewChunk(NamedTuple):
     missing: int  # rows of this chunk that were left out
     progress: float  # fraction of the file that has been read so far, 0 to 1
     weights: Sequence[float] = ()  # empty without a weight column
+    scores: Sequence[Sequence[float]] = ()  # (rows, labels) probabilities; empty without columns
 
 
 class TableChunk(NamedTuple):
@@ -72,7 +76,8 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
 
     Raises:
         InputError: the file or a column is missing, the file is empty, not CSV or in another
-            encoding, more than a tenth of its rows lack a text or a label, or one has no weight.
+            encoding, more than a tenth of its rows lack a text, a label or its probabilities, one
+            has no weight, or has numbers that are no probabilities.
     """
     path = Path(path)
     given = {role: getattr(csv_format, f"{role}_column") for role in ("text", "label", "weight")}
@@ -83,33 +88,40 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
                 f"{path}: column {columns[one]!r} cannot be both {one} and {other}; set the {one}"
                 f" column and the {other} column"
             )
-    check_columns(path, csv_format, [*columns.values()])
+    scored = isinstance(csv_format, ScoresFormat)
+    score_columns = [column for _, column in getattr(csv_format, "score_columns", ())]
+    check_columns(path, csv_format, [*columns.values(), *score_columns])
     names = column_names(path, csv_format)
+    scores_at = [*map(names.index, score_columns)]
     weight_at = [names.index(columns.pop("weight"))] if "weight" in columns else []
     text_at, *label_at = map(names.index, columns.values())
     kept = missing = 0
     first_missing = -1
     for chunk in read_table(path, csv_format, chunk_rows):
-        texts, labels, rows, weights = [], [], [], []
+        texts, labels, rows, weights, scores = [], [], [], [], []
         for row, cells in enumerate(chunk.cells, chunk.first):
             label = [cells[at].strip() for at in label_at]
-            if is_blank(cells[text_at]) or any(map(is_blank, label)):
+            of_labels = [cells[at] for at in scores_at]
+            unscored = scored and all(map(is_blank, of_labels))
+            if is_blank(cells[text_at]) or any(map(is_blank, label)) or unscored:
                 first_missing = row if first_missing < 0 else first_missing
                 continue
             texts.append(cells[text_at])
             labels += label
             rows.append(row)
             weights += [_weight(cells[at], f"{path}, row {row + 1}") for at in weight_at]
+            if scored:
+                scores.append(_probabilities(of_labels, f"{path}, row {row + 1}"))
         kept += len(rows)
         missing += len(chunk.cells) - len(rows)
         left_out = len(chunk.cells) - len(rows)
-        yield ReviewChunk(texts, labels, rows, left_out, chunk.progress, weights)
+        yield ReviewChunk(texts, labels, rows, left_out, chunk.progress, weights, scores)
     if kept + missing == 0:
         raise InputError(f"{path}: no rows below the header; give a file with reviews in it")
     if missing > _MAX_MISSING * (kept + missing):
         raise InputError(
             f"{path}: {missing} of {kept + missing} rows lack a value in"
-            f" {' or '.join(map(repr, columns.values()))} (the first is row"
+            f" {' or '.join(map(repr, [*columns.values(), *score_columns][:20]))} (the first is row"
             f" {first_missing + 1}), which is more than a tenth: fill them, remove them, or name"
             " other columns"
         )
@@ -125,6 +137,24 @@ def _weight(cell: str, where: str) -> float:
         return weight
     found = "the weight is missing" if is_blank(cell) else f"{cell.strip()!r} is no weight"
     raise InputError(f"{where}: {found}; give a number from 0 (does not count) to {_MAX_WEIGHT:g}")
+
+
+def _probabilities(cells: Sequence[str], where: str) -> list[float]:
+    """The probabilities that cells hold, which sum to 1; raises InputError if they are none."""
+    given = ", ".join(cell.strip() or "nothing" for cell in cells[:20])
+    try:
+        scores = [float(cell) for cell in cells]
+    except ValueError:
+        scores = [-1.0]
+    total = sum(scores)
+    if not all(score >= 0 for score in scores) or not isfinite(total):
+        raise InputError(f"{where}: {given}: give a probability from 0 to 1 for each label")
+    if abs(total - 1) > _ROUNDING:
+        raise InputError(
+            f"{where}: {given}: the probabilities of the labels sum to {total:.4g}; they must sum"
+            " to 1 (a softmax makes probabilities of logits)"
+        )
+    return [score / total for score in scores]
 
 
 def read_table(

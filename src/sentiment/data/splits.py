@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -36,18 +36,22 @@ class Split:
         corpus: the corpus of the reviews.
         reviews: (n,) int64, indices into the corpus.
         classes: (n,) int64, index of each review's label among all labels.
+        targets: (n, labels) float32, a teacher's probabilities of the labels, or zeros where there
+            are none; None if no review has any.
     """
 
     corpus: Corpus
     reviews: npt.NDArray[np.int64]
     classes: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.reviews)
 
     def take(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Split":
         """Only the chosen reviews, by indices into the split or by a mask."""
-        return replace(self, reviews=self.reviews[chosen], classes=self.classes[chosen])
+        targets = None if self.targets is None else self.targets[chosen]
+        return Split(self.corpus, self.reviews[chosen], self.classes[chosen], targets)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -77,8 +81,9 @@ class Split:
         for first in range(0, len(self), 65536):  # one slice at a time bounds the memory
             content.update(self.corpus.digests[self.reviews[first : first + 65536]].tobytes())
         content.update(self.classes.astype(np.int64, copy=False).data)
-        if (weights := self.weights) is not None:
-            content.update(weights.data)
+        for numbers in (self.weights, self.targets):
+            if numbers is not None:
+                content.update(np.ascontiguousarray(numbers).data)
         return content.hexdigest()[:24]
 
 
@@ -295,8 +300,15 @@ def write_splits(
         log.info("wrote %s reviews to %s", f"{len(split):,}", folder / f"{name}.csv")
 
 
-def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
+def unlabeled_splits(
+    corpora: Sequence[Corpus], splits: Splits, others: Sequence[Split] = ()
+) -> list[Split]:
     """The reviews of each corpus without labels whose text is neither repeated nor in a split.
+
+    Args:
+        corpora: the corpora.
+        splits: the splits of the labelled reviews.
+        others: further splits.
 
     Returns:
         A split for each corpus, with the classes ``NO_CLASS``.
@@ -310,7 +322,7 @@ def unlabeled_splits(corpora: Sequence[Corpus], splits: Splits) -> list[Split]:
         new, tested = without(everything, splits.test)
         new, validated = without(new, splits.val)
         new, _ = without_repeats(new)
-        for other in (splits.train, *kept):
+        for other in (splits.train, *others, *kept):
             new, _ = without(new, other)
         repeated = len(everything) - len(new) - tested - validated
         log.info(

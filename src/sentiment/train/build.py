@@ -27,6 +27,7 @@ from sentiment.runtime.distributed import external_world_size
 from sentiment.runtime.environment import require_memory
 from sentiment.runtime.errors import InputError
 from sentiment.train.callbacks import OneCheckpoint
+from sentiment.train.distillation import Distillation
 from sentiment.train.epoch_bar import ProgressBar
 from sentiment.train.module import SentimentModule
 from sentiment.train.optim import ParameterUpdates
@@ -89,6 +90,7 @@ def build_module(
         entropy=cfg.loss.entropy,
         virtual_adversarial=cfg.loss.virtual_adversarial,
         perturbation_size=cfg.loss.perturbation_size,
+        distillation=Distillation(**cfg.distill),
         calibrated=cfg.calibrated,
         goal=Goal(**cfg.abstain),
     )

@@ -19,6 +19,7 @@ from sentiment.model.metrics import (
     summarise_predictions,
 )
 from sentiment.runtime.distributed import gather
+from sentiment.train.distillation import Distillation
 from sentiment.train.optim import ParameterUpdates
 from sentiment.train.process_state import ProcessState
 from sentiment.train.semi_supervised import MixedObjective, labelled, labelled_mean
@@ -39,6 +40,7 @@ class SentimentModule(LightningModule):
         entropy: weight of the predictions' entropy in the training loss.
         virtual_adversarial: weight there of the divergence under an ``adversarial_perturbation``.
         perturbation_size: ``size`` of that perturbation.
+        distillation: how a teacher's probabilities count, where training reviews have them.
         calibrated: whether the temperature is fitted; else it is 1.0.
         goal: for which each validation chooses thresholds of scores, below which a review gets no
             label.
@@ -57,6 +59,7 @@ class SentimentModule(LightningModule):
         entropy: float = 0.0,
         virtual_adversarial: float = 0.0,
         perturbation_size: float = 5.0,
+        distillation: Distillation = Distillation(),  # noqa: B008 (frozen)
         calibrated: bool = True,
         goal: Goal = Goal(),  # noqa: B008 (frozen)
     ) -> None:
@@ -66,6 +69,7 @@ class SentimentModule(LightningModule):
         self.classifier = classifier
         self._calibrated = calibrated
         self._goal = goal
+        self._distillation = distillation
         self.abstention: Numbers = {}
         self._updates = updates or ParameterUpdates(classifier)
         weights = None if class_weights is None else [float(weight) for weight in class_weights]
@@ -131,6 +135,8 @@ class SentimentModule(LightningModule):
         if self._mixed:
             return self._mixed_step(inputs, batch.labels, batch.weights)
         logits = self.classifier.classify(inputs)
+        if batch.targets is not None:
+            return self._distilled_step(logits, batch)
         loss = self._loss(logits, batch)
         right = (logits.detach().argmax(1) == batch.labels).float()
         own, whole = batch.counted_reviews, batch.shard or batch
@@ -159,6 +165,16 @@ class SentimentModule(LightningModule):
         return (
             loss + self._mixed.entropy * entropy + self._mixed.virtual_adversarial * divergence_term
         )
+
+    def _distilled_step(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The loss of a batch in which reviews may have a teacher's probabilities."""
+        loss = self._distillation.mean_loss(self.training_loss, logits, batch)
+        right, known = logits.detach().argmax(1) == batch.labels, labelled(batch.labels)
+        self.train_loss.update(loss.detach(), len(batch.labels))
+        self.train_accuracy.update(right.sum() / known.clamp(min=1), known)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The mean over the batch; of a shard, a loss whose mean over the processes is that."""
@@ -255,7 +271,7 @@ class SentimentModule(LightningModule):
             return {k: v.to(device, non_blocking=True) for k, v in found if v is not None}
 
         shard = batch.shard and batch.shard._replace(**there(batch.shard, "labels", "weights"))
-        moved = there(batch, "token_ids", "labels", "folds", "weights")
+        moved = there(batch, "token_ids", "labels", "folds", "weights", "targets")
         return batch._replace(shard=shard, **moved)
 
     def _epoch_means(self) -> dict[str, ReviewMean]:
