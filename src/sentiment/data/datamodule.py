@@ -67,9 +67,9 @@ class SentimentDataModule(LightningDataModule):
         test_csv: a file for testing; without it, ``test_size`` of the training file.
         unlabeled_csv: a file of texts without labels, or several; the vocabulary counts their words
             too. Texts that repeat one another or one of a split are left out.
-        soft_csv: a file of texts with a teacher's probabilities, or several: UTF-8 with a header,
-            as ``sentiment.predict --scores`` writes, in any kind of file. They train, too, and so do
-            the probabilities of training reviews; see ``sentiment.data.soft_labels``.
+        soft_csv: a file of texts with a teacher's probabilities, or several, in UTF-8 with a header
+            as ``sentiment.predict --scores`` writes it. New texts train, too, and probabilities of
+            training reviews count beside their labels; see ``sentiment.data.soft_labels``.
         score_columns: the column of each label in it; None takes ``score_LABEL``.
         text_column, label_column, weight_column, separator, quoting, escape, header, encoding,
             compression, file_format: see ``CsvFormat``. Only the file for training has weights.
