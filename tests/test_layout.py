@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"runtime", "model", "data", "report"},
     "train": {"runtime", "batch", "model", "data", "predict", "report", "config", "baseline"},
     "pretrain": {"runtime", "batch", "model", "data", "predict", "report", "config", "train"},
+    "distill": {"runtime", "data", "predict", "report", "config", "train"},
     "baseline": {"runtime", "model", "data", "predict", "report", "config"},
     "vectors": {"runtime", "data", "report", "config", "train"},
     "check": {"runtime", "batch", "data", "predict", "report", "config", "baseline"},
@@ -47,8 +48,8 @@ BELOW: dict[str, set[str]] = {
 # Which rooms, or modules of them, may import each library.
 USERS: dict[str, set[str]] = {
     "lightning": {"train", "pretrain", "data.datamodule", "api"},
-    "hydra": {"config", "train", "pretrain", "baseline", "vectors", "check"},
-    "omegaconf": {"config", "train", "pretrain", "baseline", "vectors", "check", "api"},
+    "hydra": {"config", "train", "pretrain", "distill", "baseline", "vectors", "check"},
+    "omegaconf": {"config", "train", "pretrain", "distill", "baseline", "vectors", "check", "api"},
     "optuna": {"train.search"},
     "gensim": {"vectors.skipgram"},
     "captum": {"predict.gradients"},

@@ -60,7 +60,7 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
             raise InputError(f"config: model: {error}") from error
     _check_abstain(cfg.get("abstain"))
     _check_files(cfg, every=files)
-    if schema is TrainConfig:
+    if issubclass(schema, TrainConfig):
         check_class_weights(cfg.loss, cfg.data.labels)
         _check_mixed(cfg)
     elif cfg.data.weight_column is not None and schema is not CheckConfig:
@@ -69,7 +69,8 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
             " reviews; give data.weight_column=null"
         )
     if "trainer" in cfg:
-        metrics = CLASSIFIER_METRICS if schema is TrainConfig else LANGUAGE_MODEL_METRICS
+        trains = issubclass(schema, TrainConfig)
+        metrics = CLASSIFIER_METRICS if trains else LANGUAGE_MODEL_METRICS
         _check_monitors(cfg, metrics)
         _check_loggers(cfg.logger)
         _check_together(cfg)

@@ -29,6 +29,11 @@ _EXAMPLES = {
         "-m model=bigru,bilstm seed=1,2",
         "ckpt_path=auto hydra.run.dir=runs/mine",
     ),
+    "distill": (
+        "'teachers=[runs/a,runs/b]' data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
+        "'teachers=[]' rounds=2 data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
+        "ckpt_path=auto hydra.run.dir=runs/student",
+    ),
     "pretrain": (
         "data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
         "data=imdb data.unlabeled_csv=data/imdb_unlabeled.csv",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class CommandLine:
         multirun: whether it is a run of a sweep.
         names_folder: whether the user has chosen the run folder.
         flags: Hydra's own arguments that another command needs too, such as ``--config-dir``.
+        again: the program and arguments that go on with what was stopped; empty if these are
+            ``sentiment.train`` or ``sentiment.pretrain`` and the last checkpoint.
     """
 
     hydra: Sequence[str] = ()
@@ -43,6 +45,7 @@ class CommandLine:
     multirun: bool = False
     names_folder: bool = True
     flags: Sequence[str] = ()
+    again: Sequence[str] = ()
 
     @classmethod
     def of_hydra(cls, config: HydraConf | DictConfig | None = None) -> "CommandLine":
@@ -79,6 +82,11 @@ class CommandLine:
     def repeated(self) -> list[str]:
         """The overrides that another run with the same settings needs."""
         return [*self.flags, *repeated_overrides(self.hydra, self.task)]
+
+    def resumed_by(self, program: str, folder: Path) -> "CommandLine":
+        """The same, of a program that goes on by itself in its run folder."""
+        there = [override("hydra.run.dir", str(folder)), "ckpt_path=auto"]
+        return replace(self, again=[program, *self.repeated(), *there])
 
     def data(self, *, but: Collection[str] = ()) -> list[str]:
         """The overrides with which another program makes the same splits.

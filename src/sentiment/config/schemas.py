@@ -326,6 +326,14 @@ class TrainConfig:
 
 
 @dataclass
+class DistillRunConfig(TrainConfig):
+    """The whole config of ``sentiment.distill``."""
+
+    teachers: list[str] = field(default_factory=list)
+    rounds: int = ranged(1, at_least=1, at_most=20)
+
+
+@dataclass
 class LanguageModelConfig:
     _target_: str = "sentiment.model.language_model.LanguageModel"
     cell: Cell = Cell.lstm
@@ -436,6 +444,7 @@ class CallbacksConfig:
 # Where Hydra finds each schema: group (None for the whole config), name, node.
 SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "train_schema", TrainConfig),
+    (None, "distill_schema", DistillRunConfig),
     (None, "pretrain_schema", PretrainConfig),
     (None, "baseline_schema", BaselineConfig),
     (None, "vectors_schema", VectorsConfig),

@@ -71,6 +71,7 @@ class SentimentDataModule(LightningDataModule):
             as ``sentiment.predict --scores`` writes it. New texts train, too, and probabilities of
             training reviews count beside their labels; see ``sentiment.data.soft_labels``.
         score_columns: the column of each label in it; None takes ``score_LABEL``.
+        teachers: the names of those whose probabilities they are; none are the files' names.
         text_column, label_column, weight_column, separator, quoting, escape, header, encoding,
             compression, file_format: see ``CsvFormat``. Only the file for training has weights.
         labels: the labels as written in the file, in the order of the classes; None sorts them.
@@ -139,6 +140,7 @@ class SentimentDataModule(LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         vocabulary: Sequence[str] | None = None,
+        teachers: Sequence[str] = (),
         cleaning: int = CURRENT_CLEANING,
         unlabeled_ratio: float = 0.0,
         ngrams: int = 0,
@@ -146,6 +148,7 @@ class SentimentDataModule(LightningDataModule):
         super().__init__()
         self._files = DataFiles(csv, train_csv, val_csv, test_csv, unlabeled_csv, soft_csv)
         self._score_columns = score_columns
+        self.teachers = list(teachers) or [path.name for path in self._files.soft]
         if keep not in KEEP:
             raise InputError(f"data.keep={str(keep)!r}: choose one of {', '.join(KEEP)}")
         if batch_size is None and tokens_per_batch is None:
@@ -338,6 +341,11 @@ class SentimentDataModule(LightningDataModule):
             longest=self._ngrams,
         )
 
+    def count_in(self, name: str, digests: npt.NDArray[np.int64]) -> int:
+        """How many reviews of a split are among those with these ``train_digests``."""
+        split: Split = getattr(self._prepared.splits, name)
+        return int(np.isin(split.half_digests, digests.view(np.uint64)).sum())
+
     def single_reviews(self, name: str, count: int) -> list[Batch]:
         """Up to ``count`` reviews, evenly spread over a split, each as a batch of its own."""
         some = self.some_reviews(name, count)
@@ -373,6 +381,7 @@ class SentimentDataModule(LightningDataModule):
             "fingerprints": self._ordered_fingerprints,
             "held_out": {name: facts.fingerprints[name] for name in ("val", "test")},
             "train_digests": self._train_digests,
+            "teachers": self.teachers,
             "position": self._position(),
         }
 

@@ -222,9 +222,9 @@ class _EnsembleParts:
 
 
 def _classifier(path: str | Path, checkpoint: dict[str, Any]) -> SavedClassifier:
-    data = {"train_digests": None, **checkpoint[DATA_KEY]}
+    data = {**checkpoint[DATA_KEY]}
     try:
-        if is_plain(data["train_digests"]):
+        if is_plain(data.get("train_digests")):
             data["train_digests"] = data["train_digests"].numpy()
         is_baseline = NGRAMS_KEY in checkpoint["hyper_parameters"]
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)

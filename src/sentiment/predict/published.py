@@ -77,7 +77,7 @@ def read_published(folder: Path) -> SavedClassifier:
 
 def _rebuilt(folder: Path, config: dict[str, Any]) -> SavedClassifier:
     vocabulary = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
-    found = {**config["data"], "vocabulary": vocabulary, "train_digests": None}
+    found = {**config["data"], "vocabulary": vocabulary}
     data = build(SavedData, found)
     classifier: Any
     if config["kind"] == "network":

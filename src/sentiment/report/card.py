@@ -193,6 +193,8 @@ def _training(
     saved: "SavedClassifier", results: Mapping[str, Any], overrides: Sequence[str]
 ) -> str:
     lines = []
+    if teachers := saved.data.teachers:
+        lines.append(f"- trained on what {listed(teachers)} says of texts without labels, too")
     if is_number(results.get("parameters")):
         lines.append(f"- {format_size(results['parameters'])} parameters")
     if is_number(results.get("fit_seconds")):

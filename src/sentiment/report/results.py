@@ -66,7 +66,7 @@ def log_data(
     read = facts.train_reviews + facts.val_reviews + facts.test_reviews
     log.info(
         "%s rows read: %s training reviews (%s), %s validation and %s test reviews; dropped: %s for"
-        " a repeated text, %s for a missing value%s",
+        " a repeated text, %s for a missing value%s%s",
         f"{read + facts.dropped_duplicates + facts.dropped_missing:,}",
         f"{facts.train_reviews:,}",
         listed([f"{label} {facts.class_counts[i]:,}" for i, label in enumerate(facts.labels)]),
@@ -75,6 +75,7 @@ def log_data(
         f"{facts.dropped_duplicates:,}",
         f"{facts.dropped_missing:,}",
         f"; {facts.unlabeled_reviews:,} unlabeled reviews" * bool(facts.unlabeled_reviews),
+        f"; {facts.soft_reviews:,} reviews with a teacher's answer" * bool(facts.soft_reviews),
     )
     covered = f"; {format_percent(vector_coverage)} of the tokens have a pre-trained vector"
     log.info("%s words in the vocabulary%s", f"{len(facts.vocabulary):,}", covered * pretrained)
@@ -123,13 +124,13 @@ def data_results(facts: DataFacts, limited: Mapping[str, Limit] | None = None) -
     for split in limited.keys() - {"train"}:
         counts[split] = len(limited[split].reviews)
         fingerprints[split] += f":{counts[split]}"
-    unlabeled = {"unlabeled_reviews": facts.unlabeled_reviews} if facts.unlabeled_reviews else {}
+    others = {name: getattr(facts, name) for name in ("unlabeled_reviews", "soft_reviews")}
     return {
         "labels": facts.labels,
         "vocabulary_size": len(facts.vocabulary),
         **{f"{split}_reviews": count for split, count in counts.items()},
         **limited_results(limited),
-        **unlabeled,
+        **{name: count for name, count in others.items() if count},
         "dropped_duplicates": facts.dropped_duplicates,
         "dropped_missing": facts.dropped_missing,
         "fingerprints": fingerprints,

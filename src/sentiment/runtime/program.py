@@ -135,6 +135,7 @@ COMMANDS = {
     "compare": "compare trainings and baselines in one table",
     "report": "write the report of a training as one HTML page, or of several side by side",
     "baseline": "train linear classifiers of n-grams, in seconds, on the same reviews",
+    "distill": "train a student on what teachers say of texts without labels",
     "vectors": "train word vectors on your texts, for a training to start from",
     "pretrain": "train a language model on your texts, for a training to start from",
     "publish": "write a trained classifier as a folder with a model card, for others",
@@ -150,6 +151,7 @@ compare = partial(start, "sentiment.compare")
 report = partial(start, "sentiment.report.command")
 vectors = partial(start, "sentiment.vectors.command")
 export = partial(start, "sentiment.export.command")
+distill = partial(start, "sentiment.distill.command")
 evaluate = partial(start, "sentiment.evaluate")
 download = partial(start, "sentiment.download")
 publish = partial(start, "sentiment.publish.command")

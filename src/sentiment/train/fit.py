@@ -97,7 +97,9 @@ def stopped(number: signal.Signals, folder: Path, kind: Kind, command_line: Comm
     last = last_checkpoint(folder)
     again = override("ckpt_path", str(last))
     how = f" Resume with the same command and {again}"
-    if not last.exists():
+    if command_line.again:
+        how = f" Go on with:\n  {program_command(*command_line.again)}"
+    elif not last.exists():
         how = " There is no checkpoint yet to resume."
     elif external_world_size() is None:
         again = program_command(kind.programs[0], *command_line.repeated(), again)

@@ -67,6 +67,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     testing: bool = True,
     command_line: CommandLine | None = None,
+    teachers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a classifier, test it and write everything into a run folder.
 
@@ -78,6 +79,8 @@ def train(
         testing: False leaves the test reviews unseen, as a search should.
         command_line: what the run was started with, for the commands that messages suggest; None
             if the config was not composed from overrides.
+        teachers: the names of those whose probabilities ``data.soft_csv`` has; none are those of
+            its files.
 
     Returns:
         The content of ``results.json``.
@@ -104,7 +107,7 @@ def train(
         command_line=command_line,
     )
     check_one_process(cfg, fit.trainer.world_size)
-    datamodule, module, run_facts = _prepare_in_all_processes(cfg, fit, pretrained)
+    datamodule, module, run_facts = _prepare_in_all_processes(cfg, fit, pretrained, teachers)
     fit.facts.run.update(run_facts)
     if rank() == 0:
         _log_beginning(cfg, datamodule, module, run_facts, pretrained)
@@ -125,6 +128,7 @@ def train(
     results = {
         **metrics,
         **data,
+        **({"teachers": datamodule.teachers} if datamodule.teachers else {}),
         **run_facts,
         **({"pruned": True} if pruned else {}),
         **best_metrics(fit.table.rows, best["run"]["epochs"] if best else None),
@@ -174,7 +178,12 @@ class Prepared(NamedTuple):
     run_facts: dict[str, Any]  # facts of the run for each checkpoint
 
 
-def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> Prepared:
+def prepare(
+    cfg: DictConfig,
+    fit: Fit,
+    pretrained: PretrainedEncoder | None,
+    teachers: Sequence[str] = (),
+) -> Prepared:
     """The data and the module with its first weights.
 
     Raises:
@@ -190,6 +199,7 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
         cleaning=cleaning_of(*earlier),
         unlabeled_ratio=cfg.loss.unlabeled_ratio if is_mixed(cfg.loss) else 0.0,
         ngrams=cfg.model.ngrams,
+        teachers=teachers,
     )
     datamodule.prepare_data()
     datamodule.setup()
@@ -206,7 +216,7 @@ def prepare(cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None) -> 
 
 
 def _prepare_in_all_processes(
-    cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None
+    cfg: DictConfig, fit: Fit, pretrained: PretrainedEncoder | None, teachers: Sequence[str]
 ) -> Prepared:
     """Call ``prepare`` in all processes, and check that they have prepared the same.
 
@@ -215,7 +225,7 @@ def _prepare_in_all_processes(
     """
     problem = None
     try:
-        prepared = prepare(cfg, fit, pretrained)
+        prepared = prepare(cfg, fit, pretrained, teachers)
     except InputError as error:
         if external_world_size() is None and not started_by_another_rank():
             raise  # the others have not been started yet

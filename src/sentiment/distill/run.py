@@ -1,0 +1,153 @@
+"""Let teachers label texts, and train a student on these; round after round if asked."""
+
+import csv
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.config.checks import check_config
+from sentiment.config.overrides import CommandLine
+from sentiment.config.schemas import DistillRunConfig, TrainConfig
+from sentiment.data.csv_format import CsvFormat
+from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.reviews import read_reviews, row_count
+from sentiment.data.soft_labels import PREFIX
+from sentiment.data.workers import encode_chunks
+from sentiment.predict.logits import softmax
+from sentiment.predict.predictor import Predictor
+from sentiment.report.comparison_table import print_comparison
+from sentiment.report.ranking import compare_runs
+from sentiment.report.runs import find_runs
+from sentiment.runtime.environment import available_cores
+from sentiment.runtime.errors import InputError, listed
+from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.progress_bar import progress_bar
+from sentiment.runtime.run_folder import NO_CHECKPOINT, best_checkpoint, check_unused, run_folder
+from sentiment.train.run import train
+
+log = logging.getLogger(__name__)
+
+SOFT_FILE = "soft.csv"  # in the run folder of a student: what its teachers say
+
+
+def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> None:
+    """Train students on the probabilities that teachers give to texts without labels.
+
+    The teacher of each further round is the student before. Without teachers, the first is trained
+    on the labels alone, with the student's settings: self-training.
+
+    Args:
+        cfg: a config as ``conf/distill.yaml`` composes it.
+        folder: the run folder; of several trainings, each has a folder in it.
+        command_line: what the run was started with.
+
+    Raises:
+        InputError: the data, the teachers or the settings cannot be used.
+        Stopped: see ``train``.
+    """
+    check_config(cfg, DistillRunConfig)
+    command_line = command_line or CommandLine()
+    teachers = [best_checkpoint(path) for path in cfg.teachers]
+    for path in teachers:
+        if not path.exists():
+            raise InputError(f"teachers={path}: {NO_CHECKPOINT}")
+    if cfg.ckpt_path not in (None, "auto"):
+        raise InputError(
+            f"config: ckpt_path={cfg.ckpt_path}: give ckpt_path=auto hydra.run.dir=FOLDER, which"
+            " goes on where it was stopped"
+        )
+    rounds = [folder / f"round_{number + 1}" for number in range(cfg.rounds)]
+    if teachers and len(rounds) == 1:
+        rounds = [folder]
+    if cfg.ckpt_path is None:
+        for own in {folder, *rounds}:
+            check_unused(own, resumable=True)
+    datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
+    datamodule.prepare_data()
+    datamodule.setup()
+    settings = _of_training(cfg)
+    if not teachers:
+        own = folder / "labels_alone"
+        _train_once(settings, own, command_line, [])
+        teachers = [best_checkpoint(own)]
+    for own in rounds:
+        predictor = Predictor.load(*teachers)
+        _warn_of_seen(predictor, datamodule)
+        names = [(run_folder(path) or path).name for path in teachers]
+        if not (own / SOFT_FILE).exists():
+            own.mkdir(parents=True, exist_ok=True)
+            write_soft_labels(predictor, cfg.data, own / SOFT_FILE)
+        del predictor
+        settings.data.soft_csv, settings.data.unlabeled_csv = str(own / SOFT_FILE), None
+        _train_once(settings, own, command_line, names)
+        teachers = [best_checkpoint(own)]
+    if rounds != [folder]:
+        print_comparison(compare_runs(find_runs([folder])))
+
+
+def _of_training(cfg: DictConfig) -> DictConfig:
+    """The settings of the first training: those of ``cfg`` that ``train`` has, too."""
+    names = [each.name for each in dataclasses.fields(TrainConfig)]
+    return OmegaConf.masked_copy(cfg, names)
+
+
+def _train_once(
+    settings: DictConfig, folder: Path, command_line: CommandLine, teachers: Sequence[str]
+) -> None:
+    """Train in a folder; one that holds results was trained before."""
+    if (folder / "results.json").exists():
+        log.info("%s holds its results already", folder)
+        return
+    log.info("Training %s", f"on what {listed(teachers)} says" if teachers else "on labels alone")
+    train(settings, folder, command_line=command_line, teachers=teachers)
+
+
+def _warn_of_seen(predictor: Predictor, datamodule: SentimentDataModule) -> None:
+    """Warn of teachers that were trained on reviews by which the student is measured."""
+    for member in predictor.members:
+        if member.data.train_digests is None:
+            log.warning("%s does not say what it was trained on", member.path)
+            continue
+        for name, word in (("val", "validation"), ("test", "test")):
+            if seen := datamodule.count_in(name, member.data.train_digests):
+                log.warning(
+                    "%s was trained on %s of the %s reviews: what a student knows of these makes"
+                    " its metrics too good; train teachers on the same splits",
+                    member.path, f"{seen:,}", word,
+                )  # fmt: skip
+
+
+def write_soft_labels(predictor: Predictor, data: DictConfig, target: Path) -> None:
+    """Write the texts without labels and the probabilities of each label as a CSV file.
+
+    Args:
+        predictor: the teachers.
+        data: the config node of the data.
+        target: the file, which appears when it is complete.
+
+    Raises:
+        InputError: a file of texts cannot be read.
+    """
+    names = [each.name for each in dataclasses.fields(CsvFormat)]
+    given = {name: data[name] for name in names} | {"label_column": None, "weight_column": None}
+    csv_format = CsvFormat(**given)
+    unlabeled = data.unlabeled_csv
+    paths = [Path(p) for p in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
+    columns = [f"{PREFIX}{label}" for label in predictor.labels]
+    rows = sum(row_count(path, csv_format) for path in paths)
+    with text_when_whole(target) as out, progress_bar("Labelling", rows, "row") as bar:
+        # All cells are quoted, because a bare carriage return would split a row.
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow([csv_format.text_column, *columns])
+        chunks = (chunk for path in paths for chunk in read_reviews(path, csv_format))
+        settings, workers = predictor.tokenizer.settings, available_cores()
+        for chunk, encoded in encode_chunks(chunks, settings, workers):
+            scores = softmax(predictor.combine(predictor.member_logits(chunk.texts, encoded)))
+            cells = np.char.mod("%.6f", scores).tolist()
+            writer.writerows([text, *own] for text, own in zip(chunk.texts, cells, strict=True))
+            bar.update(len(chunk.texts) + chunk.missing)
