@@ -24,8 +24,8 @@ import pytest
 from joblib.externals.loky import process_executor
 
 COMMANDS = (
-    "train", "pretrain", "baseline", "vectors", "check", "predict", "drift", "export", "serve",
-    "report",
+    "train", "pretrain", "distill", "baseline", "vectors", "check", "predict", "drift",
+    "export", "serve", "report",
 )  # fmt: skip
 
 
@@ -181,8 +181,9 @@ def _import_once() -> None:
     """Import what the programs import when they begin to work."""
     for module in (
         "sentiment.train.run", "sentiment.train.sweep", "sentiment.train.search.report",
-        "sentiment.pretrain.run", "sentiment.baseline.run", "sentiment.vectors.run",
-        "sentiment.check.run", "tensorboard.compat.proto.summary_pb2", "matplotlib.pyplot",
+        "sentiment.pretrain.run", "sentiment.distill.run", "sentiment.baseline.run",
+        "sentiment.vectors.run", "sentiment.check.run", "tensorboard.compat.proto.summary_pb2",
+        "matplotlib.pyplot",
     ):  # fmt: skip
         import_module(module)
 

@@ -32,7 +32,7 @@ GIVEN_LATER = {
         "unknown_index",
     },
     "LanguageModel": {"vocabulary_size", "embedding_size", "padding_index"},
-    "SentimentDataModule": {"vocabulary", "cleaning", "unlabeled_ratio", "ngrams"},
+    "SentimentDataModule": {"vocabulary", "cleaning", "unlabeled_ratio", "ngrams", "teachers"},
     "OneCheckpoint": {"dirpath", "filename", "minutes"},
 }  # fmt: skip
 NEEDED = {

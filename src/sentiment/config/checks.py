@@ -14,9 +14,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sentiment.config.schemas import SCHEMAS, CheckConfig, TrainConfig
 from sentiment.config.suggest import unknown_key
-from sentiment.data.csv_format import CsvFormat
+from sentiment.data.csv_format import CsvFormat, ScoresFormat
 from sentiment.data.records import check_table
 from sentiment.data.reviews import check_columns
+from sentiment.data.soft_labels import scores_format
 from sentiment.model.metric_names import AUTO, CLASSIFIER_METRICS, LANGUAGE_MODEL_METRICS
 from sentiment.model.settings import require_limits
 from sentiment.report.reviews_file import ReviewsFile
@@ -67,6 +68,11 @@ def check_config(cfg: DictConfig, schema: type = TrainConfig, *, files: bool = F
         raise InputError(
             f"config: data.weight_column={cfg.data.weight_column}: only sentiment.train weights"
             " reviews; give data.weight_column=null"
+        )
+    elif cfg.data.soft_csv:
+        raise InputError(
+            f"config: data.soft_csv={cfg.data.soft_csv}: only sentiment.train learns from a"
+            " teacher's probabilities; give data.soft_csv=null"
         )
     if "trainer" in cfg:
         trains = issubclass(schema, TrainConfig)
@@ -296,6 +302,11 @@ def _check_abstain(node: DictConfig | None) -> None:
 
 
 def _check_mixed(cfg: DictConfig) -> None:
+    if is_mixed(cfg.loss) and cfg.data.soft_csv:
+        raise InputError(
+            f"config: {_mixed_settings(cfg.loss)}: not with data.soft_csv, whose texts have a"
+            " teacher's probabilities in place of labels; leave one of them out"
+        )
     if is_mixed(cfg.loss) and cfg.trainer.precision == "16-mixed":
         raise InputError(
             f"config: {_mixed_settings(cfg.loss)}: not with trainer.precision=16-mixed, whose"
@@ -304,16 +315,24 @@ def _check_mixed(cfg: DictConfig) -> None:
 
 
 def check_one_process(cfg: DictConfig, processes: int) -> None:
-    """Refuse several processes where the loss has terms that need no labels.
+    """Refuse several processes where the loss has terms that need no labels, or teachers.
 
     Raises:
         InputError: there are several processes and such terms.
     """
-    if is_mixed(cfg.loss) and processes > 1:
+    soft = cfg.data.soft_csv
+    if (is_mixed(cfg.loss) or soft) and processes > 1:
+        given = f"data.soft_csv={soft}" if soft else _mixed_settings(cfg.loss)
         raise InputError(
-            f"config: {_mixed_settings(cfg.loss)}: trains in one process, not in {processes}; give"
+            f"config: {given}: trains in one process, not in {processes}; give"
             " trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto"
         )
+
+
+def _paths(given: Any) -> list[Path]:
+    """The files that a setting names: none, one, or a list."""
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    return [Path(str(path)) for path in (given if several else [given] * (given is not None))]
 
 
 def _mixed_settings(loss: DictConfig) -> str:
@@ -325,9 +344,7 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
     """Refuse files and checkpoints that cannot be opened; IMDB's alone unless ``every``."""
     csv_format = CsvFormat.of_settings(cfg.data)
     for key in ("csv", "train_csv", "val_csv", "test_csv", "unlabeled_csv"):
-        given = cfg.data[key]
-        several = isinstance(given, Sequence) and not isinstance(given, str)
-        for path in map(Path, map(str, given if several else [given] * (given is not None))):
+        for path in _paths(cfg.data[key]):
             if str(path) in _IMDB_FILES and not path.exists():
                 raise InputError(
                     f"data.{key}={path}: no such file; download it by"
@@ -339,6 +356,12 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
                 weights = cfg.data.weight_column if key in ("csv", "train_csv") else None
                 columns = (cfg.data.text_column, cfg.data.label_column, weights)
                 check_columns(path, csv_format, [name for name in columns if name is not None])
+    for path in _paths(cfg.data.soft_csv) if every else ():
+        check_table(path, ScoresFormat())
+        if path.stat().st_size < _QUICK:
+            scored = scores_format(path, cfg.data.text_column, cfg.data.score_columns)
+            scores = [column for _, column in scored.score_columns]
+            check_columns(path, scored, [scored.text_column, *scores])
     if every and (slices := OmegaConf.select(cfg, "report.slices")):
         files = (cfg.data[key] for key in ("test_csv", "csv", "train_csv"))
         path = next(Path(path) for path in files if path is not None)

@@ -51,6 +51,11 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         Stopped: see ``train``.
     """
     check_config(cfg, DistillRunConfig)
+    if not cfg.data.unlabeled_csv or cfg.data.soft_csv:
+        raise InputError(
+            "config: give data.unlabeled_csv=FILE, texts for the teachers to label, and no"
+            " data.soft_csv, which sentiment.train learns from"
+        )
     command_line = command_line or CommandLine()
     teachers = [best_checkpoint(path) for path in cfg.teachers]
     for path in teachers:
@@ -114,11 +119,12 @@ def _warn_of_seen(predictor: Predictor, datamodule: SentimentDataModule) -> None
             log.warning("%s does not say what it was trained on", member.path)
             continue
         for name, word in (("val", "validation"), ("test", "test")):
+            reviews = getattr(datamodule.facts, f"{name}_reviews")
             if seen := datamodule.count_in(name, member.data.train_digests):
                 log.warning(
-                    "%s was trained on %s of the %s reviews: what a student knows of these makes"
+                    "%s was trained on %s of the %s %s reviews: what a student knows of these makes"
                     " its metrics too good; train teachers on the same splits",
-                    member.path, f"{seen:,}", word,
+                    member.path, f"{seen:,}", f"{reviews:,}", word,
                 )  # fmt: skip
 
 

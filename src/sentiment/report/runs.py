@@ -33,7 +33,7 @@ OF_ENCODER = (  # determined by a pretrained encoder, if there is one, not by th
 # Files that are compared by the fingerprints in the results, not by their paths.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
 _UNSET = {"data.weight_column": None}  # as in runs of version 0.1.0, which lack the key
-_FILES = {"data.unlabeled_csv", "embeddings.path"}  # compared by name
+_FILES = {"data.unlabeled_csv", "data.soft_csv", "embeddings.path"}  # compared by name
 
 
 # Values in results that a comparison needs; of another type, they are not ours.
@@ -122,8 +122,9 @@ def read_run(folder: Path) -> Run:
         settings = dict(flat(below(read_yaml(home / ".hydra" / "config.yaml"))))
     except (TypeError, RecursionError):
         return Run(folder, "unreadable", {}, {}, {}, {})
-    if settings and "precision" in values:
-        settings["trainer.precision"] = values["precision"]
+    for key, name in {"trainer.precision": "precision", "teachers": "teachers"}.items():
+        if settings and name in values:
+            settings[key] = values[name]
     without = () if "model" in choices else OF_NETWORKS
     if settings.get("pretrained.path") is not None:
         without = (*without, *OF_ENCODER)

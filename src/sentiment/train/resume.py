@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 # Settings that determine the trained weights. Files may have moved: the data module compares their
 # contents. Device and precision may change with the machine.
 _DECIDING = (
-    "seed", "data", "embeddings", "model", "pretrained", "loss", "softmax", "held_out_tokens",
-    "optimizer", "scheduler",
+    "seed", "data", "embeddings", "model", "pretrained", "loss", "distill", "softmax",
+    "held_out_tokens", "optimizer", "scheduler",
 )  # fmt: skip
 
 _DECIDING_OF_TRAINER = (
@@ -37,8 +37,8 @@ _DECIDING_OF_TRAINER = (
 
 _MAY_MOVE = {
     "data.csv", "data.train_csv", "data.val_csv", "data.test_csv", "data.unlabeled_csv",
-    "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding", "data.compression",
-    "data.separator", "data.quoting", "data.escape", "data.file_format",
+    "data.soft_csv", "data.splits_dir", "data.cache_dir", "data.num_workers", "data.encoding",
+    "data.compression", "data.separator", "data.quoting", "data.escape", "data.file_format",
     "embeddings.path", "embeddings.cache_dir", "embeddings.mirrors", "embeddings.sha256",
 }  # fmt: skip
 

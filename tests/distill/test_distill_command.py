@@ -1,0 +1,96 @@
+"""Teachers label texts, and students learn from them."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from omegaconf import DictConfig
+
+from conftest import TINY, write_reviews
+from programs import Program, run_program
+from sentiment import Predictor
+from sentiment.distill.run import SOFT_FILE, distill
+from sentiment.runtime.errors import InputError
+
+Compose = Callable[..., DictConfig]
+
+
+def settings(folder: Path) -> list[str]:
+    reviews = write_reviews(folder / "reviews.csv", 80)
+    texts = pd.read_csv(write_reviews(folder / "u.csv", 150))["review"] + " , we hear"
+    pd.DataFrame({"review": texts}).to_csv(folder / "u.csv", index=False)
+    return [
+        *TINY, f"data.csv={reviews}", f"data.unlabeled_csv={folder / 'u.csv'}",
+        "optimizer.lr=2e-2", "data.batch_size=8",
+    ]  # fmt: skip
+
+
+def test_a_student_learns_what_its_teachers_say(
+    tmp_path: Path, composed: Compose, baselines: Path, checkpoint: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    teachers = [str(baselines / "naive_bayes"), str(checkpoint)]
+    cfg = composed(*settings(tmp_path), f"teachers={teachers}", program="distill")
+    distill(cfg, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["teachers"] == ["naive_bayes", "best.ckpt"]
+    assert results["soft_reviews"] == 150
+    assert results["test/accuracy"] == 1
+    soft = pd.read_csv(tmp_path / "run" / SOFT_FILE)
+    assert soft.columns.tolist() == ["review", "score_awful", "score_lovely"]
+    says = Predictor.load(*teachers)(soft["review"].tolist())
+    for column in ("awful", "lovely"):
+        given = [each["scores"][column] for each in says]
+        assert soft[f"score_{column}"].tolist() == pytest.approx(given, abs=1e-6)
+    # These teachers were trained on other splits of reviews with the same texts.
+    assert "of the 16 test reviews: what a student knows of these" in caplog.text
+
+
+def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(
+    tmp_path: Path,
+) -> None:
+    given = [*settings(tmp_path), "rounds=2", "trainer.max_epochs=300", "hydra.run.dir=run",
+             "callbacks.early_stopping=null"]  # fmt: skip
+    last = tmp_path / "run" / "round_1" / "checkpoints" / "last.ckpt"
+    with Program("distill", *given, "trainer.max_time='00:00:00:02'", cwd=tmp_path) as program:
+        while not last.exists() and program.poll() is None:
+            time.sleep(0.01)
+        program.send_signal(signal.SIGINT)
+        assert program.wait() == 130
+        assert "-m sentiment.distill " in program.stdout
+        assert "ckpt_path=auto" in program.stdout
+    first = (tmp_path / "run" / "labels_alone" / "results.json").stat().st_mtime_ns
+    done = run_program(
+        "distill", *given, "trainer.max_time='00:00:00:01'", "ckpt_path=auto", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "labels_alone" / "results.json").stat().st_mtime_ns == first
+    runs = [
+        json.loads((tmp_path / "run" / f"round_{n}" / "results.json").read_text()) for n in (1, 2)
+    ]
+    assert [run["teachers"] for run in runs] == [["labels_alone"], ["round_1"]]
+    assert "teachers=[round_1]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "facts"),
+    [
+        (["teachers=[nope.ckpt]"], ["teachers=nope.ckpt", "no such checkpoint"]),
+        (["data.unlabeled_csv=null"], ["data.unlabeled_csv=FILE"]),
+        (["data.soft_csv=reviews.csv"], ["data.soft_csv"]),
+        (["ckpt_path=some.ckpt"], ["ckpt_path=auto"]),
+        (["rounds=0"], ["rounds=0", "at least 1"]),
+    ],
+)
+def test_wrong_input_is_one_line(
+    tmp_path: Path, composed: Compose, overrides: list[str], facts: list[str]
+) -> None:
+    cfg = composed(*settings(tmp_path), *overrides, program="distill")
+    with pytest.raises(InputError) as caught:
+        distill(cfg, tmp_path / "run")
+    for fact in facts:
+        assert fact in str(caught.value)
