@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from conftest import TINY, write_reviews
 from programs import Program, run_program
 from sentiment import Predictor
-from sentiment.distill.run import SOFT_FILE, distill
+from sentiment.distill.run import SOFT_FILE, distill, with_shares
 from sentiment.runtime.errors import InputError
 
 Compose = Callable[..., DictConfig]
@@ -34,7 +35,8 @@ def test_a_student_learns_what_its_teachers_say(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     teachers = [str(baselines / "naive_bayes"), str(checkpoint)]
-    cfg = composed(*settings(tmp_path), f"teachers={teachers}", program="distill")
+    given = [f"teachers={teachers}", "keep_shares=false"]
+    cfg = composed(*settings(tmp_path), *given, program="distill")
     distill(cfg, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["teachers"] == ["naive_bayes", "best.ckpt"]
@@ -74,6 +76,17 @@ def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(
     ]
     assert [run["teachers"] for run in runs] == [["labels_alone"], ["round_1"]]
     assert "teachers=[round_1]" in done.stdout
+
+
+def test_shares_are_kept_and_the_order_of_texts_is_too() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal([1, 0, -1], size=(500, 3))
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    adjusted = with_shares(scores, np.array([0.2, 0.5, 0.3]))
+    assert adjusted.mean(0) == pytest.approx([0.2, 0.5, 0.3], abs=1e-3)
+    assert adjusted.sum(1) == pytest.approx(np.ones(500))
+    odds, before = (np.log(each[:, 0] / each[:, 1]) for each in (adjusted, scores))
+    assert np.ptp(odds - before) < 1e-4  # the same factor for all texts
 
 
 @pytest.mark.parametrize(

@@ -331,6 +331,7 @@ class DistillRunConfig(TrainConfig):
 
     teachers: list[str] = field(default_factory=list)
     rounds: int = ranged(1, at_least=1, at_most=20)
+    keep_shares: bool = True  # of the classes, as among the labels
 
 
 @dataclass

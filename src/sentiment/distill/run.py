@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from sentiment.config.overrides import CommandLine
 from sentiment.config.schemas import DistillRunConfig, TrainConfig
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.data.reviews import read_reviews, row_count
+from sentiment.data.pipeline import DataFacts
+from sentiment.data.reviews import ReviewChunk, read_reviews, row_count
 from sentiment.data.soft_labels import PREFIX
 from sentiment.data.workers import encode_chunks
-from sentiment.predict.logits import softmax
+from sentiment.predict.logits import Floats, softmax
 from sentiment.predict.predictor import Predictor
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.ranking import compare_runs
@@ -86,7 +87,9 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         names = [(run_folder(path) or path).name for path in teachers]
         if not (own / SOFT_FILE).exists():
             own.mkdir(parents=True, exist_ok=True)
-            write_soft_labels(predictor, cfg.data, own / SOFT_FILE)
+            shares = class_shares(datamodule.facts, predictor.labels)
+            wanted = shares if cfg.keep_shares else None
+            write_soft_labels(predictor, cfg.data, own / SOFT_FILE, wanted)
         del predictor
         settings.data.soft_csv, settings.data.unlabeled_csv = str(own / SOFT_FILE), None
         _train_once(settings, own, command_line, names)
@@ -112,6 +115,21 @@ def _train_once(
     train(settings, folder, command_line=command_line, teachers=teachers)
 
 
+def class_shares(facts: DataFacts, labels: Sequence[str]) -> Floats:
+    """The fraction of training reviews that each of the teachers' labels has.
+
+    Raises:
+        InputError: the labels of the data are others.
+    """
+    if sorted(labels) != sorted(facts.labels):
+        raise InputError(
+            f"teachers: their labels are {listed(labels)}, and those of the data are"
+            f" {listed(facts.labels)}; give teachers of these, or data.label_names"
+        )
+    counts = [facts.class_counts[facts.labels.index(label)] for label in labels]
+    return (np.array(counts) / facts.train_reviews).astype(np.float32)
+
+
 def _warn_of_seen(predictor: Predictor, datamodule: SentimentDataModule) -> None:
     """Warn of teachers that were trained on reviews by which the student is measured."""
     for member in predictor.members:
@@ -128,13 +146,17 @@ def _warn_of_seen(predictor: Predictor, datamodule: SentimentDataModule) -> None
                 )  # fmt: skip
 
 
-def write_soft_labels(predictor: Predictor, data: DictConfig, target: Path) -> None:
+def write_soft_labels(
+    predictor: Predictor, data: DictConfig, target: Path, shares: Floats | None
+) -> None:
     """Write the texts without labels and the probabilities of each label as a CSV file.
 
     Args:
         predictor: the teachers.
         data: the config node of the data.
         target: the file, which appears when it is complete.
+        shares: (labels,) the mean that the probabilities of each label are to have, in the order of
+            the teachers' labels; None leaves them as they are.
 
     Raises:
         InputError: a file of texts cannot be read.
@@ -144,16 +166,53 @@ def write_soft_labels(predictor: Predictor, data: DictConfig, target: Path) -> N
     csv_format = CsvFormat(**given)
     unlabeled = data.unlabeled_csv
     paths = [Path(p) for p in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
-    columns = [f"{PREFIX}{label}" for label in predictor.labels]
     rows = sum(row_count(path, csv_format) for path in paths)
-    with text_when_whole(target) as out, progress_bar("Labelling", rows, "row") as bar:
+
+    def chunks() -> Iterator[ReviewChunk]:
+        for path in paths:
+            yield from read_reviews(path, csv_format)
+
+    found = []
+    with progress_bar("Labelling", rows, "row") as bar:
+        settings = predictor.tokenizer.settings
+        for chunk, encoded in encode_chunks(chunks(), settings, available_cores()):
+            found.append(predictor.combine(predictor.member_logits(chunk.texts, encoded)))
+            bar.update(len(chunk.texts) + chunk.missing)
+    scores = softmax(np.concatenate(found))
+    if shares is not None:
+        own, scores = scores.mean(0), with_shares(scores, shares)
+        log.info(
+            "The teachers say: %s; adjusted to the training reviews: %s (keep_shares=false leaves"
+            " them as they are)",
+            *(
+                listed([f"{label} {share:.1%}" for label, share in pairs])
+                for pairs in (
+                    zip(predictor.labels, each, strict=True) for each in (own, scores.mean(0))
+                )
+            ),
+        )
+    with text_when_whole(target) as out:
         # All cells are quoted, because a bare carriage return would split a row.
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerow([csv_format.text_column, *columns])
-        chunks = (chunk for path in paths for chunk in read_reviews(path, csv_format))
-        settings, workers = predictor.tokenizer.settings, available_cores()
-        for chunk, encoded in encode_chunks(chunks, settings, workers):
-            scores = softmax(predictor.combine(predictor.member_logits(chunk.texts, encoded)))
-            cells = np.char.mod("%.6f", scores).tolist()
-            writer.writerows([text, *own] for text, own in zip(chunk.texts, cells, strict=True))
-            bar.update(len(chunk.texts) + chunk.missing)
+        writer.writerow([csv_format.text_column, *(f"{PREFIX}{each}" for each in predictor.labels)])
+        cells = iter(np.char.mod("%.6f", scores).tolist())
+        for chunk in chunks():
+            writer.writerows([text, *next(cells)] for text in chunk.texts)
+
+
+def with_shares(probabilities: Floats, shares: Floats) -> Floats:
+    """Change probabilities so that their mean is given, by a factor for the odds of each class.
+
+    A classifier of few labels is often biased, and a student would learn that from it.
+
+    Args:
+        probabilities: (texts, classes).
+        shares: (classes,) the wanted means, which sum to 1.
+    """
+    adjusted = probabilities.astype(np.float64)
+    for _ in range(100):
+        adjusted *= shares / np.maximum(adjusted.mean(0), 1e-12)
+        adjusted /= adjusted.sum(1, keepdims=True)
+        if np.abs(adjusted.mean(0) - shares).max() < 1e-4:
+            break
+    return adjusted.astype(np.float32)
