@@ -40,6 +40,7 @@ BELOW: dict[str, set[str]] = {
         "train",
         "baseline",
         "check",
+        "distill",
         "evaluate",
     },
     "__init__": {"api", "predict", "runtime"},

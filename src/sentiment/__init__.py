@@ -5,13 +5,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sentiment.api import baseline, check, compare, evaluate, train
+    from sentiment.api import baseline, check, compare, distill, evaluate, train
     from sentiment.predict.predictor import Predictor
     from sentiment.runtime.errors import InputError
 
 __version__ = "0.1.0"
 __all__ = [
-    "InputError", "Predictor", "__version__", "baseline", "check", "compare", "evaluate", "train",
+    "InputError", "Predictor", "__version__", "baseline", "check", "compare", "distill",
+    "evaluate", "train",
 ]  # fmt: skip
 
 

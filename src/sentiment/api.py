@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lightning import Callback
     from omegaconf import DictConfig
 
+    from sentiment.config.overrides import CommandLine
+
 Settings = str | Mapping[str, Any]
 
 
@@ -132,18 +134,56 @@ def train(
 
     def task(cfg: "DictConfig", home: Path) -> None:
         from sentiment.config.overrides import CommandLine
-        from sentiment.predict.checkpoint import CLASSIFIER
-        from sentiment.train.fit import Stopped, stop_on_interrupt
         from sentiment.train.run import train as run_training
 
         command_line = CommandLine.of_hydra()
-        try:
-            with stop_on_interrupt(home, CLASSIFIER, command_line):
-                run_training(cfg, home, callbacks=callbacks, command_line=command_line)
-        except Stopped:
-            raise KeyboardInterrupt from None
+        with _stoppable(home, command_line):
+            run_training(cfg, home, callbacks=callbacks, command_line=command_line)
 
     return _ended(_run("train", settings, frame, folder, task, quiet=quiet))
+
+
+def distill(
+    *settings: Settings,
+    frame: "pd.DataFrame | None" = None,
+    folder: str | Path | None = None,
+    quiet: bool = False,
+) -> TrainedRun:
+    """Train a student on what teachers say of texts, as ``python -m sentiment.distill``.
+
+    >>> given = {"teachers": ["runs/a", "runs/b"], "data.unlabeled_csv": "more.csv"}
+    >>> student = distill(given, {"data.csv": "reviews.csv"})  # doctest: +SKIP
+
+    Args and Raises as ``train``.
+
+    Returns:
+        The run of the last student.
+    """
+    students = []
+
+    def task(cfg: "DictConfig", home: Path) -> None:
+        from sentiment.config.overrides import CommandLine
+        from sentiment.distill.run import distill as run_distillation
+
+        command_line = CommandLine.of_hydra().resumed_by("sentiment.distill", home)
+        with _stoppable(home, command_line):
+            students.append(run_distillation(cfg, home, command_line=command_line))
+
+    _run("distill", settings, frame, folder, task, quiet=quiet)
+    return _ended(students[0])
+
+
+@contextmanager
+def _stoppable(home: Path, command_line: "CommandLine") -> Iterator[None]:
+    """Log how to go on with a training that Ctrl-C stops."""
+    from sentiment.predict.checkpoint import CLASSIFIER
+    from sentiment.train.fit import Stopped, stop_on_interrupt
+
+    try:
+        with stop_on_interrupt(home, CLASSIFIER, command_line):
+            yield
+    except Stopped:
+        raise KeyboardInterrupt from None
 
 
 def baseline(

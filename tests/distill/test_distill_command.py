@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from omegaconf import DictConfig
 
+import sentiment
 from conftest import TINY, write_reviews
 from programs import Program, run_program
 from sentiment import Predictor
@@ -31,14 +32,13 @@ def settings(folder: Path) -> list[str]:
 
 
 def test_a_student_learns_what_its_teachers_say(
-    tmp_path: Path, composed: Compose, baselines: Path, checkpoint: Path,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, baselines: Path, checkpoint: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     teachers = [str(baselines / "naive_bayes"), str(checkpoint)]
-    given = [f"teachers={teachers}", "keep_shares=false"]
-    cfg = composed(*settings(tmp_path), *given, program="distill")
-    distill(cfg, tmp_path / "run")
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    given = {"teachers": teachers, "keep_shares": False}
+    run = sentiment.distill(*settings(tmp_path), given, folder=tmp_path / "run")
+    results = run.results
     assert results["teachers"] == ["naive_bayes", "best.ckpt"]
     assert results["soft_reviews"] == 150
     assert results["test/accuracy"] == 1
@@ -46,10 +46,10 @@ def test_a_student_learns_what_its_teachers_say(
     assert soft.columns.tolist() == ["review", "score_awful", "score_lovely"]
     says = Predictor.load(*teachers)(soft["review"].tolist())
     for column in ("awful", "lovely"):
-        given = [each["scores"][column] for each in says]
-        assert soft[f"score_{column}"].tolist() == pytest.approx(given, abs=1e-6)
+        said = [each["scores"][column] for each in says]
+        assert soft[f"score_{column}"].tolist() == pytest.approx(said, abs=1e-6)
     # These teachers were trained on other splits of reviews with the same texts.
-    assert "of the 16 test reviews: what a student knows of these" in caplog.text
+    assert "of the 16 test reviews: what a student knows of these" in "".join(capfd.readouterr())
 
 
 def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(

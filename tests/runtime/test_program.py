@@ -22,8 +22,8 @@ SLOW = {
     "cleanlab", "jinja2",
 }  # fmt: skip
 COMMANDS = {
-    "train", "pretrain", "baseline", "vectors", "check", "evaluate", "predict", "serve", "compare",
-    "download", "drift", "export", "publish", "report",
+    "train", "pretrain", "distill", "baseline", "vectors", "check", "evaluate", "predict", "serve",
+    "compare", "download", "drift", "export", "publish", "report",
 }  # fmt: skip
 START = """
 import contextlib, importlib, sys
@@ -39,7 +39,8 @@ print("imported:", *{slow!r} & sys.modules.keys())
 
 
 def test_a_command_starts_without_slow_libraries(tmp_path: Path) -> None:
-    hydra = [f"{name}.command" for name in ("train", "pretrain", "baseline", "vectors", "check")]
+    programs = ("train", "pretrain", "distill", "baseline", "vectors", "check")
+    hydra = [f"{name}.command" for name in programs]
     plain = ("predict", "serve", "export", "drift", "report")
     every = (*hydra, *(f"{name}.command" for name in plain))
     every = (*every, "evaluate", "compare", "download", "__main__")

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 SOFT_FILE = "soft.csv"  # in the run folder of a student: what its teachers say
 
 
-def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> None:
+def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> Path:
     """Train students on the probabilities that teachers give to texts without labels.
 
     The teacher of each further round is the student before. Without teachers, the first is trained
@@ -46,6 +46,9 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         cfg: a config as ``conf/distill.yaml`` composes it.
         folder: the run folder; of several trainings, each has a folder in it.
         command_line: what the run was started with.
+
+    Returns:
+        The run folder of the last student.
 
     Raises:
         InputError: the data, the teachers or the settings cannot be used.
@@ -96,6 +99,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         teachers = [best_checkpoint(own)]
     if rounds != [folder]:
         print_comparison(compare_runs(find_runs([folder])))
+    return rounds[-1]
 
 
 def _of_training(cfg: DictConfig) -> DictConfig:
@@ -161,9 +165,7 @@ def write_soft_labels(
     Raises:
         InputError: a file of texts cannot be read.
     """
-    names = [each.name for each in dataclasses.fields(CsvFormat)]
-    given = {name: data[name] for name in names} | {"label_column": None, "weight_column": None}
-    csv_format = CsvFormat(**given)
+    csv_format = CsvFormat.of_settings(data, label_column=None, weight_column=None)
     unlabeled = data.unlabeled_csv
     paths = [Path(p) for p in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
     rows = sum(row_count(path, csv_format) for path in paths)
