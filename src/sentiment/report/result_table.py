@@ -16,6 +16,7 @@ from sentiment.report.tables import (
     is_number,
     new_table,
 )
+from sentiment.runtime.errors import listed
 
 _WIDTH, _MOST_CLASSES = 80, 12  # of a table
 
@@ -151,12 +152,15 @@ def data_facts(results: Mapping[str, Any]) -> dict[str, str]:
     """The facts about the data that ``results`` holds."""
     labels, coverage = results.get("labels"), results.get("vector_coverage")
     names = ", ".join(map(str, labels)) if isinstance(labels, list | tuple) else MISSING
+    teachers = results.get("teachers")
     return _known(
         labels=names if len(names) <= 24 else f"{len(labels or ())} classes",
         vocabulary=_with_unit(results.get("vocabulary_size"), "words"),
         **{
             "with vectors": format_percent(coverage or None),
             "known words": format_percent(results.get("vocabulary_coverage")),
+            "teachers": listed(list(map(str, teachers)), most=2) if teachers else MISSING,
+            "taught by them": _with_unit(results.get("soft_reviews"), "texts"),
         },
         duplicates=_with_unit(results.get("dropped_duplicates"), "dropped"),
         seed=_as_text(results.get("seed")),

@@ -303,9 +303,12 @@ def metric_warnings(
 
 def _small_data(reviews: int) -> str:
     """What helps a network with so many training reviews, as measured in docs/small_data.md."""
-    helps = "a network gains by model.ngrams=3 and pre-trained vectors, and by more reviews"
+    helps = (
+        "a network gains by model.ngrams=3 and pre-trained vectors, by more reviews, and by texts"
+        " without labels with sentiment.distill"
+    )
     if reviews < _FEW:
-        helps = "a network can only guess: label more"
+        helps = "a network can only guess: label more, or try sentiment.distill on many texts"
     return f" With {format_count(reviews)} training reviews {helps} (docs/small_data.md)."
 
 
