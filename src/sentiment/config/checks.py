@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sentiment.config.schemas import SCHEMAS, CheckConfig, TrainConfig
 from sentiment.config.suggest import unknown_key
 from sentiment.data.csv_format import CsvFormat, ScoresFormat
+from sentiment.data.pipeline import paths_of
 from sentiment.data.records import check_table
 from sentiment.data.reviews import check_columns
 from sentiment.data.soft_labels import scores_format
@@ -329,12 +330,6 @@ def check_one_process(cfg: DictConfig, processes: int) -> None:
         )
 
 
-def _paths(given: Any) -> list[Path]:
-    """The files that a setting names: none, one, or a list."""
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    return [Path(str(path)) for path in (given if several else [given] * (given is not None))]
-
-
 def _mixed_settings(loss: DictConfig) -> str:
     names = ("entropy", "virtual_adversarial")
     return " ".join(f"loss.{name}={loss[name]}" for name in names if loss[name])
@@ -344,7 +339,7 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
     """Refuse files and checkpoints that cannot be opened; IMDB's alone unless ``every``."""
     csv_format = CsvFormat.of_settings(cfg.data)
     for key in ("csv", "train_csv", "val_csv", "test_csv", "unlabeled_csv"):
-        for path in _paths(cfg.data[key]):
+        for path in paths_of(cfg.data[key]):
             if str(path) in _IMDB_FILES and not path.exists():
                 raise InputError(
                     f"data.{key}={path}: no such file; download it by"
@@ -356,7 +351,7 @@ def _check_files(cfg: DictConfig, *, every: bool) -> None:
                 weights = cfg.data.weight_column if key in ("csv", "train_csv") else None
                 columns = (cfg.data.text_column, cfg.data.label_column, weights)
                 check_columns(path, csv_format, [name for name in columns if name is not None])
-    for path in _paths(cfg.data.soft_csv) if every else ():
+    for path in paths_of(cfg.data.soft_csv) if every else ():
         check_table(path, ScoresFormat())
         if path.stat().st_size < _QUICK:
             scored = scores_format(path, cfg.data.text_column, cfg.data.score_columns)

@@ -87,8 +87,9 @@ class DataFiles:
 
     def __post_init__(self) -> None:
         for key in ("unlabeled_csv", "soft_csv"):
-            listed = _as_list(getattr(self, key))
-            if not (isinstance(listed, list | tuple) and all(isinstance(p, str) for p in listed)):
+            given = getattr(self, key) or []
+            several = [given] if isinstance(given, str) else given
+            if not (isinstance(several, list | tuple) and all(isinstance(p, str) for p in several)):
                 raise InputError(
                     f"data.{key}={getattr(self, key)}: give a file, or several as"
                     f" 'data.{key}=[FILE,FILE]'"
@@ -124,16 +125,18 @@ class DataFiles:
     @property
     def unlabeled(self) -> list[Path]:
         """The files without labels."""
-        return [Path(path) for path in _as_list(self.unlabeled_csv)]
+        return paths_of(self.unlabeled_csv)
 
     @property
     def soft(self) -> list[Path]:
         """The files with a teacher's probabilities."""
-        return [Path(path) for path in _as_list(self.soft_csv)]
+        return paths_of(self.soft_csv)
 
 
-def _as_list(given: Any) -> Any:
-    return [given] if isinstance(given, str) else given or []
+def paths_of(given: Any) -> list[Path]:
+    """The files that a setting names: none, one, or a list."""
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    return [Path(str(path)) for path in (given if several else [given] * (given is not None))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,16 +15,15 @@ from sentiment.config.overrides import CommandLine
 from sentiment.config.schemas import DistillRunConfig, TrainConfig
 from sentiment.data.csv_format import CsvFormat
 from sentiment.data.datamodule import SentimentDataModule
-from sentiment.data.pipeline import DataFacts
+from sentiment.data.pipeline import DataFacts, paths_of
 from sentiment.data.reviews import ReviewChunk, read_reviews, row_count
 from sentiment.data.soft_labels import PREFIX
-from sentiment.data.workers import encode_chunks
+from sentiment.predict.csv_file import predict_chunks
 from sentiment.predict.logits import Floats, softmax
 from sentiment.predict.predictor import Predictor
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs
-from sentiment.runtime.environment import available_cores
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import text_when_whole
 from sentiment.runtime.progress_bar import progress_bar
@@ -166,8 +165,7 @@ def write_soft_labels(
         InputError: a file of texts cannot be read.
     """
     csv_format = CsvFormat.of_settings(data, label_column=None, weight_column=None)
-    unlabeled = data.unlabeled_csv
-    paths = [Path(p) for p in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
+    paths = paths_of(data.unlabeled_csv)
     rows = sum(row_count(path, csv_format) for path in paths)
 
     def chunks() -> Iterator[ReviewChunk]:
@@ -176,9 +174,8 @@ def write_soft_labels(
 
     found = []
     with progress_bar("Labelling", rows, "row") as bar:
-        settings = predictor.tokenizer.settings
-        for chunk, encoded in encode_chunks(chunks(), settings, available_cores()):
-            found.append(predictor.combine(predictor.member_logits(chunk.texts, encoded)))
+        for chunk, logits in predict_chunks(predictor, chunks()):
+            found.append(logits)
             bar.update(len(chunk.texts) + chunk.missing)
     scores = softmax(np.concatenate(found))
     if shares is not None:

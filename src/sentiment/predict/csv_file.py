@@ -3,7 +3,7 @@
 import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from sentiment.data.reviews import (
     read_table,
     row_count,
 )
-from sentiment.data.workers import encode_chunks
+from sentiment.data.workers import Chunk, encode_chunks
 from sentiment.predict.logits import Floats, softmax
 from sentiment.predict.options import check_top
 from sentiment.predict.predictor import Predictor
@@ -106,12 +106,7 @@ def predict_csv(
             texts = [cells[text_at] for cells in chunk.cells]
             yield _Rows(chunk.cells, [None if is_blank(text) else text for text in texts])
 
-    cores = available_cores()
-    workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
-    if any(not member.classifier.device.startswith("cpu") for member in predictor.members):
-        workers = max(workers, cores - 1)  # together slower than a network on a GPU
     with (
-        _one_thread_less(),  # leaves a core for those processes, reading and writing
         naming_target(target),
         text_when_whole(target) as out,
         progress_bar(f"Predicting {source.name}", total, "row") as bar,
@@ -120,9 +115,7 @@ def predict_csv(
         writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
         if has_header(source, csv_format):
             writer.writerow([*names, *columns])
-        for chunk, encoded in encode_chunks(chunks(), predictor.tokenizer.settings, workers):
-            predictor.count_known(encoded)
-            logits = predictor.combine(predictor.member_logits(chunk.texts, encoded))
+        for chunk, logits in predict_chunks(predictor, chunks()):
             added = _added_cells(softmax(logits), predictor, top, scores=scores)
             if explain:
                 added = (
@@ -136,6 +129,18 @@ def predict_csv(
         if rows != read:  # before the target appears
             raise RuntimeError(f"{source}: {read} rows were read, and {rows} predicted")
     return Written(rows, without_text, columns)
+
+
+def predict_chunks(predictor: Predictor, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Floats]]:
+    """Yield each chunk and the logits of its texts; other processes tokenise ahead."""
+    cores = available_cores()
+    workers = max(2, cores // 4) if cores > 1 else 1  # each is several times as fast as a network
+    if any(not member.classifier.device.startswith("cpu") for member in predictor.members):
+        workers = max(workers, cores - 1)  # together slower than a network on a GPU
+    with _one_thread_less():  # leaves a core for those processes, reading and writing
+        for chunk, encoded in encode_chunks(chunks, predictor.tokenizer.settings, workers):
+            predictor.count_known(encoded)
+            yield chunk, predictor.combine(predictor.member_logits(chunk.texts, encoded))
 
 
 def _new_columns(

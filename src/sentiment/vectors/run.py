@@ -21,6 +21,7 @@ from sentiment.config.overrides import CommandLine, train_command
 from sentiment.config.resolvers import sample_path
 from sentiment.config.schemas import VectorsConfig
 from sentiment.data.datamodule import SentimentDataModule
+from sentiment.data.pipeline import paths_of
 from sentiment.data.tokenizer import stop_words
 from sentiment.report.results import log_data
 from sentiment.report.tables import format_duration, new_table, print_table, write_json
@@ -110,10 +111,9 @@ def _check_output(output: Path, cfg: DictConfig) -> None:
             f"output={output}: give a file that ends otherwise, such as in .txt or .txt.gz; the"
             " settings go into a .json file beside it"
         )
-    unlabeled = cfg.data.unlabeled_csv or []
-    inputs = [unlabeled] if isinstance(unlabeled, str) else list(unlabeled)
-    inputs += [cfg.data[key] for key in ("csv", "train_csv", "val_csv", "test_csv")]
-    if any(output.resolve() == Path(str(path)).resolve() for path in inputs if path):
+    keys = ("csv", "train_csv", "val_csv", "test_csv", "unlabeled_csv")
+    inputs = [path for key in keys for path in paths_of(cfg.data[key])]
+    if any(output.resolve() == path.resolve() for path in inputs):
         raise InputError(f"output={output}: is a file of reviews, which would be replaced")
     try:
         with tempfile.TemporaryFile(dir=nearest_folder(output)):
