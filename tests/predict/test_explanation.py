@@ -14,7 +14,7 @@ from sentiment import Predictor
 from sentiment.model.classifier import Inputs, SentimentClassifier
 from sentiment.model.encoder import CELLS
 from sentiment.predict.command import main
-from sentiment.predict.explanation import Explanation, tokens_of
+from sentiment.predict.explanation import Explanation, Token, tokens_of
 from sentiment.predict.gradients import integrated_gradients
 from sentiment.predict.logits import log_odds
 from sentiment.predict.member import Member
@@ -263,3 +263,20 @@ def test_a_csv_gets_a_column_with_the_heaviest_words(
     with pytest.raises(SystemExit):
         main([str(checkpoint), "--csv", str(source), "--out", "-", "--explain"])
     assert "explanation already" in capsys.readouterr().err
+
+
+def test_a_text_without_a_label_is_shown_as_that(abstaining: Path) -> None:
+    predictor = Predictor.load(abstaining)
+    explanation = predictor.explain("the film was lovely")
+    assert explanation.abstained
+    assert "<strong>no label</strong> (lovely " in explanation.as_html()
+    assert "no label" in explanation.as_ansi()
+    predictor.thresholds = None
+    assert "no label" not in predictor.explain("the film was lovely").as_html()
+
+
+def test_words_that_hardly_matter_have_hardly_a_colour() -> None:
+    tokens = [Token("a", 0, 1, 0.005), Token("film", 2, 6, -0.04)]
+    faint = Explanation("a film", "good", 0.5, 0.0, 0.0, tokens)
+    assert "0.16)" in faint.coloured()
+    assert faint.coloured().count("<span") == 1

@@ -86,8 +86,7 @@ def predict_lines(
                 if page is not None:
                     page(f"{explanation.as_html()}\n")
                 if in_colour:
-                    unsure = "abstained: " if prediction.get("abstained") else ""
-                    out.write(f"{unsure}{explanation.as_ansi()}\n\n")
+                    out.write(f"{explanation.as_ansi()}\n\n")
                     continue
             if in_colour:
                 out.write("(a blank text)\n\n")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 _FOR, _AGAINST = (110, 170, 255), (255, 160, 80)  # blue and orange: everyone can tell them apart
+_DECISIVE = 0.25  # a weight has its full colour from here on, if none is larger
 _LEAST = 0.08  # of the largest weight; smaller ones have no colour
 _BRIGHT = 0.55  # colours on which black letters are easier to read, also on a dark page
 
@@ -51,6 +52,7 @@ class Explanation:
             up to ``log_odds - reference``.
         tokens: the tokens with their weights. Those that are not read because the text is too
             long have 0.
+        abstained: whether the classifier gives the text no label, as the score is too low.
     """
 
     text: str
@@ -59,9 +61,14 @@ class Explanation:
     log_odds: float
     reference: float
     tokens: Sequence[Token]
+    abstained: bool = False
 
     def __repr__(self) -> str:
-        return f"<Explanation of {self.label!r}, {self.score:.1%}: {self.summary()}>"
+        return f"<Explanation of {self.label!r}, {self._percent}: {self.summary()}>"
+
+    @property
+    def _percent(self) -> str:
+        return f"{100 * self.score:.1f} %"
 
     def heaviest(self, number: int = 5) -> list[Token]:
         """The tokens that matter most, by absolute weight."""
@@ -74,6 +81,8 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """The explanation as plain Python values, its numbers rounded to 6 decimals."""
         values = {**asdict(self), "tokens": [token._asdict() for token in self.tokens]}
+        if not self.abstained:
+            del values["abstained"]
         for each in (values, *values["tokens"]):
             each.update({key: round(v, 6) for key, v in each.items() if isinstance(v, float)})
         return values
@@ -93,8 +102,11 @@ class Explanation:
     def as_html(self) -> str:
         """The explanation in HTML: label, score, the coloured text, and the heaviest words."""
         label, words = html.escape(self.label), html.escape(self.summary())
+        head = f"<strong>{label}</strong> {self._percent}"
+        if self.abstained:
+            head = f"<strong>no label</strong> ({label} {self._percent})"
         return (
-            f"<section><p><strong>{label}</strong> {self.score:.1%}</p>"
+            f"<section><p>{head}</p>"
             f"<p>{self.coloured()}</p><p><small>For (blue) or against (orange) {label}: {words}"
             "</small></p></section>"
         )
@@ -107,14 +119,17 @@ class Explanation:
         for text, colour, strength in self._parts():
             mixed = ";".join(str(round(255 - (255 - each) * strength)) for each in colour)
             parts.append(f"\x1b[30;48;2;{mixed}m{text}\x1b[0m" if strength else text)
+        head = f"\x1b[1m{self.label}\x1b[0m {self._percent}"
+        if self.abstained:
+            head = f"\x1b[1mno label\x1b[0m ({self.label} {self._percent})"
         return (
-            f"\x1b[1m{self.label}\x1b[0m {self.score:.1%}\n{''.join(parts)}\n"
+            f"{head}\n{''.join(parts)}\n"
             f"\x1b[2mfor (blue) or against (orange) {self.label}: {self.summary()}\x1b[0m"
         )
 
     def _parts(self) -> Iterator[tuple[str, tuple[int, ...], float]]:
         """Yield the text in pieces, each with its colour and the strength of that, 0 for none."""
-        largest = max((abs(token.weight) for token in self.tokens), default=0) or 1
+        largest = max((_DECISIVE, *(abs(token.weight) for token in self.tokens)))
         end = 0
         for token in self.tokens:
             strength = abs(token.weight) / largest

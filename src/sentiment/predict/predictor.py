@@ -221,10 +221,12 @@ class Predictor:
         label = self.labels[logits[0].argmax()] if label is None else label
         each = [member.attributions(encoded, label) for member in self.members]
         index, cleaned = self.labels.index(label), self.tokenizer.clean(text)
+        scores = softmax(logits)[0]
+        best = int(scores.argmax())
         return Explanation(
             text=cleaned,
             label=label,
-            score=float(softmax(logits)[0, index]),
+            score=float(scores[index]),
             log_odds=float(log_odds(logits, index)[0]),
             reference=float(log_odds(reference, index)[0]),
             tokens=tokens_of(
@@ -232,6 +234,7 @@ class Predictor:
                 self.tokenizer.as_written(cleaned),
                 (np.average(each, axis=0, weights=self.weights) / self.temperature).tolist(),
             ),
+            abstained=self.thresholds is not None and self.abstains(best, float(scores[best])),
         )
 
     def logits(self, texts: Iterable[str]) -> Floats:
