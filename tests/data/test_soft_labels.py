@@ -143,6 +143,16 @@ def test_a_text_without_probabilities_is_counted_as_missing(
     assert "1 for a missing text or missing probabilities" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [({"good": "nope", "bad": "score_bad"}, "'nope'"), ("score_", "LABEL: COLUMN")],
+)
+def test_wrong_columns_are_refused(tmp_path: Path, given: Any, fact: str) -> None:
+    with pytest.raises(InputError, match=r"data\.score_columns") as caught:
+        ready(tmp_path, scored([("new one", 0.5)]), score_columns=given)
+    assert fact in str(caught.value)
+
+
 def test_only_held_out_texts_teach_nothing(tmp_path: Path) -> None:
     ready(tmp_path, scored([("new one", 0.5)]), splits_dir=str(tmp_path / "splits"))
     tested = pd.read_csv(tmp_path / "splits" / "test.csv")["review"]

@@ -92,7 +92,8 @@ def test_shares_are_kept_and_the_order_of_texts_is_too() -> None:
 @pytest.mark.parametrize(
     ("overrides", "facts"),
     [
-        (["teachers=[nope.ckpt]"], ["teachers=nope.ckpt", "no such checkpoint"]),
+        (["teachers=nope.ckpt"], ["nope.ckpt", "no such checkpoint"]),
+        (["teachers=[reviews.csv]"], ["reviews.csv", "no such checkpoint"]),
         (["data.unlabeled_csv=null"], ["data.unlabeled_csv=FILE"]),
         (["data.soft_csv=reviews.csv"], ["data.soft_csv"]),
         (["ckpt_path=some.ckpt"], ["ckpt_path=auto"]),

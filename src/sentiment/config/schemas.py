@@ -56,7 +56,7 @@ class DataConfig:
     test_csv: str | None = None
     unlabeled_csv: Any = None  # a file or a list of files
     soft_csv: Any = None  # likewise
-    score_columns: dict[str, str] | None = None
+    score_columns: Any = None  # the column of each label
     text_column: str = "review"
     label_column: str = "sentiment"
     weight_column: str | None = None
@@ -329,7 +329,7 @@ class TrainConfig:
 class DistillRunConfig(TrainConfig):
     """The whole config of ``sentiment.distill``."""
 
-    teachers: list[str] = field(default_factory=list)
+    teachers: Any = field(default_factory=list)  # checkpoints or run folders, or a single one
     rounds: int = ranged(1, at_least=1, at_most=20)
     keep_shares: bool = True  # of the classes, as among the labels
 

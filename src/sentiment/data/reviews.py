@@ -152,7 +152,7 @@ def _probabilities(cells: Sequence[str], where: str) -> list[float]:
     if abs(total - 1) > _ROUNDING:
         raise InputError(
             f"{where}: {given}: the probabilities of the labels sum to {total:.4g}; they must sum"
-            " to 1 (a softmax makes probabilities of logits)"
+            f" to 1 ({'divide percentages by 100' if 90 < total < 110 else 'a softmax makes them'})"
         )
     return [score / total for score in scores]
 
@@ -273,10 +273,10 @@ def _settings(path: Path, csv_format: CsvFormat, names: Sequence[str]) -> str:
     likely = {
         key: name for key in lacking for name in reversed(names) if name.lower() in _COMMON[key]
     }
-    if len(likely) == len(lacking):
+    if likely and len(likely) == len(lacking):
         return f"give {' '.join(csv_format.override(*each) for each in likely.items())}"
-    if lacking == ["weight_column"]:
-        return f"set {csv_format.named('weight_column')}"
+    if lacking in ([], ["weight_column"]):
+        return f"set {csv_format.named('weight_column' if lacking else 'score_columns')}"
     options = isinstance(csv_format, FormatOfOptions)
     roles = ["text_column"] + ["label_column"] * (csv_format.label_column is not None)
     given = f"{'give' if options else 'set'} {', '.join(map(csv_format.named, roles))}"

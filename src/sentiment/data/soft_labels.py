@@ -17,6 +17,7 @@ from sentiment.runtime.errors import InputError, listed
 
 log = logging.getLogger(__name__)
 
+_GIVE = "give the column of each label as 'data.score_columns={LABEL: COLUMN, LABEL: COLUMN}'"
 PREFIX = "score_"  # of the columns that ``sentiment.predict --scores`` writes
 
 
@@ -33,16 +34,17 @@ def scores_format(
     Raises:
         InputError: the file cannot be read, or has no such columns.
     """
-    if score_columns:
-        pairs = tuple((str(label), column) for label, column in score_columns.items())
+    if score_columns is not None:
+        if not isinstance(score_columns, Mapping) or not score_columns:
+            raise InputError(f"data.score_columns={score_columns}: {_GIVE}")
+        pairs = tuple((str(label), str(column)) for label, column in score_columns.items())
         return ScoresFormat(text_column=text_column, score_columns=pairs)
     names = column_names(path, ScoresFormat(text_column=text_column))
     pairs = tuple((name.removeprefix(PREFIX), name) for name in names if name.startswith(PREFIX))
     if not pairs:
         raise InputError(
             f"{path}: no columns of probabilities, such as score_positive, as sentiment.predict"
-            f" --scores writes; it has {listed(names, repr)}; name the column of each label:"
-            " 'data.score_columns={LABEL: COLUMN, LABEL: COLUMN}'"
+            f" --scores writes; it has {listed(names, repr)}; {_GIVE}"
         )
     return ScoresFormat(text_column=text_column, score_columns=pairs)
 
@@ -116,8 +118,7 @@ def _order(corpus: Corpus, labels: Sequence[str], names: Sequence[str]) -> list[
             return [corpus.label_names.index(label) for label in own]
     raise InputError(
         f"{corpus.path}: has probabilities of {listed(corpus.label_names, repr)}, but the labels"
-        f" are {listed(labels, repr)}; give one column for each:"
-        " 'data.score_columns={LABEL: COLUMN, LABEL: COLUMN}'"
+        f" are {listed(labels, repr)}; {_GIVE}"
     )
 
 

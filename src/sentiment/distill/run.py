@@ -27,7 +27,7 @@ from sentiment.report.runs import find_runs
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import text_when_whole
 from sentiment.runtime.progress_bar import progress_bar
-from sentiment.runtime.run_folder import NO_CHECKPOINT, best_checkpoint, check_unused, run_folder
+from sentiment.runtime.run_folder import best_checkpoint, check_unused, run_folder
 from sentiment.train.run import train
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
             " data.soft_csv, which sentiment.train learns from"
         )
     command_line = command_line or CommandLine()
-    teachers = [best_checkpoint(path) for path in cfg.teachers]
-    for path in teachers:
-        if not path.exists():
-            raise InputError(f"teachers={path}: {NO_CHECKPOINT}")
+    teachers = [*map(best_checkpoint, paths_of(cfg.teachers))]
     if cfg.ckpt_path not in (None, "auto"):
         raise InputError(
             f"config: ckpt_path={cfg.ckpt_path}: give ckpt_path=auto hydra.run.dir=FOLDER, which"
@@ -75,6 +72,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
     if cfg.ckpt_path is None:
         for own in {folder, *rounds}:
             check_unused(own, resumable=True)
+    predictor = Predictor.load(*teachers) if teachers else None  # before anything slow
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
@@ -84,7 +82,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         _train_once(settings, own, command_line, [])
         teachers = [best_checkpoint(own)]
     for own in rounds:
-        predictor = Predictor.load(*teachers)
+        predictor = predictor or Predictor.load(*teachers)
         _warn_of_seen(predictor, datamodule)
         names = [(run_folder(path) or path).name for path in teachers]
         if not (own / SOFT_FILE).exists():
@@ -92,7 +90,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
             shares = class_shares(datamodule.facts, predictor.labels)
             wanted = shares if cfg.keep_shares else None
             write_soft_labels(predictor, cfg.data, own / SOFT_FILE, wanted)
-        del predictor
+        predictor = None
         settings.data.soft_csv, settings.data.unlabeled_csv = str(own / SOFT_FILE), None
         _train_once(settings, own, command_line, names)
         teachers = [best_checkpoint(own)]
