@@ -21,7 +21,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"runtime", "model", "data", "report"},
     "train": {"runtime", "batch", "model", "data", "predict", "report", "config", "baseline"},
     "pretrain": {"runtime", "batch", "model", "data", "predict", "report", "config", "train"},
-    "distill": {"runtime", "data", "predict", "report", "config", "train"},
+    "distill": {"runtime", "model", "data", "predict", "report", "config", "train", "baseline"},
     "baseline": {"runtime", "model", "data", "predict", "report", "config"},
     "vectors": {"runtime", "data", "report", "config", "train"},
     "check": {"runtime", "batch", "data", "predict", "report", "config", "baseline"},

@@ -65,16 +65,16 @@ def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(
         assert program.wait() == 130
         assert "-m sentiment.distill " in program.stdout
         assert "ckpt_path=auto" in program.stdout
-    first = (tmp_path / "run" / "labels_alone" / "results.json").stat().st_mtime_ns
+    first = (tmp_path / "run" / "naive_bayes" / "results.json").stat().st_mtime_ns
     done = run_program(
         "distill", *given, "trainer.max_time='00:00:00:01'", "ckpt_path=auto", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "labels_alone" / "results.json").stat().st_mtime_ns == first
+    assert (tmp_path / "run" / "naive_bayes" / "results.json").stat().st_mtime_ns == first
     runs = [
         json.loads((tmp_path / "run" / f"round_{n}" / "results.json").read_text()) for n in (1, 2)
     ]
-    assert [run["teachers"] for run in runs] == [["labels_alone"], ["round_1"]]
+    assert [run["teachers"] for run in runs] == [["naive_bayes"], ["round_1"]]
     assert "teachers=[round_1]" in done.stdout
 
 

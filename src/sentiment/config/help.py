@@ -31,7 +31,7 @@ _EXAMPLES = {
     ),
     "distill": (
         "'teachers=[runs/a,runs/b]' data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
-        "'teachers=[]' rounds=2 data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
+        "data=csv data.csv=my.csv data.unlabeled_csv=more.csv",
         "ckpt_path=auto hydra.run.dir=runs/student",
     ),
     "pretrain": (

@@ -10,6 +10,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.baseline.run import check_classes, run_baseline
 from sentiment.config.checks import check_config
 from sentiment.config.overrides import CommandLine
 from sentiment.config.schemas import DistillRunConfig, TrainConfig
@@ -18,6 +19,7 @@ from sentiment.data.datamodule import SentimentDataModule
 from sentiment.data.pipeline import DataFacts, paths_of
 from sentiment.data.reviews import ReviewChunk, read_reviews, row_count
 from sentiment.data.soft_labels import PREFIX
+from sentiment.model.abstention import Goal
 from sentiment.predict.csv_file import predict_chunks
 from sentiment.predict.logits import Floats, softmax
 from sentiment.predict.predictor import Predictor
@@ -38,8 +40,8 @@ SOFT_FILE = "soft.csv"  # in the run folder of a student: what its teachers say
 def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> Path:
     """Train students on the probabilities that teachers give to texts without labels.
 
-    The teacher of each further round is the student before. Without teachers, the first is trained
-    on the labels alone, with the student's settings: self-training.
+    The teacher of each further round is the student before. Without teachers, the first is the
+    naive-Bayes-weighted n-grams of ``sentiment.baseline``, fitted to the labels: self-training.
 
     Args:
         cfg: a config as ``conf/distill.yaml`` composes it.
@@ -76,11 +78,9 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
-    settings = _of_training(cfg)
     if not teachers:
-        own = folder / "labels_alone"
-        _train_once(settings, own, command_line, [])
-        teachers = [best_checkpoint(own)]
+        teachers = [_first_teacher(datamodule, folder / "naive_bayes")]
+    settings = _of_training(cfg)
     for own in rounds:
         predictor = predictor or Predictor.load(*teachers)
         _warn_of_seen(predictor, datamodule)
@@ -99,6 +99,16 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
     return rounds[-1]
 
 
+def _first_teacher(datamodule: SentimentDataModule, folder: Path) -> Path:
+    """Fit naive Bayes to the labels in a folder; one that holds results was fitted before."""
+    if not (folder / "results.json").exists():
+        check_classes(datamodule.facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        run_baseline("naive_bayes", datamodule, folder, Goal())
+        log.info("The first teacher is naive Bayes, fitted to the labels: %s", folder)
+    return best_checkpoint(folder)
+
+
 def _of_training(cfg: DictConfig) -> DictConfig:
     """The settings of the first training: those of ``cfg`` that ``train`` has, too."""
     names = [each.name for each in dataclasses.fields(TrainConfig)]
@@ -112,7 +122,7 @@ def _train_once(
     if (folder / "results.json").exists():
         log.info("%s holds its results already", folder)
         return
-    log.info("Training %s", f"on what {listed(teachers)} says" if teachers else "on labels alone")
+    log.info("Training on what %s says", listed(teachers))
     train(settings, folder, command_line=command_line, teachers=teachers)
 
 
