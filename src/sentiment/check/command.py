@@ -14,15 +14,13 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
-from sentiment.runtime.program import end_at_once, ending_at_once
+from sentiment.runtime.program import FOUND, end_at_once, ending_at_once
 
 if TYPE_CHECKING:
     from sentiment.check.run import Checked
 
 
 log = logging.getLogger(__name__)
-
-FOUND = 3  # exit code
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.options import (
+    FEW,
     add_csv_options,
     check_csv,
     csv_format_from,
@@ -15,15 +16,13 @@ from sentiment.predict.options import (
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads
 from sentiment.runtime.files import is_table
-from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.program import FOUND, ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-DRIFT = 3  # exit code
-_FEW = 100  # texts
 _DISTANCES = ("length", "score")  # tests whose effect is a Kolmogorov-Smirnov distance
 # What the two values of a test are.
 _VALUES = {
@@ -38,7 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "sentiment.drift",
         description="Compare new texts, without labels, with the validation reviews of a training:"
         " unknown tokens, lengths, scores, classes and words. The exit code is 0 if they are alike,"
-        f" {DRIFT} if they have drifted, and 2 after an error.",
+        f" {FOUND} if they have drifted, and 2 after an error.",
         epilog="Example: %(prog)s runs/mine new.csv --text-column text",
     )
     parser.add_argument(
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         predictor = Predictor.load(parsed.checkpoint, device=parsed.device)
         csv_format = csv_format_from(parsed, predictor)
         found = drift(predictor, parsed.csv, csv_format, level=parsed.level)
-        if (new := found["texts"]["new"]) < _FEW:
+        if (new := found["texts"]["new"]) < FEW:
             write_note(f"{new} texts are few: only large changes are found among them")
         if parsed.json:
             sys.stdout.write(json_text(found) + "\n")
@@ -104,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print_table(part)
             changed = ", ".join(test["name"] for test in found["tests"] if test["drift"])
             sys.stdout.write(f"\nDrift: {changed}\n" if changed else "\nNo drift\n")
-    sys.exit(DRIFT if found["drift"] else 0)
+    sys.exit(FOUND if found["drift"] else 0)
 
 
 def report(found: dict[str, Any]) -> Iterator["Table | str"]:
