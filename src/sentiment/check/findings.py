@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from sentiment.batch import NO_CLASS
 from sentiment.check.duplicates import Repeats
@@ -19,12 +20,12 @@ from sentiment.runtime.errors import listed
 
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
 LEVELS = (SERIOUS, LOOK, NOTE)
-Kind = Literal[
+FindingKind = Literal[
     "leak", "contradiction", "label", "column", "order", "word", "repeat", "near", "mojibake",
     "replaced", "language", "languages", "tokenizer", "markup", "script", "class", "balance",
     "missing", "short", "long",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 
 _MANY_ERRORS = 0.03  # fraction of labels
 _GOOD, _POOR = 0.85, 0.75  # accuracy of the classifier that finds them
@@ -67,7 +68,7 @@ class Finding:
         rows: the rows to look at, the most important first.
     """
 
-    kind: Kind
+    kind: FindingKind
     level: str
     title: str
     count: int
@@ -301,35 +302,28 @@ def text_findings(
 
 def _encodings(facts: TextFacts, most: int) -> Iterator[Finding]:
     """Texts of a wrong encoding, and others with lost characters; each text once."""
-    wrong = "Read the source again with its own encoding (data.encoding)"
-    mojibake = np.flatnonzero(facts.mojibake)
-    if len(mojibake):
-        why = "decoded by a wrong encoding"
-        lost = facts.replaced[mojibake].tolist()
-        yield Finding(
-            "mojibake",
-            LOOK,
-            "Texts decoded by a wrong encoding",
-            len(mojibake),
-            f"{_counted(len(mojibake), 'text')} {why}",
-            f"{wrong}, or repair the texts with ftfy.",
-            [
-                Row(each, f"{why}, and with lost characters (U+FFFD)" if worse else why)
-                for each, worse in zip(mojibake[:most].tolist(), lost[:most], strict=True)
-            ],
-        )
-    replaced = np.flatnonzero(facts.replaced & ~facts.mojibake)
-    if len(replaced):
-        why = "with lost characters (U+FFFD)"
-        yield Finding(
-            "replaced",
-            LOOK,
-            "Lost characters",
-            len(replaced),
-            f"{_counted(len(replaced), 'text')} {why}",
-            f"{wrong}: what is lost here cannot be repaired.",
-            [Row(each, why) for each in replaced[:most].tolist()],
-        )
+    again = "Read the source again with its own encoding (data.encoding)"
+    wrong, lost = "decoded by a wrong encoding", "with lost characters (U+FFFD)"
+    kinds: tuple[tuple[FindingKind, str, npt.NDArray[np.bool_], str, str], ...] = (
+        ("mojibake", f"Texts {wrong}", facts.mojibake, wrong, "or repair the texts with ftfy"),
+        (
+            "replaced", "Lost characters", facts.replaced & ~facts.mojibake, lost,
+            "as what is lost here cannot be repaired",
+        ),
+    )  # fmt: skip
+    for kind, title, marked, why, remedy in kinds:
+        texts = np.flatnonzero(marked).tolist()
+        if texts:
+            both = facts.mojibake & facts.replaced
+            yield Finding(
+                kind,
+                LOOK,
+                title,
+                len(texts),
+                f"{_counted(len(texts), 'text')} {why}",
+                f"{again}, {remedy}.",
+                [Row(each, f"{why}, and {lost}" if both[each] else why) for each in texts[:most]],
+            )
 
 
 def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:
