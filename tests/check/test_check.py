@@ -334,6 +334,20 @@ def test_the_command_fails_on_what_is_named(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("files", "code"), [("repeats.csv,clean.csv", 3), ("wrong.csv", 2)])
+def test_checks_in_other_processes_fail_if_one_of_them_does(
+    tmp_path: Path, files: str, code: int
+) -> None:
+    table = reviews()
+    table.to_csv(tmp_path / "clean.csv", index=False)
+    pd.concat([table, table.iloc[[8]]]).to_csv(tmp_path / "repeats.csv", index=False)
+    table.assign(label="pos").to_csv(tmp_path / "wrong.csv", index=False)
+    given = ["data=csv", f"data.csv={files}", "check.fail_on=[repeat]", "hydra.launcher.n_jobs=1"]
+    done = run_program("check", "-m", "hydra/launcher=joblib", *given, cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+
+
 def test_a_script_in_a_review_stays_text(tmp_path: Path) -> None:
     table = reviews()
     attack = "<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7 * 7 }} "
