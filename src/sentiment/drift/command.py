@@ -15,6 +15,7 @@ from sentiment.predict.options import (
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads
+from sentiment.runtime.errors import listed
 from sentiment.runtime.files import is_table
 from sentiment.runtime.program import FOUND, ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
@@ -134,19 +135,22 @@ def report(found: dict[str, Any]) -> Iterator["Table | str"]:
     yield table
     yield (
         "KS: Kolmogorov-Smirnov distance of the two distributions, from 0 to 1.\n"
-        f"Drift: the change is not below the limit, and p is below {found['level']:g} (--level).\n"
+        f"Drift: the change reaches the limit, and p is below {found['level']:g} (--level).\n"
     )
     drifted = {test["name"] for test in found["tests"] if test["drift"]}
-    estimates = ["estimated"] * ("predicted classes" in drifted)
-    table = columns("predicted class", "validation", "new", *estimates)
+    estimates = ["estimated: validation", "new"] * ("predicted classes" in drifted)
+    table = columns("class", "predicted: validation", "new", *estimates)
     for label, proportions in found["classes"].items():
         shown = list(proportions.values())[: 2 + len(estimates)]
         table.add_row(Text(label), *map(format_percent, shown))
     yield table
     if estimates:
-        yield "Estimated: the true proportions of the new texts, if nothing else has changed.\n"
+        yield (
+            "Estimated: the true proportions, from probabilities in place of predicted classes;\n"
+            "those of the new texts, if nothing else has changed.\n"
+        )
         if others := sorted(drifted & {"unknown tokens", *_DISTANCES}):
-            yield f"{' and '.join(others).capitalize()} changed, too: do not trust the estimates.\n"
+            yield f"{listed(others).capitalize()} changed, too: do not trust the estimates.\n"
     if not found["words"]:
         return
     table = columns("words that changed most, per 1,000 tokens", "validation", "new")
