@@ -6,6 +6,7 @@ imports this file whenever it starts, so slow libraries are imported only when t
 
 import itertools
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class GridSweeper(BasicSweeper):
 
         Raises:
             InputError: a run's config is wrong, or two runs would share a folder.
+            SystemExit: a run has returned an ``exit_code`` above 0.
         """
         from sentiment.report.ranking import Job
         from sentiment.runtime.errors import InputError
@@ -54,14 +56,17 @@ class GridSweeper(BasicSweeper):
             raise InputError(f"hydra.sweeper.max_batch_size={self.max_batch_size}: give 1 or more")
         with ranked(self.hydra_context.callbacks, self.config) as add_jobs:
             returns = list(itertools.chain(*super().sweep(arguments)))
-            jobs = []
+            jobs, codes = [], [0]
             for (folder, overrides), returned in zip(self._planned.items(), returns, strict=True):
                 config = returned.hydra_cfg  # None of a run that was killed
                 path = folder if config is None else config.hydra.runtime.output_dir
                 outcome = returned.return_value
-                failed = isinstance(outcome, dict) and outcome.get("status") == "failed"
-                jobs.append(Job(Path(path), overrides, failed=failed))
+                outcome = outcome if isinstance(outcome, dict) else {}
+                jobs.append(Job(Path(path), overrides, failed=outcome.get("status") == "failed"))
+                codes.append(outcome.get("exit_code", 0))
             add_jobs(jobs)
+        if max(codes):
+            sys.exit(max(codes))
         return returns
 
     def split_arguments(  # type: ignore[override]  # which ``sweep`` calls, before any run

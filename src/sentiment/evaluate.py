@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sentiment import Command
 from sentiment.predict.options import (
+    FEW,
     add_checkpoint_options,
     add_csv_options,
     check_csv,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from sentiment.predict.logits import Floats
     from sentiment.predict.misclassified import Misclassified
     from sentiment.predict.predictor import Predictor
-
-_FEW = 100  # reviews
 
 
 def evaluate(
@@ -162,7 +161,7 @@ def calibrate(
             )
         write_note(f"{path.name}: {left_out} and are left out, as scores are too high there")
     predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)[new]
-    if len(labels) < _FEW:
+    if len(labels) < FEW:
         write_note(f"{path.name}: {len(labels)} reviews are few: the temperature is uncertain")
     combined = torch.from_numpy(predictor.combine(reviews.logits))[new]
     predictor.temperature = fit_temperature(combined, labels)

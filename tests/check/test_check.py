@@ -162,6 +162,16 @@ def test_texts_of_the_test_file_in_others_are_leaks(tmp_path: Path) -> None:
         ("train_csv.csv", 161), ("test_csv.csv", 1), ("train_csv.csv", 162), ("test_csv.csv", 2),
         ("unlabeled_csv.csv", 6), ("test_csv.csv", 8),
     }  # fmt: skip
+    assert [each.level for each in checked.findings if each.kind == "leak"] == ["serious", "look"]
+
+
+def test_leaks_that_a_training_drops_are_not_serious(tmp_path: Path) -> None:
+    train, test = reviews(seed=1), reviews(60, seed=2)
+    checked = check(tmp_path, train_csv=pd.concat([train, test.iloc[[0]]]), test_csv=test)
+    (leak,) = [each for each in checked.findings if each.kind == "leak"]
+    assert "1 equal, 0 nearly" in leak.line
+    assert leak.level == "look"
+    assert "too good" not in leak.advice
 
 
 @pytest.mark.parametrize(
@@ -195,6 +205,12 @@ def test_a_column_of_a_test_file_that_gives_the_label_away(tmp_path: Path) -> No
     checked = check(tmp_path, "data.weight_column=weight", train_csv=train, **given)
     (line,) = lines_of(checked, "column")
     assert line.startswith("val_csv.csv, test_csv.csv: column 'stars'")
+    assert "(100.00 % right by it alone, 50.00 % by chance; in val_csv.csv, '" in line
+    given["val_csv"].loc[:2, "stars"] = 3
+    checked = check(tmp_path, train_csv=train, **given)
+    (line,) = lines_of(checked, "column")
+    val, test = re.findall(r"([\d.]+) %(?=.* right)", line)
+    assert 80 < float(val) < 100 == float(test)
 
 
 def test_rows_in_the_order_of_their_labels(tmp_path: Path) -> None:
@@ -316,6 +332,20 @@ def test_the_command_fails_on_what_is_named(tmp_path: Path) -> None:
     assert json.loads((folder / "check.json").read_text())["failed"] == ["repeat"]
     done = run_program("check", *given, "check.fail_on=[serious]", cwd=tmp_path)
     assert done.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("files", "code"), [("repeats.csv,clean.csv", 3), ("wrong.csv", 2)])
+def test_checks_in_other_processes_fail_if_one_of_them_does(
+    tmp_path: Path, files: str, code: int
+) -> None:
+    table = reviews()
+    table.to_csv(tmp_path / "clean.csv", index=False)
+    pd.concat([table, table.iloc[[8]]]).to_csv(tmp_path / "repeats.csv", index=False)
+    table.assign(label="pos").to_csv(tmp_path / "wrong.csv", index=False)
+    given = ["data=csv", f"data.csv={files}", "check.fail_on=[repeat]", "hydra.launcher.n_jobs=1"]
+    done = run_program("check", "-m", "hydra/launcher=joblib", *given, cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
 
 
 def test_a_script_in_a_review_stays_text(tmp_path: Path) -> None:

@@ -89,6 +89,15 @@ def test_each_change_is_found_where_it_is(new: Texts, expected: set[str]) -> Non
     assert bool(expected) == bool(found)
 
 
+def test_of_the_same_texts_the_estimates_are_the_same() -> None:
+    """Even where the predicted classes have other proportions."""
+    texts = Texts(2000, 0, good=0.1)
+    found = compare(texts.summary(), texts.as_new(), VOCABULARY, LABELS, 0.01)
+    for label, shown in found["classes"].items():
+        assert shown["estimated"] == pytest.approx(shown["estimated_validation"], abs=1e-3)
+        assert abs(shown["estimated"] - shown["validation"]) > 0.01, label
+
+
 @pytest.mark.parametrize("good", [0.2, 0.35, 0.8])
 def test_the_proportion_of_a_class_is_recovered(good: float) -> None:
     new = Texts(1000, 1, good=good)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from sentiment.batch import NO_CLASS
 from sentiment.check.duplicates import Repeats
@@ -19,12 +20,12 @@ from sentiment.runtime.errors import listed
 
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
 LEVELS = (SERIOUS, LOOK, NOTE)
-Kind = Literal[
+FindingKind = Literal[
     "leak", "contradiction", "label", "column", "order", "word", "repeat", "near", "mojibake",
     "replaced", "language", "languages", "tokenizer", "markup", "script", "class", "balance",
     "missing", "short", "long",
 ]  # fmt: skip
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 
 _MANY_ERRORS = 0.03  # fraction of labels
 _GOOD, _POOR = 0.85, 0.75  # accuracy of the classifier that finds them
@@ -67,7 +68,7 @@ class Finding:
         rows: the rows to look at, the most important first.
     """
 
-    kind: Kind
+    kind: FindingKind
     level: str
     title: str
     count: int
@@ -97,17 +98,20 @@ def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
         own = np.concatenate([each[of[each] == at] for each in mine])
         before = np.unique(repeats.exact[: reviews.firsts[at]])
         exact = int(np.isin(repeats.exact[own], before).sum())
+        near = len(own) - exact
         others = np.unique(of[np.concatenate(mine)])
         names = [reviews.files[each].corpus.path.name for each in others if each < at]
         yield Finding(
             "leak",
-            SERIOUS if file.labeled else LOOK,
+            SERIOUS if file.labeled and near else LOOK,
             "Leaks between files",
             len(own),
             f"{len(own):,} of {_counted(len(file.corpus), 'text')} of {file.corpus.path.name} also"
-            f" in {listed(names)}: {exact:,} equal, {len(own) - exact:,} nearly equal",
-            "Remove them from one of the files: a training drops the equal ones alone"
-            f"{', and results are too good' if file.labeled else ''}.",
+            f" in {listed(names)}: {exact:,} equal, {near:,} nearly equal",
+            "Remove the nearly equal ones from one of the files: a training drops only equal ones"
+            f"{', and results are too good' if file.labeled else ''}."
+            if near
+            else "A training drops them.",
             _group_rows(reviews, repeats, mine, "also in another file", most),
         )
 
@@ -182,29 +186,37 @@ def column_findings(reviews: Reviews, found: Sequence[ColumnGiveaway]) -> Iterat
     for each in found:
         columns.setdefault(each.column, []).append(each)
     for column, same in columns.items():
-        names = listed([reviews.files[each.file].corpus.path.name for each in same])
-        first = same[0]
-        how = f"{format_percent(first.accuracy)} right by it alone, {format_percent(first.chance)}"
+        names = [reviews.files[each.file].corpus.path.name for each in same]
+        accuracies = _shown([each.accuracy for each in same])
+        chances = _shown([each.chance for each in same])
+        how = f"{accuracies} right by it alone, {chances} by chance"
         if not column:
             yield Finding(
                 "order",
                 NOTE,
                 "Rows in the order of their labels",
                 len(same),
-                f"{names}: the rows are sorted by label ({how} by chance)",
+                f"{listed(names)}: the rows are sorted by label ({how})",
                 "Shuffle them before you cut the file by position; a training's own split does.",
             )
             continue
-        examples = [f"{quoted(value)} is mostly {label}" for value, label in first.examples]
+        examples = [f"{quoted(value)} is mostly {label}" for value, label in same[0].examples]
+        of = f"in {names[0]}, " if len(same) > 1 else ""
         yield Finding(
             "column",
             LOOK,
             "A column gives the label away",
             len(same),
-            f"{names}: column {quoted(column)} predicts the label ({how} by chance;"
-            f" {'; '.join(examples)})",
+            f"{listed(names)}: column {quoted(column)} predicts the label ({how};"
+            f" {of}{'; '.join(examples)})",
             "Leave it out of texts and features, unless it is known for new texts as well.",
         )
+
+
+def _shown(fractions: Sequence[float]) -> str:
+    """Fractions of several files, in their order; one where they are all the same."""
+    shown = [format_percent(each) for each in fractions]
+    return listed(shown if len({*shown}) > 1 else shown[:1])
 
 
 def word_findings(reviews: Reviews, found: Sequence[WordGiveaway], most: int) -> Iterator[Finding]:
@@ -301,35 +313,28 @@ def text_findings(
 
 def _encodings(facts: TextFacts, most: int) -> Iterator[Finding]:
     """Texts of a wrong encoding, and others with lost characters; each text once."""
-    wrong = "Read the source again with its own encoding (data.encoding)"
-    mojibake = np.flatnonzero(facts.mojibake)
-    if len(mojibake):
-        why = "decoded by a wrong encoding"
-        lost = facts.replaced[mojibake].tolist()
-        yield Finding(
-            "mojibake",
-            LOOK,
-            "Texts decoded by a wrong encoding",
-            len(mojibake),
-            f"{_counted(len(mojibake), 'text')} {why}",
-            f"{wrong}, or repair the texts with ftfy.",
-            [
-                Row(each, f"{why}, and with lost characters (U+FFFD)" if worse else why)
-                for each, worse in zip(mojibake[:most].tolist(), lost[:most], strict=True)
-            ],
-        )
-    replaced = np.flatnonzero(facts.replaced & ~facts.mojibake)
-    if len(replaced):
-        why = "with lost characters (U+FFFD)"
-        yield Finding(
-            "replaced",
-            LOOK,
-            "Lost characters",
-            len(replaced),
-            f"{_counted(len(replaced), 'text')} {why}",
-            f"{wrong}: what is lost here cannot be repaired.",
-            [Row(each, why) for each in replaced[:most].tolist()],
-        )
+    again = "Read the source again with its own encoding (data.encoding)"
+    wrong, lost = "decoded by a wrong encoding", "with lost characters (U+FFFD)"
+    kinds: tuple[tuple[FindingKind, str, npt.NDArray[np.bool_], str, str], ...] = (
+        ("mojibake", f"Texts {wrong}", facts.mojibake, wrong, "or repair the texts with ftfy"),
+        (
+            "replaced", "Lost characters", facts.replaced & ~facts.mojibake, lost,
+            "as what is lost here cannot be repaired",
+        ),
+    )  # fmt: skip
+    for kind, title, marked, why, remedy in kinds:
+        texts = np.flatnonzero(marked).tolist()
+        if texts:
+            both = facts.mojibake & facts.replaced
+            yield Finding(
+                kind,
+                LOOK,
+                title,
+                len(texts),
+                f"{_counted(len(texts), 'text')} {why}",
+                f"{again}, {remedy}.",
+                [Row(each, f"{why}, and {lost}" if both[each] else why) for each in texts[:most]],
+            )
 
 
 def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> Iterator[Finding]:

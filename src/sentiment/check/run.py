@@ -21,7 +21,7 @@ from sentiment.check.findings import (
     NOTE,
     SERIOUS,
     Finding,
-    Kind,
+    FindingKind,
     by_seriousness,
     class_findings,
     column_findings,
@@ -84,7 +84,7 @@ class Checked:
 
     reviews: Reviews
     findings: list[Finding]
-    failed: list[Kind]
+    failed: list[FindingKind]
     facts: dict[str, Any]
     texts: Mapping[int, str]
 
@@ -110,7 +110,7 @@ def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None
     checked = check(cfg)
     checked.facts["seconds"] = time.perf_counter() - start
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "rows.csv", _rows(checked), _COLUMNS)
+    write_csv(folder / "rows.csv", _table(checked), _COLUMNS)
     write_json(folder / "check.json", _results(checked, cfg))
     write_page(
         folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts
@@ -254,8 +254,8 @@ def _facts(reviews: Reviews, repeats: Repeats, texts: TextFacts) -> dict[str, An
     return {"files": files, "labels": reviews.names, "languages": languages}
 
 
-def _rows(checked: Checked) -> list[dict[str, object]]:
-    """The lines of ``rows.csv``."""
+def _table(checked: Checked) -> list[dict[str, object]]:
+    """The content of ``rows.csv``."""
     return [
         {
             "kind": finding.kind,

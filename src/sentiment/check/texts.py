@@ -142,7 +142,8 @@ def _notes(
 def _other_columns(reviews: Reviews, file: CheckedFile, names: Sequence[str]) -> dict[str, int]:
     """The other columns of a file with labels, and where they are."""
     used = {file.csv_format.text_column, file.csv_format.label_column}
-    used |= {each.csv_format.weight_column for each in reviews.files}  # of training files alone
+    # The column of weights, which only training files are read with.
+    used |= {each.csv_format.weight_column for each in reviews.files}
     return {name: at for at, name in enumerate(names) if name not in used} if file.labeled else {}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiment.predict.options import (
+    FEW,
     add_csv_options,
     check_csv,
     csv_format_from,
@@ -14,16 +15,15 @@ from sentiment.predict.options import (
 )
 from sentiment.runtime.arguments import OneLineParser
 from sentiment.runtime.environment import limit_threads
+from sentiment.runtime.errors import listed
 from sentiment.runtime.files import is_table
-from sentiment.runtime.program import ending_at_once, exit_on_input_error
+from sentiment.runtime.program import FOUND, ending_at_once, exit_on_input_error
 from sentiment.runtime.progress_bar import write_note
 from sentiment.runtime.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-DRIFT = 3  # exit code
-_FEW = 100  # texts
 _DISTANCES = ("length", "score")  # tests whose effect is a Kolmogorov-Smirnov distance
 # What the two values of a test are.
 _VALUES = {
@@ -38,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "sentiment.drift",
         description="Compare new texts, without labels, with the validation reviews of a training:"
         " unknown tokens, lengths, scores, classes and words. The exit code is 0 if they are alike,"
-        f" {DRIFT} if they have drifted, and 2 after an error.",
+        f" {FOUND} if they have drifted, and 2 after an error.",
         epilog="Example: %(prog)s runs/mine new.csv --text-column text",
     )
     parser.add_argument(
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         predictor = Predictor.load(parsed.checkpoint, device=parsed.device)
         csv_format = csv_format_from(parsed, predictor)
         found = drift(predictor, parsed.csv, csv_format, level=parsed.level)
-        if (new := found["texts"]["new"]) < _FEW:
+        if (new := found["texts"]["new"]) < FEW:
             write_note(f"{new} texts are few: only large changes are found among them")
         if parsed.json:
             sys.stdout.write(json_text(found) + "\n")
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print_table(part)
             changed = ", ".join(test["name"] for test in found["tests"] if test["drift"])
             sys.stdout.write(f"\nDrift: {changed}\n" if changed else "\nNo drift\n")
-    sys.exit(DRIFT if found["drift"] else 0)
+    sys.exit(FOUND if found["drift"] else 0)
 
 
 def report(found: dict[str, Any]) -> Iterator["Table | str"]:
@@ -135,19 +135,22 @@ def report(found: dict[str, Any]) -> Iterator["Table | str"]:
     yield table
     yield (
         "KS: Kolmogorov-Smirnov distance of the two distributions, from 0 to 1.\n"
-        f"Drift: the change is not below the limit, and p is below {found['level']:g} (--level).\n"
+        f"Drift: the change reaches the limit, and p is below {found['level']:g} (--level).\n"
     )
     drifted = {test["name"] for test in found["tests"] if test["drift"]}
-    estimates = ["estimated"] * ("predicted classes" in drifted)
-    table = columns("predicted class", "validation", "new", *estimates)
+    estimates = ["estimated: validation", "new"] * ("predicted classes" in drifted)
+    table = columns("class", "predicted: validation", "new", *estimates)
     for label, proportions in found["classes"].items():
         shown = list(proportions.values())[: 2 + len(estimates)]
         table.add_row(Text(label), *map(format_percent, shown))
     yield table
     if estimates:
-        yield "Estimated: the true proportions of the new texts, if nothing else has changed.\n"
+        yield (
+            "Estimated: the true proportions, from probabilities in place of predicted classes;\n"
+            "those of the new texts, if nothing else has changed.\n"
+        )
         if others := sorted(drifted & {"unknown tokens", *_DISTANCES}):
-            yield f"{' and '.join(others).capitalize()} changed, too: do not trust the estimates.\n"
+            yield f"{listed(others).capitalize()} changed, too: do not trust the estimates.\n"
     if not found["words"]:
         return
     table = columns("words that changed most, per 1,000 tokens", "validation", "new")

@@ -1,8 +1,8 @@
 """Two-sample tests between the validation reviews of a training and new texts.
 
-Small differences are significant among many texts, so each test has a threshold: those of unknown
-tokens, lengths and scores ask whether the change is larger than it, and those of predicted classes
-and words, whether there is a change, and the one that was found is not smaller. All p-values are
+Small differences are significant among many texts, so each test has a threshold. Those of unknown
+tokens, lengths and scores ask whether the change is larger than it. Those of predicted classes and
+words ask whether there is any change, which counts if it reaches the threshold. All p-values are
 multiplied by the number of tests (Bonferroni), as in Rabanser, Günnemann & Lipton (2019), "Failing
 Loudly": the level is that of all together.
 """
@@ -60,7 +60,7 @@ class Test(NamedTuple):
             the difference of the two values.
         threshold: the smallest effect that counts.
         p_value: multiplied by the number of tests, at most 1.
-        drift: whether the effect is significant and not below the threshold.
+        drift: whether the effect is significant and reaches the threshold.
     """
 
     name: str
@@ -97,7 +97,8 @@ def compare(
     scores = probabilities.max(1)
     counts = summary.confusion.sum(0), np.bincount(probabilities.argmax(1), minlength=len(labels))
     before, predicted = (each / each.sum() for each in counts)
-    estimated = estimated_proportions(probabilities, summary.probabilities)
+    means = summary.probabilities / summary.probabilities.sum()
+    estimated = estimated_proportions(probabilities, means)
     class_ = int(np.abs(predicted - before).argmax())
     words = _words(summary, texts, vocabulary, len(lengths))
     word = max(words, key=lambda each: (each.p_value < level, abs(each.effect)))
@@ -127,7 +128,7 @@ def compare(
         "tests": [test._asdict() for test in tests],
         "classes": {
             label: {"validation": before[index], "new": predicted[index],
-                    "estimated": estimated[index]}
+                    "estimated_validation": float(means[index]), "estimated": estimated[index]}
             for index, label in enumerate(labels)
         },
         "words": [each._asdict() for each in words if each.p_value < level][:SHOWN],

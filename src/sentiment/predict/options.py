@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sentiment.data.csv_format import CsvFormat
     from sentiment.predict.predictor import Predictor
 
+FEW = 100  # texts, with which results are uncertain
+
 
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for how one or several checkpoints are used."""

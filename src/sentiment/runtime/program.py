@@ -18,6 +18,7 @@ from sentiment.runtime.errors import InputError, first_words, install_command, o
 # Packages of the extra "train" that programs import first.
 _TO_TRAIN = ("torch", "hydra", "omegaconf", "pandas", "requests", "scipy", "yaml")
 _STOPPED = 128 + signal.SIGINT
+FOUND = 3  # exit code of a command that has found what it looks for
 
 
 def start(name: str) -> NoReturn:

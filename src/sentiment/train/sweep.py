@@ -169,9 +169,7 @@ class RankRuns(Callback):
             log.error("error: %s", error)
             sys.exit(2)
         failed = [str(row["folder"]) for row in rows if row["status"] == "failed"]
-        if failed:
-            log.error("error: %d of %d runs failed (%s)", len(failed), len(rows), listed(failed))
-            sys.exit(2)
+        _end_if_any(failed, len(rows))
 
     def rank(self, config: DictConfig) -> list[dict[str, object]]:
         """Rank the existing runs by a search's first objective, or by validation accuracy.
@@ -183,6 +181,18 @@ class RankRuns(Callback):
         return report_sweep(Path(config.hydra.sweep.dir), str(objectives[0]), self._jobs)
 
 
+def _end_if_any(failed: Sequence[str], runs: int) -> None:
+    """End with exit code 2 if any of the runs failed."""
+    if failed:
+        log.error("error: %d of %d runs failed (%s)", len(failed), runs, listed(failed))
+        sys.exit(2)
+
+
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    """End with exit code 2 if any of the runs failed, which no table shows."""
+    _end_if_any([str(job.folder) for job in jobs if job.failed], len(jobs))
+
+
 @contextmanager
 def ranked(callbacks: "Callbacks", config: DictConfig) -> Iterator[Callable[[Sequence[Job]], None]]:
     """Rank the runs of a multirun even if the sweeper is stopped early.
@@ -192,12 +202,13 @@ def ranked(callbacks: "Callbacks", config: DictConfig) -> Iterator[Callable[[Seq
         config: the config of the multirun.
 
     Yields:
-        A function that takes the runs that have ended.
+        A function that takes the runs that have ended. Where no ``RankRuns`` is, it ends with exit
+        code 2 if any failed.
     """
     given = CommandLine.of_hydra(config.hydra)
     ranking = next((each for each in callbacks.callbacks if isinstance(each, RankRuns)), None)
     try:
-        yield (lambda jobs: None) if ranking is None else ranking.add
+        yield _check_jobs if ranking is None else ranking.add
     except InputError:  # nothing was begun
         if not given.names_folder:
             with suppress(OSError):  # if it is empty
