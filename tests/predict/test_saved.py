@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "val_reviews": 1,
     "dropped_duplicates": 0,
     "train_digests": None,
+    "teachers": [],
 }
 
 

@@ -14,7 +14,7 @@ from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.rebuild import is_plain, rebuild
 from sentiment.model.settings import has_type
 from sentiment.predict.published import read_published
-from sentiment.predict.saved import SavedData, build
+from sentiment.predict.saved import build, saved_data
 from sentiment.predict.saved_classifier import SavedClassifier, SavedEnsemble, SavedParts
 from sentiment.predict.summary import Summary
 from sentiment.runtime.environment import program_command
@@ -230,7 +230,7 @@ def _classifier(path: str | Path, checkpoint: dict[str, Any]) -> SavedClassifier
         classifier = _ngram_classifier(checkpoint) if is_baseline else _network(checkpoint)
         if isinstance(data.get("tokenizer"), dict):  # format 1 may lack the cleaning
             data = {**data, "tokenizer": {"cleaning": CLEANINGS[0], **data["tokenizer"]}}
-        return SavedClassifier(classifier, build(SavedData, data), checkpoint.get("run", {}))
+        return SavedClassifier(classifier, saved_data(data), checkpoint.get("run", {}))
     except Exception as error:  # arbitrary settings make torch and NumPy fail in any way
         raise InputError(
             f"{path}: its parts do not fit together ({first_words(error)}); was it changed? Use"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sentiment.predict.logits import Floats
 from sentiment.predict.occlusion import occlude
-from sentiment.predict.saved import SavedData, build
+from sentiment.predict.saved import SavedData, saved_data
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words, needing
 
@@ -119,7 +119,7 @@ def load_onnx(
     try:
         with needing("onnx", f"{path}: an ONNX file"):
             network = OnnxNetwork(content)
-        return network, build(SavedData, network.facts["data"]), network.facts["run"]
+        return network, saved_data(network.facts["data"]), network.facts["run"]
     except InputError:
         raise
     except Exception as error:  # onnxruntime has exceptions of its own

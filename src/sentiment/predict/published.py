@@ -7,7 +7,7 @@ from typing import Any
 
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.rebuild import rebuild
-from sentiment.predict.saved import SavedData, build
+from sentiment.predict.saved import saved_data
 from sentiment.predict.saved_classifier import SavedClassifier, not_finite
 from sentiment.runtime.errors import InputError, first_words
 from sentiment.runtime.files import replaced_when_whole
@@ -78,7 +78,7 @@ def read_published(folder: Path) -> SavedClassifier:
 def _rebuilt(folder: Path, config: dict[str, Any]) -> SavedClassifier:
     vocabulary = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
     found = {**config["data"], "vocabulary": vocabulary}
-    data = build(SavedData, found)
+    data = saved_data(found)
     classifier: Any
     if config["kind"] == "network":
         from safetensors.torch import load_file

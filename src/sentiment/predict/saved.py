@@ -4,7 +4,7 @@ Imports no torch: the files that hold them may be of torch or of ONNX.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from inspect import formatannotation
 from typing import Any, TypeVar, get_type_hints
 
@@ -54,8 +54,8 @@ class SavedData:
     train_reviews: int
     val_reviews: int
     dropped_duplicates: int
-    train_digests: npt.NDArray[np.int64] | None = None
-    teachers: list[str] = field(default_factory=list)
+    train_digests: npt.NDArray[np.int64] | None
+    teachers: list[str]
 
     def __post_init__(self) -> None:
         for names in (self.labels, self.raw_labels):
@@ -70,22 +70,20 @@ class SavedData:
             raise ValueError("labels or column names hold a lone surrogate")
 
 
+def saved_data(stored: Mapping[str, Any]) -> SavedData:
+    """The facts of a stored dictionary, which may be of an earlier version; errors as ``build``."""
+    return build(SavedData, {"train_digests": None, "teachers": [], **stored})
+
+
 def build(kind: type[_Built], stored: Mapping[str, Any]) -> _Built:
     """Build a dataclass from a stored dictionary; entries without a field are ignored.
 
     Raises:
-        ValueError: a field without a default is missing, or one has another type than declared.
+        ValueError: a field is missing or has another type than declared.
     """
     values = {}
-    optional = {
-        each.name
-        for each in fields(kind)  # type: ignore[arg-type]  # a dataclass
-        if not (each.default is MISSING and each.default_factory is MISSING)
-    }
     for name, declared in get_type_hints(kind).items():
         if name not in stored:
-            if name in optional:
-                continue
             raise ValueError(f"{name!r} is missing")
         value = stored[name]
         if isinstance(declared, type) and is_dataclass(declared) and isinstance(value, dict):

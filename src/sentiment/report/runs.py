@@ -32,7 +32,11 @@ OF_ENCODER = (  # determined by a pretrained encoder, if there is one, not by th
 )  # fmt: skip
 # Files that are compared by the fingerprints in the results, not by their paths.
 _LABELLED = {"data.csv", "data.train_csv", "data.val_csv", "data.test_csv"}
-_UNSET = {"data.weight_column": None}  # as in runs of version 0.1.0, which lack the key
+# Defaults of keys that runs of version 0.1.0 lack.
+_UNSET = {
+    "data.weight_column": None, "data.soft_csv": None, "data.score_columns": None,
+    "distill.temperature": 1.0, "distill.weight": 0.5,
+}  # fmt: skip
 _FILES = {"data.unlabeled_csv", "data.soft_csv", "embeddings.path"}  # compared by name
 
 

@@ -147,6 +147,8 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         Values by full key, such as ``optimizer.lr``.
     """
     chosen = {name: cfg[name] for name in _DECIDING if name in cfg}
+    if not cfg["data"].get("soft_csv"):  # without effect, and unknown to older checkpoints
+        chosen.pop("distill", None)
     chosen["trainer"] = {name: cfg["trainer"][name] for name in _DECIDING_OF_TRAINER}
     chosen["callbacks"] = {
         "checkpoint": {"monitor": cfg["callbacks"]["checkpoint"]["monitor"]},
@@ -164,8 +166,9 @@ def deciding_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         del settings["pretrained.path"]  # may have moved
         settings["pretrained"] = "a checkpoint"
-    if settings.get("data.weight_column") is None:  # as in version 0.1.0
-        settings.pop("data.weight_column", None)
+    for key in ("data.weight_column", "data.score_columns"):
+        if settings.get(key) is None:  # as in version 0.1.0
+            settings.pop(key, None)
     # Where a term is off, older checkpoints that do not know it can be resumed.
     if not settings.get("loss.virtual_adversarial"):
         settings.pop("loss.perturbation_size", None)
