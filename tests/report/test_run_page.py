@@ -418,9 +418,10 @@ def test_the_threshold_of_a_run_that_abstains_is_marked(tmp_path: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     answered = {"abstain/test_coverage": 0.4567, "abstain/test_accuracy": 0.7891}
     for thresholds, words in (
-        ([0.625, 0.625], ["threshold of 62.50 %"]),
-        ([0.625, 0.75], ["62.50 % to 75.00 %"]),
-        ([0.625, None], ["threshold of 62.50 %", "never answers lovely"]),
+        ([0.625, 0.625], ["Scores below 62.50 % get no label"]),
+        ([0.625, 0.75], ["below 62.50 % for awful, 75.00 % for lovely"]),
+        ([0.625, None], ["below 62.50 % for awful get", "never answers lovely"]),
+        ([0, 0], ["Every score gets a label"]),
     ):
         named = {"abstain/thresholds": dict(zip(LABELS, thresholds, strict=True))}
         write_json(run / "results.json", {**results, **answered, **named})

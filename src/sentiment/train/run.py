@@ -142,8 +142,8 @@ def train(
         "device": device_name(fit.trainer.strategy.root_device),
         "versions": versions(),
     }
-    if Goal(**cfg.abstain) and rank() == 0:
-        log_abstention(results, cfg.abstain.accuracy)
+    if (goal := Goal(**cfg.abstain)) and rank() == 0:
+        log_abstention(results, goal)
     if fit.trainer.world_size > 1:
         results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:
