@@ -151,7 +151,7 @@ class Reachable(Online):
     def log_image(self, key: str, images: list[str], step: int | None = None, **_: Any) -> None:
         self.files += images
 
-    def save(self, path: str, base_path: str, policy: str) -> None:
+    def save(self, path: str = "", base_path: str = "", policy: str = "") -> None:
         assert policy in ("now", "live", "end")
         self.files.append(str(Path(path).relative_to(base_path)))
 
