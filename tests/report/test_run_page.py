@@ -240,7 +240,7 @@ def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     assert len(coloured) >= 7
     assert re.search(r"(awful|lovely) [+-]\d\.\d\d", page.text)
     assert "library_name: sentiment" in page.text  # the model card
-    assert "sentiment.predict run/checkpoints/best.ckpt" in page.text
+    assert f"sentiment.predict {run}/checkpoints/best.ckpt" in page.text
     assert "sentiment.train seed=0\n" in page.text
     quick = Page(write_report(run, seconds=0))
     assert "film" in quick.text
@@ -257,6 +257,9 @@ def test_the_model_card_names_the_checkpoint_from_the_working_folder(
     (path,) = re.findall(r"sentiment\.predict '(.*)'", text)
     assert Path(path) == Path("my runs/a/checkpoints/best.ckpt")
     assert f'Predictor.load("{path}")' in text
+    monkeypatch.chdir(trained)  # from where it can be opened only by its whole path
+    (path,) = re.findall(r"sentiment\.predict '(.*)'", Page(write_report(run, mistakes=0)).text)
+    assert Path(path) == run / "checkpoints" / "best.ckpt"
 
 
 def test_an_explanation_that_fails_is_left_out_and_noted(

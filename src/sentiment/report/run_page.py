@@ -291,11 +291,9 @@ def _saved(predictor: Predictor | None) -> "SavedClassifier | None":
 
 
 def _shown_checkpoint(folder: Path) -> str:
-    """The best checkpoint of a run as seen from the working folder, or from above the run."""
+    """The best checkpoint of a run, from the working folder if it lies below that."""
     best, here = best_checkpoint(folder.resolve()), Path.cwd()
-    return best.relative_to(
-        here if best.is_relative_to(here) else folder.resolve().parent
-    ).as_posix()
+    return (best.relative_to(here) if best.is_relative_to(here) else best).as_posix()
 
 
 def _warnings(results: Mapping[str, Any]) -> list[str]:
