@@ -59,7 +59,7 @@ def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
         evaluate(of_frame.predictor, renamed)
     with pytest.raises(InputError, match="^quoting='odd': use one of"):
         evaluate(of_frame.predictor, frame, quoting="odd")
-    with pytest.raises(InputError, match="label_column= names another column, labels= what"):
+    with pytest.raises(InputError, match="label_column names another column, labels what"):
         evaluate(of_frame.predictor, frame.assign(sentiment="odd"))
     checked = check(
         COLUMNS, "check.fail_on=[label]", frame=frame, folder=tmp_path / "check", quiet=True

@@ -50,7 +50,7 @@ def test_a_file_may_call_the_labels_otherwise(trained: Path, tmp_path: Path, cap
         with pytest.raises(SystemExit):
             main([checkpoint, str(tmp_path / "r.csv"), "--labels", *labels])
         error = capsys.readouterr().err
-        assert f"--labels {' '.join(labels)}: " in error
+        assert f"--labels: {', '.join(map(repr, labels))} given; " in error
         assert "awful, lovely" in error
     with pytest.raises(SystemExit):
         main([checkpoint, str(tmp_path / "r.csv"), "--labels", "awful", "lovely"])
@@ -116,7 +116,8 @@ def test_reviews_that_were_in_training_are_noted(
     both = tmp_path / "both.csv"
     pd.concat(splits).to_csv(both, index=False)
     main([str(run / "checkpoints" / "best.ckpt"), str(both), "--json"])
-    assert f"note: {len(splits[0])} of these reviews were in training" in capsys.readouterr().err
+    noted = capsys.readouterr().err
+    assert f"note: both.csv: {len(splits[0])} of these reviews were in training" in noted
     main([str(run), str(trained / "splits" / "test.csv"), "--json"])
     assert "in training" not in capsys.readouterr().err
 

@@ -50,6 +50,7 @@ def evaluate(
     csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
     errors: Path | None = None,
+    calibrated_on: "npt.NDArray[np.int64] | None" = None,
 ) -> dict[str, Any]:
     """Test one classifier, or several together, on a file: keys as in ``results.json``.
 
@@ -62,11 +63,14 @@ def evaluate(
         errors: a CSV file to write the misclassified reviews to, with the columns ``row`` (1 is the
             first row below the header), ``text``, ``label``, ``predicted_label`` and ``score``: the
             reviews with the highest score first.
+        calibrated_on: digests of the reviews that the temperature was fitted to, to note those that
+            are in the file.
 
     Raises:
         InputError: the file cannot be read, or has unknown labels; or ``errors`` cannot be written,
             or is one of the files that are read.
     """
+    import numpy as np
     import torch
 
     from sentiment.data.reviews import output_separator
@@ -87,11 +91,18 @@ def evaluate(
         with written_misclassified(errors, predictor.labels, separator) as wrong:
             reviews = predict_labelled(predictor, path, csv_format, file_labels, wrong)
         write_note(f"{wrong.count:,} misclassified reviews are in {errors}, the worst first")
-    _note_facts(predictor, reviews)
+    _note_facts(predictor, path, reviews)
     if known := int(_in_training(predictor, reviews).sum()):
         write_note(
-            f"{known:,} of these reviews were in training: on new ones, metrics may be worse; with"
-            " data.splits_dir=FOLDER a training writes its test reviews into a file"
+            f"{path.name}: {known:,} of these reviews were in training: on new ones, metrics may be"
+            " worse; with data.splits_dir=FOLDER a training writes its test reviews into a file"
+        )
+    fitted = np.array([], np.int64) if calibrated_on is None else calibrated_on
+    if known := int(np.isin(reviews.digests, fitted).sum()):
+        write_note(
+            f"{path.name}: the temperature was fitted to {known:,} of these reviews: on new ones,"
+            " loss and ECE may be worse; --calibrate val.csv, which a training writes into"
+            " data.splits_dir, has none of the test"
         )
     members, labels = predictor.members, torch.from_numpy(reviews.labels)
     combined = torch.from_numpy(predictor.combine(reviews.logits))
@@ -124,20 +135,31 @@ def evaluate(
     }
 
 
+class Calibration(NamedTuple):
+    """A fitted temperature.
+
+    Attributes:
+        results: ``temperature``, the number of ``reviews``, and metrics by name, ``before`` and
+            ``after``.
+        digests: of the reviews that it was fitted to, as ``train_digests`` of a checkpoint.
+    """
+
+    results: dict[str, Any]
+    digests: "npt.NDArray[np.int64]"
+
+
 def calibrate(
     predictor: "Predictor",
     path: Path,
     csv_format: "CsvFormat",
     file_labels: Sequence[str] | None = None,
-) -> dict[str, Any]:
+) -> Calibration:
     """Fit the temperature of a predictor's averaged probabilities to a file, and set it.
 
-    Reviews that a classifier was trained on are left out: its scores are too high there.
+    Reviews that a classifier was trained on are left out: its scores are too high there. The
+    predictor then has no thresholds, as they were chosen for other scores.
 
     Arguments as for ``evaluate``.
-
-    Returns:
-        The temperature, the number of reviews, and metrics by name, ``before`` and ``after``.
 
     Raises:
         InputError: see ``evaluate``; or no review is left.
@@ -150,7 +172,7 @@ def calibrate(
 
     predictor.coverage = Coverage()
     reviews = predict_labelled(predictor, path, csv_format, file_labels)
-    _note_facts(predictor, reviews)
+    _note_facts(predictor, path, reviews)
     new = torch.from_numpy(~_in_training(predictor, reviews))
     if known := int((~new).sum()):
         left_out = f"{known:,} of {len(new):,} reviews were in training"
@@ -160,44 +182,48 @@ def calibrate(
                 " as val.csv, which a training writes into data.splits_dir"
             )
         write_note(f"{path.name}: {left_out} and are left out, as scores are too high there")
-    predictor.temperature, labels = 1.0, torch.from_numpy(reviews.labels)[new]
+    predictor.temperature, predictor.thresholds = 1.0, None
+    labels = torch.from_numpy(reviews.labels)[new]
     if len(labels) < FEW:
         write_note(f"{path.name}: {len(labels)} reviews are few: the temperature is uncertain")
     combined = torch.from_numpy(predictor.combine(reviews.logits))[new]
     predictor.temperature = fit_temperature(combined, labels)
-    return {
+    results = {
         "temperature": predictor.temperature,
         "reviews": len(labels),
         "before": summarise_predictions(combined, labels, ""),
         "after": summarise_predictions(combined / predictor.temperature, labels, ""),
     }
+    return Calibration(results, reviews.digests[new.numpy()])
 
 
-def _note_facts(predictor: "Predictor", reviews: "LabelledReviews") -> None:
+def _note_facts(predictor: "Predictor", path: Path, reviews: "LabelledReviews") -> None:
     """Note what a file lacks, and how well it suits the classifiers."""
     present, missing = set(reviews.labels.tolist()), reviews.missing
     absent = [name for index, name in enumerate(predictor.labels) if index not in present]
     if absent:
-        write_note(f"no row has the label {listed(absent)}; F1 and AUROC leave it out")
+        write_note(f"{path.name}: no row has the label {listed(absent)}; F1 and AUROC leave it out")
     left_out = f", {missing:,} of them left out for a missing text or label" if missing else ""
-    write_note(f"{len(reviews.labels) + missing:,} rows read{left_out}")
+    write_note(f"{path.name}: {len(reviews.labels) + missing:,} rows read{left_out}")
     if doubt := predictor.coverage.doubt:
         write_note(doubt)
+    silent = [str(each.path) for each in predictor.members if each.data.train_digests is None]
+    if silent:
+        write_note(
+            f"{path.name}: {listed(silent)} may have learned from these reviews, which would make"
+            " metrics too good: ONNX files, published folders and old checkpoints do not say"
+        )
 
 
 def _in_training(predictor: "Predictor", reviews: "LabelledReviews") -> "npt.NDArray[np.bool_]":
     """Which reviews a classifier was trained on, (reviews,), as far as they say."""
     import numpy as np
 
-    digests = (member.data.train_digests for member in predictor.members)
-    trained = [each for each in digests if each is not None]
-    if not trained:
-        write_note(
-            "ONNX files, published folders and old checkpoints do not say what they were trained"
-            " on: on reviews of the training, metrics are too good"
-        )
-        return np.zeros(len(reviews.labels), bool)
-    return np.isin(reviews.digests, np.concatenate(trained))
+    known = np.zeros(len(reviews.labels), bool)
+    for member in predictor.members:
+        if member.data.train_digests is not None:
+            known |= np.isin(reviews.digests, member.data.train_digests)
+    return known
 
 
 def _facts_of_training(predictor: "Predictor") -> dict[str, Any]:
@@ -303,8 +329,8 @@ def _classes_by_label(
         return classes | {name: index for index, name in enumerate(predictor.raw_labels)}
     if len(set(labels)) < len(labels) or len(labels) != len(predictor.labels):
         raise InputError(
-            f"{csv_format.named('labels')} {' '.join(labels)}: give what the file calls each of"
-            f" the classifier's {len(predictor.labels)} labels, in this order:"
+            f"{csv_format.named('labels')}: {listed(labels, repr)} given; give what the file calls"
+            f" each of the classifier's {len(predictor.labels)} labels, in this order:"
             f" {listed(predictor.labels, most=50)}"
         )
     return {name: index for index, name in enumerate(labels)}
@@ -458,35 +484,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check_writable(parsed.save, [], parsed.checkpoints, name_in_it="ensemble.ckpt")
         predictor = load_predictor(parsed)
         csv_format = csv_format_from(parsed, predictor)
-        prepares = parsed.calibrate is not None or parsed.save is not None
-        if prepares and parsed.threshold is None and len(predictor.members) == 1:
-            without_thresholds(predictor)
         results: dict[str, Any] = {}
+        fitted = None
         if parsed.calibrate is not None:
-            calibration = calibrate(predictor, parsed.calibrate, csv_format, parsed.labels)
+            if parsed.threshold is None and predictor.thresholds is not None:
+                without_thresholds(predictor)
+            given = predictor.thresholds
+            calibration, fitted = calibrate(predictor, parsed.calibrate, csv_format, parsed.labels)
+            predictor.thresholds = given  # by --threshold, for the new scores
             results["calibration"] = calibration
         if parsed.save is not None:
             save_predictor(predictor, parsed.save)
             weighted = zip(predictor.members, predictor.weights, strict=True)
-            results |= {
-                "saved": parsed.save,
+            results["saved"] = {
+                "path": parsed.save,
                 "temperature": predictor.temperature,
                 "members": [{"checkpoint": str(each.path), "weight": w} for each, w in weighted],
             }
             write_note(f"wrote {parsed.save}: give it in place of the checkpoints")
         if parsed.csv is not None:
-            results |= evaluate(predictor, parsed.csv, csv_format, parsed.labels, parsed.errors)
+            results |= evaluate(
+                predictor, parsed.csv, csv_format, parsed.labels, parsed.errors, fitted
+            )
         if parsed.json:
             sys.stdout.write(json_text(results) + "\n")
             return
         if parsed.calibrate is not None:
             divided = f"divided by {calibration['temperature']:.3f}"
             rows = {"undivided": calibration["before"], divided: calibration["after"]}
-            named = [
-                {"checkpoint": name} | {f"test/{metric}": value for metric, value in row.items()}
-                for name, row in rows.items()
-            ]
-            print_table(members_table(named, f"on {parsed.calibrate.name}"))
+            named = [{"checkpoint": name} | row for name, row in rows.items()]
+            print_table(members_table(named, f"on {parsed.calibrate.name}", prefix=""))
             sys.stdout.write("\n" * (parsed.csv is not None))
         if parsed.csv is None:
             return

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from sentiment.model.abstention import Goal, count_answered, numbers_of, stored_thresholds
+from sentiment.model.abstention import (
+    Goal,
+    count_answered,
+    numbers_of,
+    stored_answers,
+    stored_thresholds,
+)
 
 
 def probabilities(scores: list[float], predicted: list[int] | None = None) -> np.ndarray:
@@ -41,6 +47,7 @@ def test_of_an_accuracy_as_many_as_possible_are_answered() -> None:
     assert numbers == {
         "abstain/threshold/0": pytest.approx(0.575), "abstain/threshold/1": pytest.approx(0.575),
         "abstain/val_coverage": 0.8, "abstain/val_accuracy": 0.75,
+        "abstain/val_answered/0": 4, "abstain/val_answered/1": 0,
     }  # fmt: skip
     assert Goal(accuracy=0.6).thresholds(p, labels) == [0, 0]
 
@@ -62,6 +69,7 @@ def test_each_predicted_class_may_have_a_threshold_of_its_own() -> None:
     assert thresholds is not None
     assert thresholds.tolist() == [0, np.inf]
     assert numbers["abstain/val_coverage"] == 0.5
+    assert stored_answers(numbers, 2) == [2, 0]
     third = np.pad(p, ((0, 0), (0, 1)))  # a class that is predicted for no review
     assert goal.thresholds(third, np.zeros(4, np.int64)) == [0, None, pytest.approx(0.85)]
 
@@ -70,6 +78,7 @@ def test_what_a_checkpoint_keeps_is_checked() -> None:
     run = {"seed": 1, "abstain/threshold/0": 0.5, "abstain/threshold/1": None}
     assert numbers_of(run).keys() == {"abstain/threshold/0", "abstain/threshold/1"}
     assert stored_thresholds({"seed": 1}, 2) is None
+    assert stored_answers(run, 2) is None
     for wrong in ({0: 2.0}, {0: -1.0}, {0: float("nan")}, {1: 0.5}):
         with pytest.raises(ValueError, match="thresholds"):
             stored_thresholds({f"abstain/threshold/{i}": each for i, each in wrong.items()}, 2)

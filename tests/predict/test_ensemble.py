@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 
 from programs import error_line
 from sentiment import Predictor, train
-from sentiment.evaluate import main
+from sentiment.data.csv_format import CsvFormat
+from sentiment.evaluate import calibrate, evaluate, main
 from sentiment.export.run import export
 from sentiment.predict.ensemble import save_predictor
 from sentiment.predict.member import Member
@@ -115,14 +117,15 @@ def test_a_temperature_is_fitted_and_kept(
     assert evaluated["test/loss"] == pytest.approx(calibration["after"]["loss"])
     assert len(evaluated["members"]) == 2
     main([*paths, reviews, "--calibrate", reviews])  # measures with the new temperature, too
-    printed = capsys.readouterr().out
+    printed, noted = capsys.readouterr()
     assert f"divided by {calibration['temperature']:.3f}" in printed
     assert "class" in printed
+    assert f"fitted to {calibration['reviews']} of these reviews" in noted
     main([*paths, "--save", target, "--json"])  # in place of the earlier one
-    saved, noted = capsys.readouterr()
-    facts = json.loads(saved)
-    assert (facts["saved"], facts["temperature"]) == (target, 1)
-    assert [member["weight"] for member in facts["members"]] == [1, 1]
+    printed, noted = capsys.readouterr()
+    saved = json.loads(printed)["saved"]
+    assert (saved["path"], saved["temperature"]) == (target, 1)
+    assert [member["weight"] for member in saved["members"]] == [1, 1]
     assert f"the thresholds of {paths[0]} are for other scores" in noted
     assert Predictor.load(target).temperature == 1
 
@@ -154,9 +157,46 @@ def test_a_single_checkpoint_is_calibrated_anew(
     printed, noted = capsys.readouterr()
     again = Predictor.load(target)
     own = again.members[0].classifier.temperature
-    assert json.loads(printed)["temperature"] == pytest.approx(own * again.temperature)
+    results = json.loads(printed)
+    assert results["temperature"] == pytest.approx(own * again.temperature)
+    assert results["saved"]["temperature"] == again.temperature
     assert noted.count("are for other scores") == 1
+    assert "fitted to" in noted  # its reviews are measured, too
     assert again.thresholds is None
+    main([str(members[0]), "--calibrate", reviews, str(trained / "splits" / "test.csv"),
+          "--threshold", "1"])  # fmt: skip
+    printed, noted = capsys.readouterr()
+    assert "coverage" in printed
+    assert "fitted to" not in noted
+    assert "for other scores" not in noted
+
+
+def test_thresholds_go_with_the_scores_that_they_were_chosen_for(
+    members: list[Path], trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    target = tmp_path / "same.ckpt"
+    main([str(members[0]), "--save", str(target)])
+    assert "thresholds of" not in capsys.readouterr().err
+    kept, own = Predictor.load(target), Predictor.load(members[0])
+    assert kept.thresholds is not None
+    assert own.thresholds is not None
+    assert kept.thresholds.tolist() == own.thresholds.tolist()
+    calibrate(own, trained / "splits" / "val.csv", CsvFormat())
+    assert own.thresholds is None
+
+
+def test_a_member_that_may_have_learned_from_the_reviews_is_named(
+    members: list[Path], trained: Path, capsys: Any
+) -> None:
+    predictor = Predictor.load(*members)
+    predictor.members[0].data = replace(predictor.members[0].data, train_digests=None)
+    for name, known in (("train", True), ("test", False)):
+        evaluate(predictor, trained / "splits" / f"{name}.csv", CsvFormat())
+        noted = capsys.readouterr().err
+        (line,) = [line for line in noted.splitlines() if "may have learned" in line]
+        assert str(members[0]) in line
+        assert str(members[1]) not in line
+        assert ("were in training" in noted) == known  # of the other member
 
 
 @pytest.mark.parametrize(

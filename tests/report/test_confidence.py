@@ -1,6 +1,6 @@
 import pytest
 
-from sentiment.report.confidence import confidence_interval
+from sentiment.report.confidence import confidence_interval, needed_reviews
 
 
 @pytest.mark.parametrize(
@@ -9,3 +9,9 @@ from sentiment.report.confidence import confidence_interval
 )
 def test_an_interval_is_wilsons(right: int, reviews: int, low: float, high: float) -> None:
     assert confidence_interval(right / reviews, reviews) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97])
+def test_the_needed_reviews_are_just_enough_if_all_are_right(accuracy: float) -> None:
+    enough = needed_reviews(accuracy)
+    assert confidence_interval(1.0, enough)[0] >= accuracy > confidence_interval(1.0, enough - 1)[0]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sentiment.model.abstention import Goal
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, summarise_predictions
 from sentiment.report.results import (
@@ -61,7 +62,8 @@ def test_coverage_is_logged_as_in_the_table(
 ) -> None:
     facts: Any = SimpleNamespace(
         train_reviews=8, val_reviews=1, test_reviews=1, labels=["a", "b"], class_counts=[5, 3],
-        dropped_duplicates=3, dropped_missing=2, unlabeled_reviews=0, vocabulary=["a"],
+        dropped_duplicates=3, dropped_missing=2, unlabeled_reviews=0, soft_reviews=0,
+        vocabulary=["a"],
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         log_data("train", facts, 0.96084, sample=False, pretrained=True)
@@ -142,33 +144,51 @@ def test_a_better_baseline_is_reported() -> None:
     assert (Path(__file__).parents[2] / page[0]).is_file()
 
 
-def abstaining(coverage: float, *thresholds: float | None) -> dict[str, Any]:
+def abstaining(*thresholds: float | None, answered: tuple[int, int] = (4, 4)) -> dict[str, Any]:
     """What a training on ten validation reviews that abstains reports, all answers right."""
     return {
         "abstain/thresholds": dict(zip(["bad", "good"], thresholds, strict=True)),
-        "abstain/val_coverage": coverage, "abstain/val_accuracy": 1.0,
+        "abstain/val_answered": dict(zip(["bad", "good"], answered, strict=True)),
+        "abstain/val_coverage": sum(answered) / 10, "abstain/val_accuracy": 1.0,
         "abstain/val_accuracy_interval": (0.7, 1.0), "val_reviews": 10,
     }  # fmt: skip
 
 
-def test_each_threshold_is_named_with_its_label(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("thresholds", "beginning"),
+    [
+        ((0.7, 0.6), "Scores below 0.700 for bad, 0.600 for good get no label"),
+        ((0.8, 0.8), "Scores below 0.800 get no label"),
+        ((0.8, 0.0), "Scores below 0.800 for bad, 0.000 for good get no label"),
+        ((0.8, None), "Scores below 0.800 for bad get no label"),
+        ((0.0, None), "Every score for bad gets a label"),
+        ((0.0, 0.0), "Every score gets a label"),
+    ],
+)
+def test_each_threshold_is_named_with_its_label(
+    thresholds: tuple[float | None, ...], beginning: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
-        log_abstention(abstaining(0.9, 0.7, 0.6), None)
-        log_abstention(abstaining(0.9, 0.8, 0.8), None)
-        log_abstention(abstaining(1.0, 0.0, 0.0), None)
-    first, second, third = caplog.messages
-    assert "0.700 for bad, 0.600 for good get no label" in first
-    assert "below 0.800 get no label" in second
-    assert third.startswith("Every score gets a label")
+        log_abstention(abstaining(*thresholds), Goal(accuracy=0.5))
+    *warnings, line = caplog.messages
+    assert line.startswith(f"{beginning}: 80.00 % of the validation reviews")
+    assert len(warnings) == thresholds.count(None)
+    assert all("good, which is never answered" in warning for warning in warnings)
 
 
 def test_few_reviews_cannot_show_a_high_accuracy(caplog: pytest.LogCaptureFixture) -> None:
-    log_abstention(abstaining(0.8, 0.8, 0.8), 0.97)
-    assert "8 validation reviews get a label" in caplog.text
-    assert "at least 125" in caplog.text  # whose interval begins at 97 %
-    caplog.clear()
-    log_abstention(abstaining(0.8, 0.8, 0.7), 0.6)
-    assert "at least 12 are needed, 6 for each label" in caplog.text
-    caplog.clear()
-    log_abstention(abstaining(0.8, 0.8, 0.8), 0.6)
-    assert not caplog.text
+    def warned(accuracy: float, answered: tuple[int, int], *, per_class: bool = False) -> str:
+        caplog.clear()
+        log_abstention(abstaining(0.8, 0.8, answered=answered), Goal(None, accuracy, per_class))
+        return caplog.text
+
+    few = warned(0.97, (3, 5))
+    assert "(8)" in few
+    assert "at least 125" in few  # whose interval begins at 97 %
+    assert "data.val_csv" in few
+    assert not warned(0.6, (2, 6))
+    few = warned(0.6, (8, 2), per_class=True)  # enough in all, and equal thresholds
+    assert "(good 2)" in few
+    assert "at least 6 are needed for each label" in few
+    assert "bad" not in few
+    assert not warned(0.6, (6, 6), per_class=True)

@@ -240,7 +240,7 @@ def test_mistakes_are_explained(trained: Path, tmp_path: Path) -> None:
     assert len(coloured) >= 7
     assert re.search(r"(awful|lovely) [+-]\d\.\d\d", page.text)
     assert "library_name: sentiment" in page.text  # the model card
-    assert "sentiment.predict run/checkpoints/best.ckpt" in page.text
+    assert f"sentiment.predict {run}/checkpoints/best.ckpt" in page.text
     assert "sentiment.train seed=0\n" in page.text
     quick = Page(write_report(run, seconds=0))
     assert "film" in quick.text
@@ -257,6 +257,9 @@ def test_the_model_card_names_the_checkpoint_from_the_working_folder(
     (path,) = re.findall(r"sentiment\.predict '(.*)'", text)
     assert Path(path) == Path("my runs/a/checkpoints/best.ckpt")
     assert f'Predictor.load("{path}")' in text
+    monkeypatch.chdir(trained)  # from where it can be opened only by its whole path
+    (path,) = re.findall(r"sentiment\.predict '(.*)'", Page(write_report(run, mistakes=0)).text)
+    assert Path(path) == run / "checkpoints" / "best.ckpt"
 
 
 def test_an_explanation_that_fails_is_left_out_and_noted(
@@ -418,9 +421,10 @@ def test_the_threshold_of_a_run_that_abstains_is_marked(tmp_path: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     answered = {"abstain/test_coverage": 0.4567, "abstain/test_accuracy": 0.7891}
     for thresholds, words in (
-        ([0.625, 0.625], ["threshold of 62.50 %"]),
-        ([0.625, 0.75], ["62.50 % to 75.00 %"]),
-        ([0.625, None], ["threshold of 62.50 %", "never answers lovely"]),
+        ([0.625, 0.625], ["Scores below 62.50 % get no label"]),
+        ([0.625, 0.75], ["below 62.50 % for awful, 75.00 % for lovely"]),
+        ([0.625, None], ["below 62.50 % for awful get", "never answers lovely"]),
+        ([0, 0], ["Every score gets a label"]),
     ):
         named = {"abstain/thresholds": dict(zip(LABELS, thresholds, strict=True))}
         write_json(run / "results.json", {**results, **answered, **named})

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
     assert len(find_runs([tmp_path, tmp_path / "9", tmp_path / "again"])) == 3
     (tmp_path / "again").unlink()
     assert names(find_runs([tmp_path])) == ["9", "10", "run"]
-    assert names(find_runs([tmp_path / "10" / "results.json"])) == ["10"]
+    (tmp_path / "10" / "checkpoints").mkdir()
+    for path in ("results.json", "checkpoints/best.ckpt"):
+        (tmp_path / "10" / path).touch()
+        assert names(find_runs([tmp_path / "10" / path])) == ["10"]
 
 
 def test_how_a_run_ended(tmp_path: Path) -> None:
@@ -117,6 +121,15 @@ def test_refusals_say_what_and_where(tmp_path: Path) -> None:
         find_runs([tmp_path])
     with pytest.raises(InputError, match="cannot be read"):
         find_runs([tmp_path / ("x" * 300)])
+    for name in ("tfidf", "naive_bayes"):
+        write_run(tmp_path / "runs" / "base" / name, [], {})
+    for path in ("runs/notes.txt", "runs/base/baseline.log"):
+        (tmp_path / path).touch()
+        with pytest.raises(
+            InputError, match=f"{path}: no run in it: .* is not the folder of one run"
+        ):
+            find_runs([tmp_path / path])
+    shutil.rmtree(tmp_path / "runs")
     folder = write_run(tmp_path / "r", [], {})
     (folder / ".hydra" / "config.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"config\.yaml cannot be read") as caught:

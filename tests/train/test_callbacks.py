@@ -265,11 +265,14 @@ def test_an_error_is_not_glued_to_the_bar(
 
 def test_a_validation_is_summarised_once() -> None:
     read: list[str] = []
+    failing = [True]
 
     class DataModule:
         facts = SimpleNamespace(vocabulary=["<pad>", "<unk>", "good", "bad"])
 
         def some_reviews(self, name: str, count: int) -> Any:
+            if failing:
+                raise MemoryError(failing.pop())
             read.append(name)
             return SimpleNamespace(flat=lambda: (np.array([2, 3, 3]), np.array([1, 2])))
 
@@ -286,6 +289,9 @@ def test_a_validation_is_summarised_once() -> None:
     for better in (0, 1):
         logits, labels = torch.eye(2), torch.tensor([better, 1])
         module.validated = logits, labels
+        if failing:
+            with pytest.raises(MemoryError):
+                saved()  # what failed is not kept as if it had been computed
         for _ in range(2):  # the best and the last checkpoint
             assert saved()["validation"]["confusion"][better, 0] == 1
     assert read == ["val", "val"]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import TINY, write_reviews
-from sentiment.train.loggers import LogSettings, log_results
+from sentiment.train.loggers import LogSettings, logged_results
 from sentiment.train.run import train
 
 Compose = Callable[..., DictConfig]
@@ -79,7 +79,7 @@ class KeepsFiles(MLFlowLogger):
 def test_a_logger_that_keeps_files_gets_plots_report_and_the_best_checkpoint(
     tmp_path: Path, composed: Compose
 ) -> None:
-    for name in ("reliability.png", "learning_curves.png", "metrics.csv", "report.html"):
+    for name in ("reliability.png", "learning_curves.png", "metrics.csv"):
         (tmp_path / name).touch()
     logger = KeepsFiles()
     trainer: Any = SimpleNamespace(loggers=[logger], global_step=7)
@@ -87,13 +87,30 @@ def test_a_logger_that_keeps_files_gets_plots_report_and_the_best_checkpoint(
         "test/accuracy": 0.75, "val/accuracy": 0.5, "train/loss": 1.0, "test/auroc": float("nan"),
         "test/by_length": [], "parameters": 8, "labels": ["a", "b"],
     }  # fmt: skip
-    log_results(trainer, composed(*TINY), tmp_path, results, tmp_path / "checkpoints" / "best.ckpt")
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    with logged_results(trainer, composed(*TINY), tmp_path, results, best):
+        assert logger.metrics["test/accuracy"] == 0.75
+        assert logger.ended == ""
+        (tmp_path / "report.html").touch()
     assert logger.metrics == {"test/accuracy": 0.75, "best/val/accuracy": 0.5, "parameters": 8}
     assert logger.files == [
-        ("learning_curves.png", ""), ("reliability.png", ""), ("report.html", ""),
-        ("best.ckpt", "checkpoints"),
+        ("learning_curves.png", ""), ("reliability.png", ""), ("best.ckpt", "checkpoints"),
+        ("report.html", ""),
     ]  # fmt: skip
     assert logger.ended == "success"
+
+
+def test_a_report_that_is_interrupted_loses_no_results(tmp_path: Path, composed: Compose) -> None:
+    kept, online = KeepsFiles(), Reachable()
+    trainer: Any = SimpleNamespace(loggers=[kept, online], global_step=7)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        logged_results(trainer, composed(*TINY), tmp_path, {"test/accuracy": 0.75}, None),
+    ):
+        raise KeyboardInterrupt
+    assert kept.metrics == {"test/accuracy": 0.75}
+    assert (kept.ended, kept.files) == ("success", [])
+    assert online.exit_codes == [0]
 
 
 class Online(WandbLogger):
@@ -134,19 +151,21 @@ class Reachable(Online):
     def log_image(self, key: str, images: list[str], step: int | None = None, **_: Any) -> None:
         self.files += images
 
-    def save(self, *paths: Any, **_: Any) -> None:
-        self.files += paths
+    def save(self, path: str = "", base_path: str = "", policy: str = "") -> None:
+        assert policy in ("now", "live", "end")
+        self.files.append(str(Path(path).relative_to(base_path)))
 
 
 def test_wandb_gets_plots_and_the_report_if_there_is_one(tmp_path: Path, composed: Compose) -> None:
     (tmp_path / "reliability.png").touch()
     logger = Reachable()
     trainer: Any = SimpleNamespace(loggers=[logger], global_step=7)
-    log_results(trainer, composed(*TINY), tmp_path, {}, None)
-    assert [Path(path).name for path in logger.files] == ["reliability.png"]
-    (tmp_path / "report.html").touch()
-    log_results(trainer, composed(*TINY), tmp_path, {}, None)
-    assert Path(logger.files[-1]).name == "report.html"
+    for report in (False, True):
+        logger.files.clear()
+        with logged_results(trainer, composed(*TINY), tmp_path, {}, None):
+            if report:
+                (tmp_path / "report.html").touch()
+        assert logger.files == [str(tmp_path / "reliability.png"), *["report.html"] * report]
 
 
 class Fails(BoringModel):
@@ -172,7 +191,8 @@ def test_a_server_that_is_away_at_the_end_is_a_warning(
 ) -> None:
     first, second = Online(), KeepsFiles()
     trainer: Any = SimpleNamespace(loggers=[first, second], global_step=7)
-    log_results(trainer, composed(*TINY), tmp_path, {"test/accuracy": 0.75}, None)
+    with logged_results(trainer, composed(*TINY), tmp_path, {"test/accuracy": 0.75}, None):
+        pass
     (warning,) = caplog.messages
     assert "Online" in warning
     assert "no route to host" in warning

@@ -110,8 +110,10 @@ def test_texts_are_cleaned_as_in_the_beginning(tmp_path: Path) -> None:
     assert saved[DATA_KEY]["tokenizer"].pop("cleaning") == 1
     assert "\u200blovely\u200b" in saved[DATA_KEY]["vocabulary"]
     torch.save(saved, last)
+    (folder / "report.html").write_text("of the first two epochs")
     resumed = run(folder, *overrides, "trainer.max_epochs=3", f"ckpt_path={last}")
     assert resumed["epochs"] == 3
+    assert not (folder / "report.html").exists()  # none is written here
     after = torch.load(last, weights_only=True)[DATA_KEY]
     assert after["tokenizer"]["cleaning"] == 1
     assert after["vocabulary"] == saved[DATA_KEY]["vocabulary"]

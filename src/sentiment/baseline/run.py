@@ -147,7 +147,7 @@ def run_baseline(weighting: str, datamodule: SentimentDataModule, folder: Path, 
         "versions": versions(),
     }
     if goal:
-        log_abstention(results, goal.accuracy)
+        log_abstention(results, goal)
     plot_outcome(folder, results, outcome)
     write_json(folder / "results.json", results)
     with without_failing(folder):

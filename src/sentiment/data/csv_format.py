@@ -155,7 +155,7 @@ class FormatOfArguments(CsvFormat):
 
     def named(self, setting: str) -> str:
         """What a user types before the value of a setting."""
-        return f"{setting}="
+        return setting
 
     def separator_override(self, separator: str) -> str:
         """What a user types to set a separator."""

@@ -19,6 +19,7 @@ PREFIX = (
     "abstain/"  # of the numbers about abstaining that a checkpoint keeps among those of its run
 )
 _THRESHOLD = f"{PREFIX}threshold/"  # and the index of a class
+_ANSWERED = f"{PREFIX}val_answered/"  # likewise
 
 _ROUNDING = 1e-9  # of a product such as 0.7 * 10
 
@@ -96,7 +97,10 @@ class Goal:
         own = stored_thresholds(numbers, len(thresholds))
         found = count_answered(probabilities, labels, own)
         rates = {"val_coverage": found.coverage, "val_accuracy": found.accuracy}
-        return numbers | {f"{PREFIX}{name}": rate for name, rate in rates.items()}
+        numbers |= {f"{PREFIX}{name}": rate for name, rate in rates.items()}
+        given = probabilities.argmax(1)[is_answered(probabilities, own)]
+        counts = np.bincount(given, minlength=len(thresholds)).tolist()
+        return numbers | {f"{_ANSWERED}{i}": count for i, count in enumerate(counts)}
 
     def _threshold(self, scores: _Floats, right: npt.NDArray[np.bool_]) -> float | None:
         """The threshold for some reviews, given their scores and whether they are right."""
@@ -114,6 +118,18 @@ class Goal:
         return 0.0 if end + 1 == len(scores) else float(scores[end : end + 2].mean())
 
 
+def is_answered(
+    probabilities: _Floats, thresholds: npt.NDArray[np.float64] | None
+) -> npt.NDArray[np.bool_]:
+    """Whether the score of each review reaches the threshold of the predicted class, (reviews,).
+
+    Arguments as for ``count_answered``.
+    """
+    lowest = 0.0 if thresholds is None else thresholds[probabilities.argmax(1)]
+    answered: npt.NDArray[np.bool_] = probabilities.max(1) >= lowest
+    return answered
+
+
 def count_answered(
     probabilities: _Floats, labels: _Ints, thresholds: npt.NDArray[np.float64] | None
 ) -> Answered:
@@ -124,15 +140,23 @@ def count_answered(
         labels: (reviews,), the true classes.
         thresholds: (classes,), or None.
     """
-    predicted = probabilities.argmax(1)
-    answered = probabilities.max(1) >= (0.0 if thresholds is None else thresholds[predicted])
-    right = answered & (predicted == labels)
+    answered = is_answered(probabilities, thresholds)
+    right = answered & (probabilities.argmax(1) == labels)
     return Answered(len(labels), int(answered.sum()), int(right.sum()))
 
 
 def numbers_of(run: Mapping[str, float | None]) -> Numbers:
     """Those numbers of a run that ``Goal.choose`` returned."""
     return {name: value for name, value in run.items() if name.startswith(PREFIX)}
+
+
+def stored_answers(run: Mapping[str, float | None], classes: int) -> list[int] | None:
+    """How many validation reviews get each label, or None if the checkpoint does not say.
+
+    Arguments as for ``stored_thresholds``.
+    """
+    found = [run.get(f"{_ANSWERED}{index}") for index in range(classes)]
+    return None if None in found else [int(count or 0) for count in found]
 
 
 def stored_thresholds(

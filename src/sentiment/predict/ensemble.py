@@ -14,7 +14,9 @@ from sentiment.runtime.run_folder import run_folder
 
 
 def save_predictor(predictor: Predictor, target: Path) -> None:
-    """Write an ensemble that ``Predictor.load`` opens; it keeps no thresholds, and no paths.
+    """Write an ensemble that ``Predictor.load`` opens; it keeps no paths.
+
+    It keeps the thresholds of a single classifier whose scores it does not change.
 
     Args:
         predictor: the classifiers.
@@ -23,8 +25,9 @@ def save_predictor(predictor: Predictor, target: Path) -> None:
     Raises:
         InputError: the target cannot be written, or a member is of an ONNX file.
     """
+    same = len(predictor.members) == 1 and predictor.temperature == 1
     saved = SavedEnsemble(
-        [_saved(member) for member in predictor.members],
+        [_saved(member, thresholds=same) for member in predictor.members],
         [(run_folder(member.path) or member.path).name for member in predictor.members],
         [float(weight) for weight in predictor.weights],
         predictor.temperature,
@@ -34,9 +37,13 @@ def save_predictor(predictor: Predictor, target: Path) -> None:
         save_ensemble(target, saved)
 
 
-def _saved(member: Member) -> SavedClassifier:
+def _saved(member: Member, *, thresholds: bool) -> SavedClassifier:
     classifier = member.classifier
-    run = {name: each for name, each in member.run.items() if not name.startswith(ABSTAIN)}
+    run = {
+        name: each
+        for name, each in member.run.items()
+        if thresholds or not name.startswith(ABSTAIN)
+    }
     if isinstance(classifier, TorchNetwork):
         return SavedClassifier(classifier.module, member.data, run)
     if classifier.padded:

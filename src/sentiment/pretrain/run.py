@@ -30,7 +30,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.overrides import override
 from sentiment.train.build import first_vectors, parameter_updates
 from sentiment.train.fit import Fit, limits, prepare_fit
-from sentiment.train.loggers import log_results
+from sentiment.train.loggers import logged_results
 from sentiment.train.pretrained import warn_about_vectors
 from sentiment.train.resume import Resumed, checkpoint_to_resume
 from sentiment.train.run import cleaning_of
@@ -101,8 +101,8 @@ def pretrain(
         metrics=("loss", "perplexity"),
         best_epoch=results["best_epoch"],
     )
-    log_results(fit.trainer, cfg, folder, results, fit.best)
-    _log_end(folder, results, fit.best, command_line)
+    with logged_results(fit.trainer, cfg, folder, results, fit.best):
+        _log_end(folder, results, fit.best, command_line)
     return results
 
 

@@ -18,7 +18,7 @@ from sentiment.report.run_page import (
     COVERAGE,
     MISTAKES,
     RELIABILITY,
-    abstaining,
+    abstention_point,
     open_run,
     write_page,
 )
@@ -250,7 +250,7 @@ def _curves(
             diagonal=([0, 100], [0, 100]), among=among, remarks=areas,
         )  # fmt: skip
     answered = {name: coverage(each.score, each.right) for name, each in some.items()}
-    points = {name: point for name in some if (point := abstaining(runs[name].results))}
+    points = {name: point for name in some if (point := abstention_point(runs[name].results))}
     marked = " The marks are runs that abstain, at their thresholds." if points else ""
     yield lines_drawing(
         "coverage",

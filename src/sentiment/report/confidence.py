@@ -39,5 +39,5 @@ def confidence_intervals(
 
 
 def needed_reviews(fraction: float) -> int:
-    """The least number of reviews whose interval can begin at a fraction below 1: if all count."""
+    """The fewest reviews, all right, whose interval begins at the fraction (below 1) or above."""
     return math.ceil(_Z * _Z * fraction / (1 - fraction))

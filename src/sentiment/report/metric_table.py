@@ -66,7 +66,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[MetricRow]:
         rows.append(MetricRow({"mae": "mean absolute error"}.get(metric, metric), cells))
     for name, metric in (
         ("coverage", "coverage"),
-        ("accuracy of answered", "accuracy"),
+        ("accuracy of answered reviews", "accuracy"),
     ):
         keys = [f"abstain/{split}_{metric}" for split in SPLITS]
         cells = [

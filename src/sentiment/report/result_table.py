@@ -45,20 +45,27 @@ def result_table(results: Mapping[str, Any]) -> Table:
     return outer
 
 
-def members_table(members: Sequence[Mapping[str, Any]], heading: str = "alone") -> Table:
-    """Lay out the test metrics that each ``checkpoint`` of an ensemble has by itself.
+def members_table(
+    members: Sequence[Mapping[str, Any]], heading: str = "alone", *, prefix: str = "test/"
+) -> Table:
+    """Lay out the metrics that each ``checkpoint`` of an ensemble has by itself.
 
     What each ``weight`` is stands beside them where they are not all the same.
+
+    Args:
+        members: of each, its metrics and other keys.
+        heading: the heading of the column with the names.
+        prefix: what the keys of the metrics begin with.
     """
     table = new_table()
     table.add_column(heading, overflow="fold")
     weighted = len({each.get("weight") for each in members}) > 1
-    rows = [row for row in METRIC_ROWS if any(f"test/{row[1]}" in each for each in members)]
+    rows = [row for row in METRIC_ROWS if any(prefix + row[1] in each for each in members)]
     for name in [*["weight"] * weighted, *(name for name, _ in rows)]:
         table.add_column(name, justify="right", no_wrap=True)
     for each in members:
         weight = [f"{each['weight']:g}"] if weighted else []
-        metrics = (format_metric(metric, each.get(f"test/{metric}")) for _, metric in rows)
+        metrics = (format_metric(metric, each.get(prefix + metric)) for _, metric in rows)
         table.add_row(Text(str(each["checkpoint"])), *weight, *metrics)
     return table
 

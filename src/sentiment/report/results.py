@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isinf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sentiment.data.labels import as_number
 from sentiment.data.pipeline import DataFacts
-from sentiment.model.abstention import Answered, stored_thresholds
+from sentiment.model.abstention import Answered, Goal, stored_answers, stored_thresholds
 from sentiment.model.classifier import SentimentClassifier
 from sentiment.model.metrics import Outcome, by_class, mean_absolute_error
 from sentiment.report.confidence import confidence_interval, needed_reviews
@@ -190,8 +190,10 @@ def abstain_results(
         return {}
     coverage, accuracy = run["abstain/val_coverage"] or 0.0, run["abstain/val_accuracy"] or 0.0
     counts = coverage * val_reviews, coverage * accuracy * val_reviews
+    answers = stored_answers(run, len(labels))
     return {
         "abstain/thresholds": named_thresholds(thresholds, labels),
+        **({"abstain/val_answered": dict(zip(labels, answers, strict=True))} if answers else {}),
         **_answered_results("val", Answered(val_reviews, *map(round, counts))),
     }
 
@@ -204,55 +206,81 @@ def named_thresholds(
     return dict(zip(labels, finite, strict=True))
 
 
-def log_abstention(results: Mapping[str, Any], accuracy: float | None) -> None:
+def answered_scores(thresholds: Mapping[str, float | None], shown: Callable[[float], str]) -> str:
+    """Say which scores get a label.
+
+    Args:
+        thresholds: of each label, as ``named_thresholds`` returns them.
+        shown: formats a score.
+    """
+    found = {label: value for label, value in thresholds.items() if value is not None}
+    never = f" for {listed([*found])}" if len(found) < len(thresholds) else ""
+    if not any(found.values()):
+        return f"Every score{never} gets a label"
+    if len({*thresholds.values()}) == 1:
+        return f"Scores below {shown(max(found.values()))} get no label"
+    each = listed([f"{shown(value)} for {label}" for label, value in found.items()])
+    return f"Scores below {each} get no label"
+
+
+def log_abstention(results: Mapping[str, Any], goal: Goal) -> None:
     """Log which scores get no label.
 
     Args:
         results: the keys of ``abstain_results``, and ``val_reviews``.
-        accuracy: the accuracy that was to be reached, if one was.
+        goal: what the thresholds were chosen for.
     """
     thresholds: dict[str, float | None] = results.get("abstain/thresholds", {})
     never = [label for label, threshold in thresholds.items() if threshold is None]
-    if never or (accuracy is not None and not thresholds):
+    if never or (goal.accuracy is not None and not thresholds):
         log.warning(
             "abstain.accuracy=%g: no score reaches it on the validation reviews%s; lower it, or"
             " give abstain.coverage",
-            accuracy,
+            goal.accuracy,
             f" for {listed(never)}, which is never answered"
             if never
             else ": no threshold is kept, and every review gets a label",
         )
     if not thresholds:
         return
-    found = {label: value for label, value in thresholds.items() if value is not None}
-    same = len({*found.values()}) == 1
-    named = [
-        f"{value:.3f}" if same else f"{value:.3f} for {label}" for label, value in found.items()
-    ]
-    answered = round(results["abstain/val_coverage"] * results["val_reviews"])
-    if accuracy is not None and accuracy < 1:
-        needed = needed_reviews(accuracy) * (1 if same else len(found))
-        if answered < needed:
-            log.warning(
-                "abstain.accuracy=%g: %d validation reviews get a label, too few to show it:"
-                " at least %d are needed%s, all of them right; data.val_size=0.2 makes more",
-                accuracy,
-                answered,
-                needed,
-                "" if same else f", {needed_reviews(accuracy)} for each label",
-            )
+    if goal.accuracy is not None and goal.accuracy < 1:
+        _warn_about_few(results, goal.accuracy, per_class=goal.per_class)
     low, high = results["abstain/val_accuracy_interval"]
     log.info(
         "%s: %s of the validation reviews get one, of which %s are right"
         " (95 %% interval %.1f - %.1f %%)",
-        f"Scores below {named[0] if same else listed(named)} get no label"
-        if any(found.values())
-        else "Every score gets a label",
+        answered_scores(thresholds, "{:.3f}".format),
         format_percent(results["abstain/val_coverage"]),
         format_percent(results["abstain/val_accuracy"]),
         100 * low,
         100 * high,
     )
+
+
+def _warn_about_few(results: Mapping[str, Any], accuracy: float, *, per_class: bool) -> None:
+    """Warn if too few validation reviews get a label, or one of the labels, to show an accuracy."""
+    needed = needed_reviews(accuracy)
+    answered = results.get("abstain/val_answered", {})
+    thresholds = results["abstain/thresholds"]
+    if per_class:
+        few = [
+            f"{label} {count:,}"
+            for label, count in answered.items()
+            if count < needed and thresholds[label] is not None
+        ]
+    else:
+        total = sum(answered.values())
+        few = [f"{total:,}"] if answered and total < needed else []
+    if few:
+        log.warning(
+            "abstain.accuracy=%g: too few validation reviews get %s to show it (%s): at least %d"
+            " are needed%s, all of them right; give more (data.val_size or data.val_csv)",
+            accuracy,
+            "the labels" if per_class else "a label",
+            listed(few),
+            needed,
+            " for each label" if per_class else "",
+        )
 
 
 def metric_warnings(

@@ -29,7 +29,7 @@ from sentiment.report.page import REPORT, write_html
 from sentiment.report.plots import learning_curves, reliability_diagram
 from sentiment.report.predictions import Predictions, read_predictions, without_failing
 from sentiment.report.result_table import cost_facts, data_facts
-from sentiment.report.results import metric_warnings
+from sentiment.report.results import answered_scores, metric_warnings
 from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
@@ -291,11 +291,9 @@ def _saved(predictor: Predictor | None) -> "SavedClassifier | None":
 
 
 def _shown_checkpoint(folder: Path) -> str:
-    """The best checkpoint of a run as seen from the working folder, or from above the run."""
+    """The best checkpoint of a run, from the working folder if it lies below that."""
     best, here = best_checkpoint(folder.resolve()), Path.cwd()
-    return best.relative_to(
-        here if best.is_relative_to(here) else folder.resolve().parent
-    ).as_posix()
+    return (best.relative_to(here) if best.is_relative_to(here) else best).as_posix()
 
 
 def _warnings(results: Mapping[str, Any]) -> list[str]:
@@ -473,20 +471,20 @@ def _trust(predictions: Predictions, results: Mapping[str, Any]) -> Iterator[Dra
     )
     curve = coverage(predictions.score, predictions.right)
     low, high = confidence_intervals(curve.y, np.maximum(1, np.round(curve.x * len(predictions))))
-    point = abstaining(results)
+    point = abstention_point(results)
     yield lines_drawing(
         "coverage",
         {"accuracy": (100 * curve.x, 100 * curve.y)},
         title="Accuracy (%)",
         below="Coverage (% of the reviews, the highest scores first)",
         caption=f"{COVERAGE}; with the 95 % interval."
-        + ("" if point is None else f" {_abstention(results)}"),
+        + ("" if point is None else f" {_abstention_words(results)}"),
         points={} if point is None else {"accuracy": point},
         band=(100 * curve.x, 100 * low, 100 * high),
     )
 
 
-def abstaining(results: Mapping[str, Any]) -> tuple[float, float] | None:
+def abstention_point(results: Mapping[str, Any]) -> tuple[float, float] | None:
     """Coverage and accuracy, in per cent, of a classifier that abstains on the test reviews."""
     found = [results.get(f"abstain/test_{name}") for name in ("coverage", "accuracy")]
     coverage, accuracy = found
@@ -495,19 +493,15 @@ def abstaining(results: Mapping[str, Any]) -> tuple[float, float] | None:
     return 100 * coverage, 100 * accuracy
 
 
-def _abstention(results: Mapping[str, Any]) -> str:
+def _abstention_words(results: Mapping[str, Any]) -> str:
     """Say what the thresholds of a classifier that abstains do to the test reviews."""
     thresholds = results.get("abstain/thresholds") or {}
     never = [label for label, threshold in thresholds.items() if threshold is None]
-    finite = sorted(filter(is_number, thresholds.values()))
-    ends = [*dict.fromkeys(map(format_percent, (*finite[:1], *finite[-1:])))]
-    given = f"thresholds ({' to '.join(ends)} by label)" if ends[1:] else "threshold"
-    if len(ends) == 1:
-        given += f" of {ends[0]}"
     return (
-        f"With its {given}, the coverage is {format_percent(results['abstain/test_coverage'])} and"
-        f" the accuracy of answered reviews {format_percent(results['abstain/test_accuracy'])}: the"
-        " marked point." + (f" It never answers {listed(never)}." if never else "")
+        f"{answered_scores(thresholds, format_percent)}: the coverage is"
+        f" {format_percent(results['abstain/test_coverage'])} and the accuracy of answered reviews"
+        f" {format_percent(results['abstain/test_accuracy'])}, the marked point."
+        + (f" It never answers {listed(never)}." if never else "")
     )
 
 

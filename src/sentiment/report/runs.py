@@ -89,21 +89,26 @@ class Run:
 def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Read the runs at or below each folder, each once; 2 comes before 10.
 
-    A file of a run, such as its ``results.json`` or a checkpoint, stands for its folder.
+    A file of one run, such as its ``results.json`` or a checkpoint, stands for its folder.
 
     Raises:
-        InputError: a path does not exist, or has no run in it.
+        InputError: a path does not exist, has no run in it, or is a file that is not of one run.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
-        here = folder
+        is_file = False
         with suppress(OSError, ValueError):  # too long for a path, or not allowed in one
-            here = folder.parent if folder.is_file() else folder
+            is_file = folder.is_file()
+        here = folder.parent if is_file else folder
         here = here.parent if here.name == "checkpoints" else here
         runs = {path.resolve(): read_run(path) for path in run_folders(here)}
         runs = {path: run for path, run in runs.items() if run.status != "vectors"}
+        if is_file:
+            runs = {path: run for path, run in runs.items() if path == here.resolve()}
         if not runs:
             reason = f"no results.json in {here} or below" if here.exists() else "no such folder"
+            if is_file:
+                reason = f"{here} is not the folder of one run; give a run folder or a file in it"
             raise InputError(f"{folder}: no run in it: {reason}")
         found = runs | found
     return list(found.values())

@@ -239,7 +239,7 @@ class ValidationSummary(Callback):
         if module.validated is None:
             return
         if module.validated is not self._of:
-            logits, labels = self._of = module.validated
+            logits, labels = module.validated
             token_ids, lengths = datamodule.some_reviews("val", MOST_REVIEWS).flat()
             summary = Summary.of(
                 token_ids,
@@ -249,6 +249,7 @@ class ValidationSummary(Callback):
                 vocabulary_size=len(datamodule.facts.vocabulary),
             )
             self._stored = stored_summary(summary)
+            self._of = module.validated
         checkpoint[SUMMARY_KEY] = self._stored
 
 

@@ -69,10 +69,14 @@ def _warned(logger: Logger) -> Iterator[None]:
         log.warning("%s failed: %s; what it lacks is in the run folder", name, first_words(error))
 
 
-def log_results(
+@contextmanager
+def logged_results(
     trainer: Trainer, cfg: DictConfig, folder: Path, results: Mapping[str, Any], best: Path | None
-) -> None:
+) -> Iterator[None]:
     """Give the results of a training to its loggers, and its files to those that keep files.
+
+    The report of the training is written within: they get it afterwards. They are ended even if
+    it is interrupted.
 
     Args:
         trainer: the trainer, which has ended.
@@ -88,7 +92,7 @@ def log_results(
         if is_number(value) and (name.startswith(("val/", "test/")) or name in _OF_A_RUN)
     }
     plots = sorted(folder.glob("*.png"))
-    report = folder / REPORT
+    reached = []
     for logger in trainer.loggers:
         with _warned(logger):
             if isinstance(logger, TensorBoardLogger):
@@ -99,15 +103,32 @@ def log_results(
             else:
                 logger.log_metrics(metrics, trainer.global_step)
             if isinstance(logger, MLFlowLogger):
-                for path in [*plots, *[report] * report.exists()]:
+                for path in plots:
                     logger.experiment.log_artifact(logger.run_id, str(path))
                 if best is not None:
                     logger.experiment.log_artifact(logger.run_id, str(best), "checkpoints")
             elif isinstance(logger, WandbLogger):
                 logger.log_image("plots", [str(path) for path in plots])
-                if report.exists():
-                    logger.experiment.save(str(report), base_path=str(folder), policy="now")
                 if best is not None:
                     logger.experiment.log_model(str(best), f"sentiment-{logger.experiment.id}")
-            logger.finalize("success")
-        _finish(logger)
+            reached.append(logger)
+    try:
+        yield
+    finally:
+        for logger in reached:
+            with _warned(logger):
+                _keep_report(logger, folder)
+                logger.finalize("success")
+        for logger in trainer.loggers:
+            _finish(logger)
+
+
+def _keep_report(logger: Logger, folder: Path) -> None:
+    """Give the report of a training, if there is one, to a logger that keeps files."""
+    report = folder / REPORT
+    if not report.exists():
+        return
+    if isinstance(logger, MLFlowLogger):
+        logger.experiment.log_artifact(logger.run_id, str(report))
+    elif isinstance(logger, WandbLogger):
+        logger.experiment.save(str(report), base_path=str(folder), policy="now")

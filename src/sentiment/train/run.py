@@ -22,6 +22,8 @@ from sentiment.model.metric_names import AUTO
 from sentiment.model.metrics import Outcome
 from sentiment.predict.checkpoint import CLASSIFIER, read_checkpoint
 from sentiment.report.metric_table import IMBALANCED
+from sentiment.report.page import REPORT
+from sentiment.report.predictions import FILE as PREDICTIONS
 from sentiment.report.predictions import without_failing, write_predictions
 from sentiment.report.results import (
     abstain_results,
@@ -45,7 +47,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.train.build import build_module
 from sentiment.train.callbacks import ValidationSummary, accuracy_line
 from sentiment.train.fit import Fit, limits, prepare_fit, start_processes
-from sentiment.train.loggers import log_results
+from sentiment.train.loggers import logged_results
 from sentiment.train.module import SentimentModule
 from sentiment.train.pretrained import (
     PretrainedEncoder,
@@ -142,18 +144,20 @@ def train(
         "device": device_name(fit.trainer.strategy.root_device),
         "versions": versions(),
     }
-    if Goal(**cfg.abstain) and rank() == 0:
-        log_abstention(results, cfg.abstain.accuracy)
+    if (goal := Goal(**cfg.abstain)) and rank() == 0:
+        log_abstention(results, goal)
     if fit.trainer.world_size > 1:
         results |= {"processes": fit.trainer.world_size, "imbalance": fit.stopwatch.imbalance}
     if rank() == 0:
+        for name in (REPORT, PREDICTIONS):  # of before the training was resumed
+            (folder / name).unlink(missing_ok=True)
         write_results(
             folder, results, fit.table.rows, module.outcome, fit.best, datamodule.example(),
             balanced=cfg.loss.balanced, unsplit=datamodule.facts.unsplit,
         )  # fmt: skip
-        if module.outcome is not None:
-            _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
-        log_results(fit.trainer, cfg, folder, results, fit.best)
+        with logged_results(fit.trainer, cfg, folder, results, fit.best):
+            if module.outcome is not None:
+                _write_report(folder, datamodule, module.outcome, page=not command_line.multirun)
     return results
 
 
