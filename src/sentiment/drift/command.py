@@ -129,13 +129,14 @@ def report(found: dict[str, Any]) -> Iterator["Table | str"]:
             *map(format_count if test["name"] == "length" else format_percent, values),
             _effect(test["name"], f"{test['effect']:.2f}", f"{100 * test['effect']:.1f}"),
             _effect(test["name"], f"{test['threshold']:g}", f"{100 * test['threshold']:g}"),
-            "< 0.001" if test["p_value"] < 0.001 else f"{test['p_value']:.3f}",
+            _p(test["p_value"]),
             "yes" if test["drift"] else "no",
         )
     yield table
     yield (
         "KS: Kolmogorov-Smirnov distance of the two distributions, from 0 to 1.\n"
         f"Drift: the change reaches the limit, and p is below {found['level']:g} (--level).\n"
+        "p: multiplied by the number of tests, of words too, up to 1.\n"
     )
     drifted = {test["name"] for test in found["tests"] if test["drift"]}
     estimates = ["estimated: validation", "new"] * ("predicted classes" in drifted)
@@ -158,6 +159,13 @@ def report(found: dict[str, Any]) -> Iterator["Table | str"]:
         per_1000 = (f"{1000 * word[which]:.2f}" for which in ("validation", "new"))
         table.add_row(Text(word["word"]), *per_1000)
     yield table
+
+
+def _p(value: float) -> str:
+    """A p-value, which was multiplied by a number of tests and so may have reached 1."""
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}" if value < 1 else "1"
 
 
 def _effect(name: str, distance: str, points: str) -> str:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from sentiment.report.run_page import write_report
             from sentiment.report.runs import find_runs
         limit_threads()
-        runs = find_runs(parsed.run)
+        runs, replaced = find_runs(parsed.run), ""
         if len(runs) == 1:
             path = write_report(
                 runs[0].folder, parsed.out, slices=parsed.slices, mistakes=parsed.mistakes
@@ -57,5 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif parsed.slices:
             parser.error("--slices is for the report of one run; give one run folder")
         else:
-            path = write_comparison(runs, parsed.out or Path(COMPARISON), mistakes=parsed.mistakes)
-        sys.stdout.write(f"wrote {path}\n")
+            out = parsed.out or Path(COMPARISON)
+            replaced = ", in place of an earlier one" if out.exists() else ""
+            path = write_comparison(runs, out, mistakes=parsed.mistakes)
+        sys.stdout.write(f"wrote {path}{replaced}\n")

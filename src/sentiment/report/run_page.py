@@ -33,6 +33,7 @@ from sentiment.report.results import answered_scores, metric_warnings
 from sentiment.report.reviews_file import Content, ReviewsFile
 from sentiment.report.runs import Run, read_run
 from sentiment.report.tables import format_percent, is_number, json_text, read_metrics
+from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, first_words, listed
 from sentiment.runtime.overrides import overrides_of_run, repeated_overrides
 from sentiment.runtime.run_folder import best_checkpoint, config_folder
@@ -52,6 +53,7 @@ _WITHOUT_RESULTS = {
     "stopped": "the run was stopped; ckpt_path=auto resumes a training",
     "failed": "the run has failed, or has not ended yet",
     "vectors": "sentiment.vectors has no metrics",
+    "check": "sentiment.check has no metrics: its page is check.html",
 }
 RELIABILITY = (
     "Reliability diagram: of the reviews with a score of 80 %, 80 % should be classified correctly."
@@ -168,6 +170,7 @@ def write_report(
         "slices": [*_slices(opened)],
         "mistakes": shown,
         "hurried": hurried,
+        "again": program_command("sentiment.report", str(opened.run.folder)),
         "errors": None if predictions is None else int((~predictions.right).sum()),
         "data_facts": data_facts(results),
         "cost": cost_facts(results),

@@ -24,6 +24,7 @@ _NO_SETTINGS = (
     "trainer.enable_model_summary", "trainer.default_root_dir", "trainer.log_every_n_steps",
     "trainer.profiler",
 )  # fmt: skip
+OTHERS = ("vectors", "check")  # programs whose folders have no metrics
 OF_NETWORKS = (  # without effect on a baseline, which reads whole reviews at once
     "data.max_length", "data.keep", "data.batch_size", "data.tokens_per_batch",
 )  # fmt: skip
@@ -51,7 +52,7 @@ class Run:
     Attributes:
         folder: where its ``results.json`` is.
         status: ``ok``, ``pruned``, ``unreadable``; without results ``stopped`` by a signal,
-            ``failed``, or ``vectors`` of ``sentiment.vectors``, which has no metrics.
+            ``failed``, or one of ``OTHERS``.
         results: the content of ``results.json``.
         overrides: the values of its command line, as written, by full key.
         choices: the option of each config group, such as ``model``: ``bilstm``.
@@ -102,13 +103,16 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         here = folder.parent if is_file else folder
         here = here.parent if here.name == "checkpoints" else here
         runs = {path.resolve(): read_run(path) for path in run_folders(here)}
-        runs = {path: run for path, run in runs.items() if run.status != "vectors"}
+        others = [run for run in runs.values() if run.status in OTHERS]
+        runs = {path: run for path, run in runs.items() if run.status not in OTHERS}
         if is_file:
             runs = {path: run for path, run in runs.items() if path == here.resolve()}
         if not runs:
             reason = f"no results.json in {here} or below" if here.exists() else "no such folder"
             if is_file:
                 reason = f"{here} is not the folder of one run; give a run folder or a file in it"
+            elif others:
+                reason = f"sentiment.{others[0].status} wrote {others[0].folder}, without metrics"
             raise InputError(f"{folder}: no run in it: {reason}")
         found = runs | found
     return list(found.values())
@@ -126,8 +130,9 @@ def read_run(folder: Path) -> Run:
         hydra = below(read_yaml(home / ".hydra" / "hydra.yaml"), "hydra")
         runtime = below(hydra, "runtime")
         choices, cwd = below(runtime, "choices"), str(runtime.get("cwd") or "")
-        if status == "failed" and below(hydra, "job").get("config_name") == "vectors":
-            status = "vectors"
+        program = below(hydra, "job").get("config_name")
+        if status == "failed" and program in OTHERS:
+            status = str(program)
         settings = dict(flat(below(read_yaml(home / ".hydra" / "config.yaml"))))
     except (TypeError, RecursionError):
         return Run(folder, "unreadable", {}, {}, {}, {})
