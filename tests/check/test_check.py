@@ -268,6 +268,62 @@ def test_texts_in_another_language(tmp_path: Path) -> None:
     )
 
 
+def test_labels_of_several_spellings_are_one_finding(tmp_path: Path) -> None:
+    train, test = reviews(seed=1), reviews(60, seed=2)
+    train.loc[[4, 7], "label"] = train.label[[4, 7]].str.title()
+    same = pd.concat([test, train[:20]]).assign(label=lambda table: table.label.str.upper())
+    checked = check(tmp_path, "check.fail_on=[mismatch]", train_csv=train, test_csv=same)
+    first = checked.findings[0]
+    assert (first.kind, first.level, first.count) == ("mismatch", "serious", 82)
+    assert "'NEG'" in first.line
+    assert "will not start" in first.line
+    assert {each.kind for each in checked.findings} == {"mismatch", "leak"}
+    places = [(row["file"], int(row["row"])) for row in rows_of(tmp_path, "mismatch")]
+    assert places[:2] == [("train_csv.csv", 5), ("train_csv.csv", 8)]
+    assert {row["likely_label"] for row in rows_of(tmp_path, "mismatch")} == {"neg", "pos"}
+    results = json.loads((tmp_path / "check" / "check.json").read_text())
+    assert results["failed"] == ["mismatch"]
+    assert "test_csv.csv" in results["refusal"]
+
+
+def test_labels_of_other_files_are_one_finding(tmp_path: Path) -> None:
+    train, test = reviews(seed=1), reviews(60, seed=2)
+    other = pd.concat([test, train[:20]]).assign(
+        label=lambda table: table.label.map({"neg": 0, "pos": 1})
+    )
+    checked = check(tmp_path, train_csv=train, test_csv=other)
+    assert [each.kind for each in checked.findings] == ["mismatch", "leak"]
+    assert checked.findings[0].level == "serious"
+    assert "test_csv.csv ('0', '1')" in checked.findings[0].line
+    assert {row["file"] for row in rows_of(tmp_path, "mismatch")} == {"test_csv.csv"}
+    third = train.assign(label=train.label.where(train.index > 30, "mixed"))
+    checked = check(tmp_path, train_csv=third, test_csv=test)
+    assert "test_csv.csv has no 'mixed'" in lines_of(checked, "mismatch")[0]
+    assert len(row_numbers(tmp_path, "mismatch")) == 31
+    checked = check(tmp_path, "data.labels=[mixed,neg,pos]", train_csv=third, test_csv=test)
+    assert lines_of(checked, "mismatch") == []
+    assert "'mixed' 0" in lines_of(checked, "class")[0]
+
+
+def test_a_training_is_offered_where_it_will_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    table = reviews()
+    table.loc[[4, 7, 9, 30], "label"] = "Pos"
+    checked = check(tmp_path, csv=table)
+    assert [each.level for each in checked.findings if each.kind == "mismatch"] == ["look"]
+    assert not checked.facts["refusal"]
+    assert "sentiment.train" in caplog.text
+    assert "make two classes" not in caplog.text
+    caplog.clear()
+    table.loc[[4, 7, 9], "label"] = "pos"
+    checked = check(tmp_path, csv=table)
+    assert checked.findings[0].level == "serious"
+    assert "sentiment.train" not in caplog.text
+    assert "too few rows" in caplog.text
+
+
 def test_lengths_and_classes(tmp_path: Path) -> None:
     table = reviews(200)
     table = pd.concat(

@@ -21,9 +21,9 @@ from sentiment.runtime.errors import listed
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
 LEVELS = (SERIOUS, LOOK, NOTE)
 FindingKind = Literal[
-    "leak", "contradiction", "label", "column", "order", "word", "repeat", "near", "mojibake",
-    "replaced", "language", "languages", "tokenizer", "markup", "script", "class", "balance",
-    "missing", "short", "long",
+    "mismatch", "leak", "contradiction", "label", "column", "order", "word", "repeat", "near",
+    "mojibake", "replaced", "language", "languages", "tokenizer", "markup", "script", "class",
+    "balance", "missing", "short", "long",
 ]  # fmt: skip
 KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 
@@ -121,7 +121,7 @@ def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
     equal: list[Ints] = []
     near: list[Ints] = []
     for group in repeats.groups():
-        labeled = group[reviews.classes[group] != NO_CLASS]
+        labeled = group[reviews.compared[group] != NO_CLASS]
         if len(np.unique(reviews.classes[labeled])) < 2:
             continue
         pairs = np.unique(
@@ -421,15 +421,18 @@ def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> 
 
 def class_findings(reviews: Reviews) -> Iterator[Finding]:
     """Classes with few rows, far fewer than another, or none in a file."""
+    by_file = reviews.counts(reviews.classes)
     for at, file in enumerate(reviews.files):
         if not file.labeled:
             continue
-        own = reviews.classes[reviews.firsts[at] : reviews.firsts[at + 1]]
-        counts = np.bincount(own, minlength=len(reviews.names))
+        # Labels that are not chosen must be in all files: "mismatch".
+        labels = np.flatnonzero(by_file[at] if reviews.merge else by_file.sum(0))
+        counts = by_file[at, labels]
         name = file.corpus.path.name
         few = [
-            f"{quoted(reviews.names[each])} {counts[each]}"
-            for each in np.flatnonzero(counts < _FEW_ROWS).tolist()
+            f"{quoted(reviews.names[label])} {count}"
+            for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+            if count < _FEW_ROWS
         ]
         if few:
             yield Finding(
@@ -448,8 +451,8 @@ def class_findings(reviews: Reviews) -> Iterator[Finding]:
                 "Unequal classes",
                 len(counts),
                 f"{name}: {format_percent(counts[most] / counts.sum())} of the rows are"
-                f" {quoted(reviews.names[most])}, {counts.min():,} rows"
-                f" {quoted(reviews.names[int(counts.argmin())])}",
+                f" {quoted(reviews.names[labels[most]])}, {counts.min():,} rows"
+                f" {quoted(reviews.names[labels[counts.argmin()]])}",
                 "Go by macro F1 instead of accuracy, or try loss.balanced=true.",
             )
 

@@ -64,7 +64,7 @@ class LabelErrors:
 
 def classes_to_check(reviews: Reviews, repeats: Repeats) -> Ints:
     """The classes that have a text for each fold at least."""
-    pairs = np.unique(np.column_stack([reviews.classes, repeats.group]), axis=0)
+    pairs = np.unique(np.column_stack([reviews.compared, repeats.group]), axis=0)
     classes, counts = np.unique(pairs[:, 0], return_counts=True)
     return np.asarray(classes[(counts >= FOLDS) & (classes != NO_CLASS)], np.int64)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sentiment.batch import NO_CLASS, UNK_INDEX
 from sentiment.data.corpus import TOKENS_AT_A_TIME, Corpus
 from sentiment.data.csv_format import CsvFormat
+from sentiment.data.labels import likeness
 from sentiment.data.padding import gather_reviews
 
 _BESIDE = 100  # tokens, as which a text counts beside its own where memory is bounded
@@ -50,19 +51,29 @@ class Reviews:
         files: the files.
         labels: the labels as written in the files, in the order of the classes.
         names: names of the labels for the reader.
+        merge: whether labels that are likely the same, as ``Good`` and ``good``, are one class.
 
     Attributes:
-        files, labels, names: as given.
+        files, labels, names, merge: as given.
         words: the distinct words of all files; word ``i`` has the token id ``i + UNK_INDEX + 1``.
         firsts: (files + 1,) index of each file's first review, and the number of all reviews.
-        classes: (reviews,) class of each, ``NO_CLASS`` in files without labels.
+        written: (reviews,) index of each label as written, ``NO_CLASS`` in files without labels.
+        classes: (reviews,) likewise, of labels that are likely the same the most frequent one.
+        foreign: files none of whose classes is in the first file.
+        compared: (reviews,) as ``classes``, but ``NO_CLASS`` in foreign files.
         lengths: (reviews,) tokens of each.
     """
 
     def __init__(
-        self, files: Sequence[CheckedFile], labels: Sequence[str], names: Sequence[str]
+        self,
+        files: Sequence[CheckedFile],
+        labels: Sequence[str],
+        names: Sequence[str],
+        *,
+        merge: bool = False,
     ) -> None:
         self.files, self.labels, self.names = list(files), list(labels), list(names)
+        self.merge = merge
         index: dict[str, int] = {}
         classes: list[Ints] = []
         self._token_of: list[Ints] = []
@@ -74,8 +85,45 @@ class Reviews:
             classes.append(class_of[file.corpus.labels] if file.labeled else none)
         self.words = list(index)
         self.firsts = np.cumsum([0, *(len(file.corpus) for file in files)])
-        self.classes = np.concatenate(classes)
+        self.written = np.concatenate(classes)
+        self.classes = self._merged() if merge else self.written
+        self.foreign = self._foreign() if merge else []
+        self.compared = self.classes.copy()
+        for at in self.foreign:
+            self.compared[self.of_file(at)] = NO_CLASS
         self.lengths = np.concatenate([file.corpus.lengths for file in files])
+
+    def _merged(self) -> Ints:
+        """The classes, of labels that are likely the same the one that most training rows have."""
+        counts = self.counts(self.written)
+        trained = sum(counts[at] for at, file in enumerate(self.files) if file.trains)
+        order = np.lexsort((-counts.sum(0), -np.asarray(trained)))
+        alike = [likeness(label) for label in self.labels]
+        chosen: dict[object, int] = {}
+        for label in order.tolist():
+            chosen.setdefault(alike[label], label)
+        merged = np.array([*map(chosen.__getitem__, alike), NO_CLASS])
+        return merged[np.where(self.written == NO_CLASS, len(alike), self.written)]
+
+    def _foreign(self) -> list[int]:
+        counts = self.counts(self.classes) > 0
+        return [
+            at
+            for at, file in enumerate(self.files)
+            if file.labeled and not (counts[0] & counts[at]).any()
+        ]
+
+    def counts(self, classes: Ints) -> Ints:
+        """(files, labels) how often each of ``written`` or ``classes`` occurs in each file."""
+        counts = np.zeros((len(self.files), len(self.labels)), np.int64)
+        for at in range(len(self.files)):
+            own = classes[self.of_file(at)]
+            counts[at] = np.bincount(own[own != NO_CLASS], minlength=len(self.labels))
+        return counts
+
+    def of_file(self, at: int) -> slice:
+        """The reviews of a file."""
+        return slice(int(self.firsts[at]), int(self.firsts[at + 1]))
 
     def __len__(self) -> int:
         return int(self.firsts[-1])
@@ -91,8 +139,8 @@ class Reviews:
         return self.files[at], int(corpus.rows[review - self.firsts[at]]) + 1
 
     def label(self, review: int) -> str:
-        """The name of a review's label; "" if it has none."""
-        own = int(self.classes[review])
+        """The name of a review's label as written; "" if it has none."""
+        own = int(self.written[review])
         return "" if own == NO_CLASS else self.names[own]
 
     def tokens(self, reviews: Ints) -> tuple[Ints, Ints]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.batch import NO_CLASS
 from sentiment.check.duplicates import Repeats, find_repeats
 from sentiment.check.findings import (
     KINDS,
@@ -42,6 +41,7 @@ from sentiment.check.labels import (
     held_out_probabilities,
     probabilities_of,
 )
+from sentiment.check.mismatch import mismatches
 from sentiment.check.page import write_page
 from sentiment.check.reviews import CheckedFile, Reviews
 from sentiment.check.texts import TextFacts, excerpts, language_name, read_texts
@@ -53,6 +53,7 @@ from sentiment.data.csv_format import CsvFormat
 from sentiment.data.labels import order_labels
 from sentiment.data.padding import LONGEST_TEXT
 from sentiment.data.pipeline import DataFiles, PreparationSettings, display_names, first_row
+from sentiment.data.splits import split_reviews, unlabeled_splits
 from sentiment.data.tokenizer import TokenizerSettings
 from sentiment.predict.member import Member
 from sentiment.report.tables import write_csv, write_json
@@ -142,7 +143,9 @@ def check(cfg: DictConfig) -> Checked:
     texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed)
     setting = f"data.max_length={as_typed(cfg.data.max_length)}"
     longest = cfg.data.max_length or LONGEST_TEXT
+    refusal = _refusal(reviews, _preparation(cfg.data))
     findings = [
+        *mismatches(reviews, refusal, most),
         *leaks(reviews, repeats, most),
         *contradictions(reviews, repeats, most),
         *_label_findings(reviews, repeats, member, cfg),
@@ -156,7 +159,7 @@ def check(cfg: DictConfig) -> Checked:
     findings = by_seriousness(findings)
     wanted = np.unique([row.review for each in findings for row in each.rows]).astype(np.int64)
     failed = [each.kind for each in findings if {each.kind, each.level} & {*cfg.check.fail_on}]
-    facts = _facts(reviews, repeats, texts)
+    facts = {**_facts(reviews, repeats, texts), "refusal": refusal}
     return Checked(reviews, findings, list(dict.fromkeys(failed)), facts, excerpts(reviews, wanted))
 
 
@@ -173,11 +176,7 @@ def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) ->
         data.csv, data.train_csv, data.val_csv, data.test_csv,
         _plain(data.unlabeled_csv),
     )  # fmt: skip
-    settings = PreparationSettings(
-        labels=_plain(data.labels), label_names=_plain(data.label_names), test_size=data.test_size,
-        val_size=data.val_size, seed=data.split_seed, min_freq=data.min_freq,
-        max_size=data.max_size,
-    )  # fmt: skip
+    settings = _preparation(data)
     tokenizer = tokenizer or TokenizerSettings(
         language=data.language, lowercase=data.lowercase, strip_markup=data.strip_markup
     )
@@ -195,8 +194,42 @@ def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) ->
         opened.append(CheckedFile(role, corpus, own))
     labeled = [file.corpus for file in opened if file.labeled]
     by_file = {str(corpus.path): corpus.label_names for corpus in labeled}
-    labels = order_labels(by_file, settings.labels, partial(first_row, labeled))
-    return Reviews(opened, labels, display_names(labels, settings))
+    labels = order_labels(
+        by_file,
+        settings.labels,
+        partial(first_row, labeled),
+        warn_of_alike=settings.labels is not None,
+    )
+    names = display_names(labels, settings)
+    return Reviews(opened, labels, names, merge=settings.labels is None)
+
+
+def _preparation(data: DictConfig) -> PreparationSettings:
+    return PreparationSettings(
+        labels=_plain(data.labels), label_names=_plain(data.label_names), test_size=data.test_size,
+        val_size=data.val_size, seed=data.split_seed, min_freq=data.min_freq,
+        max_size=data.max_size,
+    )  # fmt: skip
+
+
+def _refusal(reviews: Reviews, settings: PreparationSettings) -> str:
+    """Why a training cannot split these files; "" if it can."""
+    corpora = {file.role: file.corpus for file in reviews.files if file.labeled}
+    unlabeled = [file.corpus for file in reviews.files if not file.labeled]
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what is logged here is said by findings
+    try:
+        splits = split_reviews(
+            corpora.get("csv") or corpora["train_csv"], reviews.labels, val=corpora.get("val_csv"),
+            test=corpora.get("test_csv"), test_size=settings.test_size, val_size=settings.val_size,
+            seed=settings.seed, labels_chosen=settings.labels is not None,
+        )  # fmt: skip
+        unlabeled_splits(unlabeled, splits)
+    except InputError as error:
+        return str(error)
+    finally:
+        logging.disable(disabled)
+    return ""
 
 
 def _plain(value: Any) -> Any:
@@ -208,7 +241,7 @@ def _label_findings(
 ) -> list[Finding]:
     """Label errors and words that give the label away, where there are enough rows."""
     classes = classes_to_check(reviews, repeats)
-    chosen = np.flatnonzero(np.isin(reviews.classes, classes))
+    chosen = np.flatnonzero(np.isin(reviews.compared, classes))
     counted = count_ngrams(reviews, chosen, cfg.seed) if len(classes) > 1 else None
     if counted is None or not counted.ngrams.features:
         log.warning("too few rows of each label, or repeated words, to look for wrong labels")
@@ -228,11 +261,11 @@ def _label_findings(
 
 def _facts(reviews: Reviews, repeats: Repeats, texts: TextFacts) -> dict[str, Any]:
     files = []
+    counts = reviews.counts(reviews.written)
     for at, file in enumerate(reviews.files):
-        own = slice(reviews.firsts[at], reviews.firsts[at + 1])
-        lengths, classes = reviews.lengths[own], reviews.classes[own]
-        counts = np.bincount(classes[classes != NO_CLASS], minlength=len(reviews.names))
-        by_label = dict(zip(reviews.names, counts.tolist(), strict=True))
+        own = reviews.of_file(at)
+        lengths = reviews.lengths[own]
+        by_label = dict(zip(reviews.names, counts[at].tolist(), strict=True))
         values = np.quantile(lengths, list(_QUANTILES.values()), method="nearest")
         files.append(
             {
@@ -300,7 +333,8 @@ def _results(checked: Checked, cfg: DictConfig) -> dict[str, Any]:
 
 def _log_summary(checked: Checked, folder: Path, command_line: CommandLine) -> None:
     for file in checked.facts["files"]:
-        classes = listed([f"{name} {count:,}" for name, count in file["classes"].items()], most=8)
+        counts = [f"{name} {count:,}" for name, count in file["classes"].items() if count]
+        classes = listed(counts, most=8)
         length = file["lengths"]
         log.info(
             "%s: %s rows%s; tokens of a text: %s (median), %s (95 %%), %s (longest)",
@@ -308,17 +342,25 @@ def _log_summary(checked: Checked, folder: Path, command_line: CommandLine) -> N
             f"{length['median']:,}", f"{length['95 %']:,}", f"{length['most']:,}",
         )  # fmt: skip
     if checked.findings:
-        log.info("To look at, the most serious first; rows.csv has the rows of each kind:")
+        log.info(
+            "Found, the most serious first (!! serious, ! to look at, the others are notes);"
+            " rows.csv has rows of most kinds:"
+        )
     width = max((len(each.kind) for each in checked.findings), default=0)
     for each in checked.findings:
         mark = {SERIOUS: "!!", LOOK: "! ", NOTE: "  "}[each.level]
         log.info("  %s %s  %s", mark, each.kind.ljust(width), each.line)
         log.info("     %s  -> %s", " " * width, each.advice)
-    serious = sum(each.level == SERIOUS for each in checked.findings)
+    levels = [each.level for each in checked.findings]
     if not checked.findings:
         log.info("Nothing was found to look at.")
+    notes = levels.count(NOTE)
     log.info(
-        "%s serious, %s to look at in all. Read %s; the files were left as they are. Train:",
-        serious, len(checked.findings), folder / "check.html",
+        "%s serious, %s to look at, %s note%s. Read %s; the files were left as they are.",
+        levels.count(SERIOUS), levels.count(LOOK), notes, "s" * (notes != 1), folder / "check.html",
     )  # fmt: skip
-    log.info("  %s", train_command(*command_line.data()))
+    if refusal := checked.facts["refusal"]:
+        log.info("A training will not start: %s", refusal)
+    else:
+        log.info("Train:")
+        log.info("  %s", train_command(*command_line.data()))

@@ -29,6 +29,8 @@ def order_labels(
     by_file: Mapping[str, Sequence[str]],
     chosen: Sequence[str | None] | None = None,
     first_row: Callable[[str], str] | None = None,
+    *,
+    warn_of_alike: bool = True,
 ) -> list[str]:
     """The labels in the order of the classes: as chosen, else by number, else by name.
 
@@ -39,6 +41,7 @@ def order_labels(
         by_file: the labels in each file.
         chosen: labels as a user types them.
         first_row: gives the file and row where a label occurs first; None names the files alone.
+        warn_of_alike: whether labels that are likely the same are logged.
 
     Raises:
         InputError: there are fewer than two labels or far too many, or ``chosen`` lacks one.
@@ -85,7 +88,7 @@ def order_labels(
                 where(label), label,
             )  # fmt: skip
     known: dict[object, str] = {}
-    for label in labels:
+    for label in labels if warn_of_alike else ():
         if (other := known.setdefault(likeness(label), label)) != label:
             one, two = (f"{where(each)}: label {quoted(each)}" for each in (other, label))
             log.warning("%s, and %s make two classes; spell them alike if they are one", one, two)
