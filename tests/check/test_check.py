@@ -218,14 +218,15 @@ def test_rows_in_the_order_of_their_labels(tmp_path: Path) -> None:
     assert len(lines_of(checked, "order")) == 1
 
 
-def test_a_tag_gives_the_label_away_and_usual_words_do_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("texts", [20, 90])
+def test_a_tag_gives_the_label_away_and_usual_words_do_not(tmp_path: Path, texts: int) -> None:
     table = reviews(1500, words=200)
-    tagged = table.index[table.label == "pos"][:90]
+    tagged = table.index[table.label == "pos"][:texts]
     table.loc[tagged, "text"] += " rated 10/10"
     checked = check(tmp_path, csv=table)
     (line,) = lines_of(checked, "word")
     assert "10/10" in line
-    assert "90 texts" in line
+    assert f"{texts} texts" in line
 
 
 def test_texts_that_were_damaged(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ _FOLDS = 5
 _LEAVES = 4  # of a tree, for each class
 # An n-gram is a giveaway where at least this fraction of all reviews has it, and nearly all of
 # these have one label: this fraction of them, by the lower end of a 99 % interval. Ordinary words
-# have to be more frequent and purer than tags and ratings, such as #ad or 10/10.
+# have to be more frequent and purer than tags and ratings, such as #ad or 10/10. Of a tag that
+# few reviews have, it is enough that this fraction of them has one label.
 _FEWEST_REVIEWS, _ODDS = 20, 9.0
 _OF_WORDS, _OF_TAGS = (0.01, 0.97), (0.003, 0.9)
+_PURE, _LOWER_OF_PURE, _ODDS_OF_PURE = 0.98, 0.74, 2.5
 _TAG = re.compile(r"[\d#@_/<>\[\]{}|=+~^\\:]")
 _Z = 2.58
 
@@ -164,7 +166,9 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     lower, _ = confidence_intervals(purity, np.maximum(seen, 1), _Z)
     odds = (lower / np.maximum(1 - lower, 1e-9)) / (prior / np.maximum(1 - prior, 1e-9))
     fewest = max(_FEWEST_REVIEWS, _OF_TAGS[0] * len(classes))
-    hits = np.flatnonzero((seen >= fewest) & (lower >= _OF_TAGS[1]) & (odds >= _ODDS))
+    sure = (lower >= _OF_TAGS[1]) & (odds >= _ODDS)
+    pure = (purity >= _PURE) & (lower >= _LOWER_OF_PURE) & (odds >= _ODDS_OF_PURE)
+    hits = np.flatnonzero((seen >= fewest) & (sure | pure))
     hits = hits[np.argsort(-seen[hits], kind="stable")]
     found: list[WordGiveaway] = []
     words_of = _ngram_words(counted, reviews, hits)
@@ -172,8 +176,8 @@ def word_giveaways(reviews: Reviews, counted: Counted) -> list[WordGiveaway]:
     columns = counted.counts[:, hits].tocsc()
     for at, hit in enumerate(hits.tolist()):
         words = words_of[hit]
-        enough, pure = _OF_TAGS if any(map(_TAG.search, words)) else _OF_WORDS
-        if seen[hit] < enough * len(classes) or lower[hit] < pure:
+        frequent = sure[hit] and seen[hit] >= _OF_WORDS[0] * len(classes)
+        if not (any(map(_TAG.search, words)) or (frequent and lower[hit] >= _OF_WORDS[1])):
             continue
         telling = {word for word in words if word.isalnum() or _TAG.search(word)}
         if telling & taken:  # as a longer n-gram with a word of one that was found
