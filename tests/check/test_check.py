@@ -425,6 +425,11 @@ def test_labels_are_checked_by_a_checkpoint(trained: Path, tmp_path: Path) -> No
     given = [f"data.csv={tmp_path / 'mine.csv'}", f"check.checkpoint={trained}"]
     run_check(compose_config(given, tmp_path / "check", "check"), tmp_path / "check")
     assert row_numbers(tmp_path, "label")[0] == 21
+    results = json.loads((tmp_path / "check" / "check.json").read_text())
+    (found,) = [each for each in results["findings"] if each["kind"] == "label"]
+    assert found["level"] == "note"
+    assert "was trained on all but" in found["line"]
+    assert "leave check.checkpoint out" in found["advice"]
 
 
 @pytest.mark.parametrize(

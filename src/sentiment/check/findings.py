@@ -15,6 +15,7 @@ from sentiment.check.reviews import Ints, Reviews
 from sentiment.check.texts import TextFacts, language_name
 from sentiment.data.labels import quoted
 from sentiment.data.scripts import unsplit_script
+from sentiment.predict.options import FEW
 from sentiment.report.tables import format_percent
 from sentiment.runtime.errors import listed
 
@@ -141,8 +142,10 @@ def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
         )
 
 
-def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[Finding]:
-    """Labels that are likely wrong."""
+def label_errors(
+    reviews: Reviews, errors: LabelErrors, most: int, *, trained: bool
+) -> Iterator[Finding]:
+    """Labels that are likely wrong, by a trained classifier or by one of these files."""
     count = len(errors.reviews)
     if not count:
         return
@@ -162,20 +165,29 @@ def label_errors(reviews: Reviews, errors: LabelErrors, most: int) -> Iterator[F
             strict=True,
         )
     ]
-    good, poor = errors.accuracy >= _GOOD, errors.accuracy < _POOR
+    seen = errors.checked - errors.unseen
+    unknown = seen > 0 and errors.unseen < FEW
+    good = errors.accuracy >= _GOOD and not unknown
+    poor = errors.accuracy < _POOR or unknown
     level = SERIOUS if good and fraction >= _MANY_ERRORS else LOOK
     wrong = "other than expected" if poor else "likely wrong"
+    of = f"the {errors.unseen:,} that it was not trained on" if seen else "them"
+    by = f"predicts {'only ' * poor}{format_percent(errors.accuracy)} of {of}"
+    if unknown:
+        by = f"was trained on all{f' but {errors.unseen}' if errors.unseen else ''} of them"
+    better = "give a better classifier, trained on other rows: check.checkpoint=RUN"
+    if trained:
+        better = "leave check.checkpoint out: each row is then judged by a classifier without it"
     yield Finding(
         "label",
         NOTE if poor else level,
         "Likely label errors",
         count,
         f"{_counted(count, 'label')} of {errors.checked:,} {wrong}"
-        f" ({format_percent(fraction)}), by a classifier that predicts"
-        f" {'only ' * poor}{format_percent(errors.accuracy)} of them",
+        f" ({format_percent(fraction)}), by a classifier that {by}",
         "Read the first ones: the last ones are often right but unusual."
         if good
-        else "Read the first ones, or give a better classifier: check.checkpoint=RUN.",
+        else f"Read the first ones, or {better}.",
         rows,
     )
 

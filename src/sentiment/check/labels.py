@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from sentiment.baseline.linear import fit_naive_bayes
@@ -23,6 +24,7 @@ from sentiment.runtime.progress_bar import progress_bar
 
 log = logging.getLogger(__name__)
 
+Bools = npt.NDArray[np.bool_]
 _LONGEST, _STRENGTH = 2, 0.03  # of the baseline: as precise as 3 words, in half the time
 _SAMPLE = 8_000_000  # tokens that it learns from, which bounds its memory
 _OF_EACH_CLASS = 50  # reviews that the sample has at least, if there are as many
@@ -49,13 +51,15 @@ class LabelErrors:
 
     Attributes:
         checked: number of reviews whose labels were checked.
-        accuracy: fraction of these labels that the classifier predicts.
+        unseen: number of those that the classifier was not trained on.
+        accuracy: fraction of the labels of those that it predicts; NaN without any.
         reviews: (n,) the reviews.
         likely: (n,) the class that each likely has.
         scores: (n,) probability of the given label, by a classifier that has not seen it.
     """
 
     checked: int
+    unseen: int
     accuracy: float
     reviews: Ints
     likely: Ints
@@ -136,7 +140,6 @@ def probabilities_of(member: Member, reviews: Reviews, chosen: Ints) -> Floats:
         names = [reviews.words[word - 2] for word in words.tolist()]
         encoded = EncodedTexts(names, token_ids.astype(np.int32), lengths, none, none)
         found.append(softmax(member.logits(encoded)[:, columns]))
-    _note_known(member, reviews)
     return np.concatenate(found)
 
 
@@ -153,27 +156,37 @@ def _class_of(member: Member, label: str) -> int:
     )
 
 
-def _note_known(member: Member, reviews: Reviews) -> None:
+def seen_in_training(member: Member, reviews: Reviews, chosen: Ints) -> Bools:
+    """Which reviews a trained classifier was trained on, (n,), as far as it says; logs how many."""
     known = member.data.train_digests
     if known is None:
-        return
-    labeled = [file.corpus.folded[:, 0] for file in reviews.files if file.labeled]
-    count = int(np.isin(np.concatenate(labeled).view(np.int64), known).sum())
-    if count:
+        log.warning(
+            "%s: does not say what it was trained on; it finds few wrong labels of reviews of its"
+            " training",
+            member.path,
+        )
+        return np.zeros(len(chosen), bool)
+    digests = np.concatenate([file.corpus.folded[:, 0] for file in reviews.files])
+    seen = np.isin(digests[chosen].view(np.int64), known)
+    if seen.any():
         log.warning(
             "%s: %s of these reviews were in its training, and it may have learned their wrong"
             " labels by heart; check.checkpoint=null fits classifiers without them",
-            member.path, f"{count:,}",
+            member.path, f"{seen.sum():,}",
         )  # fmt: skip
+    return seen
 
 
-def find_label_errors(reviews: Reviews, chosen: Ints, probabilities: Floats) -> LabelErrors:
+def find_label_errors(
+    reviews: Reviews, chosen: Ints, probabilities: Floats, seen: Bools
+) -> LabelErrors:
     """Find the labels that are likely wrong by confident learning.
 
     Args:
         reviews: all reviews.
         chosen: (n,) the reviews whose labels are checked.
         probabilities: (n, classes) of the classes among them; see ``held_out_probabilities``.
+        seen: (n,) which of them the classifier was trained on.
     """
     with needing("check", "check: finding label errors"):
         from cleanlab.filter import find_label_issues
@@ -184,7 +197,8 @@ def find_label_errors(reviews: Reviews, chosen: Ints, probabilities: Floats) -> 
     wrong = np.flatnonzero(issues)
     wrong = wrong[np.argsort(scores[wrong], kind="stable")]
     likely = present[probabilities[wrong].argmax(1)]
-    accuracy = float((probabilities.argmax(1) == dense).mean())
+    right = (probabilities.argmax(1) == dense)[~seen]
+    accuracy = float(right.mean()) if len(right) else float("nan")
     return LabelErrors(
-        len(chosen), accuracy, chosen[wrong], likely, scores[wrong].astype(np.float32)
+        len(chosen), len(right), accuracy, chosen[wrong], likely, scores[wrong].astype(np.float32)
     )

@@ -40,6 +40,7 @@ from sentiment.check.labels import (
     find_label_errors,
     held_out_probabilities,
     probabilities_of,
+    seen_in_training,
 )
 from sentiment.check.mismatch import mismatches
 from sentiment.check.page import write_page
@@ -249,12 +250,14 @@ def _label_findings(
     words = word_giveaways(reviews, counted)
     if member is None:
         scores = held_out_probabilities(reviews, repeats, chosen, counted, cfg.seed)
+        seen = np.zeros(len(chosen), bool)
     else:
         scores = probabilities_of(member, reviews, chosen)
-    errors = find_label_errors(reviews, chosen, scores)
+        seen = seen_in_training(member, reviews, chosen)
+    errors = find_label_errors(reviews, chosen, scores, seen)
     most = cfg.check.rows
     return [
-        *label_errors(reviews, errors, most),
+        *label_errors(reviews, errors, most, trained=member is not None),
         *word_findings(reviews, words, most),
     ]
 
