@@ -331,6 +331,7 @@ def test_lengths_and_classes(tmp_path: Path) -> None:
         [table, pd.DataFrame({"text": ["so so"], "label": ["neutral"]})], ignore_index=True
     )
     table.loc[0, "text"] = None
+    table.loc[[2, 3], "label"] = None
     checked = check(tmp_path, "data.max_length=25", csv=table)
     kinds = {each.kind: each for each in checked.findings}
     assert "'neutral' 1" in kinds["class"].line
@@ -338,6 +339,10 @@ def test_lengths_and_classes(tmp_path: Path) -> None:
     assert "data.max_length=25" in kinds["long"].line
     assert "1 rows without text" in kinds["missing"].line
     assert checked.facts["files"][0]["classes"]["neutral"] == 1
+    assert row_numbers(tmp_path, "class") == [201]
+    missing = [(int(row["row"]), row["label"]) for row in rows_of(tmp_path, "missing")]
+    assert missing == [(1, table.label[0]), (3, ""), (4, "")]
+    assert rows_of(tmp_path, "missing")[1]["text"] == table.text[2]
 
 
 def test_the_files_hold_the_same_and_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the checks have found, as sentences and rows, the most serious first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -11,9 +11,10 @@ from sentiment.batch import NO_CLASS
 from sentiment.check.duplicates import Repeats
 from sentiment.check.giveaways import ColumnGiveaway, WordGiveaway
 from sentiment.check.labels import LabelErrors
-from sentiment.check.reviews import Ints, Reviews
+from sentiment.check.reviews import Ints, Origin, Reviews
 from sentiment.check.texts import TextFacts, language_name
 from sentiment.data.labels import quoted
+from sentiment.data.reviews import is_blank
 from sentiment.data.scripts import unsplit_script
 from sentiment.predict.options import FEW
 from sentiment.report.tables import format_percent
@@ -41,11 +42,12 @@ class Row:
     """A row to look at.
 
     Attributes:
-        review: its index among all reviews.
+        review: its index among all reviews; -1 for a row that a training leaves out.
         why: why it should be looked at.
         group: number of a group of rows that belong together; 0 for none.
         likely: the label that it likely has; "" if that is not the question.
         score: how sure that is, in the sense of ``why``; None if it is not measured.
+        left_out: the row, if a training leaves it out.
     """
 
     review: int
@@ -53,6 +55,14 @@ class Row:
     group: int = 0
     likely: str = ""
     score: float | None = None
+    left_out: Origin | None = None
+
+    def origin(self, reviews: Reviews, texts: Mapping[int, str]) -> Origin:
+        """Where it is; ``texts`` are the beginnings of texts by review."""
+        if self.left_out is not None:
+            return self.left_out
+        file, number = reviews.place(self.review)
+        return Origin(file, number, reviews.label(self.review), texts[self.review])
 
 
 @dataclass(frozen=True)
@@ -431,7 +441,7 @@ def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> 
         )
 
 
-def class_findings(reviews: Reviews) -> Iterator[Finding]:
+def class_findings(reviews: Reviews, most: int) -> Iterator[Finding]:
     """Classes with few rows, far fewer than another, or none in a file."""
     by_file = reviews.counts(reviews.classes)
     for at, file in enumerate(reviews.files):
@@ -441,29 +451,31 @@ def class_findings(reviews: Reviews) -> Iterator[Finding]:
         labels = np.flatnonzero(by_file[at] if reviews.merge else by_file.sum(0))
         counts = by_file[at, labels]
         name = file.corpus.path.name
-        few = [
-            f"{quoted(reviews.names[label])} {count}"
-            for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
-            if count < _FEW_ROWS
-        ]
-        if few:
+        few = labels[counts < _FEW_ROWS]
+        if len(few):
+            shown = [f"{quoted(reviews.names[label])} {by_file[at, label]}" for label in few]
+            own = np.flatnonzero(np.isin(reviews.classes[reviews.of_file(at)], few))
             yield Finding(
                 "class",
                 LOOK,
                 "Classes with few rows",
                 len(few),
-                f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(few)}",
+                f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(shown)}",
                 "Add rows, or merge these labels with others.",
+                [
+                    Row(each, "a label with few rows")
+                    for each in (own[:most] + reviews.firsts[at]).tolist()
+                ],
             )
         if file.trains and counts.max() >= _IMBALANCE * max(1, counts.min()):
-            most = int(counts.argmax())
+            largest = int(counts.argmax())
             yield Finding(
                 "balance",
                 LOOK,
                 "Unequal classes",
                 len(counts),
-                f"{name}: {format_percent(counts[most] / counts.sum())} of the rows are"
-                f" {quoted(reviews.names[labels[most]])}, {counts.min():,} rows"
+                f"{name}: {format_percent(counts[largest] / counts.sum())} of the rows are"
+                f" {quoted(reviews.names[labels[largest]])}, {counts.min():,} rows"
                 f" {quoted(reviews.names[labels[counts.argmin()]])}",
                 "Go by macro F1 instead of accuracy, or try loss.balanced=true.",
             )
@@ -471,7 +483,7 @@ def class_findings(reviews: Reviews) -> Iterator[Finding]:
 
 def missing_findings(reviews: Reviews, facts: TextFacts) -> Iterator[Finding]:
     """Rows without a text or a label."""
-    for file, blank in zip(reviews.files, facts.blank, strict=True):
+    for file, blank, left_out in zip(reviews.files, facts.blank, facts.left_out, strict=True):
         if file.corpus.missing:
             yield Finding(
                 "missing",
@@ -481,6 +493,14 @@ def missing_findings(reviews: Reviews, facts: TextFacts) -> Iterator[Finding]:
                 f"{file.corpus.path.name}: {blank:,} rows without text,"
                 f" {file.corpus.missing - blank:,} without label",
                 "A training leaves them out.",
+                [
+                    Row(
+                        -1,
+                        "without text" if is_blank(each.text) else "without label",
+                        left_out=each,
+                    )
+                    for each in left_out
+                ],
             )
 
 

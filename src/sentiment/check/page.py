@@ -39,13 +39,13 @@ def write_page(
         rows: list[dict[str, Any]] = []
         group, before = 0, ""
         for row in finding.rows[:_MOST_ROWS]:
-            file, at = reviews.place(row.review)
+            origin = row.origin(reviews, texts)
+            place, text = f"row {origin.row:,}", origin.text
             together = row.group == group > 0
-            text = texts[row.review]
             rows.append(
                 {
-                    "place": f"{file.corpus.path.name}, row {at:,}" if several else f"row {at:,}",
-                    "label": reviews.label(row.review),
+                    "place": f"{origin.file.corpus.path.name}, {place}" if several else place,
+                    "label": origin.label,
                     "likely": row.likely,
                     "why": row.why,
                     "text": "" if together and text == before else text,

@@ -44,6 +44,16 @@ class CheckedFile:
         return self.role in ("csv", "train_csv")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """A row of a file: the file, its 1-based number there, its label, and how its text begins."""
+
+    file: CheckedFile
+    row: int
+    label: str
+    text: str
+
+
 class Reviews:
     """The reviews of several files; an index counts through all of them.
 

@@ -141,7 +141,7 @@ def check(cfg: DictConfig) -> Checked:
     reviews = open_reviews(cfg, None if member is None else member.tokenizer_settings)
     most = cfg.check.rows
     repeats = find_repeats(reviews, cfg.check.similarity)
-    texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed)
+    texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed, most=most)
     setting = f"data.max_length={as_typed(cfg.data.max_length)}"
     longest = cfg.data.max_length or LONGEST_TEXT
     refusal = _refusal(reviews, _preparation(cfg.data))
@@ -153,12 +153,13 @@ def check(cfg: DictConfig) -> Checked:
         *column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
         *repeats_within(reviews, repeats, most),
         *text_findings(reviews, texts, cfg.data.language, most),
-        *class_findings(reviews),
+        *class_findings(reviews, most),
         *missing_findings(reviews, texts),
         *length_findings(reviews, longest, setting, most),
     ]
     findings = by_seriousness(findings)
-    wanted = np.unique([row.review for each in findings for row in each.rows]).astype(np.int64)
+    rows = [row.review for each in findings for row in each.rows if row.left_out is None]
+    wanted = np.unique(rows).astype(np.int64)
     failed = [each.kind for each in findings if {each.kind, each.level} & {*cfg.check.fail_on}]
     facts = {**_facts(reviews, repeats, texts), "refusal": refusal}
     return Checked(reviews, findings, list(dict.fromkeys(failed)), facts, excerpts(reviews, wanted))
@@ -296,16 +297,17 @@ def _table(checked: Checked) -> list[dict[str, object]]:
         {
             "kind": finding.kind,
             "group": row.group or "",
-            "file": checked.reviews.place(row.review)[0].corpus.path.name,
-            "row": checked.reviews.place(row.review)[1],
-            "label": checked.reviews.label(row.review),
+            "file": origin.file.corpus.path.name,
+            "row": origin.row,
+            "label": origin.label,
             "likely_label": row.likely,
             "score": "" if row.score is None else f"{row.score:.4f}",
             "why": row.why,
-            "text": checked.texts[row.review],
+            "text": origin.text,
         }
         for finding in checked.findings
         for row in finding.rows
+        for origin in [row.origin(checked.reviews, checked.texts)]
     ]
 
 

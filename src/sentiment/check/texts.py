@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.check.reviews import CheckedFile, Ints, Reviews
+from sentiment.check.reviews import CheckedFile, Ints, Origin, Reviews
 from sentiment.data.cleaning import clean
 from sentiment.data.reviews import column_names, is_blank, read_table, row_count
 from sentiment.runtime.errors import needing
@@ -43,6 +43,7 @@ class TextFacts:
         replaced: (reviews,) whether a text has U+FFFD, which stands for lost characters.
         markup: for each kind of markup that remains, the reviews that have it.
         blank: for each file, how many rows have no text.
+        left_out: for each file, the first of its rows without a text or a label.
         cells: for each file, cells of its other columns by name, of ``sampled`` reviews; none of
             files without labels.
         sampled: for each file, the reviews whose cells were kept.
@@ -54,17 +55,19 @@ class TextFacts:
     languages: list[str] = field(default_factory=list)
     markup: dict[str, list[int]] = field(default_factory=dict)
     blank: list[int] = field(default_factory=list)
+    left_out: list[list[Origin]] = field(default_factory=list)
     cells: list[dict[str, list[str]]] = field(default_factory=list)
     sampled: list[Ints] = field(default_factory=list)
 
 
-def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
+def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int, most: int) -> TextFacts:
     """Read the texts of all files once more, and the other columns of those with labels.
 
     Args:
         reviews: the reviews.
         strip_markup: whether a training removes markup.
         seed: of the sample of rows whose other columns are kept.
+        most: rows without a text or a label that are kept of each file.
     """
     size = len(reviews)
     facts = TextFacts(np.full(size, -1), np.zeros(size, bool), np.zeros(size, bool))
@@ -84,16 +87,25 @@ def read_texts(reviews: Reviews, *, strip_markup: bool, seed: int) -> TextFacts:
             wanted = set(kept.tolist())
             cells: dict[str, list[str]] = {name: [] for name in others}
             blank = 0
-            for review, row in _rows(reviews, at):
+            left_out: list[Origin] = []
+            for number, (review, row) in enumerate(_rows(reviews, at), 1):
                 bar.update()
                 if review is None:
                     blank += is_blank(row[text_at])
+                    if len(left_out) < most:
+                        label = (
+                            row[names.index(file.csv_format.label_column or "")]
+                            if file.labeled
+                            else ""
+                        )
+                        left_out.append(Origin(file, number, label, excerpt(row[text_at])))
                     continue
                 note(review, row[text_at])
                 if review in wanted:
                     for name, column in others.items():
                         cells[name].append(row[column])
             facts.blank.append(blank)
+            facts.left_out.append(left_out)
             facts.cells.append(cells)
             facts.sampled.append(kept)
     return facts
@@ -190,9 +202,14 @@ def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
         text_at = column_names(file.corpus.path, file.csv_format).index(file.csv_format.text_column)
         for review, row in _rows(reviews, at):
             if review is not None and review in left:
-                text = " ".join(row[text_at][: 2 * _EXCERPT].split())
-                found[review] = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+                found[review] = excerpt(row[text_at])
     return found
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, in one line."""
+    line = " ".join(text[: 2 * _EXCERPT].split())
+    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"
 
 
 def language_name(code: str) -> str:
