@@ -126,3 +126,4 @@ def test_a_missing_file_is_answered_with_what_was_meant(
         (tmp_path / each).touch()
     assert expected.format(tmp_path) in similar_file(tmp_path / name)
     assert similar_file(tmp_path / "quite" / "other") == ""
+    assert similar_file(tmp_path / "bxy.csv") == ""

@@ -134,7 +134,13 @@ def similar_file(path: Path) -> str:
     with suppress(OSError):
         names = [each.name for each in islice(os.scandir(path.parent), 10_000) if each.is_file()]
     longer = sorted(each for each in names if re.match(rf"{re.escape(path.name)}\W", each))
-    found = longer or difflib.get_close_matches(path.name, names, n=1)
+    stem = path.name.partition(".")[0]
+    alike = [  # a common suffix does not make names similar
+        each
+        for each in difflib.get_close_matches(path.name, names, n=3)
+        if difflib.get_close_matches(stem, [each.partition(".")[0]])
+    ]
+    found = longer or alike[:1]
     likely = [shlex.quote(str(path.with_name(each))) for each in found[:3]]
     return f"; did you mean {' or '.join(likely)}?" if likely else ""
 
