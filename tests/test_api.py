@@ -43,6 +43,17 @@ def test_python_trains_as_the_command_does(tmp_path: Path, monkeypatch: pytest.M
     ]  # fmt: skip
 
 
+def test_what_is_logged_about_a_frame_names_its_rows(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("fine film", "pos"), ("dull film", "neg"), ("odd film", "null")] * 9
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    check(frame=frame, folder=tmp_path / "check", quiet=True)
+    printed = "".join(capfd.readouterr())
+    assert "the frame, row 3: label 'null'" in printed
+    assert "frame.csv" not in printed
+
+
 def test_a_frame_trains_as_its_file_does(tmp_path: Path) -> None:
     path = write_reviews(tmp_path / "reviews.csv", 60)
     frame = pd.read_csv(path)

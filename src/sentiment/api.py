@@ -5,6 +5,8 @@
 
 import hashlib
 import json
+import logging
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -314,7 +316,8 @@ def _run(
     compute_fast()
 
     def run(cfg: "DictConfig", home: Path) -> None:
-        with quietly() if quiet else nullcontext():
+        named = nullcontext() if written is None else _named_in_logs(written)
+        with named, quietly() if quiet else nullcontext():
             task(cfg, home)
 
     with _named_frame(written):
@@ -368,6 +371,27 @@ def _named_frame(path: Path | None) -> Iterator[None]:
         if path is None:
             raise
         raise InputError(str(error).replace(str(path), "the frame")) from error
+
+
+@contextmanager
+def _named_in_logs(path: Path) -> Iterator[None]:
+    """Call the file of a DataFrame "the frame" in what is logged about its rows."""
+    about = re.compile(rf"{re.escape(str(path))}(?=[:,] )")
+
+    def rename(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if str(path) in message:
+            record.msg, record.args = about.sub("the frame", message), ()
+        return True
+
+    handlers = list(logging.root.handlers)
+    for handler in handlers:
+        handler.addFilter(rename)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(rename)
 
 
 def _ended(folder: Path) -> TrainedRun:
