@@ -231,7 +231,7 @@ def column_findings(reviews: Reviews, found: Sequence[ColumnGiveaway]) -> Iterat
             len(same),
             f"{listed(names)}: column {quoted(column)} predicts the label ({how};"
             f" {of}{'; '.join(examples)})",
-            "Leave it out of texts and features, unless it is known for new texts as well.",
+            "A training does not read it; ask where it comes from before you use it as a feature.",
         )
 
 
