@@ -105,6 +105,11 @@ def test_repeats_are_found_whatever_their_case_and_markup(tmp_path: Path) -> Non
     groups = {row["group"] for row in rows_of(tmp_path, "near")}
     assert len(groups) == 1
     assert {each.kind for each in checked.findings} <= {"repeat", "near"}
+    page = (tmp_path / "check" / "check.html").read_text()
+    assert f"<del>{table.text[4].split()[0]}</del> <ins>something</ins>" in page
+    assert page.count("<ins>") == 2  # the other one is in the line that explains it
+    assert "br/" not in page
+    assert all(each.advice in page for each in checked.findings)
 
 
 def test_the_similarity_of_near_repeats_can_be_set(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class Row:
         likely: the label that it likely has; "" if that is not the question.
         score: how sure that is, in the sense of ``why``; None if it is not measured.
         left_out: the row, if a training leaves it out.
+        likeness: how much it is like others of its group.
     """
 
     review: int
@@ -56,6 +57,7 @@ class Row:
     likely: str = ""
     score: float | None = None
     left_out: Origin | None = None
+    likeness: str = ""
 
     def origin(self, reviews: Reviews, texts: Mapping[int, str]) -> Origin:
         """Where it is; ``texts`` are the beginnings of texts by review."""
@@ -517,5 +519,5 @@ def _group_rows(
         for each, digest in zip(group.tolist(), exact, strict=True):
             similarity = float(repeats.similarity[each])
             how = "equal" if exact.count(digest) > 1 else f"similarity {similarity:.2f}"
-            rows.append(Row(each, f"{why} ({how})", number, score=similarity))
+            rows.append(Row(each, f"{why} ({how})", number, score=similarity, likeness=how))
     return rows[:most]

@@ -43,9 +43,9 @@ from sentiment.check.labels import (
     seen_in_training,
 )
 from sentiment.check.mismatch import mismatches
-from sentiment.check.page import write_page
+from sentiment.check.page import MOST_CHARACTERS, MOST_ROWS, write_page
 from sentiment.check.reviews import CheckedFile, Reviews
-from sentiment.check.texts import TextFacts, excerpts, language_name, read_texts
+from sentiment.check.texts import TextFacts, excerpt, language_name, read_texts, some_texts
 from sentiment.config.checks import check_config
 from sentiment.config.overrides import CommandLine, train_command
 from sentiment.config.schemas import CheckConfig
@@ -82,6 +82,7 @@ class Checked:
         failed: the kinds found that ``check.fail_on`` names by kind or level.
         facts: counts that hold whether there is something to look at or not.
         texts: the beginnings of the texts of all rows of the findings, by review.
+        compared: more of the texts that the page compares.
     """
 
     reviews: Reviews
@@ -89,6 +90,7 @@ class Checked:
     failed: list[FindingKind]
     facts: dict[str, Any]
     texts: Mapping[int, str]
+    compared: Mapping[int, str]
 
 
 def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None = None) -> Checked:
@@ -115,8 +117,9 @@ def run_check(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None
     write_csv(folder / "rows.csv", _table(checked), _COLUMNS)
     write_json(folder / "check.json", _results(checked, cfg))
     write_page(
-        folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts
-    )
+        folder / "check.html", checked.reviews, checked.findings, checked.facts, checked.texts,
+        checked.compared,
+    )  # fmt: skip
     _log_summary(checked, folder, command_line or CommandLine())
     return checked
 
@@ -159,10 +162,17 @@ def check(cfg: DictConfig) -> Checked:
     ]
     findings = by_seriousness(findings)
     rows = [row.review for each in findings for row in each.rows if row.left_out is None]
-    wanted = np.unique(rows).astype(np.int64)
+    pairs = {row.review for each in findings for row in each.rows[:MOST_ROWS] if row.group}
+    beginnings: dict[int, str] = {}
+    compared: dict[int, str] = {}
+    for review, text in some_texts(reviews, np.unique(rows).astype(np.int64)):
+        beginnings[review] = excerpt(text)
+        if review in pairs:
+            compared[review] = text[:MOST_CHARACTERS]
     failed = [each.kind for each in findings if {each.kind, each.level} & {*cfg.check.fail_on}]
     facts = {**_facts(reviews, repeats, texts), "refusal": refusal}
-    return Checked(reviews, findings, list(dict.fromkeys(failed)), facts, excerpts(reviews, wanted))
+    failed = list(dict.fromkeys(failed))
+    return Checked(reviews, findings, failed, facts, beginnings, compared)
 
 
 def open_reviews(cfg: DictConfig, tokenizer: TokenizerSettings | None = None) -> Reviews:

@@ -191,9 +191,8 @@ def _language_model() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
-    """The beginnings of some texts as written, by review."""
-    found: dict[int, str] = {}
+def some_texts(reviews: Reviews, wanted: Ints) -> Iterator[tuple[int, str]]:
+    """Some reviews and their texts as written."""
     for at, file in enumerate(reviews.files):
         own = wanted[(wanted >= reviews.firsts[at]) & (wanted < reviews.firsts[at + 1])]
         if not len(own):
@@ -202,8 +201,7 @@ def excerpts(reviews: Reviews, wanted: Ints) -> dict[int, str]:
         text_at = column_names(file.corpus.path, file.csv_format).index(file.csv_format.text_column)
         for review, row in _rows(reviews, at):
             if review is not None and review in left:
-                found[review] = excerpt(row[text_at])
-    return found
+                yield review, row[text_at]
 
 
 def excerpt(text: str) -> str:
