@@ -325,9 +325,11 @@ def test_a_training_is_offered_where_it_will_start(
     caplog.clear()
     table.loc[[4, 7, 9], "label"] = "pos"
     checked = check(tmp_path, csv=table)
-    assert checked.findings[0].level == "serious"
+    assert (checked.findings[0].kind, checked.findings[0].level) == ("mismatch", "serious")
     assert "sentiment.train" not in caplog.text
     assert "too few rows" in caplog.text
+    checked = check(tmp_path, csv=table.replace("Pos", "odd"))
+    assert (checked.findings[0].kind, checked.findings[0].level) == ("class", "serious")
 
 
 def test_lengths_and_classes(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sentiment.report.tables import format_percent
 from sentiment.runtime.errors import listed
 
 SERIOUS, LOOK, NOTE = "serious", "look", "note"
+WILL_NOT_START = "a training will not start: "
 LEVELS = (SERIOUS, LOOK, NOTE)
 FindingKind = Literal[
     "mismatch", "leak", "contradiction", "label", "column", "order", "word", "repeat", "near",
@@ -443,8 +444,14 @@ def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> 
         )
 
 
-def class_findings(reviews: Reviews, most: int) -> Iterator[Finding]:
-    """Classes with few rows, far fewer than another, or none in a file."""
+def class_findings(reviews: Reviews, refusal: str, most: int) -> Iterator[Finding]:
+    """Classes with few rows, far fewer than another, or none in a file.
+
+    Args:
+        reviews: the reviews.
+        refusal: why a training of these files does not start; "" if it does.
+        most: rows of a finding.
+    """
     by_file = reviews.counts(reviews.classes)
     for at, file in enumerate(reviews.files):
         if not file.labeled:
@@ -457,12 +464,14 @@ def class_findings(reviews: Reviews, most: int) -> Iterator[Finding]:
         if len(few):
             shown = [f"{quoted(reviews.names[label])} {by_file[at, label]}" for label in few]
             own = np.flatnonzero(np.isin(reviews.classes[reviews.of_file(at)], few))
+            refused = any(quoted(reviews.labels[label]) in refusal for label in few)
             yield Finding(
                 "class",
-                LOOK,
+                SERIOUS if refused else LOOK,
                 "Classes with few rows",
                 len(few),
-                f"{name}: labels with fewer than {_FEW_ROWS} rows: {listed(shown)}",
+                f"{WILL_NOT_START * refused}{name}: labels with fewer than {_FEW_ROWS} rows:"
+                f" {listed(shown)}",
                 "Add rows, or merge these labels with others.",
                 [
                     Row(each, "a label with few rows")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batch import NO_CLASS
-from sentiment.check.findings import LOOK, SERIOUS, Finding, Row
+from sentiment.check.findings import LOOK, SERIOUS, WILL_NOT_START, Finding, Row
 from sentiment.check.reviews import Ints, Reviews
 from sentiment.data.labels import quoted
 from sentiment.runtime.errors import listed
@@ -58,7 +58,7 @@ def mismatches(reviews: Reviews, refusal: str, most: int) -> Iterator[Finding]:
         SERIOUS if refused else LOOK,
         "Labels that do not match",
         len(rows),
-        f"{'a training will not start: ' if refused else ''}{'; '.join(parts)}",
+        f"{WILL_NOT_START * refused}{'; '.join(parts)}",
         " ".join(advice),
         _rows(reviews, rows[:most]),
     )

@@ -156,7 +156,7 @@ def check(cfg: DictConfig) -> Checked:
         *column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
         *repeats_within(reviews, repeats, most),
         *text_findings(reviews, texts, cfg.data.language, most),
-        *class_findings(reviews, most),
+        *class_findings(reviews, refusal, most),
         *missing_findings(reviews, texts),
         *length_findings(reviews, longest, setting, most),
     ]
