@@ -30,8 +30,10 @@ ROWS = {
 
 def run(name: str, folder: Path, *overrides: str) -> None:
     """Run a program of the package, unless its folder holds results."""
-    if not list(folder.glob("**/results.json")):
+    last = {"baseline": "tfidf/", "distill": "round_2/"}.get(name, "")
+    if not (folder / f"{last}results.json").exists():
         command = [sys.executable, "-m", f"sentiment.{name}", f"hydra.run.dir={folder}", *overrides]
+        command += ["ckpt_path=auto"] * (name != "baseline")
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,5 +1,6 @@
 """A teacher's probabilities: read, checked, and given to the texts that they are of."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ from sentiment.runtime.errors import InputError
 REVIEWS = [(f"text {number}", "good" if number % 3 else "bad") for number in range(60)]
 
 
-def ready(tmp_path: Path, soft: "pd.DataFrame | str", **options: Any) -> SentimentDataModule:
+def ready(
+    tmp_path: Path, soft: "pd.DataFrame | str", others: Sequence[str] = (), **options: Any
+) -> SentimentDataModule:
     pd.DataFrame(REVIEWS, columns=["review", "sentiment"]).to_csv(tmp_path / "r.csv", index=False)
     if isinstance(soft, str):
         (tmp_path / "soft.csv").write_text(soft)
     else:
         soft.to_csv(tmp_path / "soft.csv", index=False)
     module = SentimentDataModule(
-        csv=str(tmp_path / "r.csv"), soft_csv=str(tmp_path / "soft.csv"), num_workers=1, **options
+        csv=str(tmp_path / "r.csv"),
+        soft_csv=[str(tmp_path / name) for name in ("soft.csv", *others)],
+        num_workers=1,
+        **options,
     )
     module.prepare_data()
     module.setup()
@@ -77,6 +83,18 @@ def test_texts_get_their_probabilities_and_held_out_ones_are_left_out(
     assert module.state_dict()["fingerprints"] != without.state_dict()["fingerprints"]
     assert module.state_dict()["held_out"] == without.state_dict()["held_out"]
     assert module.state_dict()["teachers"] == ["soft.csv"]
+
+
+def test_several_files_are_averaged(tmp_path: Path) -> None:
+    rows = [(text, 0.5) for text, _ in REVIEWS]
+    scored([*rows, ("new one", 0.5)]).to_csv(tmp_path / "other.csv", index=False)
+    more = [(text, 0.9) for text, _ in REVIEWS] + [("new one", 0.9), ("new one", 0.9)]
+    module = ready(tmp_path, scored(more), others=["other.csv"])
+    found = training_reviews(module)
+    assert found["new one"][1] == pytest.approx([0.3, 0.7])
+    assert module.facts.soft_reviews == 1
+    taught = {tuple(np.round(target, 3)) for _, target in found.values()}
+    assert taught == {(0.3, 0.7)}
 
 
 def test_a_review_that_no_teacher_knows_has_no_target(tmp_path: Path) -> None:

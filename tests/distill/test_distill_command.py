@@ -15,7 +15,7 @@ import sentiment
 from conftest import TINY, write_reviews
 from programs import Program, run_program
 from sentiment import Predictor
-from sentiment.distill.run import SOFT_FILE, distill, with_shares
+from sentiment.distill.run import SOFT_FILE, distill, with_priors
 from sentiment.runtime.errors import InputError
 
 Compose = Callable[..., DictConfig]
@@ -36,7 +36,7 @@ def test_a_student_learns_what_its_teachers_say(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     teachers = [str(baselines / "naive_bayes"), str(checkpoint)]
-    given = {"teachers": teachers, "keep_shares": False}
+    given = {"teachers": teachers, "match_priors": False}
     run = sentiment.distill(*settings(tmp_path), given, folder=tmp_path / "run")
     results = run.results
     assert results["teachers"] == ["naive_bayes", "best.ckpt"]
@@ -65,6 +65,12 @@ def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(
         assert program.wait() == 130
         assert "-m sentiment.distill " in program.stdout
         assert "ckpt_path=auto" in program.stdout
+    refused = run_program("distill", *given, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "add ckpt_path=auto" in refused.stderr
+    other = run_program("distill", *given, "match_priors=false", "ckpt_path=auto", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "began with match_priors=true" in other.stderr
     first = (tmp_path / "run" / "naive_bayes" / "results.json").stat().st_mtime_ns
     done = run_program(
         "distill", *given, "trainer.max_time='00:00:00:01'", "ckpt_path=auto", cwd=tmp_path
@@ -82,7 +88,7 @@ def test_shares_are_kept_and_the_order_of_texts_is_too() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal([1, 0, -1], size=(500, 3))
     scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    adjusted = with_shares(scores, np.array([0.2, 0.5, 0.3]))
+    adjusted = with_priors(scores, np.array([0.2, 0.5, 0.3]))
     assert adjusted.mean(0) == pytest.approx([0.2, 0.5, 0.3], abs=1e-3)
     assert adjusted.sum(1) == pytest.approx(np.ones(500))
     odds, before = (np.log(each[:, 0] / each[:, 1]) for each in (adjusted, scores))
@@ -97,6 +103,10 @@ def test_shares_are_kept_and_the_order_of_texts_is_too() -> None:
         (["data.unlabeled_csv=null"], ["data.unlabeled_csv=FILE"]),
         (["data.soft_csv=reviews.csv"], ["data.soft_csv"]),
         (["ckpt_path=some.ckpt"], ["ckpt_path=auto"]),
+        (["loss.entropy=0.5"], ["loss.entropy=0.5", "data.soft_csv"]),
+        (["trainer.devices=2"], ["one process"]),
+        (["data.weight_column=w"], ["data.weight_column=w"]),
+        (["optimizer.weight_decay=-1"], ["weight_decay"]),
         (["rounds=0"], ["rounds=0", "at least 1"]),
     ],
 )
@@ -108,3 +118,4 @@ def test_wrong_input_is_one_line(
         distill(cfg, tmp_path / "run")
     for fact in facts:
         assert fact in str(caught.value)
+    assert not list((tmp_path / "run").glob("*"))

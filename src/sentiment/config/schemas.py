@@ -331,7 +331,7 @@ class DistillRunConfig(TrainConfig):
 
     teachers: Any = field(default_factory=list)  # checkpoints or run folders, or a single one
     rounds: int = ranged(1, at_least=1, at_most=20)
-    keep_shares: bool = True  # of the classes, as among the labels
+    match_priors: bool = True  # of the classes, as among the labels
 
 
 @dataclass

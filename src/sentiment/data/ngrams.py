@@ -237,17 +237,16 @@ def ngram_statistics(
 
     def counted(columns: _Ints, reviews: _Ints, width: int) -> npt.NDArray[np.float32]:
         """How many of the reviews of each fold and class are in each column."""
-        size = FOLDS * num_classes * width
         if classes.ndim == 1:
             cells = (folds * num_classes + classes)[reviews] * width + columns
-            counts = np.bincount(cells, minlength=size)
+            counts = np.bincount(cells, minlength=FOLDS * num_classes * width)
         else:
-            cells = (folds * num_classes)[reviews] * width + columns
-            of_classes = [
-                np.bincount(cells + each * width, classes[reviews, each], minlength=size)
-                for each in range(num_classes)
-            ]
-            counts = np.sum(of_classes, axis=0)
+            cells = folds[reviews] * width + columns
+            counts = np.empty((FOLDS, num_classes, width), np.float32)
+            for each in range(num_classes):  # one at a time bounds the memory
+                weights = classes[reviews, each]
+                own = np.bincount(cells, weights, minlength=FOLDS * width)
+                counts[:, each] = own.reshape(FOLDS, width)
         return counts.astype(np.float32).reshape(FOLDS, num_classes, width)
 
     blocks = []

@@ -112,8 +112,9 @@ class DataFiles:
         if twice := [str(path) for path in given if given.count(path) > 1]:
             raise InputError(f"{twice[0]}: is given twice; take it out of data.unlabeled_csv")
         given = [path.resolve() for path in self.soft]
+        given += [path.resolve() for path in self.unlabeled]
         if twice := [str(path) for path in given if given.count(path) > 1]:
-            raise InputError(f"{twice[0]}: is given twice; take it out of data.soft_csv")
+            raise InputError(f"{twice[0]}: is given twice; in data.soft_csv once is enough")
 
     @property
     def labeled(self) -> dict[str, Path]:

@@ -149,7 +149,7 @@ def _probabilities(cells: Sequence[str], where: str) -> list[float]:
     total = sum(scores)
     if not all(score >= 0 for score in scores) or not isfinite(total):
         raise InputError(f"{where}: {given}: give a probability from 0 to 1 for each label")
-    if abs(total - 1) > _ROUNDING:
+    if abs(total - 1) > max(_ROUNDING, _ROUNDING / 4 * len(scores)):  # of two decimals each
         raise InputError(
             f"{where}: {given}: the probabilities of the labels sum to {total:.4g}; they must sum"
             f" to 1 ({'divide percentages by 100' if 90 < total < 110 else 'a softmax makes them'})"

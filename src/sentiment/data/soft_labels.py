@@ -12,7 +12,7 @@ from sentiment.batch import NO_CLASS
 from sentiment.data.corpus import Corpus
 from sentiment.data.csv_format import ScoresFormat
 from sentiment.data.reviews import column_names
-from sentiment.data.splits import Split, Splits, without
+from sentiment.data.splits import Split, Splits, seen_twice, without
 from sentiment.runtime.errors import InputError, listed
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ def soft_splits(
 ) -> tuple[Split, list[Split]]:
     """Give texts their teacher's probabilities.
 
-    The probabilities of a repeated text are averaged. Texts of the validation and the test split
-    are left out.
+    The probabilities of a repeated text are averaged, between files too. Texts of the validation
+    and the test split are left out.
 
     Args:
         corpora: the texts with probabilities.
@@ -70,25 +70,23 @@ def soft_splits(
     Raises:
         InputError: the labels differ, or every text is left out.
     """
-    found = []
+    kept, dropped = [], []
     for corpus in corpora:
         assert corpus.scores is not None
         scores = corpus.scores[:, _order(corpus, labels, names)]
-        found.append(Split(corpus, np.arange(len(corpus)), np.full(len(corpus), NO_CLASS), scores))
-    train = splits.train
-    others: list[Split] = []
-    known = np.zeros((len(train), len(labels)), np.float32)
-    for everything in found:
-        new, tested = without(everything, splits.test)
+        new = Split(corpus, np.arange(len(corpus)), np.full(len(corpus), NO_CLASS), scores)
+        new, tested = without(new, splits.test)
         new, validated = without(new, splits.val)
-        new, repeated = _averaged(new)
-        for other in others:
-            new, again = without(new, other)
-            repeated += again
-        mine, position = _positions(new, train)
-        known[position] = new.take(mine).targets
-        rest = new.take(~mine)
-        corpus = everything.corpus
+        kept.append(_averaged([new])[0])  # so that each file counts once for a text
+        dropped.append((tested, validated, len(new)))
+    train = splits.train
+    known = np.zeros((len(train), len(labels)), np.float32)
+    others = []
+    for split, (tested, validated, left) in zip(_averaged(kept), dropped, strict=True):
+        mine, position = _positions(split, train)
+        known[position] = split.take(mine).targets
+        others.append(split.take(~mine))
+        corpus = split.corpus
         log.info(
             "%s: %s rows read, with probabilities of %s training reviews and %s other texts;"
             " dropped: %s in the test split, %s in the validation split, %s repeated, %s for a"
@@ -97,17 +95,16 @@ def soft_splits(
             *(
                 f"{count:,}"
                 for count in (
-                    len(corpus) + corpus.missing, int(mine.sum()), len(rest), tested, validated,
-                    repeated, corpus.missing,
+                    len(corpus) + corpus.missing, int(mine.sum()), len(others[-1]), tested,
+                    validated, left - len(split), corpus.missing,
                 )
             ),
         )  # fmt: skip
-        if len(new) == 0:
+        if left == 0:
             raise InputError(
-                f"{corpus.path}: every text of this file is also in the validation or test split,"
-                " or in another file of data.soft_csv, so none is left; leave it out"
+                f"{corpus.path}: every text of this file is also in the validation or test split, so"
+                " none is left; leave it out of data.soft_csv"
             )
-        others.append(rest)
     return replace(train, targets=known), others
 
 
@@ -122,18 +119,23 @@ def _order(corpus: Corpus, labels: Sequence[str], names: Sequence[str]) -> list[
     )
 
 
-def _averaged(split: Split) -> tuple[Split, int]:
-    """The first of equal texts, with the mean of their probabilities, and how many were dropped."""
-    assert split.targets is not None
-    _, first, group = np.unique(split.digests, return_index=True, return_inverse=True)
-    if len(first) == len(split):
-        return split, 0
-    sums = np.zeros((len(first), split.targets.shape[1]))
-    np.add.at(sums, group, split.targets)
-    means = (sums / np.bincount(group)[:, None]).astype(np.float32)
-    order = np.argsort(first)
-    kept = split.take(first[order])
-    return replace(kept, targets=means[order]), len(split) - len(first)
+def _averaged(splits: Sequence[Split]) -> list[Split]:
+    """The splits with only the first of equal texts, and the mean of their probabilities."""
+    digests, halves, targets = (
+        np.concatenate([getattr(split, name) for split in splits])
+        for name in ("digests", "half_digests", "targets")
+    )
+    suspects = np.flatnonzero(seen_twice(halves))
+    _, first, group = np.unique(digests[suspects], return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), targets.shape[1]))
+    np.add.at(sums, group, targets[suspects])
+    targets[suspects[first]] = sums / np.maximum(np.bincount(group), 1)[:, None]
+    kept = np.ones(len(digests), bool)
+    kept[suspects] = False
+    kept[suspects[first]] = True
+    ends = np.cumsum([len(split) for split in splits])
+    parts = zip(splits, np.split(targets, ends[:-1]), np.split(kept, ends[:-1]), strict=True)
+    return [replace(split, targets=own).take(mask) for split, own, mask in parts]
 
 
 def _positions(split: Split, other: Split) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:

@@ -195,7 +195,7 @@ def _unique(split: Split) -> Split:
 
 def without_repeats(split: Split) -> tuple[Split, int]:
     """The split with only the first of equal texts, and how many of these have several labels."""
-    suspects = np.flatnonzero(_seen_twice(split.half_digests))
+    suspects = np.flatnonzero(seen_twice(split.half_digests))
     among = split.take(suspects)
     _, first, group = np.unique(among.digests, return_index=True, return_inverse=True)
     if len(first) == len(among):
@@ -207,7 +207,7 @@ def without_repeats(split: Split) -> tuple[Split, int]:
     return split.take(kept), conflicting
 
 
-def _seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+def seen_twice(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """A mask of values that occur more than once, (n,), in less memory than ``np.unique``."""
     order = np.argsort(values)
     ordered = values[order]

@@ -5,13 +5,14 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.baseline.run import check_classes, run_baseline
-from sentiment.config.checks import check_config
+from sentiment.config.checks import check_config, check_one_process
 from sentiment.config.overrides import CommandLine
 from sentiment.config.schemas import DistillRunConfig, TrainConfig
 from sentiment.data.csv_format import CsvFormat
@@ -26,14 +27,19 @@ from sentiment.predict.predictor import Predictor
 from sentiment.report.comparison_table import print_comparison
 from sentiment.report.ranking import compare_runs
 from sentiment.report.runs import find_runs
+from sentiment.runtime.distributed import external_world_size
 from sentiment.runtime.errors import InputError, listed
 from sentiment.runtime.files import text_when_whole
+from sentiment.runtime.overrides import override
 from sentiment.runtime.progress_bar import progress_bar
-from sentiment.runtime.run_folder import best_checkpoint, check_unused, run_folder
+from sentiment.runtime.run_folder import best_checkpoint, is_used, run_folder, unmark_stopped
+from sentiment.runtime.yaml_files import flat, read_yaml
+from sentiment.train.build import check_parts
 from sentiment.train.run import train
 
 log = logging.getLogger(__name__)
 
+_NAIVE_BAYES = "naive_bayes"
 SOFT_FILE = "soft.csv"  # in the run folder of a student: what its teachers say
 
 
@@ -56,42 +62,31 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
         Stopped: see ``train``.
     """
     check_config(cfg, DistillRunConfig)
-    if not cfg.data.unlabeled_csv or cfg.data.soft_csv:
-        raise InputError(
-            "config: give data.unlabeled_csv=FILE, texts for the teachers to label, and no"
-            " data.soft_csv, which sentiment.train learns from"
-        )
     command_line = command_line or CommandLine()
     teachers = [*map(best_checkpoint, paths_of(cfg.teachers))]
-    if cfg.ckpt_path not in (None, "auto"):
-        raise InputError(
-            f"config: ckpt_path={cfg.ckpt_path}: give ckpt_path=auto hydra.run.dir=FOLDER, which"
-            " goes on where it was stopped"
-        )
     rounds = [folder / f"round_{number + 1}" for number in range(cfg.rounds)]
     if teachers and len(rounds) == 1:
         rounds = [folder]
-    if cfg.ckpt_path is None:
-        for own in {folder, *rounds}:
-            check_unused(own, resumable=True)
+    settings = _of_training(cfg)
+    settings.data.soft_csv, settings.data.unlabeled_csv = str(rounds[0] / SOFT_FILE), None
+    _check(cfg, settings, folder, command_line)
+    unmark_stopped(folder)
     predictor = Predictor.load(*teachers) if teachers else None  # before anything slow
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
     if not teachers:
-        teachers = [_first_teacher(datamodule, folder / "naive_bayes")]
-    settings = _of_training(cfg)
+        teachers = [_first_teacher(datamodule, folder / _NAIVE_BAYES)]
     for own in rounds:
         predictor = predictor or Predictor.load(*teachers)
         _warn_of_seen(predictor, datamodule)
         names = [(run_folder(path) or path).name for path in teachers]
         if not (own / SOFT_FILE).exists():
             own.mkdir(parents=True, exist_ok=True)
-            shares = class_shares(datamodule.facts, predictor.labels)
-            wanted = shares if cfg.keep_shares else None
+            priors = class_priors(datamodule.facts, predictor.labels)
+            wanted = priors if cfg.match_priors else None
             write_soft_labels(predictor, cfg.data, own / SOFT_FILE, wanted)
-        predictor = None
-        settings.data.soft_csv, settings.data.unlabeled_csv = str(own / SOFT_FILE), None
+        predictor, settings.data.soft_csv = None, str(own / SOFT_FILE)
         _train_once(settings, own, command_line, names)
         teachers = [best_checkpoint(own)]
     if rounds != [folder]:
@@ -99,10 +94,59 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
     return rounds[-1]
 
 
+def _check(cfg: DictConfig, settings: DictConfig, folder: Path, command_line: CommandLine) -> None:
+    """Refuse what the trainings would, before the teachers label anything.
+
+    Args:
+        cfg: the config.
+        settings: that of the first training.
+        folder: the run folder.
+        command_line: what the run was started with.
+
+    Raises:
+        InputError: a setting cannot be used, or the folder holds something already.
+    """
+    data = cfg.data
+    if not data.unlabeled_csv or data.soft_csv or data.score_columns:
+        raise InputError(
+            "config: give data.unlabeled_csv=FILE, texts for the teachers to label, and neither"
+            " data.soft_csv nor data.score_columns, which are for sentiment.train"
+        )
+    if data.weight_column is not None:
+        raise InputError(
+            f"config: data.weight_column={data.weight_column}: sentiment.distill weights no"
+            " reviews; give data.weight_column=null, or train with data.soft_csv (sentiment.train)"
+        )
+    if cfg.ckpt_path not in (None, "auto") or (cfg.ckpt_path and not command_line.names_folder):
+        raise InputError(
+            f"config: ckpt_path={cfg.ckpt_path}: give ckpt_path=auto hydra.run.dir=FOLDER, which"
+            " goes on where it was stopped"
+        )
+    begun = [path for path in (SOFT_FILE, "round_1", _NAIVE_BAYES) if (folder / path).exists()]
+    if cfg.ckpt_path is None and (begun or is_used(folder)):
+        raise InputError(
+            f"hydra.run.dir={folder}: holds a distillation already; add ckpt_path=auto to go on"
+            " with it, by the same settings, or give another folder"
+        )
+    began = dict(flat(read_yaml(folder / ".hydra" / "config.yaml") or {})) if cfg.ckpt_path else {}
+    now: dict[str, Any] = dict(flat(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]  # a mapping
+    for key in ("teachers", "match_priors", "data.unlabeled_csv"):
+        if began and began.get(key) != now.get(key):
+            raise InputError(
+                f"config: {override(key, now.get(key))}: the distillation in {folder} began with"
+                f" {override(key, began.get(key))}; give the same, or another folder"
+            )
+    processes = external_world_size() or 1
+    for count in (cfg.trainer.devices, cfg.trainer.num_nodes):
+        processes *= count if isinstance(count, int) and count > 0 else 1
+    check_one_process(settings, processes)
+    check_config(settings)
+    check_parts(settings)
+
+
 def _first_teacher(datamodule: SentimentDataModule, folder: Path) -> Path:
     """Fit naive Bayes to the labels in a folder; one that holds results was fitted before."""
     if not (folder / "results.json").exists():
-        check_classes(datamodule.facts)
         folder.mkdir(parents=True, exist_ok=True)
         run_baseline("naive_bayes", datamodule, folder, Goal())
         log.info("The first teacher is naive Bayes, fitted to the labels: %s", folder)
@@ -126,12 +170,13 @@ def _train_once(
     train(settings, folder, command_line=command_line, teachers=teachers)
 
 
-def class_shares(facts: DataFacts, labels: Sequence[str]) -> Floats:
+def class_priors(facts: DataFacts, labels: Sequence[str]) -> Floats:
     """The fraction of training reviews that each of the teachers' labels has.
 
     Raises:
-        InputError: the labels of the data are others.
+        InputError: the labels of the data are others, or no training review has one of them.
     """
+    check_classes(facts)
     if sorted(labels) != sorted(facts.labels):
         raise InputError(
             f"teachers: their labels are {listed(labels)}, and those of the data are"
@@ -158,7 +203,7 @@ def _warn_of_seen(predictor: Predictor, datamodule: SentimentDataModule) -> None
 
 
 def write_soft_labels(
-    predictor: Predictor, data: DictConfig, target: Path, shares: Floats | None
+    predictor: Predictor, data: DictConfig, target: Path, priors: Floats | None
 ) -> None:
     """Write the texts without labels and the probabilities of each label as a CSV file.
 
@@ -166,7 +211,7 @@ def write_soft_labels(
         predictor: the teachers.
         data: the config node of the data.
         target: the file, which appears when it is complete.
-        shares: (labels,) the mean that the probabilities of each label are to have, in the order of
+        priors: (labels,) the mean that the probabilities of each label are to have, in the order of
             the teachers' labels; None leaves them as they are.
 
     Raises:
@@ -186,13 +231,13 @@ def write_soft_labels(
             found.append(logits)
             bar.update(len(chunk.texts) + chunk.missing)
     scores = softmax(np.concatenate(found))
-    if shares is not None:
-        own, scores = scores.mean(0), with_shares(scores, shares)
+    if priors is not None:
+        own, scores = scores.mean(0), with_priors(scores, priors)
         log.info(
-            "The teachers say: %s; adjusted to the training reviews: %s (keep_shares=false leaves"
-            " them as they are)",
+            "Mean probabilities of the teachers: %s; adjusted to the training reviews: %s"
+            " (match_priors=false leaves them as they are)",
             *(
-                listed([f"{label} {share:.1%}" for label, share in pairs])
+                listed([f"{label} {part:.1%}" for label, part in pairs])
                 for pairs in (
                     zip(predictor.labels, each, strict=True) for each in (own, scores.mean(0))
                 )
@@ -207,19 +252,21 @@ def write_soft_labels(
             writer.writerows([text, *next(cells)] for text in chunk.texts)
 
 
-def with_shares(probabilities: Floats, shares: Floats) -> Floats:
+def with_priors(probabilities: Floats, priors: Floats) -> Floats:
     """Change probabilities so that their mean is given, by a factor for the odds of each class.
 
-    A classifier of few labels is often biased, and a student would learn that from it.
+    A classifier of few labels is often biased, and a student would learn that from it. Saerens,
+    Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori
+    Probabilities", equation 2.4, repeated until the means are those wanted.
 
     Args:
         probabilities: (texts, classes).
-        shares: (classes,) the wanted means, which sum to 1.
+        priors: (classes,) the wanted means, which sum to 1.
     """
     adjusted = probabilities.astype(np.float64)
     for _ in range(100):
-        adjusted *= shares / np.maximum(adjusted.mean(0), 1e-12)
-        adjusted /= adjusted.sum(1, keepdims=True)
-        if np.abs(adjusted.mean(0) - shares).max() < 1e-4:
+        adjusted *= priors / np.maximum(adjusted.mean(0), 1e-12)
+        adjusted /= np.maximum(adjusted.sum(1, keepdims=True), 1e-300)
+        if np.abs(adjusted.mean(0) - priors).max() < 1e-4:
             break
     return adjusted.astype(np.float32)

@@ -37,7 +37,7 @@ class Distillation:
         assert batch.targets is not None
         labels, targets = batch.labels, batch.targets
         known, taught = labels != NO_CLASS, targets.sum(1) > 0
-        share = taught * torch.where(known, self.weight, 1.0)  # that of the teacher, (batch,)
+        teacher = taught * torch.where(known, self.weight, 1.0)  # its weight, (batch,)
         of_class = torch.ones_like(logits[0]) if loss.weight is None else loss.weight
         softened = of_class * functional.normalize(targets ** (1 / self.temperature), p=1, dim=1)
         log_p = (logits / self.temperature).log_softmax(1)
@@ -45,8 +45,8 @@ class Distillation:
         of_label = functional.cross_entropy(
             logits, labels, loss.weight, reduction="none", label_smoothing=loss.label_smoothing
         )
-        counted = share * softened.sum(1) + (1 - share) * known * of_class[labels.clamp(min=0)]
-        losses = share * of_teacher + (1 - share) * of_label
+        counted = teacher * softened.sum(1) + (1 - teacher) * known * of_class[labels.clamp(min=0)]
+        losses = teacher * of_teacher + (1 - teacher) * of_label
         if batch.weights is not None:
             losses, counted = losses * batch.weights, counted * batch.weights
         total = counted.sum()
