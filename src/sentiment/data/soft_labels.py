@@ -102,8 +102,8 @@ def soft_splits(
         )  # fmt: skip
         if left == 0:
             raise InputError(
-                f"{corpus.path}: every text of this file is also in the validation or test split, so"
-                " none is left; leave it out of data.soft_csv"
+                f"{corpus.path}: every text of this file is also in the validation or test split,"
+                " so none is left; leave it out of data.soft_csv"
             )
     return replace(train, targets=known), others
 
