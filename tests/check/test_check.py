@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from conftest import compose_config
 from programs import run_program
 from sentiment.check.duplicates import find_repeats
+from sentiment.check.findings import label_errors
+from sentiment.check.labels import LabelErrors
 from sentiment.check.reviews import Reviews
 from sentiment.check.run import Checked, open_reviews, run_check
 from sentiment.report.runs import find_runs
@@ -177,6 +180,75 @@ def test_leaks_that_a_training_drops_are_not_serious(tmp_path: Path) -> None:
     assert "1 equal, 0 nearly" in leak.line
     assert leak.level == "look"
     assert "too good" not in leak.advice
+
+
+@pytest.mark.parametrize("val", [False, True])
+def test_a_test_file_that_is_the_training_file_is_serious(tmp_path: Path, val: bool) -> None:
+    table = reviews(60)
+    given = {"val_csv": reviews(60, seed=1)} if val else {}
+    checked = check(tmp_path, "check.fail_on=[serious]", train_csv=table, test_csv=table, **given)
+    (serious,) = [each for each in checked.findings if each.level == "serious"]
+    assert serious.kind == "leak"
+    assert serious.line.startswith("a training will not start: 60 of 60 texts of test_csv.csv")
+    assert "drops them" not in serious.advice
+    assert checked.failed == ["leak"]
+
+
+def test_only_the_leaks_that_keep_a_training_from_starting_say_so(tmp_path: Path) -> None:
+    table, test = reviews(60), reviews(60, seed=1)
+    test = pd.concat([test, table.iloc[[0]]])
+    inside = table[["text"]].iloc[5:20]
+    checked = check(tmp_path, train_csv=table, test_csv=test, unlabeled_csv=inside)
+    first, second = [each for each in checked.findings if each.kind == "leak"]
+    assert (first.level, second.level) == ("serious", "look")
+    assert first.line.startswith("a training will not start: 15 of 15 texts of unlabeled_csv.csv")
+    assert "will not start" not in second.line
+    assert "refused" not in {each.kind for each in checked.findings}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [(["data.val_size=0.001"], "too few rows"), (["data.weight_column=w"], "the weight 0")],
+)
+def test_any_other_refusal_is_one_serious_finding(
+    tmp_path: Path, overrides: Sequence[str], line: str
+) -> None:
+    table = reviews(60).assign(w=0.0)
+    checked = check(tmp_path, "check.fail_on=[serious]", *overrides, csv=table)
+    first = checked.findings[0]
+    assert (first.kind, first.level) == ("refused", "serious")
+    assert first.line == f"a training will not start: {checked.facts['refusal']}"
+    assert line in first.line
+    assert checked.failed == ["refused"]
+
+
+def test_one_cause_is_one_serious_finding(tmp_path: Path) -> None:
+    test = reviews(60, seed=2)
+    test.loc[3, "label"] = "meh"
+    checked = check(tmp_path, train_csv=reviews(seed=1), test_csv=test)
+    assert [each.kind for each in checked.findings if each.level == "serious"] == ["mismatch"]
+    (few,) = lines_of(checked, "class")
+    assert "will not start" not in few
+
+
+@pytest.mark.parametrize(
+    ("unseen", "level", "line"),
+    [
+        (40, "serious", "was trained on 1 of them and predicts 90.00 % of the 40 others"),
+        (20, "note", "was trained on all but 20 of them"),
+        (41, "serious", "that predicts 90.00 % of them"),
+    ],
+)
+def test_a_few_rows_of_its_training_do_not_hide_label_errors(
+    tmp_path: Path, unseen: int, level: str, line: str
+) -> None:
+    reviews(41).to_csv(tmp_path / "csv.csv", index=False)
+    cfg = compose_config(["data=csv", f"data.csv={tmp_path / 'csv.csv'}"], tmp_path, "check")
+    two = np.array([0, 1])
+    errors = LabelErrors(41, unseen, 0.9, two, two, np.zeros(2, np.float32))
+    (found,) = label_errors(open_reviews(cfg), errors, 10, trained=True)
+    assert found.level == level
+    assert line in found.line
 
 
 @pytest.mark.parametrize(
@@ -344,7 +416,7 @@ def test_lengths_and_classes(tmp_path: Path) -> None:
     assert "'neutral' 1" in kinds["class"].line
     assert kinds["long"].count > 150
     assert "data.max_length=25" in kinds["long"].line
-    assert "1 rows without text" in kinds["missing"].line
+    assert "1 row without text" in kinds["missing"].line
     assert checked.facts["files"][0]["classes"]["neutral"] == 1
     assert row_numbers(tmp_path, "class") == [201]
     missing = [(int(row["row"]), row["label"]) for row in rows_of(tmp_path, "missing")]

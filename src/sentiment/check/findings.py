@@ -24,9 +24,9 @@ SERIOUS, LOOK, NOTE = "serious", "look", "note"
 WILL_NOT_START = "a training will not start: "
 LEVELS = (SERIOUS, LOOK, NOTE)
 FindingKind = Literal[
-    "mismatch", "leak", "contradiction", "label", "column", "order", "word", "repeat", "near",
-    "mojibake", "replaced", "language", "languages", "tokenizer", "markup", "script", "class",
-    "balance", "missing", "short", "long",
+    "refused", "mismatch", "leak", "contradiction", "label", "column", "order", "word", "repeat",
+    "near", "mojibake", "replaced", "language", "languages", "tokenizer", "markup", "script",
+    "class", "balance", "missing", "short", "long",
 ]  # fmt: skip
 KINDS: tuple[FindingKind, ...] = get_args(FindingKind)
 
@@ -91,7 +91,7 @@ class Finding:
     rows: list[Row] = field(default_factory=list)
 
 
-def _counted(count: int, noun: str, plural: str = "") -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """A number and its noun, such as ``1 text`` or ``2,000 texts``."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
@@ -101,8 +101,35 @@ def by_seriousness(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
 
 
-def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
-    """Texts of one file that are in another one too: a finding for each file but the first."""
+def refusal_findings(refusal: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Why a training does not start, if no other finding says it."""
+    if refusal and not carried(findings):
+        yield Finding(
+            "refused",
+            SERIOUS,
+            "A training will not start",
+            1,
+            f"{WILL_NOT_START}{refusal}",
+            "Do as this line says; until then no training of these files starts.",
+        )
+
+
+def carried(findings: Iterable[Finding]) -> bool:
+    """Whether one of the findings says why a training does not start."""
+    return any(each.line.startswith(WILL_NOT_START) for each in findings)
+
+
+def leaks(
+    reviews: Reviews, repeats: Repeats, refusing: Sequence[int], most: int
+) -> Iterator[Finding]:
+    """Texts of one file that are in another one too: a finding for each file but the first.
+
+    Args:
+        reviews: the reviews.
+        repeats: which of them repeat one another.
+        refusing: the files whose leaks keep a training from starting.
+        most: rows of a finding.
+    """
     of = reviews.file_of(np.arange(len(reviews)))
     groups = [each for each in repeats.groups() if len(np.unique(of[each])) > 1]
     for at, file in enumerate(reviews.files[1:], 1):
@@ -115,17 +142,24 @@ def leaks(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Finding]:
         near = len(own) - exact
         others = np.unique(of[np.concatenate(mine)])
         names = [reviews.files[each].corpus.path.name for each in others if each < at]
+        refused = exact > 0 and at in refusing
+        advice = "A training drops them."
+        if refused:
+            advice = "Give files with other texts, or leave one of these out: too few are left."
+        elif near:
+            advice = (
+                "Remove the nearly equal ones from one of the files: a training drops only equal"
+                f" ones{', and results are too good' if file.labeled else ''}."
+            )
         yield Finding(
             "leak",
-            SERIOUS if file.labeled and near else LOOK,
+            SERIOUS if refused or (file.labeled and near) else LOOK,
             "Leaks between files",
             len(own),
-            f"{len(own):,} of {_counted(len(file.corpus), 'text')} of {file.corpus.path.name} also"
-            f" in {listed(names)}: {exact:,} equal, {near:,} nearly equal",
-            "Remove the nearly equal ones from one of the files: a training drops only equal ones"
-            f"{', and results are too good' if file.labeled else ''}."
-            if near
-            else "A training drops them.",
+            f"{WILL_NOT_START * refused}{len(own):,} of {counted(len(file.corpus), 'text')} of"
+            f" {file.corpus.path.name} also in {listed(names)}: {exact:,} equal,"
+            f" {near:,} nearly equal",
+            advice,
             _group_rows(reviews, repeats, mine, "also in another file", most),
         )
 
@@ -148,7 +182,7 @@ def contradictions(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             SERIOUS,
             "The same text with different labels",
             len(equal) + len(near),
-            f"{_counted(len(equal) + len(near), 'text')} with different labels: {len(equal):,}"
+            f"{counted(len(equal) + len(near), 'text')} with different labels: {len(equal):,}"
             f" equal, {len(near):,} nearly equal",
             "Decide on one label, or remove them: of equal texts a training keeps the first.",
             _group_rows(reviews, repeats, equal + near, "another label for this text", most),
@@ -179,13 +213,14 @@ def label_errors(
         )
     ]
     seen = errors.checked - errors.unseen
-    unknown = seen > 0 and errors.unseen < FEW
+    unknown = errors.unseen < min(FEW, seen)
     good = errors.accuracy >= _GOOD and not unknown
     poor = errors.accuracy < _POOR or unknown
     level = SERIOUS if good and fraction >= _MANY_ERRORS else LOOK
     wrong = "other than expected" if poor else "likely wrong"
-    of = f"the {errors.unseen:,} that it was not trained on" if seen else "them"
-    by = f"predicts {'only ' * poor}{format_percent(errors.accuracy)} of {of}"
+    of = f"the {errors.unseen:,} others" if seen else "them"
+    by = f"was trained on {seen:,} of them and " if seen else ""
+    by += f"predicts {'only ' * poor}{format_percent(errors.accuracy)} of {of}"
     if unknown:
         by = f"was trained on all{f' but {errors.unseen}' if errors.unseen else ''} of them"
     better = "give a better classifier, trained on other rows: check.checkpoint=RUN"
@@ -196,7 +231,7 @@ def label_errors(
         NOTE if poor else level,
         "Likely label errors",
         count,
-        f"{_counted(count, 'label')} of {errors.checked:,} {wrong}"
+        f"{counted(count, 'label')} of {errors.checked:,} {wrong}"
         f" ({format_percent(fraction)}), by a classifier that {by}",
         "Read the first ones: the last ones are often right but unusual."
         if good
@@ -263,7 +298,7 @@ def word_findings(reviews: Reviews, found: Sequence[WordGiveaway], most: int) ->
         LOOK,
         "Words that give the label away",
         len(found),
-        f"{_counted(len(found), 'word')} giving the label away: {listed(shown, most=5)}",
+        f"{counted(len(found), 'word')} giving the label away: {listed(shown, most=5)}",
         "Remove them from the texts if new texts will not have them, such as a rating or a tag.",
         rows[:most],
     )
@@ -291,7 +326,7 @@ def repeats_within(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             NOTE,
             "Repeated texts",
             extra[0],
-            f"{_counted(extra[0], 'repetition')} of a text in the same file",
+            f"{counted(extra[0], 'repetition')} of a text in the same file",
             "A training keeps the first of them.",
             _group_rows(reviews, repeats, same, "repeats a text", most),
         )
@@ -301,7 +336,7 @@ def repeats_within(reviews: Reviews, repeats: Repeats, most: int) -> Iterator[Fi
             LOOK,
             "Nearly equal texts",
             extra[1],
-            f"{_counted(extra[1], 'near repetition')} of a text in the same file",
+            f"{counted(extra[1], 'near repetition')} of a text in the same file",
             "Keep one of each group: a split at random puts some on both sides, and the test is"
             " too easy.",
             _group_rows(reviews, repeats, near, "nearly repeats a text", most),
@@ -320,7 +355,7 @@ def text_findings(
             LOOK if len(marked) > 0.01 * len(reviews) else NOTE,
             "Markup in the texts",
             len(marked),
-            f"{_counted(len(marked), 'text')} with {kind}",
+            f"{counted(len(marked), 'text')} with {kind}",
             "Remove it, or it becomes words: a training removes HTML alone.",
             [Row(each, kind) for each in marked[:most]],
         )
@@ -356,7 +391,7 @@ def _encodings(facts: TextFacts, most: int) -> Iterator[Finding]:
                 LOOK,
                 title,
                 len(texts),
-                f"{_counted(len(texts), 'text')} {why}",
+                f"{counted(len(texts), 'text')} {why}",
                 f"{again}, {remedy}.",
                 [Row(each, f"{why}, and {lost}" if both[each] else why) for each in texts[:most]],
             )
@@ -401,7 +436,7 @@ def _languages(reviews: Reviews, facts: TextFacts, language: str, most: int) -> 
             LOOK,
             "Texts in another language",
             len(others),
-            f"{_counted(len(others), 'text')} not in {language_name(code)} but in"
+            f"{counted(len(others), 'text')} not in {language_name(code)} but in"
             f" {listed(list(dict.fromkeys(names)), most=5)}",
             "Remove or translate them: they teach nothing, and are tested as if they did.",
             [
@@ -420,7 +455,7 @@ def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> 
             NOTE,
             "Very short texts",
             len(short),
-            f"{_counted(len(short), 'text')} of one or two tokens",
+            f"{counted(len(short), 'text')} of one or two tokens",
             "Read them: such a text often says nothing of its label.",
             [Row(each, "says little") for each in short[:most].tolist()],
         )
@@ -434,7 +469,7 @@ def length_findings(reviews: Reviews, longest: int, setting: str, most: int) -> 
             NOTE,
             "Texts that are cut",
             len(long),
-            f"{_counted(len(long), 'text')} of more than {longest:,} tokens ({setting});"
+            f"{counted(len(long), 'text')} of more than {longest:,} tokens ({setting});"
             f" {format_percent(unread)} of all tokens are not read",
             "Set data.max_length, and data.keep for the part that is read.",
             [
@@ -449,7 +484,8 @@ def class_findings(reviews: Reviews, refusal: str, most: int) -> Iterator[Findin
 
     Args:
         reviews: the reviews.
-        refusal: why a training of these files does not start; "" if it does.
+        refusal: why a training of these files does not start; "" if it does, or if another finding
+            says it.
         most: rows of a finding.
     """
     by_file = reviews.counts(reviews.classes)
@@ -464,7 +500,7 @@ def class_findings(reviews: Reviews, refusal: str, most: int) -> Iterator[Findin
         if len(few):
             shown = [f"{quoted(reviews.names[label])} {by_file[at, label]}" for label in few]
             own = np.flatnonzero(np.isin(reviews.classes[reviews.of_file(at)], few))
-            refused = any(quoted(reviews.labels[label]) in refusal for label in few)
+            refused = file.trains and any(quoted(reviews.labels[label]) in refusal for label in few)
             yield Finding(
                 "class",
                 SERIOUS if refused else LOOK,
@@ -486,7 +522,7 @@ def class_findings(reviews: Reviews, refusal: str, most: int) -> Iterator[Findin
                 "Unequal classes",
                 len(counts),
                 f"{name}: {format_percent(counts[largest] / counts.sum())} of the rows are"
-                f" {quoted(reviews.names[labels[largest]])}, {counts.min():,} rows"
+                f" {quoted(reviews.names[labels[largest]])}, {counted(int(counts.min()), 'row')}"
                 f" {quoted(reviews.names[labels[counts.argmin()]])}",
                 "Go by macro F1 instead of accuracy, or try loss.balanced=true.",
             )
@@ -501,7 +537,7 @@ def missing_findings(reviews: Reviews, facts: TextFacts) -> Iterator[Finding]:
                 NOTE,
                 "Rows without text or label",
                 file.corpus.missing,
-                f"{file.corpus.path.name}: {blank:,} rows without text,"
+                f"{file.corpus.path.name}: {counted(blank, 'row')} without text,"
                 f" {file.corpus.missing - blank:,} without label",
                 "A training leaves them out.",
                 [

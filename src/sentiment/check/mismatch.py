@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.batch import NO_CLASS
-from sentiment.check.findings import LOOK, SERIOUS, WILL_NOT_START, Finding, Row
+from sentiment.check.findings import LOOK, SERIOUS, WILL_NOT_START, Finding, Row, counted
 from sentiment.check.reviews import Ints, Reviews
 from sentiment.data.labels import quoted
 from sentiment.runtime.errors import listed
@@ -18,7 +18,8 @@ def mismatches(reviews: Reviews, refusal: str, most: int) -> Iterator[Finding]:
 
     Args:
         reviews: the reviews.
-        refusal: why a training of these files does not start; "" if it does.
+        refusal: why a training of these files does not start; "" if it does, or if another finding
+            says it.
         most: rows of the finding.
     """
     if not reviews.merge:
@@ -83,7 +84,10 @@ def _spellings(reviews: Reviews) -> list[str]:
         own = np.flatnonzero(pairs[:, 0] == label)
         if len(own) > 1:
             own = own[np.argsort(-rows[own], kind="stable")]
-            each = [f"{quoted(reviews.names[pairs[at, 1]])} ({rows[at]:,} rows)" for at in own]
+            each = [
+                f"{quoted(reviews.names[pairs[at, 1]])} ({counted(int(rows[at]), 'row')})"
+                for at in own
+            ]
             found.append(" and ".join(each))
     return found
 

@@ -22,6 +22,7 @@ from sentiment.check.findings import (
     Finding,
     FindingKind,
     by_seriousness,
+    carried,
     class_findings,
     column_findings,
     contradictions,
@@ -29,6 +30,7 @@ from sentiment.check.findings import (
     leaks,
     length_findings,
     missing_findings,
+    refusal_findings,
     repeats_within,
     text_findings,
     word_findings,
@@ -147,20 +149,26 @@ def check(cfg: DictConfig) -> Checked:
     texts = read_texts(reviews, strip_markup=cfg.data.strip_markup, seed=cfg.seed, most=most)
     setting = f"data.max_length={as_typed(cfg.data.max_length)}"
     longest = cfg.data.max_length or LONGEST_TEXT
-    refusal = _refusal(reviews, _preparation(cfg.data))
+    settings = _preparation(cfg.data)
+    refusal = _refusal(reviews, settings)
+    refusing = _refusing_leaks(reviews, settings, refusal)
+    leaked = list(leaks(reviews, repeats, refusing, most))
+    unexplained = "" if carried(leaked) else refusal
+    mismatched = list(mismatches(reviews, unexplained, most))
+    unexplained = "" if carried(mismatched) else unexplained
     findings = [
-        *mismatches(reviews, refusal, most),
-        *leaks(reviews, repeats, most),
+        *mismatched,
+        *leaked,
         *contradictions(reviews, repeats, most),
         *_label_findings(reviews, repeats, member, cfg),
         *column_findings(reviews, column_giveaways(reviews, texts.cells, texts.sampled)),
         *repeats_within(reviews, repeats, most),
         *text_findings(reviews, texts, cfg.data.language, most),
-        *class_findings(reviews, refusal, most),
+        *class_findings(reviews, unexplained, most),
         *missing_findings(reviews, texts),
         *length_findings(reviews, longest, setting, most),
     ]
-    findings = by_seriousness(findings)
+    findings = by_seriousness([*refusal_findings(refusal, findings), *findings])
     rows = [row.review for each in findings for row in each.rows if row.left_out is None]
     pairs = {row.review for each in findings for row in each.rows[:MOST_ROWS] if row.group}
     beginnings: dict[int, str] = {}
@@ -224,10 +232,37 @@ def _preparation(data: DictConfig) -> PreparationSettings:
     )  # fmt: skip
 
 
-def _refusal(reviews: Reviews, settings: PreparationSettings) -> str:
-    """Why a training cannot split these files; "" if it can."""
+def _refusing_leaks(reviews: Reviews, settings: PreparationSettings, refusal: str) -> list[int]:
+    """The files whose leaks keep a training from starting: without them it could split the rest."""
+    if not refusal:
+        return []
+    for at, file in enumerate(reviews.files):
+        if not file.labeled and refusal.startswith(f"{file.corpus.path}: "):
+            return [at]
+    others = [at for at, file in enumerate(reviews.files) if at and file.labeled]
+    alone = [at for at in others if not _refusal(reviews, settings, apart=[at])]
+    if alone or _refusal(reviews, settings, apart=others):
+        return alone
+    return others
+
+
+def _refusal(
+    reviews: Reviews, settings: PreparationSettings, apart: Sequence[int] | None = None
+) -> str:
+    """Why a training cannot split these files; "" if it can.
+
+    Args:
+        reviews: the reviews.
+        settings: how they are split.
+        apart: files whose texts are taken as different from those of all others, to see if leaks
+            are the reason; only the files with labels count then. None is all files as they are.
+    """
     corpora = {file.role: file.corpus for file in reviews.files if file.labeled}
-    unlabeled = [file.corpus for file in reviews.files if not file.labeled]
+    unlabeled = [file.corpus for file in reviews.files if not file.labeled and apart is None]
+    for at in apart or ():
+        file = reviews.files[at]
+        changed = file.corpus.folded ^ np.uint64(at)  # as digests of other texts
+        corpora[file.role] = replace(file.corpus, folded=changed)
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # what is logged here is said by findings
     try:
