@@ -58,7 +58,7 @@ def test_without_teachers_it_teaches_itself_and_goes_on_where_it_was_stopped(
     given = [*settings(tmp_path), "rounds=2", "trainer.max_epochs=300", "hydra.run.dir=run",
              "callbacks.early_stopping=null"]  # fmt: skip
     last = tmp_path / "run" / "round_1" / "checkpoints" / "last.ckpt"
-    with Program("distill", *given, "trainer.max_time='00:00:00:02'", cwd=tmp_path) as program:
+    with Program("distill", *given, "trainer.max_time='00:00:00:30'", cwd=tmp_path) as program:
         while not last.exists() and program.poll() is None:
             time.sleep(0.01)
         program.send_signal(signal.SIGINT)
