@@ -75,6 +75,7 @@ def distill(cfg: DictConfig, folder: Path, *, command_line: CommandLine | None =
     datamodule: SentimentDataModule = instantiate(cfg.data, _convert_="object")
     datamodule.prepare_data()
     datamodule.setup()
+    check_classes(datamodule.facts)
     if not teachers:
         teachers = [_first_teacher(datamodule, folder / _NAIVE_BAYES)]
     for own in rounds:
@@ -174,9 +175,8 @@ def class_priors(facts: DataFacts, labels: Sequence[str]) -> Floats:
     """The fraction of training reviews that each of the teachers' labels has.
 
     Raises:
-        InputError: the labels of the data are others, or no training review has one of them.
+        InputError: the labels of the data are others.
     """
-    check_classes(facts)
     if sorted(labels) != sorted(facts.labels):
         raise InputError(
             f"teachers: their labels are {listed(labels)}, and those of the data are"
