@@ -14,7 +14,6 @@ from sentiment.data.cleaning import clean
 from sentiment.data.csv_format import (
     CsvFormat,
     FormatOfOptions,
-    ScoresFormat,
     has_header,
     record_kind,
     separator_of,
@@ -88,7 +87,6 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
                 f"{path}: column {columns[one]!r} cannot be both {one} and {other}; set the {one}"
                 f" column and the {other} column"
             )
-    scored = isinstance(csv_format, ScoresFormat)
     score_columns = [column for _, column in getattr(csv_format, "score_columns", ())]
     check_columns(path, csv_format, [*columns.values(), *score_columns])
     names = column_names(path, csv_format)
@@ -102,7 +100,7 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
         for row, cells in enumerate(chunk.cells, chunk.first):
             label = [cells[at].strip() for at in label_at]
             of_labels = [cells[at] for at in scores_at]
-            unscored = scored and all(map(is_blank, of_labels))
+            unscored = scores_at and all(map(is_blank, of_labels))
             if is_blank(cells[text_at]) or any(map(is_blank, label)) or unscored:
                 first_missing = row if first_missing < 0 else first_missing
                 continue
@@ -110,7 +108,7 @@ def read_reviews(path: Path, csv_format: CsvFormat, chunk_rows: int = 500) -> It
             labels += label
             rows.append(row)
             weights += [_weight(cells[at], f"{path}, row {row + 1}") for at in weight_at]
-            if scored:
+            if scores_at:
                 scores.append(_probabilities(of_labels, f"{path}, row {row + 1}"))
         kept += len(rows)
         missing += len(chunk.cells) - len(rows)

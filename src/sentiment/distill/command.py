@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from sentiment.config.app import remove_unused_folder, run_program
 from sentiment.config.overrides import CommandLine
-from sentiment.runtime.distributed import exit_together
 from sentiment.runtime.environment import end_in_order, prepare_process
 from sentiment.runtime.program import ending_at_once
 
@@ -20,16 +19,12 @@ def _run(cfg: DictConfig) -> None:
     with ending_at_once(remove_unused_folder):
         from sentiment.distill.run import distill
         from sentiment.predict.checkpoint import CLASSIFIER
-        from sentiment.train.fit import Stopped, stop_on_interrupt
+        from sentiment.train.fit import exit_if_stopped
     prepare_process()
     folder = Path(HydraConfig.get().runtime.output_dir)
     command_line = CommandLine.of_hydra().resumed_by("sentiment.distill", folder)
-    try:
-        with stop_on_interrupt(folder, CLASSIFIER, command_line):
-            distill(cfg, folder, command_line=command_line)
-    except Stopped as stop:
-        remove_unused_folder()
-        exit_together(stop.exit_code)
+    with exit_if_stopped(folder, CLASSIFIER, command_line):
+        distill(cfg, folder, command_line=command_line)
 
 
 def main() -> None:

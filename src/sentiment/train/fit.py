@@ -16,11 +16,17 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.config.app import remove_unused_folder
 from sentiment.config.explain import constructor_error
 from sentiment.config.overrides import CommandLine
 from sentiment.predict.checkpoint import CLASSIFIER, Kind
 from sentiment.report.results import Limit
-from sentiment.runtime.distributed import announce_parent, external_world_size, rank
+from sentiment.runtime.distributed import (
+    announce_parent,
+    exit_together,
+    external_world_size,
+    rank,
+)
 from sentiment.runtime.environment import program_command
 from sentiment.runtime.errors import InputError, as_typed, first_words, out_of_memory
 from sentiment.runtime.files import replaced_when_whole
@@ -116,6 +122,17 @@ def stop_on_interrupt(folder: Path, kind: Kind, command_line: CommandLine) -> It
         yield
     except KeyboardInterrupt:
         raise stopped(signal.SIGINT, folder, kind, command_line) from None
+
+
+@contextmanager
+def exit_if_stopped(folder: Path, kind: Kind, command_line: CommandLine) -> Iterator[None]:
+    """End the process with the exit code of a signal that stops it; args as ``stopped``."""
+    try:
+        with stop_on_interrupt(folder, kind, command_line):
+            yield
+    except Stopped as stop:
+        remove_unused_folder()
+        exit_together(stop.exit_code)
 
 
 @dataclass(frozen=True)
